@@ -1,0 +1,198 @@
+"""What everybody else prefers, and how much people differ: the prior of one user.
+
+The reward of user u is w_u . x / scale with w_u ~ N(mu, Sigma), Sigma diagonal. From
+the context pairs of the users at hand:
+
+- scale: root mean square of each feature's differences;
+- mu for u: the ridge Bradley-Terry fit to the choices of all *other* users, refitted
+  without u's rows by a few quasi-Newton steps, so it is exactly what it would be had
+  u never existed;
+- Sigma for u: empirical Bayes (EM on the Laplace posterior) over users of the other
+  groups. Users are dealt into four groups by a hash of their id (each alone while
+  there are at most `LEAVE_ONE_OUT` of them), so u's choices never touch u's prior.
+
+Where choices carry no personal signal Sigma shrinks to nothing and every user is
+judged by mu. Nothing here reads a target pair.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from personalrm.errors import BadInput
+from personalrm.stats.bradley_terry import Batch, Problem, buckets, fit_map, make_batch
+from personalrm.stylometry.features import FEATURES, BoolArray, FloatArray
+from personalrm.stylometry.observations import Choices, IntArray
+
+RIDGE = 40.0
+"""Prior precision of mu in scaled units; chosen by leave-one-conversation-out likelihood on context pairs (docs/log.md)."""
+FIRST_VARIANCE = 0.1
+"""Where the EM for Sigma starts."""
+LEAST_VARIANCE = 1e-4
+MOST_VARIANCE = 4.0
+EM_ROUNDS = 15
+EM_POWER = 6.0
+"""Over-relaxation: the EM ratio is raised to this power, which needs 6 times fewer rounds."""
+N_GROUPS = 4
+LEAVE_ONE_OUT = 24
+"""Up to this many users, everyone is a group of their own."""
+JOBS_AT_ONCE = 64
+MOST_LEAVE_OUT_STEPS = 200
+LEAVE_OUT_TOLERANCE = 1e-8
+
+
+@dataclass(frozen=True, repr=False)
+class Prior:
+    """What is believed of a user before any of their choices is seen."""
+
+    scale: FloatArray
+    """Shape `(features,)`, divisor of differences."""
+    mean: FloatArray
+    """mu, shape `(features,)`."""
+    variance: FloatArray
+    """Diagonal of Sigma, shape `(features,)`."""
+    n_users: int = 0
+    """How many people it was learned from."""
+
+
+@dataclass(frozen=True, repr=False)
+class Population:
+    """Scaled rows of many users, and what follows from them for each user left out."""
+
+    user_ids: tuple[str, ...]
+    scale: FloatArray
+    mean: FloatArray
+    """mu over all users, shape `(features,)`: the prior mean of a stranger."""
+    variance: FloatArray
+    """Sigma over all users, shape `(features,)`."""
+    means: FloatArray
+    """mu without each user, shape `(users, features)`."""
+    variances: FloatArray
+    """Sigma without each group, shape `(groups, features)`."""
+    groups: IntArray
+    """Group of each user, shape `(users,)`."""
+    rows: Problem
+    """All scaled rows, their choices numbered through."""
+    owners: IntArray
+    """Shape `(rows,)`, the user of each row."""
+
+    def prior_for(self, user_id: str) -> Prior:
+        """The prior of a user, learned from everybody else."""
+        if user_id not in self._places:
+            return Prior(self.scale, self.mean, self.variance, len(self.user_ids))
+        place = self._places[user_id]
+        return Prior(self.scale, self.means[place], self.variances[self.groups[place]], len(self.user_ids) - 1)
+
+    def means_without(self, user_ids: Sequence[str], left_out: Sequence[BoolArray]) -> FloatArray:
+        """mu for each user without their own rows and without the rows of a mask `(rows,)`; shape `(jobs, features)`."""
+        masks = [(self.owners == self._places.get(user, -1)) | mask for user, mask in zip(user_ids, left_out, strict=True)]
+        return leave_out(self.rows, self.mean, masks)
+
+    @property
+    def _places(self) -> dict[str, int]:
+        places = self.__dict__.get("_places_by_id")
+        if places is None:
+            places = {user_id: place for place, user_id in enumerate(self.user_ids)}
+            object.__setattr__(self, "_places_by_id", places)
+        return places
+
+
+def estimate_population(choices: Mapping[str, Choices]) -> Population:
+    """The population of these users' context choices.
+
+    Raises:
+        BadInput: If there are fewer than two users with a choice; use the shipped prior then.
+    """
+    users = [user for user in choices if choices[user].n_choices]
+    if len(users) < 2:
+        raise BadInput(f"a population needs two users with choices, got {len(users)}; use the shipped prior")
+    scale = root_mean_square([choices[user].differences for user in users])
+    problems = [Problem(choices[user].differences / scale, choices[user].groups) for user in users]
+    rows, owners = _all_rows(problems)
+    mean = fit_map(make_batch([rows]), np.zeros(len(scale)), np.full(len(scale), RIDGE)).mode[0]
+    means = leave_out(rows, mean, [owners == place for place in range(len(users))])
+    groups = _deal(users)
+    held_out = [np.flatnonzero(groups != group) for group in range(groups.max() + 1)]
+    variances = np.array([_variance([problems[place] for place in kept], mean) for kept in held_out])
+    return Population(tuple(users), scale, mean, variances.mean(axis=0), means, variances, groups, rows, owners)
+
+
+def root_mean_square(differences: Sequence[FloatArray]) -> FloatArray:
+    """Spread of each feature over all rows, 1 where a feature never varies; shape `(features,)`."""
+    total = sum((rows**2).sum(axis=0) for rows in differences) / sum(len(rows) for rows in differences)
+    return np.where(total > 0, np.sqrt(total), 1.0)
+
+
+def leave_out(rows: Problem, start: FloatArray, masks: Sequence[BoolArray]) -> FloatArray:
+    """The ridge fit again for each mask, without the rows it marks; shape `(masks, features)`.
+
+    Quasi-Newton with the full data's Hessian: leaving out one user changes little, so a
+    handful of gradient evaluations, shared by all masks, reach 1e-8.
+    """
+    whole = fit_map(make_batch([rows]), np.zeros(len(start)), np.full(len(start), RIDGE), start=start[None])
+    inverse = np.linalg.inv(whole.hessian[0])
+    return np.vstack(
+        [
+            _leave_out_some(rows, start, inverse, np.array(masks[first : first + JOBS_AT_ONCE]))
+            for first in range(0, len(masks), JOBS_AT_ONCE)
+        ]
+    )
+
+
+def _leave_out_some(rows: Problem, start: FloatArray, inverse: FloatArray, masks: BoolArray) -> FloatArray:
+    x, kept = rows.differences, (~masks).T.astype(float)  # (rows, jobs)
+    firsts = np.flatnonzero(np.diff(rows.groups, prepend=-1))
+    sizes = np.diff(firsts, append=len(rows.groups))
+    w = np.tile(start, (len(masks), 1))
+    for _ in range(MOST_LEAVE_OUT_STEPS):
+        terms = np.exp(np.clip(-(x @ w.T), -500.0, 500.0)) * kept
+        p = terms / np.repeat(1.0 + np.add.reduceat(terms, firsts, axis=0), sizes, axis=0)
+        step = (p.T @ x - RIDGE * w) @ inverse
+        w += step
+        if np.abs(step).max() < LEAVE_OUT_TOLERANCE:
+            break
+    return w
+
+
+def _variance(problems: Sequence[Problem], mean: FloatArray) -> FloatArray:
+    """Diagonal of Sigma by EM: the mean over users of (w_u - mu)^2 plus posterior variance."""
+    batches = [batch for _, batch in buckets(problems)]
+    variance = np.full(len(mean), FIRST_VARIANCE)
+    starts: list[FloatArray | None] = [None] * len(batches)
+    for _ in range(EM_ROUNDS):
+        second_moment = np.zeros(len(mean))
+        for place, batch in enumerate(batches):
+            moment, starts[place] = _second_moment(batch, mean, variance, starts[place])
+            second_moment += moment
+        ratio = second_moment / len(problems) / variance
+        variance = np.clip(variance * ratio**EM_POWER, LEAST_VARIANCE, MOST_VARIANCE)
+    return variance
+
+
+def _second_moment(
+    batch: Batch, mean: FloatArray, variance: FloatArray, start: FloatArray | None
+) -> tuple[FloatArray, FloatArray]:
+    """Sum over users of E[(w_u - mu)^2], and the modes to start from next time."""
+    posterior = fit_map(batch, mean, 1.0 / variance, start=start, max_steps=2)
+    spread = np.diagonal(posterior.covariance(), axis1=1, axis2=2)
+    return ((posterior.mode - mean) ** 2 + spread).sum(axis=0), posterior.mode
+
+
+def _all_rows(problems: Sequence[Problem]) -> tuple[Problem, IntArray]:
+    """All users' rows in one problem, choices numbered through, and each row's user."""
+    n_choices = [int(problem.groups[-1]) + 1 for problem in problems]
+    offsets = np.concatenate([[0], np.cumsum(n_choices)[:-1]])
+    groups = np.concatenate([problem.groups + offset for problem, offset in zip(problems, offsets, strict=True)])
+    owners = np.repeat(np.arange(len(problems)), [len(problem.groups) for problem in problems])
+    return Problem(np.vstack([problem.differences for problem in problems]), groups), owners
+
+
+def _deal(users: Sequence[str]) -> IntArray:
+    """Group of each user: everyone alone while users are few, else one of four by hash of the id."""
+    if len(users) <= LEAVE_ONE_OUT:
+        return np.arange(len(users))
+    return np.array([hashlib.sha256(user.encode("utf-8", "surrogatepass")).digest()[1] % N_GROUPS for user in users])
