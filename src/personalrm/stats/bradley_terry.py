@@ -6,8 +6,9 @@ d_j = x(chosen) - x(rejected_j) its likelihood is
     P(c | w) = 1 / (1 + sum_j exp(-w . d_j)),
 
 the Bradley-Terry model when there is a single j. With w ~ N(mu, diag(1 / precision))
-the posterior mode is found by Newton steps on the Laplace objective. Users are padded
-to one array, so a thousand small problems cost a few array operations.
+the posterior mode is found by Newton steps with halving on the (concave) log posterior.
+Users are padded to one array, so a thousand small problems cost a few array operations.
+`newton.py` holds the two coordinate systems the steps are taken in.
 """
 
 from __future__ import annotations
@@ -18,11 +19,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from personalrm.errors import BadInput
+from personalrm.stats.newton import FeatureSpace, RowSpace, maximise, normaliser
+
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
-
-MAX_STEP = 3.0
-"""Longest Newton step in any coordinate; keeps separable data from running away."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -60,39 +61,65 @@ class Posterior:
 
 
 def make_batch(problems: Sequence[Problem]) -> Batch:
-    """The problems padded to the largest of them; see `buckets` for keeping the padding small."""
-    dim = problems[0].differences.shape[1]
-    sizes = [np.bincount(problem.groups) if len(problem.groups) else np.zeros(0, dtype=np.int64) for problem in problems]
-    n_choices = max(1, max(len(size) for size in sizes))
-    n_alternatives = max(1, max(int(size.max(initial=0)) for size in sizes))
-    differences = np.zeros((len(problems), n_choices, n_alternatives, dim))
-    real = np.zeros((len(problems), n_choices, n_alternatives))
-    for user, (problem, size) in enumerate(zip(problems, sizes, strict=True)):
-        place = np.arange(len(problem.groups)) - np.repeat(np.cumsum(size) - size, size)
-        differences[user, problem.groups, place] = problem.differences
-        real[user, problem.groups, place] = 1.0
-    return Batch(differences, real)
+    """The problems padded to the largest of them; see `buckets` for keeping the padding small.
+
+    Raises:
+        BadInput: If there are no problems, a difference is not finite or groups are out of order.
+    """
+    if not problems:
+        raise BadInput("there are no problems to pad; pass at least one")
+    differences = np.concatenate([problem.differences for problem in problems])  # (all rows, dim)
+    if not np.isfinite(differences).all():
+        raise BadInput("a feature difference is not finite; check the features of these users' pairs")
+    user, choice, place = _places(problems)
+    shape = (len(problems), int(choice.max(initial=0)) + 1, int(place.max(initial=0)) + 1)
+    padded = np.zeros((*shape, differences.shape[1]))
+    real = np.zeros(shape)
+    padded[user, choice, place] = differences
+    real[user, choice, place] = 1.0
+    return Batch(padded, real)
 
 
 def buckets(problems: Sequence[Problem]) -> list[tuple[IntArray, Batch]]:
     """Batches of problems of like size, each with the places of its problems in the input.
 
-    Sizes are grouped by powers of two, so padding at most doubles the work even when
-    one user has a thousand times the choices of another.
+    Sizes are grouped by powers of two, so padding at most doubles the work in either
+    direction even when one user has a thousand times the choices of another.
     """
-    kinds: dict[tuple[int, int], list[int]] = {}
-    for place, problem in enumerate(problems):
-        size = np.bincount(problem.groups) if len(problem.groups) else np.zeros(1, dtype=np.int64)
-        kinds.setdefault((len(size).bit_length(), int(size.max()).bit_length()), []).append(place)
-    return [
-        (np.array(places), make_batch([problems[place] for place in places])) for _, places in sorted(kinds.items())
-    ]
+    if not problems:
+        return []
+    user, choice, place = _places(problems)
+    n_choices = np.zeros(len(problems), dtype=np.int64)
+    n_alternatives = np.zeros(len(problems), dtype=np.int64)
+    np.maximum.at(n_choices, user, choice + 1)
+    np.maximum.at(n_alternatives, user, place + 1)
+    # frexp's exponent is the bit length: 0 -> 0, 1 -> 1, 2-3 -> 2, 4-7 -> 3, ...
+    kinds = np.stack([np.frexp(n_choices)[1], np.frexp(n_alternatives)[1]], axis=1)
+    found, kind = np.unique(kinds, axis=0, return_inverse=True)
+    members = [np.flatnonzero(kind.ravel() == number) for number in range(len(found))]
+    return [(places, make_batch([problems[place] for place in places])) for places in members]
 
 
 def log_likelihood(batch: Batch, w: FloatArray) -> FloatArray:
     """Log-likelihood of each user at `w` of shape `(users, dim)`; result `(users,)`."""
-    log_z, _ = _normaliser(batch, np.einsum("ucad,ud->uca", batch.differences, w))
+    log_z, _ = normaliser(_margins(batch, w), batch.real)
     return np.asarray(-log_z.sum(axis=1))
+
+
+def derivatives(batch: Batch, w: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Gradient `(users, dim)` and negative Hessian `(users, dim, dim)` of the log-likelihood."""
+    x = batch.differences
+    n_users, dim = x.shape[0], x.shape[-1]
+    _, p = normaliser(_margins(batch, w), batch.real)  # (users, choices, alternatives)
+    weighted = x * p[..., None]
+    expected = weighted.sum(axis=2)  # (users, choices, dim)
+    rows, weighted_rows = x.reshape(n_users, -1, dim), weighted.reshape(n_users, -1, dim)
+    hessian = np.swapaxes(weighted_rows, 1, 2) @ rows
+    if x.shape[2] > 1:
+        hessian -= np.swapaxes(expected, 1, 2) @ expected
+    else:  # p (1 - p) at once: a difference of two nearly equal numbers would lose digits
+        hessian = np.swapaxes(weighted_rows * (1.0 - p.reshape(n_users, -1, 1)), 1, 2) @ rows
+    return expected.sum(axis=1), hessian
 
 
 def fit_map(
@@ -102,7 +129,7 @@ def fit_map(
     *,
     start: FloatArray | None = None,
     max_steps: int = 50,
-    tolerance: float = 1e-9,
+    tolerance: float = 1e-8,
 ) -> Posterior:
     """Posterior modes by Newton's method, all users together.
 
@@ -112,45 +139,71 @@ def fit_map(
         precision: Prior precision (diagonal), shape `(dim,)` or `(users, dim)`, positive.
         start: Where to begin, shape `(users, dim)`; the prior mean when left out.
         max_steps: Newton steps at most.
-        tolerance: Stop when no coordinate of any user moves further than this.
+        tolerance: Stop after a step that moved no user further than this in any
+            coordinate, counted in prior standard deviations (or, with fewer rows than
+            features, in probability); Newton's error is then about its square.
+
+    Raises:
+        BadInput: If a precision is not positive and finite.
     """
     n_users, dim = batch.differences.shape[0], batch.differences.shape[-1]
-    mu = np.broadcast_to(mean, (n_users, dim))
-    lam = np.broadcast_to(precision, (n_users, dim))
-    w = np.array(mu if start is None else start)
-    for _ in range(max_steps):
-        gradient, hessian = _derivatives(batch, w)
-        gradient -= lam * (w - mu)
-        step = np.linalg.solve(hessian + _diagonal(lam), gradient[..., None])[..., 0]
-        longest = np.abs(step).max(axis=1, keepdims=True)
-        w += step * np.minimum(1.0, MAX_STEP / np.maximum(longest, 1e-300))
-        if longest.max() < tolerance:
-            break
-    return Posterior(w, _derivatives(batch, w)[1] + _diagonal(lam))
+    lam = np.broadcast_to(np.asarray(precision, dtype=np.float64), (n_users, dim))
+    if not (np.isfinite(lam) & (lam > 0)).all():
+        raise BadInput("every prior precision must be positive and finite; use a small one for a flat prior")
+    mu = np.broadcast_to(np.asarray(mean, dtype=np.float64), (n_users, dim))
+    root = np.sqrt(lam)
+    whitened = batch.differences / root[:, None, None, :]  # (users, choices, alternatives, dim)
+    space: RowSpace | FeatureSpace
+    # A start is a point in feature space that need not be reachable from the rows.
+    if start is None and batch.real[0].size < dim:
+        space = RowSpace(whitened, batch.real, _margins(batch, mu))
+        v = space.features(maximise(space, space.origin(), max_steps=max_steps, tolerance=tolerance))
+    else:
+        space = FeatureSpace(whitened, batch.real, _margins(batch, mu))
+        v = maximise(
+            space,
+            space.origin() if start is None else (start - mu) * root,
+            max_steps=max_steps,
+            tolerance=tolerance,
+        )
+    w = mu + v / root
+    hessian = derivatives(batch, w)[1]
+    hessian[:, np.arange(dim), np.arange(dim)] += lam
+    return Posterior(w, hessian)
 
 
-def _normaliser(batch: Batch, margins: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """log(1 + sum_j exp(-margin_j)), shape `(users, choices)`, and each term over that sum, `(users, choices, a)`."""
-    negative = np.where(batch.real > 0, -margins, -np.inf)
-    highest = np.maximum(negative.max(axis=2), 0.0)
-    terms = np.exp(negative - highest[..., None])
-    z = np.exp(-highest) + terms.sum(axis=2)
-    return np.log(z) + highest, terms / z[..., None]
+def fit_map_many(problems: Sequence[Problem], mean: FloatArray, precision: FloatArray) -> Posterior:
+    """Posteriors of many users in the order given, padded in buckets of like size.
+
+    Args:
+        problems: The users' rows; a user without rows gets the prior back.
+        mean: Prior mean, shape `(dim,)` or `(users, dim)`.
+        precision: Prior precision (diagonal), shape `(dim,)` or `(users, dim)`, positive.
+    """
+    dim = np.shape(mean)[-1]
+    mu, lam = np.broadcast_to(mean, (len(problems), dim)), np.broadcast_to(precision, (len(problems), dim))
+    result = Posterior(np.empty((len(problems), dim)), np.empty((len(problems), dim, dim)))
+    for places, batch in buckets(problems):
+        part = fit_map(batch, mu[places], lam[places])
+        result.mode[places], result.hessian[places] = part.mode, part.hessian
+    return result
 
 
-def _derivatives(batch: Batch, w: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Gradient `(users, dim)` and negative Hessian `(users, dim, dim)` of the log-likelihood."""
+def _margins(batch: Batch, w: FloatArray) -> FloatArray:
+    """w . d of every row, shape `(users, choices, alternatives)`."""
     x = batch.differences
-    n_users, dim = x.shape[0], x.shape[-1]
-    margins = (x.reshape(n_users, -1, dim) @ w[..., None]).reshape(x.shape[:-1])
-    _, p = _normaliser(batch, margins)  # (users, choices, alternatives): the rejected one is taken instead
-    weighted = x * p[..., None]
-    expected = weighted.sum(axis=2)  # (users, choices, dim)
-    rows, weighted_rows = x.reshape(n_users, -1, dim), weighted.reshape(n_users, -1, dim)
-    hessian = np.swapaxes(weighted_rows, 1, 2) @ rows - np.swapaxes(expected, 1, 2) @ expected
-    return expected.sum(axis=1), hessian
+    return np.asarray((x.reshape(x.shape[0], -1, x.shape[-1]) @ w[..., None]).reshape(x.shape[:-1]))
 
 
-def _diagonal(values: FloatArray) -> FloatArray:
-    """Diagonal matrices `(users, dim, dim)` from `(users, dim)`."""
-    return values[..., None] * np.eye(values.shape[-1])
+def _places(problems: Sequence[Problem]) -> tuple[IntArray, IntArray, IntArray]:
+    """User, choice and place within the choice of every row of all problems, each `(all rows,)`."""
+    sizes = [len(problem.groups) for problem in problems]
+    user = np.repeat(np.arange(len(problems)), sizes)
+    choice = np.concatenate([problem.groups for problem in problems]).astype(np.int64)
+    step = np.diff(choice)
+    if (step[user[1:] == user[:-1]] < 0).any() or (choice < 0).any():
+        raise BadInput("the choice numbers of a user must not decrease or be negative; sort the rows by choice")
+    number = np.arange(len(choice))
+    opens = np.ones(len(choice), dtype=bool)
+    opens[1:] = (step != 0) | (user[1:] != user[:-1])
+    return user, choice, number - np.maximum.accumulate(np.where(opens, number, 0))

@@ -79,6 +79,8 @@ class Population:
     """All scaled rows, their choices numbered through."""
     owners: IntArray
     """Shape `(rows,)`, the user of each row."""
+    pair_ids: tuple[str, ...]
+    """Length rows, the pair behind each row."""
 
     def prior_for(self, user_id: str) -> Prior:
         """The prior of a user, learned from everybody else."""
@@ -118,7 +120,10 @@ def estimate_population(choices: Mapping[str, Choices]) -> Population:
     groups = _deal(users)
     held_out = [np.flatnonzero(groups != group) for group in range(groups.max() + 1)]
     variances = np.array([_variance([problems[place] for place in kept], mean) for kept in held_out])
-    return Population(tuple(users), scale, mean, variances.mean(axis=0), means, variances, groups, rows, owners)
+    pair_ids = tuple(pair_id for user in users for pair_id in choices[user].pair_ids)
+    return Population(
+        tuple(users), scale, mean, variances.mean(axis=0), means, variances, groups, rows, owners, pair_ids
+    )
 
 
 def root_mean_square(differences: Sequence[FloatArray]) -> FloatArray:

@@ -1,0 +1,72 @@
+# Every target sets up what it needs: .venv from python3 alone, packages as pinned in constraints.txt.
+# Stamp files inside .venv say what is installed, so a second run starts at once.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+PYTEST := $(BIN)/python -m pytest
+PYTEST_ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-fast check bench endure docs build clean
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1@\2/p' $(MAKEFILE_LIST) | awk -F@ '{ printf "%-16s %s\n", $$1, $$2 }'
+
+demo: $(VENV)/.lean ## fit the example people, show a persona with evidence, judge unseen pairs
+	@$(BIN)/personalrm demo
+
+test: $(VENV)/.dev ## all tests that need no accelerator, no model and no patience
+	$(PYTEST) -m 'not gpu and not lm and not endure' $(PYTEST_ARGS)
+
+test-fast: $(VENV)/.dev ## the same without the slow ones, in seconds
+	$(PYTEST) -m 'not gpu and not lm and not endure and not slow' $(PYTEST_ARGS)
+
+# Python 3.11 is run; the newest version is held by the type checker only.
+check: $(VENV)/.dev ## format, lint and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy --strict src
+	$(BIN)/mypy --strict --python-version 3.14 src
+
+bench: $(VENV)/.dev ## every benchmark in turn
+	@set -e; for script in $$(ls benchmarks/*.py 2>/dev/null | grep -v '/_'); do \
+		echo "== $$script"; $(BIN)/python $$script; done
+
+endure: $(VENV)/.dev ## kills and repeats that take minutes
+	$(PYTEST) -m endure $(PYTEST_ARGS)
+
+docs: $(VENV)/.lean ## the pages that are generated: docs/cli.md
+	@mkdir -p build
+	$(BIN)/python -m personalrm.cli.help_pages > build/cli.md
+	mv build/cli.md docs/cli.md
+
+build: $(VENV)/.dev ## wheel and sdist into dist/
+	$(BIN)/python -m build --no-isolation
+
+clean: ## remove what was built and cached (.venv stays; remove it by hand)
+	rm -rf build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find src tests benchmarks examples -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# What is wrong with this machine's Python in one sentence, empty when nothing is. Debian ships the venv module
+# without ensurepip, so both are asked for.
+PROBLEM = $(shell \
+	command -v $(PYTHON) >/dev/null 2>&1 || { echo "$(PYTHON) is missing: install Python 3.11 or newer (Debian package python3)"; exit; }; \
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$(PYTHON) is older than 3.11: install a newer one and run make PYTHON=/path/to/it"; exit; }; \
+	$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || echo "$(PYTHON) cannot make environments: install the Debian package python3-venv")
+
+$(VENV)/.made:
+	$(if $(PROBLEM),$(error $(PROBLEM)))
+	@echo "setting up $(VENV), once"
+	@$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.lean: pyproject.toml constraints.txt | $(VENV)/.made
+	@$(PIP) -e .
+	@touch $@
+
+# Whoever has the dev packages has the lean ones.
+$(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/.made
+	@$(PIP) -e '.[dev]'
+	@touch $(VENV)/.lean $@

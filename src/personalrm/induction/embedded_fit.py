@@ -1,0 +1,121 @@
+"""Fitting many users with the embedded engine: population first, then everyone.
+
+The population comes from a bounded sample of the users (those whose hashed ids are
+smallest), so neither memory nor the cost of one user grows with their number.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from personalrm.errors import BadInput
+from personalrm.induction.settings import InductionSettings
+from personalrm.induction.synthesize import synthesize
+from personalrm.induction.waves import run_together
+from personalrm.judging.embedded import MIN_CHOICES, EmbeddedJudge, fixed
+from personalrm.judging.personal import pack_weights
+from personalrm.preferences.pairs import PreferencePair
+from personalrm.preferences.personal_prompts import PersonalPrompt
+from personalrm.preferences.splits import split_context
+from personalrm.preferences.users import User
+from personalrm.stylometry.observations import Choices, observe, share_uncovered
+from personalrm.stylometry.population import Prior, estimate_population
+from personalrm.stylometry.shipped import shipped_prior
+
+SAMPLE = 2_000
+"""Users the population is learned from at most."""
+MIN_USERS = 5
+"""With fewer users than this the shipped prior is used."""
+TOO_FEW = "too few pairs for anything personal; most people's taste decides"
+UNCOVERED = "of the pairs are in a language or script the word lists do not cover; only language-neutral features are used"
+
+
+def no_roles(user_id: str) -> Mapping[str, str] | None:
+    """Nobody was fitted before."""
+    return None
+
+
+@dataclass(frozen=True, repr=False)
+class EmbeddedFit:
+    """The embedded engine with a prior for everyone, ready to fit users."""
+
+    prior_for: Callable[[str], Prior]
+    settings: InductionSettings
+
+    @classmethod
+    def learned_from(cls, users: Iterable[User], *, settings: InductionSettings | None = None) -> EmbeddedFit:
+        """The engine whose prior for each user comes from all the others.
+
+        Args:
+            users: Everybody at hand, streamed once; the context pairs of a sample of
+                at most `SAMPLE` of them are kept as numbers. With fewer than
+                `MIN_USERS` the shipped prior is used.
+            settings: Variant, trials, seed.
+        """
+        chosen = settings or InductionSettings()
+        choices = sample_choices(users)
+        if len(choices) < MIN_USERS:
+            return cls(fixed(shipped_prior()), chosen)
+        return cls(estimate_population(choices).prior_for, chosen)
+
+    def fit(
+        self, users: Iterable[User], *, recorded: Callable[[str], Mapping[str, str] | None] = no_roles
+    ) -> Iterator[PersonalPrompt]:
+        """The prompts of the users, in order, streaming.
+
+        Args:
+            users: Who is to be fitted.
+            recorded: The roles of a user's pairs in an earlier prompt, or None.
+        """
+        judge = EmbeddedJudge(self.prior_for)
+        settings = replace(self.settings, validation_orders="one")  # this judge has no position bias
+        for user in users:
+            pairs = _context(user)
+            induction = synthesize(user.user_id, pairs, settings, judge=judge.name, recorded=recorded(user.user_id))
+            yield self._finish(judge, next(run_together([induction], judge)), pairs)
+
+    def _finish(self, judge: EmbeddedJudge, prompt: PersonalPrompt, pairs: Sequence[PreferencePair]) -> PersonalPrompt:
+        """The prompt with its weights and with what limits them."""
+        if prompt.variant == "all_pairs":
+            weights = judge.weigh_pairs(prompt.user_id, pairs)
+        else:
+            persona = prompt.persona if prompt.variant != "demonstrations" else None
+            weights = judge.weigh(prompt.user_id, persona, prompt.demonstrations)
+        n_choices = observe(pairs).n_choices
+        uncovered = share_uncovered(pairs)
+        notes = prompt.notes + ((TOO_FEW,) if n_choices < MIN_CHOICES else ())
+        notes += (f"{uncovered:.0%} {UNCOVERED}",) if uncovered else ()
+        return replace(prompt, weights=pack_weights(weights), notes=notes, too_few_pairs=n_choices < MIN_CHOICES)
+
+
+def sample_choices(users: Iterable[User]) -> dict[str, Choices]:
+    """Context choices of at most `SAMPLE` users, those whose hashed ids are smallest."""
+    kept: list[tuple[bytes, str, Choices]] = []
+    for user in users:
+        key = _reversed_digest(user.user_id)
+        if len(kept) == SAMPLE and key <= kept[0][0]:
+            continue
+        context = split_context(user.pairs).context
+        if not context:
+            continue
+        entry = (key, user.user_id, observe(context))
+        if len(kept) < SAMPLE:
+            heapq.heappush(kept, entry)
+        else:
+            heapq.heapreplace(kept, entry)
+    return {user_id: choices for _, user_id, choices in sorted(kept, key=lambda entry: entry[1])}
+
+
+def _reversed_digest(user_id: str) -> bytes:
+    """Larger for ids whose hash is smaller, so that a min-heap drops the right one."""
+    return bytes(255 - byte for byte in hashlib.sha256(user_id.encode("utf-8", "surrogatepass")).digest())
+
+
+def _context(user: User) -> tuple[PreferencePair, ...]:
+    pairs = tuple(pair for pair in user.pairs if pair.split != "target")
+    if not pairs:
+        raise BadInput(f"user {user.user_id!r} has no context pair, every row is a target; add pairs or leave the user out")
+    return pairs

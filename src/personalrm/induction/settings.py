@@ -1,0 +1,46 @@
+"""The settings of an induction."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from personalrm.errors import BadInput
+
+Variant = Literal["all_pairs", "persona", "demonstrations", "both"]
+VARIANTS: dict[str, str] = {
+    "all_pairs": "persona and weights from all context pairs (the embedded engine's default)",
+    "persona": "just the persona (paper 5.2: bootstrap, persona)",
+    "demonstrations": "just demonstrations (paper 5.2: step 3 without a persona)",
+    "both": "persona and demonstrations (the paper's SynthesizeMe)",
+}
+
+
+@dataclass(frozen=True)
+class InductionSettings:
+    """How a personal prompt is made (paper section 3, appendix A)."""
+
+    variant: Variant = "all_pairs"
+    """Which form of induction; see `VARIANTS`."""
+    n_trials: int = 10
+    """T, candidate sets of demonstrations tried in each search."""
+    max_bootstrapped: int | None = None
+    """Most reasonings in one candidate; None means as many as there are train pairs."""
+    max_plain: int = 4
+    """Most plain demonstrations beside the reasonings of a candidate."""
+    validation_orders: Literal["both", "one"] = "both"
+    """Whether validation pairs are judged in both orders; one is enough for a judge without position bias."""
+    seed: int = 0
+    """Seed of every draw; draws are keyed by seed and pair hash, so old ones survive new pairs."""
+
+    def __post_init__(self) -> None:
+        if self.variant not in VARIANTS:
+            raise BadInput(f"unknown variant {self.variant!r}; use one of {', '.join(VARIANTS)}")
+        if self.validation_orders not in ("both", "one"):
+            raise BadInput(f"unknown validation_orders {self.validation_orders!r}; use both or one")
+        if self.n_trials < 1 or self.max_plain < 0 or (self.max_bootstrapped is not None and self.max_bootstrapped < 1):
+            raise BadInput("n_trials and max_bootstrapped must be at least 1, max_plain at least 0")
+
+    def as_json(self) -> dict[str, Any]:
+        """The settings as plain values, for the saved prompt."""
+        return asdict(self)

@@ -1,0 +1,91 @@
+"""The embedded judge: a personal reward model that needs no language model.
+
+It knows a user as a question shows them: the prior, with each claim of the persona
+in place of the population mean of its feature, updated by the demonstrations
+(MAP). It reads no order into a pair, so both orders always agree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from personalrm.preferences.demonstrations import Demonstration
+from personalrm.preferences.pairs import PreferencePair
+from personalrm.preferences.personas import Persona
+from personalrm.preferences.verdicts import PersonaQuestion, Question, Verdict, verdict_from_probability
+from personalrm.stylometry.claims import read_persona, with_claims, write_persona
+from personalrm.stylometry.features import difference
+from personalrm.stylometry.observations import Choices, observe
+from personalrm.stylometry.population import Prior
+from personalrm.stylometry.reasons import give_reason
+from personalrm.stylometry.weights import Weights, fit_weights, probability
+
+MIN_CHOICES = 3
+"""With fewer choices than this nothing personal can be said, and verdicts are flagged."""
+
+
+class EmbeddedJudge:
+    """Answers questions about users by stylometry; milliseconds for a whole wave.
+
+    Args:
+        prior_for: The prior of each user, learned from everybody else
+            (`Population.prior_for`), or one prior for all (`lambda user_id: prior`).
+    """
+
+    name = "embedded"
+
+    def __init__(self, prior_for: Callable[[str], Prior]) -> None:
+        self._prior_for = prior_for
+
+    def judge(self, questions: Sequence[Question]) -> list[Verdict]:
+        """One verdict a question; questions that show the same user the same way share one fit."""
+        known = [_Known(q.user_id, q.persona, q.demonstrations) for q in questions]
+        distinct = {one.key: one for one in known}
+        fitted = dict(zip(distinct, self._fit(list(distinct.values())), strict=True))
+        return [give_verdict(fitted[one.key], question) for one, question in zip(known, questions, strict=True)]
+
+    def describe(self, questions: Sequence[PersonaQuestion]) -> list[Persona]:
+        """One persona a question, from the pairs shown in it."""
+        seen = [_observe(question.demonstrations) for question in questions]
+        weights = fit_weights(seen, [self._prior_for(question.user_id) for question in questions])
+        return [write_persona(one, choices) for one, choices in zip(weights, seen, strict=True)]
+
+    def weigh(self, user_id: str, persona: Persona | None, demonstrations: tuple[Demonstration, ...]) -> Weights:
+        """The weights of a user known by a persona and demonstrations."""
+        return self._fit([_Known(user_id, persona, demonstrations)])[0]
+
+    def weigh_pairs(self, user_id: str, pairs: Sequence[PreferencePair]) -> Weights:
+        """The weights of a user known by all these pairs: the engine's default."""
+        return fit_weights([observe(pairs)], [self._prior_for(user_id)])[0]
+
+    def _fit(self, known: Sequence[_Known]) -> list[Weights]:
+        priors = [
+            with_claims(self._prior_for(one.user_id), read_persona(one.persona)[0] if one.persona else [])
+            for one in known
+        ]
+        return fit_weights([_observe(one.demonstrations) for one in known], priors)
+
+
+def fixed(prior: Prior) -> Callable[[str], Prior]:
+    """The same prior for everybody."""
+    return lambda user_id: prior
+
+
+def give_verdict(weights: Weights, question: Question) -> Verdict:
+    """The verdict of these weights on a question, with its reason."""
+    x = difference(question.conversation, question.first, question.second)
+    reasoning = give_reason(weights.mean / weights.prior.scale, x)
+    chance = float(probability(weights.margin(x)))
+    return verdict_from_probability(chance, reasoning, too_few_pairs=weights.n_choices < MIN_CHOICES)
+
+
+class _Known:
+    """What a question shows of its user, with a key that is equal for equal knowledge."""
+
+    def __init__(self, user_id: str, persona: Persona | None, demonstrations: tuple[Demonstration, ...]) -> None:
+        self.user_id, self.persona, self.demonstrations = user_id, persona, demonstrations
+        self.key = (user_id, persona.text if persona else "", tuple(d.shown.pair.hash for d in demonstrations))
+
+
+def _observe(demonstrations: Sequence[Demonstration]) -> Choices:
+    return observe([demonstration.shown.pair for demonstration in demonstrations])

@@ -1,0 +1,111 @@
+"""Judging with a saved personal prompt, and ranking several completions.
+
+A prompt made by the embedded engine carries its weights. If a person has edited the
+persona since, the edits win: a sentence they removed takes its feature back to the
+population, a sentence they added moves its feature to what it says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from personalrm.errors import BadInput, ModelUnavailable
+from personalrm.judging.embedded import MIN_CHOICES, give_verdict
+from personalrm.preferences.messages import Conversation, check_conversation
+from personalrm.preferences.personal_prompts import FeatureWeight, PersonalPrompt
+from personalrm.preferences.verdicts import Question, Verdict
+from personalrm.stylometry.claims import Leaning, read_claim
+from personalrm.stylometry.features import INDEX, NAMES, difference
+from personalrm.stylometry.population import Prior
+from personalrm.stylometry.weights import Weights
+
+
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Completions from best to worst for one user."""
+
+    best: int
+    """Index of the best completion in the input."""
+    order: tuple[int, ...]
+    """All indices, best first; equal rewards keep the order of the input."""
+    rewards: tuple[float, ...]
+    """Reward of each completion in input order, relative to the first one."""
+
+
+def judge_pair(prompt: PersonalPrompt, conversation: Conversation, first: str, second: str) -> Verdict:
+    """Which of two completions this user prefers.
+
+    Raises:
+        ModelUnavailable: If the prompt was made by a language model.
+        BadRow: If the conversation cannot be answered.
+    """
+    check_conversation(conversation)
+    verdict = give_verdict(usable_weights(prompt), Question(prompt.user_id, conversation, first, second))
+    return replace(verdict, too_few_pairs=prompt.too_few_pairs, positions_agree=True)
+
+
+def rank_completions(prompt: PersonalPrompt, conversation: Conversation, completions: Sequence[str]) -> Ranking:
+    """The completions ordered as this user would order them.
+
+    Raises:
+        BadInput: If there is nothing to rank.
+    """
+    check_conversation(conversation)
+    if not completions:
+        raise BadInput("there are no completions to rank; pass at least one")
+    weights = usable_weights(prompt)
+    rewards = [float(weights.margin(difference(conversation, one, completions[0]))) for one in completions]
+    order = sorted(range(len(rewards)), key=lambda place: -rewards[place])
+    return Ranking(order[0], tuple(order), tuple(rewards))
+
+
+def pack_weights(weights: Weights) -> tuple[FeatureWeight, ...]:
+    """The weights as they are saved in a personal prompt."""
+    prior = weights.prior
+    columns = (prior.scale, prior.mean, np.sqrt(prior.variance), weights.mean, weights.sd)
+    return tuple(FeatureWeight(name, *map(float, row)) for name, row in zip(NAMES, zip(*columns, strict=True), strict=True))
+
+
+def usable_weights(prompt: PersonalPrompt) -> Weights:
+    """The weights a prompt carries, with edits of the persona by hand applied."""
+    if not prompt.weights:
+        raise ModelUnavailable(
+            f"the prompt of user {prompt.user_id!r} was made by {prompt.judge!r} and carries no weights, and this "
+            "version has no door to language models; fit the user again with the embedded engine"
+        )
+    by_name = {weight.feature: weight for weight in prompt.weights}
+    missing = [name for name in NAMES if name not in by_name]
+    if missing:
+        raise BadInput(
+            f"the prompt of user {prompt.user_id!r} lacks the weight of feature {missing[0]!r}; fit the user again"
+        )
+    rows = [by_name[name] for name in NAMES]
+    prior = Prior(
+        scale=np.array([row.scale for row in rows]),
+        mean=np.array([row.population for row in rows]),
+        variance=np.array([row.spread**2 for row in rows]),
+    )
+    mean = np.array([row.mean for row in rows])
+    for leaning in edits_of(prompt):
+        mean[INDEX[leaning.feature]] = prior.mean[INDEX[leaning.feature]] + leaning.shift
+    n_choices = 0 if prompt.too_few_pairs else MIN_CHOICES
+    return Weights(prior, mean, np.diag([row.sd**2 for row in rows]), n_choices)
+
+
+def edits_of(prompt: PersonalPrompt) -> list[Leaning]:
+    """What edits by hand ask for: 0 for a feature whose sentence was removed, else what an added sentence says."""
+    now = [claim.text for claim in prompt.persona.claims]
+    removed = [leaning for text in prompt.written if text not in now for leaning in read_claim(text)]
+    added = [leaning for text in now if text not in prompt.written for leaning in read_claim(text)]
+    changes = {leaning.feature: Leaning(leaning.feature, 0.0) for leaning in removed}
+    return list((changes | {leaning.feature: leaning for leaning in added}).values())
+
+
+def unused_sentences(prompt: PersonalPrompt) -> list[str]:
+    """Sentences of the persona that the embedded engine can make nothing of."""
+    return [claim.text for claim in prompt.persona.claims if not read_claim(claim.text)]
