@@ -45,7 +45,7 @@ def ours(problems: list[Problem]) -> Any:
 
 def sklearn_loop(problems: list[Problem], solver: str) -> Any:
     """The same modes by one LogisticRegression a user."""
-    from sklearn.linear_model import LogisticRegression
+    from sklearn.linear_model import LogisticRegression  # type: ignore[import-untyped]
 
     model = LogisticRegression(fit_intercept=False, C=1.0 / PRECISION, tol=1e-10, solver=solver, max_iter=1000)
     y = np.arange(len(problems[0].groups)) % 2

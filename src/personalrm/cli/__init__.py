@@ -1,1 +1,65 @@
+"""The command line: one module a command, each parses, calls and prints.
 
+Parsers are built without importing anything heavy; a command's work is imported when
+it runs. Exit codes: 0 ok, 1 failed, 2 usage or refused input, 3 partly done.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from personalrm.cli import delete, demo, evaluate, export, fit, history, judge, rank, show, validate
+from personalrm.cli.options import Parser, apply_settings
+from personalrm.cli.printing import print_error
+from personalrm.errors import BadInput, PersonalRMError
+
+COMMANDS = (demo, validate, fit, show, judge, rank, evaluate, history, export, delete)
+OK, FAILED, REFUSED, PARTLY = 0, 1, 2, 3
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of `personalrm` with all its commands."""
+    parser = Parser(
+        prog="personalrm",
+        description="Learn what each person likes from their choices, say it in words, judge as they would.",
+        epilog="exit codes: 0 ok, 1 failed, 2 usage or refused input, 3 partly done. Example: personalrm demo",
+    )
+    parser.add_argument("--version", action="version", version=_version())
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for module in COMMANDS:
+        name = module.__name__.rpartition(".")[2]
+        summary, _, example = (module.__doc__ or "").partition("\n\nExample: ")
+        child = commands.add_parser(
+            name, help=summary.splitlines()[0].rstrip("."), description=summary, epilog=f"example: {example.strip()}"
+        )
+        module.add_arguments(child)
+        child.set_defaults(run=module.run)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; every expected failure is one sentence on stderr."""
+    parser = build_parser()
+    options = parser.parse_args(arguments)
+    try:
+        apply_settings(parser, options, arguments if arguments is not None else sys.argv[1:])
+        code: int = options.run(options)
+        sys.stdout.flush()
+        return code
+    except BadInput as error:
+        return print_error(error, REFUSED)
+    except PersonalRMError as error:
+        return print_error(error, FAILED)
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader of our output has gone; nothing is left to say
+        return FAILED
+    except KeyboardInterrupt:
+        return print_error("stopped; what was finished is saved, the same command goes on from there", PARTLY)
+
+
+def _version() -> str:
+    from personalrm import __version__
+
+    return f"personalrm {__version__}"

@@ -23,7 +23,8 @@ def help_pages() -> str:
     """The page: one heading and one `--help` text for `personalrm` and each command, 100 columns wide."""
     with _environment({"COLUMNS": "100", "NO_COLOR": "1"}):
         sections = [
-            f"## {parser.prog}\n\n```text\n{parser.format_help().rstrip()}\n```\n" for parser in _parsers(build_parser())
+            f"## {parser.prog}\n\n```text\n{parser.format_help().rstrip()}\n```\n"
+            for parser in _parsers(build_parser())
         ]
     return "\n".join([HEADER, *sections])
 

@@ -13,7 +13,7 @@ from personalrm.preferences.demonstrations import Demonstration
 from personalrm.preferences.pairs import PreferencePair
 from personalrm.preferences.personas import Persona
 from personalrm.preferences.verdicts import PersonaQuestion, Question, Verdict, verdict_from_probability
-from personalrm.stylometry.claims import read_persona, with_claims, write_persona
+from personalrm.stylometry.claims import find_leanings, read_persona, with_claims, write_persona
 from personalrm.stylometry.features import difference
 from personalrm.stylometry.observations import Choices, observe
 from personalrm.stylometry.population import Prior
@@ -47,8 +47,8 @@ class EmbeddedJudge:
     def describe(self, questions: Sequence[PersonaQuestion]) -> list[Persona]:
         """One persona a question, from the pairs shown in it."""
         seen = [_observe(question.demonstrations) for question in questions]
-        weights = fit_weights(seen, [self._prior_for(question.user_id) for question in questions])
-        return [write_persona(one, choices) for one, choices in zip(weights, seen, strict=True)]
+        leanings = find_leanings(seen, [self._prior_for(question.user_id) for question in questions])
+        return [write_persona(found, choices) for found, choices in zip(leanings, seen, strict=True)]
 
     def weigh(self, user_id: str, persona: Persona | None, demonstrations: tuple[Demonstration, ...]) -> Weights:
         """The weights of a user known by a persona and demonstrations."""

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from personalrm.errors import BadInput, NoScoredPairs
-from personalrm.stats.bootstrap import FloatArray, cluster, clustered_mean
+from personalrm.stats.arrays import FloatArray
+from personalrm.stats.bootstrap import cluster, clustered_mean
 
 
 @dataclass(frozen=True)
@@ -160,7 +161,9 @@ def correctness_of_lengths(chosen_lengths: Sequence[int], rejected_lengths: Sequ
         BadInput: If the lengths differ in number.
     """
     if len(chosen_lengths) != len(rejected_lengths):
-        raise BadInput(f"got {len(chosen_lengths)} chosen and {len(rejected_lengths)} rejected lengths; pass one a pair")
+        raise BadInput(
+            f"got {len(chosen_lengths)} chosen and {len(rejected_lengths)} rejected lengths; pass one a pair"
+        )
     return correctness(np.asarray(chosen_lengths, dtype=np.float64) - np.asarray(rejected_lengths, dtype=np.float64))
 
 

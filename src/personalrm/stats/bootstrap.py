@@ -12,12 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from personalrm.errors import BadInput, NoScoredPairs
-
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
+from personalrm.stats.arrays import FloatArray
 
 CHUNK = 1 << 20
 """Numbers drawn at a time, about 8 MB; part of the result, since it orders the random stream."""
@@ -75,8 +72,8 @@ def cluster(values: FloatArray, user_ids: Sequence[str]) -> Clusters:
     # Not np.unique: its fixed-width strings drop a trailing NUL and cost the longest id's width a row.
     places = {user: place for place, user in enumerate(sorted(set(user_ids)))}
     rows = np.array([places[user] for user in user_ids])  # (pairs,)
-    sums = np.bincount(rows, weights=values, minlength=len(places))
-    return Clusters(sums, np.bincount(rows, minlength=len(places)).astype(np.float64))
+    sums = np.asarray(np.bincount(rows, weights=values), dtype=np.float64)  # (users,)
+    return Clusters(sums, np.bincount(rows).astype(np.float64))
 
 
 def clustered_mean(clusters: Clusters, *, n_resamples: int = 10_000, seed: int = 0) -> ClusteredMean:

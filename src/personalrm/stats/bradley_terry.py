@@ -17,13 +17,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from personalrm.errors import BadInput
-from personalrm.stats.newton import FeatureSpace, RowSpace, maximise, normaliser
-
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
+from personalrm.stats.arrays import FloatArray, IntArray
+from personalrm.stats.newton import FeatureSpace, RowSpace, minimise, normaliser, spread
 
 
 @dataclass(frozen=True, repr=False)
@@ -97,7 +94,7 @@ def buckets(problems: Sequence[Problem]) -> list[tuple[IntArray, Batch]]:
     kinds = np.stack([np.frexp(n_choices)[1], np.frexp(n_alternatives)[1]], axis=1)
     found, kind = np.unique(kinds, axis=0, return_inverse=True)
     members = [np.flatnonzero(kind.ravel() == number) for number in range(len(found))]
-    return [(places, make_batch([problems[place] for place in places])) for places in members]
+    return [(places, make_batch([problems[place] for place in places.tolist()])) for places in members]
 
 
 def log_likelihood(batch: Batch, w: FloatArray) -> FloatArray:
@@ -111,15 +108,10 @@ def derivatives(batch: Batch, w: FloatArray) -> tuple[FloatArray, FloatArray]:
     x = batch.differences
     n_users, dim = x.shape[0], x.shape[-1]
     _, p = normaliser(_margins(batch, w), batch.real)  # (users, choices, alternatives)
-    weighted = x * p[..., None]
-    expected = weighted.sum(axis=2)  # (users, choices, dim)
-    rows, weighted_rows = x.reshape(n_users, -1, dim), weighted.reshape(n_users, -1, dim)
-    hessian = np.swapaxes(weighted_rows, 1, 2) @ rows
-    if x.shape[2] > 1:
-        hessian -= np.swapaxes(expected, 1, 2) @ expected
-    else:  # p (1 - p) at once: a difference of two nearly equal numbers would lose digits
-        hessian = np.swapaxes(weighted_rows * (1.0 - p.reshape(n_users, -1, 1)), 1, 2) @ rows
-    return expected.sum(axis=1), hessian
+    rows = x.reshape(n_users, -1, dim)
+    transposed = np.swapaxes(rows, 1, 2)
+    gradient = (transposed @ p.reshape(n_users, -1, 1))[..., 0]
+    return gradient, transposed @ spread(p, rows)
 
 
 def fit_map(
@@ -157,10 +149,10 @@ def fit_map(
     # A start is a point in feature space that need not be reachable from the rows.
     if start is None and batch.real[0].size < dim:
         space = RowSpace(whitened, batch.real, _margins(batch, mu))
-        v = space.features(maximise(space, space.origin(), max_steps=max_steps, tolerance=tolerance))
+        v = space.features(minimise(space, space.origin(), max_steps=max_steps, tolerance=tolerance))
     else:
         space = FeatureSpace(whitened, batch.real, _margins(batch, mu))
-        v = maximise(
+        v = minimise(
             space,
             space.origin() if start is None else (start - mu) * root,
             max_steps=max_steps,

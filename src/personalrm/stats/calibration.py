@@ -8,7 +8,7 @@ import numpy as np
 
 from personalrm.errors import BadInput, NoScoredPairs
 from personalrm.stats.accuracy import correctness
-from personalrm.stats.bootstrap import FloatArray
+from personalrm.stats.arrays import FloatArray
 
 
 @dataclass(frozen=True)
@@ -118,12 +118,13 @@ def length_strata(margins: FloatArray, chosen_lengths: FloatArray, rejected_leng
 
 def _bins(confidence: FloatArray, correct: FloatArray, n_bins: int) -> tuple[CalibrationBin, ...]:
     """Equal-width bins over [0.5, 1]; confidence 1 belongs to the last."""
-    place = np.minimum((2.0 * (confidence - 0.5) * n_bins).astype(np.int64), n_bins - 1)  # (scored,)
+    edges = 0.5 + 0.5 * np.arange(n_bins + 1) / n_bins
+    # Searched, not multiplied out: a confidence equal to a printed edge must open the bin that says so.
+    place = np.minimum(np.searchsorted(edges, confidence, side="right") - 1, n_bins - 1)  # (scored,)
     counts = np.bincount(place, minlength=n_bins)
     with np.errstate(invalid="ignore"):  # an empty bin is 0 / 0, which is the NaN we promise
         mean_confidence = np.bincount(place, weights=confidence, minlength=n_bins) / counts
         mean_correct = np.bincount(place, weights=correct, minlength=n_bins) / counts
-    edges = 0.5 + 0.5 * np.arange(n_bins + 1) / n_bins
     return tuple(
         CalibrationBin(
             float(edges[k]), float(edges[k + 1]), int(counts[k]), float(mean_confidence[k]), float(mean_correct[k])

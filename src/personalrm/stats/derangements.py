@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from personalrm.errors import BadInput
-from personalrm.stats.bootstrap import IntArray
+from personalrm.stats.arrays import IntArray
 
 
 def derangements(n: int, count: int = 20, *, seed: int = 0) -> IntArray:

@@ -16,9 +16,8 @@ from __future__ import annotations
 from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 
-FloatArray = npt.NDArray[np.float64]
+from personalrm.stats.arrays import FloatArray
 
 MOST_HALVINGS = 40
 ROUNDING = 1e-11
@@ -102,19 +101,20 @@ class RowSpace:
         return _solve(self._identity + spread(p, self._k), p.reshape(z.shape) - z)
 
 
-def maximise(space: Space, z: FloatArray, *, max_steps: int, tolerance: float) -> FloatArray:
-    """The posterior modes in the coordinates of `space`, from `z`; users move together, each with its own step length."""
+def minimise(space: Space, z: FloatArray, *, max_steps: int, tolerance: float) -> FloatArray:
+    """The modes in the coordinates of `space`, from `z`: users step together, each halving its own step if need be."""
     objective, p = _evaluate(space, z)
     for _ in range(max_steps):
         step = space.step(z, p)
-        length = np.ones((len(z), 1))
+        bound = objective + ROUNDING * (1.0 + np.abs(objective))
+        trial, p = _evaluate(space, z + step)
         for _ in range(MOST_HALVINGS):
-            trial, trial_p = _evaluate(space, z + length * step)
-            worse = ~(trial <= objective + ROUNDING * (1.0 + np.abs(objective)))
+            worse = ~(trial <= bound)
             if not worse.any():
                 break
-            length[worse] /= 2.0
-        z, objective, p = z + length * step, trial, trial_p
+            step[worse] /= 2.0
+            trial, p = _evaluate(space, z + step)
+        z, objective = z + step, trial
         if np.abs(step).max(initial=0.0) < tolerance:
             break
     return z
@@ -133,10 +133,9 @@ def normaliser(margins: FloatArray, real: FloatArray) -> tuple[FloatArray, Float
     negative = np.where(real > 0, -margins, -np.inf)
     highest = np.maximum(negative.max(axis=2), 0.0)
     terms = np.exp(negative - highest[..., None])
-    # log1p of all but the largest exponent: a sure choice keeps its tiny loss.
-    others = terms.sum(axis=2) + np.exp(-highest) - 1.0
-    z = 1.0 + others
-    return highest + np.log1p(others), terms / z[..., None]
+    # Where the chosen one leads, its exp(0) = 1 stays out of the sum: a sure choice keeps its tiny loss.
+    others = terms.sum(axis=2) + np.where(highest > 0, np.exp(-highest) - 1.0, 0.0)
+    return highest + np.log1p(others), terms / (1.0 + others)[..., None]
 
 
 def spread(p: FloatArray, columns: FloatArray) -> FloatArray:

@@ -10,13 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from personalrm.errors import BadInput
 from personalrm.stats.accuracy import correctness
-from personalrm.stats.bootstrap import FloatArray
-
-BoolArray = npt.NDArray[np.bool_]
+from personalrm.stats.arrays import BoolArray, FloatArray
 
 
 @dataclass(frozen=True, eq=False, repr=False)

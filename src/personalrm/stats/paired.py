@@ -14,7 +14,8 @@ import numpy as np
 
 from personalrm.errors import BadInput, NoScoredPairs
 from personalrm.stats.accuracy import count
-from personalrm.stats.bootstrap import CHUNK, FloatArray, cluster, clustered_mean
+from personalrm.stats.arrays import FloatArray
+from personalrm.stats.bootstrap import CHUNK, cluster, clustered_mean
 
 EXACT_USERS = 12
 """Up to so many users with a difference, all 2^n sign patterns are tried."""
@@ -49,9 +50,9 @@ class Comparison:
 
     def line(self) -> str:
         """The comparison in one line, in percentage points."""
-        interval = f"[{_points(self.low)}, {_points(self.high)}]" if self.n_users > 1 else "[no interval: one user]"
+        interval = f"[{points(self.low)}, {points(self.high)}]" if self.n_users > 1 else "[no interval: one user]"
         return (
-            f"{_points(self.difference)} points {interval}, p = {self.p:.3g}, macro {_points(self.macro_difference)}, "
+            f"{points(self.difference)} points {interval}, p = {self.p:.3g}, macro {points(self.macro_difference)}, "
             f"{count(self.n_users, 'user')}, {count(self.n_pairs, 'pair')}, "
             f"McNemar p = {self.mcnemar_p:.3g} (ignores clustering)"
         )
@@ -140,11 +141,11 @@ def mcnemar_p(n_better: int, n_worse: int) -> float:
     0.0625
     """
     n = n_better + n_worse
-    ways, tail = 1, 0  # ways = n choose k, kept as an exact integer
+    ways, tail = 1, 0  # ways = n choose k, exact
     for k in range(min(n_better, n_worse) + 1):
         tail += ways
         ways = ways * (n - k) // (k + 1)
-    return min(1.0, 2 * tail / 2**n)
+    return min(1.0, float(2 * tail / 2**n))
 
 
 def holm(p_values: Sequence[float]) -> tuple[float, ...]:
@@ -180,6 +181,6 @@ def _difference(correct_a: FloatArray, correct_b: FloatArray) -> FloatArray:
     return a - b
 
 
-def _points(fraction: float) -> str:
+def points(fraction: float) -> str:
     """Percentage points with sign and one decimal."""
     return f"{100.0 * fraction:+.1f}"

@@ -1,9 +1,8 @@
 """Weights into sentences, and sentences back into weights.
 
 A claim says that one feature of a user differs clearly from the population:
-"Prefers clearly shorter answers than most people: 9 of 11 pairs." It is made when the
-two-group posterior (half of all tastes are everybody's, the others drawn from Sigma)
-puts the expected share of false claims of a persona at most at `FALSE_DISCOVERY_RATE`.
+"Prefers clearly shorter answers than most people: 9 of 11 pairs." Claims are made from
+the posterior by expectation propagation, where the chance of a real difference is large.
 Reading back needs only the sentence, so a persona edited by hand is honoured.
 """
 
@@ -17,14 +16,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from personalrm.preferences.personas import Claim, Persona
+from personalrm.stats.bradley_terry import Problem, buckets
+from personalrm.stats.expectation_propagation import moments
 from personalrm.stylometry.features import BY_NAME, FEATURES, INDEX, FloatArray
 from personalrm.stylometry.observations import Choices
 from personalrm.stylometry.population import Prior
-from personalrm.stylometry.weights import Weights
 
-FALSE_DISCOVERY_RATE = 0.1
 SHARED_TASTES = 0.5
 """Prior share of a user's weights that are the population's own."""
+MOST_DOUBT = 0.35
+"""A feature with a larger chance of not differing is not claimed."""
 LEVELS: tuple[tuple[str, float], ...] = (("somewhat", 0.35), ("clearly", 0.8), ("far", 1.6))
 """Adverb and how far the weight lies from the population's, in scaled units."""
 NOT_USED = "not used by this engine"
@@ -41,24 +42,54 @@ class Leaning:
     """Weight minus the population's, in scaled units; the sign says more or less."""
 
 
-def find_leanings(weights: Weights, choices: Choices) -> list[Leaning]:
-    """The features that differ clearly, most certain first, at a 10 % false-discovery rate.
+def find_leanings(choices: Sequence[Choices], priors: Sequence[Prior]) -> list[list[Leaning]]:
+    """For each user the features that differ clearly, most certain first.
 
-    A leaning whose visible evidence speaks against it (more pairs contradict than
-    support it) is left out: nobody would believe the sentence.
+    A feature is claimed when the chance that it does not differ, or differs the other
+    way, is at most `MOST_DOUBT` (measured precision: docs/paper.md). A leaning whose
+    visible evidence speaks against it (more pairs contradict than support it) is left
+    out: nobody would believe the sentence.
     """
-    shift = weights.mean - weights.prior.mean
-    doubt = _chance_of_being_false(shift, weights.sd**2, weights.prior.variance)
+    problems = [Problem(c.differences / prior.scale, c.groups) for c, prior in zip(choices, priors, strict=True)]
+    found: list[list[Leaning]] = [[] for _ in problems]
+    for places, batch in buckets(problems):
+        mean = np.array([priors[place].mean for place in places])
+        variance = np.array([priors[place].variance for place in places])
+        posterior = moments(batch, mean, variance)
+        for place, shift, spread in zip(places, posterior.deviation, posterior.variance, strict=True):
+            found[place] = _clear(shift, _doubt(shift, spread, priors[place].variance), choices[place])
+    return found
+
+
+def _doubt(shift: FloatArray, posterior: FloatArray, prior: FloatArray) -> FloatArray:
+    """Chance that a feature's weight is the population's own or lies on its other side; all `(features,)`.
+
+    Two groups: a share `SHARED_TASTES` of the weights is exactly the population's, the
+    others are N(mu, v) with v such that both together have the prior variance. What the
+    choices say of one feature is the posterior divided by the prior, a Gaussian of
+    precision 1/posterior - 1/prior around shift / posterior / precision.
+    """
+    slab = prior / (1.0 - SHARED_TASTES)
+    precision = np.maximum(1.0 / posterior - 1.0 / prior, 1e-9)
+    location, noise = shift / posterior / precision, 1.0 / precision
+    log_odds = np.log(1.0 / SHARED_TASTES - 1.0)
+    log_odds += 0.5 * np.log(noise / (noise + slab)) + 0.5 * location**2 * (1.0 / noise - 1.0 / (noise + slab))
+    differs = 1.0 / (1.0 + np.exp(-np.clip(log_odds, -500.0, 500.0)))
+    z = np.abs(location) * np.sqrt(slab / (noise * (noise + slab)))
+    right_side = np.array([1.0 - 0.5 * math.erfc(value / math.sqrt(2.0)) for value in z])
+    return 1.0 - differs * right_side
+
+
+def _clear(shift: FloatArray, doubt: FloatArray, choices: Choices) -> list[Leaning]:
+    """The leanings of one user, most certain first; `shift` and `doubt` are `(features,)`."""
     order = np.argsort(doubt, kind="stable")
-    running = np.cumsum(doubt[order]) / np.arange(1, len(order) + 1)
-    n_claims = int((running <= FALSE_DISCOVERY_RATE).sum())
-    leanings = [Leaning(FEATURES[place].name, float(shift[place])) for place in order[:n_claims]]
+    leanings = [Leaning(FEATURES[place].name, float(shift[place])) for place in order if doubt[place] <= MOST_DOUBT]
     return [leaning for leaning in leanings if _net_support(leaning, choices) > 0]
 
 
-def write_persona(weights: Weights, choices: Choices) -> Persona:
-    """The persona of these weights, each sentence with its evidence pairs."""
-    claims = tuple(_claim(leaning, choices) for leaning in find_leanings(weights, choices))
+def write_persona(leanings: Sequence[Leaning], choices: Choices) -> Persona:
+    """The persona of these leanings, each sentence with its evidence pairs."""
+    claims = tuple(_claim(leaning, choices) for leaning in leanings)
     note = "" if claims else "Nothing in these choices differs clearly from what most people choose."
     return Persona(claims, note)
 
@@ -100,19 +131,6 @@ def with_claims(prior: Prior, leanings: Sequence[Leaning]) -> Prior:
     for leaning in leanings:
         mean[INDEX[leaning.feature]] = prior.mean[INDEX[leaning.feature]] + leaning.shift
     return replace(prior, mean=mean)
-
-
-def _chance_of_being_false(shift: FloatArray, posterior: FloatArray, prior: FloatArray) -> FloatArray:
-    """P(no difference, or one of the other sign) per feature, `(features,)`.
-
-    Savage-Dickey: the Bayes factor for "no difference" is the posterior density there
-    over the prior density, sqrt(prior / posterior) exp(-shift^2 / (2 posterior)).
-    """
-    log_factor = 0.5 * np.log(prior / posterior) - shift**2 / (2.0 * posterior)
-    odds = SHARED_TASTES / (1.0 - SHARED_TASTES) * np.exp(np.clip(log_factor, -500.0, 500.0))
-    null = odds / (1.0 + odds)
-    wrong_sign = np.array([0.5 * math.erfc(value) for value in np.abs(shift) / np.sqrt(2.0 * posterior)])
-    return np.asarray(null + (1.0 - null) * wrong_sign)
 
 
 def _claim(leaning: Leaning, choices: Choices) -> Claim:

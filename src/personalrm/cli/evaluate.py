@@ -1,0 +1,144 @@
+"""Hold out target pairs, fit on the rest, and report accuracy beside the controls.
+
+Example: personalrm evaluate prefs.jsonl --methods population,personal,shuffled_user
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from personalrm.cli.options import add_config, add_home, add_json, add_reading, counts, non_negative, positive
+from personalrm.cli.printing import bold, print_json, print_table, print_wrapped
+
+if TYPE_CHECKING:
+    from personalrm.bench.evaluation import Evaluation
+    from personalrm.bench.targets import HeldOut
+
+MOST_NAMED = 8
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", help="preference pairs: .jsonl, .csv, .tsv, .parquet, also .gz")
+    parser.add_argument("--methods", help="rows of the table, separated by commas (default: all)")
+    parser.add_argument(
+        "--population-leaves-out",
+        metavar="COLUMN",
+        help="leave rows that share the target's value of this column out of its population",
+    )
+    parser.add_argument("--by-context", type=counts, metavar="K,K,...", help="accuracy with K context choices a user")
+    parser.add_argument("--halves", action="store_true", help="also print the development and the test half of the users")
+    parser.add_argument("--saved", action="store_true", help="also score the prompts saved in the home folder")
+    parser.add_argument("--min-pairs", type=positive, default=5, help="users with fewer are left out (default: %(default)s)")
+    parser.add_argument("--trials", type=positive, default=10, metavar="T", help="trials a search (default: %(default)s)")
+    parser.add_argument("--seed", type=non_negative, default=0, help="seed of every draw (default: %(default)s)")
+    add_home(parser)
+    add_reading(parser)
+    add_config(parser)
+    add_json(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    from personalrm.bench.evaluation import METHODS, evaluate
+    from personalrm.bench.targets import hold_out
+    from personalrm.cli.options import read_options
+    from personalrm.induction.settings import InductionSettings
+    from personalrm.preferences.reading import read_pairs
+
+    methods = tuple(options.methods.split(",")) if options.methods else tuple(METHODS)
+    users = read_pairs(options.file, read_options(options))
+    held_out = hold_out(users.values(), min_pairs=options.min_pairs)
+    settings = InductionSettings(n_trials=options.trials, seed=options.seed)
+    evaluation = evaluate(
+        held_out, methods=methods, leave_out=options.population_leaves_out, seed=options.seed, settings=settings
+    )
+    parts = [("all users", evaluation), *_halves(evaluation, options.halves)]
+    curve = _curve(held_out, options)
+    saved = _saved(held_out, options)
+    if options.json:
+        print_json(_as_json(parts, curve, saved, users.tally.n_bad_rows))
+    else:
+        _print(parts, curve, saved)
+    return 3 if users.tally.n_bad_rows else 0
+
+
+def _halves(evaluation: Evaluation, wanted: bool) -> list[tuple[str, Evaluation]]:
+    from personalrm.bench.evaluation import half_of, in_development_half
+
+    if not wanted:
+        return []
+    return [
+        ("development half", half_of(evaluation, in_development_half)),
+        ("test half", half_of(evaluation, lambda user_id: not in_development_half(user_id))),
+    ]
+
+
+def _curve(held_out: HeldOut, options: argparse.Namespace) -> list[Any]:
+    from personalrm.bench.by_context import accuracy_by_context
+
+    return accuracy_by_context(held_out, options.by_context, seed=options.seed) if options.by_context else []
+
+
+def _saved(held_out: HeldOut, options: argparse.Namespace) -> Any:
+    """Accuracy of the saved prompts, or None when not asked for."""
+    if not options.saved:
+        return None
+    from personalrm.bench.evaluation import score_prompts
+    from personalrm.stats.accuracy import mean_correctness
+    from personalrm.store.home import Home
+
+    correct = score_prompts(held_out, Home(options.home).load)
+    return mean_correctness(correct, held_out.user_ids, seed=options.seed)
+
+
+def _print(parts: list[tuple[str, Evaluation]], curve: list[Any], saved: Any) -> None:
+    for title, evaluation in parts:
+        print_evaluation(evaluation, title)
+    if saved is not None:
+        print(f"\nsaved prompts  {saved.line()}")
+    if curve:
+        print(bold("\naccuracy by number of context choices") + " (macro; users with at least that many)")
+        print_table(("choices", "users", "population", "personal", "95 % interval"), [point.cells() for point in curve])
+
+
+def print_evaluation(evaluation: Evaluation, title: str) -> None:
+    """The table of one part of the users."""
+    from personalrm.stats.accuracy import percent
+    from personalrm.stats.paired import points
+
+    first = evaluation.rows[0].accuracy
+    n_users = first.n_users
+    print(bold(f"\n{title}") + f": {n_users} users, {first.n_pairs} target pairs, both orders, 0 unscored")
+    rows = []
+    for row in evaluation.rows:
+        a, c = row.accuracy, row.against_population
+        gap = f"{points(c.difference)} [{points(c.low)}, {points(c.high)}]" if c and n_users > 1 else ""
+        interval = f"[{percent(a.low)}, {percent(a.high)}]" if n_users > 1 else ""
+        rows.append((row.method, percent(a.accuracy), interval, percent(a.macro), gap))
+    print_table(("method", "accuracy %", "95 % interval", "macro %", "against population"), rows)
+    for names, why in ((evaluation.too_few, "too few pairs"), (evaluation.without_target, "no target pair")):
+        if names and title == "all users":
+            listed = ", ".join(names[:MOST_NAMED]) + (", ..." if len(names) > MOST_NAMED else "")
+            print_wrapped(f"left out, {why}: {len(names)} users ({listed})", "  ")
+
+
+def _as_json(parts: list[tuple[str, Evaluation]], curve: list[Any], saved: Any, n_bad_rows: int) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    tables = {
+        title: {
+            "n_users": evaluation.rows[0].accuracy.n_users,
+            "n_target_pairs": len(evaluation.user_ids),
+            "rows": {row.method: asdict(row) for row in evaluation.rows},
+        }
+        for title, evaluation in parts
+    }
+    return {
+        "orders": "both",
+        "n_bad_rows": n_bad_rows,
+        "left_out_too_few": list(parts[0][1].too_few),
+        "left_out_no_target": list(parts[0][1].without_target),
+        "tables": tables,
+        "by_context": [asdict(point) for point in curve],
+        "saved_prompts": asdict(saved) if saved is not None else None,
+    }

@@ -1,0 +1,182 @@
+"""Options that several commands share, and where their values may come from.
+
+A setting is, in this order: the flag, the environment variable `PERSONALRM_<FLAG>`, the
+key of the YAML file given by `--config`, the default.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from personalrm.errors import BadFile, BadInput, UnknownName
+
+DEFAULT_HOME = "personalrm-home"
+NOT_SETTINGS = frozenset({"help", "version", "command", "run", "config", "file", "user", "json"})
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse, but a wrong option ends with one sentence and exit code 2."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"personalrm: {message}; see {self.prog} --help\n")
+
+
+def positive(text: str) -> int:
+    """A whole number of at least 1."""
+    return _whole(text, 1)
+
+
+def non_negative(text: str) -> int:
+    """A whole number of at least 0."""
+    return _whole(text, 0)
+
+
+def _whole(text: str, least: int) -> int:
+    try:
+        number = int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from None
+    if number < least:
+        raise argparse.ArgumentTypeError(f"{text!r} is below {least}")
+    return number
+
+
+def counts(text: str) -> tuple[int, ...]:
+    """Whole numbers of at least 1, separated by commas."""
+    return tuple(positive(part.strip()) for part in text.split(","))
+
+
+def add_home(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--home", default=DEFAULT_HOME, help="home folder (default: ./%(default)s)")
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print JSON for machines")
+
+
+def add_config(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--config", metavar="YAML", help="file with settings; flags and PERSONALRM_* win over it")
+
+
+def add_reading(parser: argparse.ArgumentParser) -> None:
+    """Options of every command that reads preference pairs."""
+    parser.add_argument("--layout", help="layout of the rows (default: recognised from the first row)")
+    parser.add_argument("--user-column", metavar="NAME", help="column that names the user, if not user_id")
+    parser.add_argument("--skip-bad", action="store_true", help="leave bad rows out, count them, exit with 3")
+
+
+def add_induction(parser: argparse.ArgumentParser) -> None:
+    """Options of every command that fits."""
+    parser.add_argument(
+        "--variant",
+        default="all_pairs",
+        choices=("all_pairs", "persona", "demonstrations", "both"),
+        help="form of induction (default: %(default)s)",
+    )
+    parser.add_argument("--trials", type=positive, default=10, metavar="T", help="trials a search (default: %(default)s)")
+    parser.add_argument("--seed", type=non_negative, default=0, help="seed of every draw (default: %(default)s)")
+    parser.add_argument("--model", help="language model (comes with a later version; leave out for the embedded engine)")
+
+
+def read_options(options: argparse.Namespace) -> Any:
+    """`ReadOptions` from the shared flags."""
+    from personalrm.preferences.reading import ReadOptions
+
+    return ReadOptions(layout=options.layout, user_column=options.user_column, skip_bad=options.skip_bad)
+
+
+def induction_settings(options: argparse.Namespace) -> Any:
+    """`InductionSettings` from the shared flags.
+
+    Raises:
+        ModelUnavailable: If a model was named.
+    """
+    from personalrm.induction.settings import InductionSettings
+    from personalrm.induction.synthesizeme import refuse_lm
+
+    refuse_lm(options.model)
+    return InductionSettings(variant=options.variant, n_trials=options.trials, seed=options.seed)
+
+
+def apply_settings(parser: argparse.ArgumentParser, options: argparse.Namespace, arguments: Sequence[str]) -> None:
+    """Fill in what no flag set, from the environment and the YAML file.
+
+    Raises:
+        UnknownName: If the file has a key no command knows.
+        BadInput: If a value does not fit.
+    """
+    child = _command_parser(parser, options.command)
+    actions = {action.dest: action for action in child._actions if action.option_strings}
+    settings = {name: action for name, action in actions.items() if name not in NOT_SETTINGS}
+    config = _read_config(getattr(options, "config", None), _known_keys(parser))
+    for name, action in settings.items():
+        if any(_given(flag, arguments) for flag in action.option_strings):
+            continue
+        variable = f"PERSONALRM_{name.upper()}"
+        if variable in os.environ:
+            setattr(options, name, _converted(action, os.environ[variable], variable))
+        elif name in config:
+            setattr(options, name, _converted(action, config[name], f"key {name!r} of {options.config}"))
+
+
+def _given(flag: str, arguments: Sequence[str]) -> bool:
+    return any(argument == flag or argument.startswith(f"{flag}=") for argument in arguments)
+
+
+def _command_parser(parser: argparse.ArgumentParser, command: str) -> argparse.ArgumentParser:
+    return _children(parser)[command]
+
+
+def _children(parser: argparse.ArgumentParser) -> Mapping[str, argparse.ArgumentParser]:
+    action = next(action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
+    return dict(action.choices)
+
+
+def _known_keys(parser: argparse.ArgumentParser) -> set[str]:
+    """Settings of any command, so that one file can serve them all."""
+    return {a.dest for child in _children(parser).values() for a in child._actions if a.option_strings} - NOT_SETTINGS
+
+
+def _read_config(path: str | None, known: set[str]) -> Mapping[str, Any]:
+    if path is None:
+        return {}
+    import yaml
+
+    try:
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise BadFile(f"settings file {path!r} cannot be read ({type(error).__name__}); check the path and the YAML") from None
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise BadFile(f"settings file {path!r} holds a {type(content).__name__}, not keys and values; write `seed: 1`")
+    config = {str(key).replace("-", "_"): value for key, value in content.items()}
+    for key in config:
+        if key not in known:
+            near = difflib.get_close_matches(key, sorted(known), 1)
+            advice = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(sorted(known))}"
+            raise UnknownName(f"unknown key {key!r} in settings file {path!r}; {advice}")
+    return config
+
+
+def _converted(action: argparse.Action, value: Any, where: str) -> Any:
+    """The value as the flag would have given it."""
+    if isinstance(action, argparse._StoreTrueAction):
+        if str(value).lower() in ("1", "true", "yes", "on"):
+            return True
+        if str(value).lower() in ("0", "false", "no", "off", ""):
+            return False
+        raise BadInput(f"{where} is {value!r}; write true or false")
+    try:
+        kind = action.type if callable(action.type) else str
+        converted = kind(str(value))
+    except (argparse.ArgumentTypeError, ValueError) as error:
+        raise BadInput(f"{where}: {error}") from None
+    if action.choices is not None and converted not in action.choices:
+        raise BadInput(f"{where} is {value!r}; use one of {', '.join(map(str, action.choices))}")
+    return converted

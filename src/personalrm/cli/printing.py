@@ -1,0 +1,86 @@
+"""What commands print: results on stdout, progress and errors on stderr."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import textwrap
+import time
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any
+
+WIDTH = 96
+BAR = 24
+
+
+def print_error(error: object, code: int) -> int:
+    """One sentence on stderr; returns the exit code."""
+    print(f"personalrm: {error}", file=sys.stderr)
+    return code
+
+
+def print_json(value: Any) -> None:
+    """JSON for machines, one document."""
+    print(json.dumps(value, ensure_ascii=False, indent=2))
+
+
+def bold(text: str) -> str:
+    """Bold on a terminal that wants colours, else unchanged."""
+    wants = sys.stdout.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
+    return f"\033[1m{text}\033[0m" if wants else text
+
+
+def print_wrapped(text: str, indent: str = "") -> None:
+    """Text folded to a readable width, every line indented."""
+    for paragraph in text.splitlines():
+        print(textwrap.fill(paragraph, WIDTH, initial_indent=indent, subsequent_indent=indent) or indent.rstrip())
+
+
+def shortened(text: str, characters: int) -> str:
+    """The text in one line, cut with an ellipsis."""
+    return textwrap.shorten(" ".join(text.split()), characters, placeholder=" ...")
+
+
+def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Columns aligned by spaces; the first to the left, the others to the right."""
+    widths = [max(len(row[place]) for row in (header, *rows)) for place in range(len(header))]
+    for row in (header, *rows):
+        cells = [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
+        print("  " + "  ".join(cells).rstrip())
+
+
+class Progress:
+    """A bar on stderr while a command works; silent when stderr is no terminal."""
+
+    def __init__(self, what: str, total: int | None) -> None:
+        self._what, self._total = what, total
+        self._done, self._since, self._drawn = 0, time.monotonic(), 0.0
+        self._shown = sys.stderr.isatty()
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def step(self) -> None:
+        """One more is done."""
+        self._done += 1
+        if self._shown and time.monotonic() - self._drawn > 0.1:
+            self._draw()
+
+    def _draw(self) -> None:
+        self._drawn = time.monotonic()
+        elapsed = self._drawn - self._since
+        if self._total:
+            full = BAR * self._done // self._total
+            left = elapsed / max(1, self._done) * (self._total - self._done)
+            line = f"{self._what} [{'#' * full}{'.' * (BAR - full)}] {self._done}/{self._total} users, {left:.0f} s left"
+        else:
+            line = f"{self._what} {self._done} users, {elapsed:.0f} s"
+        print(f"\r\033[K{line}", end="", file=sys.stderr, flush=True)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._shown:
+            print("\r\033[K", end="", file=sys.stderr, flush=True)

@@ -1,0 +1,37 @@
+"""Check a file of preference pairs and list every row that cannot be used.
+
+Example: personalrm validate prefs.jsonl
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from personalrm.cli.options import add_config, add_json, add_reading
+from personalrm.cli.printing import bold, print_json, print_table
+
+if TYPE_CHECKING:
+    from personalrm.preferences.validation import ValidationReport
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", help="preference pairs: .jsonl, .csv, .tsv, .parquet, also .gz")
+    add_reading(parser)
+    add_config(parser)
+    add_json(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    from personalrm.cli.options import read_options
+    from personalrm.preferences.validation import validate
+
+    report = validate(options.file, read_options(options))
+    if options.json:
+        print_json(asdict(report))
+    else:
+        print_report(options.file, report)
+    if not report.n_bad_rows:
+        return 0
+    return 3 if options.skip_bad else 2

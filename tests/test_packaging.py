@@ -1,0 +1,99 @@
+"""What the wheel and the sdist hold."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tarfile
+import zipfile
+from email.message import Message
+from email.parser import Parser
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parents[1]
+SOURCE = ROOT / "src"
+DATA_KINDS = {".jsonl", ".json", ".txt", ".md", ".typed"}
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the sdist and the wheel made from that sdist."""
+    folder = tmp_path_factory.mktemp("dist")
+    command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder), str(ROOT)]
+    answer = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    return folder
+
+
+@pytest.fixture(scope="module")
+def wheel(built: Path) -> list[str]:
+    with zipfile.ZipFile(next(built.glob("*.whl"))) as archive:
+        return archive.namelist()
+
+
+@pytest.fixture(scope="module")
+def sdist(built: Path) -> list[str]:
+    with tarfile.open(next(built.glob("*.tar.gz"))) as archive:
+        return [name.partition("/")[2] for name in archive.getnames()]
+
+
+@pytest.fixture(scope="module")
+def metadata(built: Path) -> Message:
+    with zipfile.ZipFile(next(built.glob("*.whl"))) as archive:
+        name = next(name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+        return Parser().parsestr(archive.read(name).decode("utf-8"))
+
+
+def shipped_files() -> set[str]:
+    """Every module and data file of the source tree, as the wheel should name it."""
+    kinds = DATA_KINDS | {".py"}
+    return {path.relative_to(SOURCE).as_posix() for path in SOURCE.rglob("*") if path.suffix in kinds}
+
+
+def test_the_wheel_holds_every_module_and_data_file(wheel: list[str]) -> None:
+    assert shipped_files() - set(wheel) == set()
+
+
+@pytest.mark.parametrize("name", ["py.typed", "people/preferences.jsonl", "stylometry/words/hedging.txt"])
+def test_the_wheel_holds_what_the_engine_reads(wheel: list[str], name: str) -> None:
+    assert f"personalrm/{name}" in wheel
+
+
+def test_the_wheel_holds_nothing_but_the_package(wheel: list[str]) -> None:
+    assert {name.split("/")[0] for name in wheel} == {"personalrm", "personalrm-0.1.0.dist-info"}
+
+
+@pytest.mark.parametrize("folder", ["src/personalrm", "tests", "docs", "benchmarks", "examples", ".ci"])
+def test_the_sdist_holds_every_file_of(sdist: list[str], folder: str) -> None:
+    files = {path.relative_to(ROOT).as_posix() for path in (ROOT / folder).rglob("*") if path.is_file()}
+    assert {name for name in files - set(sdist) if "__pycache__" not in name} == set()
+
+
+@pytest.mark.parametrize("name", ["LICENSE", "Makefile", "README.md", "CHANGELOG.md", "constraints.txt"])
+def test_the_sdist_holds(sdist: list[str], name: str) -> None:
+    assert name in sdist
+
+
+def test_no_benchmark_data_is_shipped(wheel: list[str], sdist: list[str]) -> None:
+    """The folder of PERSONALRM_DATA is other people's data, kept gzipped, and ours to read only."""
+    assert [name for name in wheel + sdist if name.endswith((".gz", ".parquet", ".sqlite"))] == []
+
+
+def test_the_licence_is_mit_and_travels_with_the_wheel(wheel: list[str], metadata: Message) -> None:
+    assert "personalrm-0.1.0.dist-info/licenses/LICENSE" in wheel
+    assert metadata["License-Expression"] == "MIT"
+
+
+def test_numpy_is_the_only_requirement_of_the_core(metadata: Message) -> None:
+    required = [line for line in metadata.get_all("Requires-Dist", []) if "extra ==" not in line]
+    assert required == ["numpy>=1.26"]
+
+
+def test_the_command_is_installed(built: Path) -> None:
+    with zipfile.ZipFile(next(built.glob("*.whl"))) as archive:
+        text = archive.read("personalrm-0.1.0.dist-info/entry_points.txt").decode("utf-8")
+    assert "personalrm = personalrm.cli:main" in text
