@@ -19,3 +19,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_home(parser)
     add_config(parser)
     add_json(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    from personalrm.store.home import Home
+
+    home = Home(options.home)
+    n_versions = len(home.versions(options.user))
+    if not options.yes and not _confirmed(options.user, n_versions):
+        raise BadInput(f"nothing was erased; pass --yes to erase the {n_versions} versions of {options.user!r}")
+    home.delete(options.user)
+    if options.json:
+        print_json({"user_id": options.user, "versions_erased": n_versions})
+    else:
+        print(f"erased {n_versions} versions of {options.user}")
+    return 0
+
+
+def _confirmed(user_id: str, n_versions: int) -> bool:
+    """Ask on a terminal; without one the answer is no."""
+    if not sys.stdin.isatty():
+        return False
+    return input(f"erase {n_versions} versions of {user_id}? [y/N] ").strip().lower() in ("y", "yes")

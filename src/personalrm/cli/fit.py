@@ -7,7 +7,13 @@ from __future__ import annotations
 
 import argparse
 
+from typing import TYPE_CHECKING
+
 from personalrm.cli.options import add_config, add_home, add_induction, add_json, add_reading
+from personalrm.cli.printing import Progress, print_json
+
+if TYPE_CHECKING:
+    from personalrm.induction.fit_job import FitReport
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,13 +29,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     from personalrm.cli.options import induction_settings, read_options
-    from personalrm.cli.printing import Progress, print_json
-    from personalrm.running.fitting import FitJob
+    from personalrm.induction.fit_job import FitJob
     from personalrm.store.home import Home
 
-    job = FitJob.prepare(
-        options.file, Home(options.home), read_options(options), induction_settings(options), user_id=options.user
-    )
+    settings = induction_settings(options)
+    job = FitJob(options.file, Home(options.home), read_options(options), settings, user_id=options.user).prepare()
     if not options.dry_run:
         with Progress("fit", job.n_users) as progress:
             for _ in job.run():
@@ -40,3 +44,21 @@ def run(options: argparse.Namespace) -> int:
     else:
         _print(report, options)
     return 3 if report.n_bad_rows or report.stopped else 0
+
+
+def _print(report: FitReport, options: argparse.Namespace) -> None:
+    if options.dry_run:
+        print(f"would fit {report.n_users} users with the embedded engine: 0 calls, 0 tokens, no cost")
+    else:
+        print(f"{report.n_fitted} users fitted, {report.n_unchanged} unchanged, saved in {options.home}")
+    for number, what in (
+        (report.n_too_few, "users have too few pairs for anything personal"),
+        (report.n_without_context, "users have target rows only and were left out"),
+        (report.n_bad_rows, "bad rows were left out; personalrm validate lists them"),
+    ):
+        if number:
+            print(f"{number} {what}")
+    for line in report.tally.warnings:
+        print(f"warning: {line}")
+    if report.stopped:
+        print("stopped early; the same command goes on from here")

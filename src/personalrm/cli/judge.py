@@ -1,22 +1,114 @@
-"""Judge pairs as their users would, with the prompts of the home folder.
+"""Judge pairs of completions as their users would, with the prompts in the home folder.
 
-Rows hold `user_id`, `conversation` (or `prompt`), and `first` and `second`; rows with
-`chosen` and `rejected` are judged in both orders and the verdict is compared.
+Reads JSON lines with `user_id`, `conversation` (or `prompt`), `first` and `second`. Rows
+with `chosen` and `rejected` instead are judged in both orders and counted right or wrong.
 
-Example: personalrm judge new.jsonl --home ./personalrm-home
+Example: personalrm judge new.jsonl --user u17
 """
 
 from __future__ import annotations
 
 import argparse
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from personalrm.cli.options import add_config, add_home, add_json
+from personalrm.cli.printing import print_error
+from personalrm.errors import BadInput, BadRow, UnknownUser
+
+if TYPE_CHECKING:
+    from personalrm.preferences.personal_prompts import PersonalPrompt
+
+Row = dict[str, Any]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_row_options(parser)
+    add_config(parser)
+
+
+def add_row_options(parser: argparse.ArgumentParser) -> None:
+    """Options of the commands that read rows to be judged."""
     parser.add_argument("file", nargs="?", default="-", help="JSONL file, or - for standard input (the default)")
     parser.add_argument("-u", "--user", help="judge as this user, whatever the rows say")
     parser.add_argument("--skip-bad", action="store_true", help="leave bad rows out, count them, exit with 3")
     add_home(parser)
-    add_config(parser)
     add_json(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    return print_results(options, _judge, _line)
+
+
+def _judge(row: Row, prompt: PersonalPrompt) -> Row:
+    from personalrm.cli.rows import conversation_of, text_of
+    from personalrm.judging.personal import judge_pair
+
+    names = ("chosen", "rejected") if "chosen" in row else ("first", "second")
+    first, second = (text_of(row, name) for name in names)
+    verdict = judge_pair(prompt, conversation_of(row), first, second)
+    result: Row = {
+        "choice": verdict.choice,
+        "probability": verdict.probability,
+        "reasoning": verdict.reasoning,
+        "too_few_pairs": verdict.too_few_pairs,
+    }
+    if names[0] == "chosen":
+        result["correct"] = {"first": 1.0, "second": 0.0, None: 0.5}[verdict.choice]
+    return result
+
+
+def _line(result: Row) -> str:
+    choice = result["choice"] or "tie"
+    flag = "; too few pairs, most people's taste decides" if result["too_few_pairs"] else ""
+    right = {1.0: ", right", 0.0: ", wrong", 0.5: ", a tie"}.get(result.get("correct", -1.0), "")
+    return f"{choice} (P(first) = {result['probability']:.2f}{right}{flag}): {result['reasoning']}"
+
+
+def print_results(
+    options: argparse.Namespace, answer: Callable[[Row, PersonalPrompt], Row], line: Callable[[Row], str]
+) -> int:
+    """Answer every row, bad rows listed first; nothing is answered while one is bad and not skipped."""
+    import json
+
+    answered, bad = _answer_all(options, answer)
+    for error in bad:
+        print_error(error, 2)
+    if bad and not options.skip_bad:
+        print_error(f"{len(bad)} bad rows, nothing was judged; fix them or pass --skip-bad", 2)
+        return 2
+    for number, user_id, result in answered:
+        if options.json:
+            print(json.dumps({"line": number, "user_id": user_id, **result}, ensure_ascii=False))
+        else:
+            print(f"{number}  {user_id}  {line(result)}")
+    if bad:
+        print(f"{len(bad)} bad rows were left out", file=sys.stderr)
+    return 3 if bad else 0
+
+
+def _answer_all(
+    options: argparse.Namespace, answer: Callable[[Row, PersonalPrompt], Row]
+) -> tuple[list[tuple[int, str, Row]], list[str]]:
+    from personalrm.cli.rows import iter_rows
+    from personalrm.store.home import Home
+
+    home, prompts = Home(options.home), {}
+    answered: list[tuple[int, str, Row]] = []
+    bad: list[str] = []
+    for number, row in iter_rows(options.file):
+        try:
+            if isinstance(row, BadRow):
+                raise row
+            user_id = options.user or row.get("user_id")
+            if not isinstance(user_id, str):
+                raise BadRow("user_id is missing; add it to the row or pass --user")
+            if user_id not in prompts:
+                prompts[user_id] = home.load(user_id)
+            answered.append((number, user_id, answer(row, prompts[user_id])))
+        except UnknownUser:
+            raise
+        except BadInput as error:
+            bad.append(f"{options.file} line {number}: {error}")
+    return answered, bad

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from personalrm.cli.options import add_config, add_json, add_reading
-from personalrm.cli.printing import bold, print_json, print_table
+from personalrm.cli.printing import bold, print_json
 
 if TYPE_CHECKING:
     from personalrm.preferences.validation import ValidationReport
@@ -35,3 +35,15 @@ def run(options: argparse.Namespace) -> int:
     if not report.n_bad_rows:
         return 0
     return 3 if options.skip_bad else 2
+
+
+def print_report(path: str, report: ValidationReport) -> None:
+    """What the file holds, then every problem with its line."""
+    print(bold(path) + f"  layout {report.layout}, {report.n_rows} rows, {report.n_pairs} pairs, {report.n_users} users")
+    for problem in report.problems:
+        print(f"  line {problem.line}: {problem.message}")
+    if report.n_bad_rows > len(report.problems):
+        print(f"  ... and {report.n_bad_rows - len(report.problems)} more")
+    for warning in report.warnings:
+        print(f"  warning: {warning}")
+    print("every row can be used" if not report.n_bad_rows else f"{report.n_bad_rows} rows cannot be used")

@@ -1,0 +1,113 @@
+"""Run the whole job on the example preferences that ship: fit, show, judge, evaluate.
+
+Example: personalrm demo
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from typing import TYPE_CHECKING
+
+from personalrm.cli.options import add_config, add_induction
+from personalrm.cli.printing import bold, print_table, print_wrapped, shortened
+
+if TYPE_CHECKING:
+    from personalrm.bench.evaluation import Evaluation
+    from personalrm.bench.targets import HeldOut
+    from personalrm.preferences.personal_prompts import PersonalPrompt
+
+CHARACTERS = 240
+DESCRIPTIONS = {
+    "longer": "the longer answer",
+    "population": "what most people like",
+    "shuffled_user": "somebody else's taste (control)",
+    "personal": "this person's taste",
+}
+ROWS = tuple(DESCRIPTIONS)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--file", help="your own preference pairs instead of the examples")
+    add_induction(parser)
+    add_config(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    from personalrm.bench.evaluation import evaluate
+    from personalrm.bench.targets import hold_out
+    from personalrm.cli.options import induction_settings
+    from personalrm.induction.embedded_fit import EmbeddedFit
+    from personalrm.preferences.people import example_path
+    from personalrm.preferences.reading import read_pairs
+
+    started = time.perf_counter()
+    settings = induction_settings(options)
+    users = read_pairs(options.file or example_path())
+    held_out = hold_out(users.values(), min_pairs=3)
+    engine = EmbeddedFit.learned_from(held_out.context.values(), settings=settings)
+    prompts = {prompt.user_id: prompt for prompt in engine.fit(held_out.context.values())}
+    n_pairs = sum(len(user) for user in users.values())
+    print(bold("personalrm demo") + f"  {len(users)} people, {n_pairs} choices, embedded engine (no model, no network)")
+    print("Each person's later choices were held out; everything below was learned from the earlier ones.\n")
+    telling = max(prompts.values(), key=_telling)
+    _print_person(telling, held_out)
+    _print_verdict(telling, held_out)
+    evaluation = evaluate(held_out, methods=ROWS, seed=settings.seed, settings=settings)
+    _print_accuracy(evaluation)
+    print(f"\ndone in {time.perf_counter() - started:.1f} s. Next: personalrm fit YOUR.jsonl, then personalrm show USER")
+    return 0
+
+
+def _telling(prompt: PersonalPrompt) -> tuple[float, int]:
+    """How well supported a persona's first sentence is; the best one is shown."""
+    claims = prompt.persona.claims
+    if not claims:
+        return (0.0, 0)
+    n_for, n_against = len(claims[0].supporting), len(claims[0].contradicting)
+    return ((n_for + 1) / (n_for + n_against + 2), n_for)
+
+
+def _print_person(prompt: PersonalPrompt, held_out: HeldOut) -> None:
+    """The persona, with a supporting pair quoted under each sentence."""
+    pairs = {pair.id: pair for pair in held_out.context[prompt.user_id].pairs}
+    print(bold(f"What {prompt.user_id} likes") + f" (from {len(pairs)} choices)")
+    if not prompt.persona.claims:
+        print_wrapped(prompt.persona.note, "  ")
+    for claim in prompt.persona.claims:
+        print_wrapped(f"- {claim.text}", "  ")
+        print_wrapped(f"for: {', '.join(claim.supporting)}; against: {', '.join(claim.contradicting) or 'none'}", "    ")
+    for claim in prompt.persona.claims[:1]:
+        pair = pairs[claim.supporting[0]]
+        print(f"  evidence {pair.id}, asked: {shortened(pair.conversation[-1].content, CHARACTERS // 2)}")
+        print_wrapped(f"chose:    {shortened(pair.chosen, CHARACTERS)}", "    ")
+        print_wrapped(f"not this: {shortened(pair.rejected, CHARACTERS)}", "    ")
+
+
+def _print_verdict(prompt: PersonalPrompt, held_out: HeldOut) -> None:
+    """One held-out pair of the same person, judged with its reason."""
+    from personalrm.judging.personal import judge_pair
+
+    pair = next(pair for pair in held_out.targets if pair.user_id == prompt.user_id)
+    verdict = judge_pair(prompt, pair.conversation, pair.rejected, pair.chosen)
+    outcome = {"second": "right", "first": "wrong", None: "a tie"}[verdict.choice]
+    print(bold("\nA choice it has not seen") + f" ({pair.id}): {shortened(pair.conversation[-1].content, CHARACTERS // 2)}")
+    print_wrapped(f"first:  {shortened(pair.rejected, CHARACTERS)}", "  ")
+    print_wrapped(f"second: {shortened(pair.chosen, CHARACTERS)}", "  ")
+    print_wrapped(f"verdict: {verdict.choice}, P(first) = {verdict.probability:.2f}. {verdict.reasoning}", "  ")
+    print(f"  {prompt.user_id} really chose: second ({outcome})")
+
+
+def _print_accuracy(evaluation: Evaluation) -> None:
+    """Held-out accuracy beside the controls."""
+    from personalrm.stats.accuracy import percent
+
+    first = evaluation.rows[0].accuracy
+    print(bold("\nHow often it is right") + f" on {first.n_pairs} held-out choices of {first.n_users} people, 0 unscored")
+    rows = []
+    for name in ROWS:
+        accuracy = evaluation[name].accuracy
+        interval = f"[{percent(accuracy.low)}, {percent(accuracy.high)}]" if first.n_users > 1 else ""
+        rows.append((DESCRIPTIONS[name], percent(accuracy.accuracy), interval))
+    print_table(("", "accuracy %", "95 % interval"), rows)

@@ -1,0 +1,154 @@
+"""Files of preferences into pairs and users, streaming.
+
+`iter_pairs` yields pairs in the order of the rows; `iter_users` groups them by user,
+on disk when there are many, so that memory does not grow with the file; `read_pairs`
+holds everything, for data that fits.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping
+from itertools import chain
+from pathlib import Path
+
+from personalrm.errors import BadInput, BadRow, UnknownName, UnknownUser
+from personalrm.preferences.grouping import group_by_user
+from personalrm.preferences.layouts import LAYOUTS, detect_layout
+from personalrm.preferences.options import ReadOptions
+from personalrm.preferences.pairs import PreferencePair
+from personalrm.preferences.rated import Dropped
+from personalrm.preferences.rows import Row, iter_rows
+from personalrm.preferences.tally import Problem, Tally
+from personalrm.preferences.users import User
+
+__all__ = ["PairsByUser", "Problem", "ReadOptions", "Tally", "iter_pairs", "iter_users", "read_pairs"]
+LISTED = 20
+"""Bad rows listed in the error that stops a reading."""
+
+
+class PairsByUser(Mapping[str, User]):
+    """Users by id, in order of first appearance, and the tally of their file."""
+
+    def __init__(self, users: Mapping[str, User], tally: Tally, where: str) -> None:
+        self._users, self.tally, self._where = dict(users), tally, where
+
+    def __getitem__(self, user_id: str) -> User:
+        if user_id not in self._users:
+            near = difflib.get_close_matches(str(user_id), self._users, 3)
+            advice = f"did you mean {', '.join(map(repr, near))}?" if near else f"there are {len(self)} users"
+            raise UnknownUser(f"user {user_id!r} is not in {self._where!r}; {advice}")
+        return self._users[user_id]
+
+    def __contains__(self, user_id: object) -> bool:
+        return user_id in self._users
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._users)
+
+    def __len__(self) -> int:
+        return len(self._users)
+
+    def __repr__(self) -> str:
+        return f"PairsByUser(users={len(self)}, pairs={sum(map(len, self._users.values()))})"
+
+
+def read_pairs(path: str | Path, options: ReadOptions | None = None) -> PairsByUser:
+    """All users of a file.
+
+    Args:
+        path: .jsonl, .json, .csv, .tsv or .parquet, also with .gz.
+        options: Layout, user column, what to do about bad rows.
+
+    Raises:
+        BadFile: If the file cannot be read.
+        BadInput: If rows are bad and `skip_bad` is off; the message lists them.
+
+    Example:
+        >>> from personalrm.preferences.people import example_path
+        >>> pairs = read_pairs(example_path())
+        >>> len(pairs["mara"])
+        13
+    """
+    tally = Tally()
+    users = {user.user_id: user for user in iter_users(path, options, tally=tally)}
+    return PairsByUser(users, tally, str(path))
+
+
+def iter_users(
+    path: str | Path, options: ReadOptions | None = None, *, tally: Tally | None = None
+) -> Iterator[User]:
+    """Users one by one, in order of first appearance while the file is small.
+
+    A file of more than `grouping.IN_MEMORY` pairs is partitioned on disk by a hash of the
+    user id; users then come partition by partition, the same way every time.
+
+    Args:
+        path: As for `read_pairs`.
+        options: As for `read_pairs`.
+        tally: Counts what was read, if given.
+    """
+    counted = tally if tally is not None else Tally()
+    for user in group_by_user(iter_pairs(path, options, tally=counted)):
+        counted.n_duplicates += user.n_duplicates
+        counted.n_both_outcomes += user.n_both_outcomes
+        counted.see_user(user.user_id)
+        yield user
+
+
+def iter_pairs(
+    path: str | Path, options: ReadOptions | None = None, *, tally: Tally | None = None
+) -> Iterator[PreferencePair]:
+    """Pairs in the order of the rows.
+
+    Bad rows are counted; unless `skip_bad` is set, reading goes on to the end of the file
+    to find them all, and then stops with an error that lists them.
+    """
+    chosen = options or ReadOptions()
+    counted = tally if tally is not None else Tally()
+    for line, outcome in _outcomes(path, chosen, counted):
+        if isinstance(outcome, BadRow):
+            counted.add_bad(line, outcome)
+        elif isinstance(outcome, Dropped):
+            counted.dropped[outcome.reason] += 1
+        else:
+            counted.n_pairs += 1
+            if chosen.skip_bad or not counted.n_bad_rows:
+                yield outcome
+    if counted.n_bad_rows and not chosen.skip_bad:
+        raise _refusal(path, counted)
+
+
+def _outcomes(path: str | Path, options: ReadOptions, tally: Tally) -> Iterator[tuple[int, PreferencePair | BadRow | Dropped]]:
+    rows = _counted(iter_rows(path), tally)
+    head: list[tuple[int, Row | BadRow]] = []
+    first = None
+    for numbered in rows:  # bad lines may come before the first row that shows the layout
+        head.append(numbered)
+        if not isinstance(numbered[1], BadRow):
+            first = numbered[1]
+            break
+    if first is None:
+        yield from ((line, row) for line, row in head if isinstance(row, BadRow))
+        return
+    if options.user_column is not None and options.user_column not in first:
+        raise UnknownName(f"{str(path)!r} has no column {options.user_column!r}; it has {', '.join(sorted(first))}")
+    tally.layout = options.layout or detect_layout(first)
+    if tally.layout not in LAYOUTS:
+        raise UnknownName(f"unknown layout {tally.layout!r}; use one of {', '.join(LAYOUTS)}")
+    yield from LAYOUTS[tally.layout].read(chain(head, rows), options)
+
+
+def _counted(rows: Iterator[tuple[int, Row | BadRow]], tally: Tally) -> Iterator[tuple[int, Row | BadRow]]:
+    for numbered in rows:
+        tally.n_rows += 1
+        yield numbered
+
+
+def _refusal(path: str | Path, tally: Tally) -> BadInput:
+    listed = "".join(f"\n  {path} line {problem.line}: {problem.message}" for problem in tally.problems[:LISTED])
+    more = f"\n  ... and {tally.n_bad_rows - LISTED} more" if tally.n_bad_rows > LISTED else ""
+    return BadInput(
+        f"{str(path)!r} has {tally.n_bad_rows} bad rows of {tally.n_rows}; fix them, or pass --skip-bad (skip_bad=True) "
+        f"to leave them out:{listed}{more}"
+    )

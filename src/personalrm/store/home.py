@@ -1,0 +1,223 @@
+"""The home folder: every user's personal prompts, version by version.
+
+    <home>/users/<hash of the id>/v0001.json     the truth; written once, never changed
+    <home>/index.jsonl                            dates of the versions, one line each
+
+A version is written to a temporary file, flushed to disk and renamed, so it is there
+whole or not at all. The index is an append-only log beside the truth: it holds what must
+not be in the versions (dates), can be cut short or lost without losing a prompt, and two
+processes may append to it. User ids never reach the file system, only their hashes do.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from personalrm.errors import StoreError, UnknownUser
+from personalrm.preferences.personal_prompts import PersonalPrompt
+from personalrm.preferences.prompt_json import prompt_from_json, prompt_to_json
+
+
+@dataclass(frozen=True)
+class Version:
+    """One saved prompt of a user."""
+
+    number: int
+    """1 is the first."""
+    date: str
+    """When it was saved, ISO 8601 in UTC; empty when the index does not know."""
+
+
+class Home:
+    """A folder of personal prompts; the constructor touches nothing.
+
+    Args:
+        path: The folder; made at the first save.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+
+    def save(self, prompt: PersonalPrompt) -> int:
+        """Store the prompt as a new version, unless it equals the newest one; returns the version's number.
+
+        Raises:
+            StoreError: If the folder cannot be written.
+        """
+        text = prompt_to_json(prompt)
+        folder = self._folder(prompt.user_id)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            while True:
+                newest = self._numbers(folder)[-1:] or [0]
+                if newest[0] and (folder / _file_name(newest[0])).read_text(encoding="utf-8") == text:
+                    return newest[0]
+                if _write_new(folder / _file_name(newest[0] + 1), text):
+                    self._note(prompt.user_id, newest[0] + 1)
+                    return newest[0] + 1
+        except OSError as error:
+            raise _store_error(self.path, "written", error) from None
+
+    def load(self, user_id: str, version: int | None = None) -> PersonalPrompt:
+        """A user's newest prompt, or the version asked for.
+
+        Raises:
+            UnknownUser: If there is no such user or version.
+            CorruptFile: If the file is damaged.
+        """
+        numbers = [one.number for one in self.versions(user_id)]
+        number = numbers[-1] if version is None else version
+        if number not in numbers:
+            raise UnknownUser(f"user {user_id!r} has no version {number}; there are {len(numbers)}")
+        return self._read(self._folder(user_id) / _file_name(number), user_id)
+
+    def newest(self, user_id: str) -> PersonalPrompt | None:
+        """A user's newest prompt, or None for somebody not seen yet."""
+        numbers = self._numbers(self._folder(user_id))
+        return self._read(self._folder(user_id) / _file_name(numbers[-1]), user_id) if numbers else None
+
+    def versions(self, user_id: str) -> tuple[Version, ...]:
+        """All versions of a user, oldest first.
+
+        Raises:
+            UnknownUser: If the home folder does not know the user.
+        """
+        numbers = self._numbers(self._folder(user_id))
+        if not numbers:
+            raise UnknownUser(f"user {user_id!r} is not in {str(self.path)!r}; fit them first or pass the right --home")
+        dates = self._dates(user_id)
+        return tuple(Version(number, dates.get(number, "")) for number in numbers)
+
+    def users(self) -> Iterator[str]:
+        """The ids of all users, in the order of their hashes."""
+        for folder in self._folders():
+            yield self._read(folder / _file_name(self._numbers(folder)[-1]), None).user_id
+
+    def export(self, user_id: str | None = None) -> Iterator[str]:
+        """Everything stored about a user, or about everybody, one JSON document a version, no dates."""
+        folders = [self._folder(user_id)] if user_id is not None and self.versions(user_id) else self._folders()
+        for folder in folders:
+            for number in self._numbers(folder):
+                content = json.loads(self._text(folder / _file_name(number)))
+                yield json.dumps({"version": number, "prompt": content}, ensure_ascii=False)
+
+    def delete(self, user_id: str) -> int:
+        """Erase everything about a user, index included; returns the number of versions erased.
+
+        Raises:
+            UnknownUser: If the home folder does not know the user.
+            StoreError: If the folder cannot be written.
+        """
+        n_versions = len(self.versions(user_id))
+        folder = self._folder(user_id)
+        try:
+            shutil.rmtree(folder)
+            kept = [line for line in self._index_lines() if _entry(line).get("user") != folder.name]
+            _replace(self.path / "index.jsonl", "".join(line + "\n" for line in kept))
+        except OSError as error:
+            raise _store_error(self.path, "written", error) from None
+        return n_versions
+
+    def _folder(self, user_id: str) -> Path:
+        return self.path / "users" / hashlib.sha256(user_id.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+    def _folders(self) -> list[Path]:
+        root = self.path / "users"
+        try:
+            return sorted(folder for folder in root.iterdir() if self._numbers(folder)) if root.is_dir() else []
+        except OSError as error:
+            raise _store_error(self.path, "read", error) from None
+
+    def _numbers(self, folder: Path) -> list[int]:
+        """Version numbers on disk; temporary files of a killed run are not versions."""
+        try:
+            names = os.listdir(folder)
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        except OSError as error:
+            raise _store_error(self.path, "read", error) from None
+        return sorted(int(name[1:-5]) for name in names if name[:1] == "v" and name[-5:] == ".json" and name[1:-5].isdigit())
+
+    def _text(self, path: Path) -> str:
+        try:
+            return path.read_text(encoding="utf-8", errors="replace")
+        except OSError as error:
+            raise _store_error(self.path, "read", error) from None
+
+    def _read(self, path: Path, user_id: str | None) -> PersonalPrompt:
+        return prompt_from_json(self._text(path), where=str(path.relative_to(self.path)), expected_user=user_id)
+
+    def _note(self, user_id: str, number: int) -> None:
+        date = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        entry = json.dumps({"user": self._folder(user_id).name, "version": number, "date": date})
+        with (self.path / "index.jsonl").open("a", encoding="utf-8") as index:
+            index.write(entry + "\n")
+
+    def _index_lines(self) -> list[str]:
+        path = self.path / "index.jsonl"
+        return self._text(path).splitlines() if path.exists() else []
+
+    def _dates(self, user_id: str) -> dict[int, str]:
+        entries = [_entry(line) for line in self._index_lines()]
+        name = self._folder(user_id).name
+        return {int(e["version"]): str(e["date"]) for e in entries if e.get("user") == name and "version" in e and "date" in e}
+
+
+def _file_name(number: int) -> str:
+    return f"v{number:04d}.json"
+
+
+def _entry(line: str) -> dict[str, object]:
+    """A line of the index; one that was cut short says nothing."""
+    try:
+        entry = json.loads(line)
+    except ValueError:
+        return {}
+    return entry if isinstance(entry, dict) else {}
+
+
+def _write_new(path: Path, text: str) -> bool:
+    """Write a file that must not exist yet, whole or not at all; False when somebody else was first."""
+    with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, prefix=".new-", delete=False) as file:
+        try:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+            file.close()
+            os.link(file.name, path)  # unlike a rename this never replaces another process's version
+        except FileExistsError:
+            return False
+        finally:
+            os.unlink(file.name)
+    _sync_folder(path.parent)
+    return True
+
+
+def _replace(path: Path, text: str) -> None:
+    temporary = path.with_suffix(".new")
+    with temporary.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _store_error(path: Path, verb: str, error: OSError) -> StoreError:
+    reason = error.strerror or type(error).__name__
+    return StoreError(f"home folder {str(path)!r} cannot be {verb} ({reason}); check the path, the rights and the disk")
