@@ -46,7 +46,9 @@ def accuracy_by_context(held_out: HeldOut, numbers: Sequence[int], *, seed: int 
         rng = np.random.default_rng([seed, n_choices])
         drawn = [draw_choices(choices[user], n_choices, rng) for user in users]
         priors = [population.prior_for(user) for user in users]
-        personal = {user: one.mean / one.prior.scale for user, one in zip(users, fit_weights(drawn, priors), strict=True)}
+        personal = {
+            user: one.mean / one.prior.scale for user, one in zip(users, fit_weights(drawn, priors), strict=True)
+        }
         common = {user: prior.mean / prior.scale for user, prior in zip(users, priors, strict=True)}
         points.append(CurvePoint(n_choices, _accuracy(held_out, personal), _accuracy(held_out, common)))
     return points

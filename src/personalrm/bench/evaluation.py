@@ -166,7 +166,10 @@ def _jobs(population: Population, held_out: HeldOut, leave_out: str | None) -> _
 def _rows_of(population: Population, held_out: HeldOut) -> list[PreferencePair]:
     """The context pair behind each row of the population."""
     by_id = {(user.user_id, pair.id): pair for user in held_out.context.values() for pair in user.pairs}
-    return [by_id[population.user_ids[owner], pair_id] for owner, pair_id in zip(population.owners, population.pair_ids, strict=True)]
+    return [
+        by_id[population.user_ids[owner], pair_id]
+        for owner, pair_id in zip(population.owners, population.pair_ids, strict=True)
+    ]
 
 
 def _column(pair: PreferencePair, name: str | None) -> str:
@@ -174,7 +177,9 @@ def _column(pair: PreferencePair, name: str | None) -> str:
     if name is None:
         return ""
     if name not in pair.meta:
-        raise UnknownName(f"pair {pair.id!r} of user {pair.user_id!r} has no column {name!r}; it has {sorted(pair.meta)!r}")
+        raise UnknownName(
+            f"pair {pair.id!r} of user {pair.user_id!r} has no column {name!r}; it has {sorted(pair.meta)!r}"
+        )
     return str(pair.meta[name])
 
 
@@ -231,7 +236,9 @@ class _Scorer:
         owner = np.array([places[pair.user_id] for pair in self._held_out.targets])
         x = self._x / self._population.scale
         shuffles = derangements(len(users), N_DERANGEMENTS, seed=self._settings.seed)
-        return np.mean([correctness((x * weights[shuffle[owner]]).sum(axis=1)) for shuffle in shuffles], axis=0)
+        return np.asarray(
+            np.mean([correctness((x * weights[shuffle[owner]]).sum(axis=1)) for shuffle in shuffles], axis=0)
+        )
 
 
 def _row(method: str, correct: Mapping[str, FloatArray], user_ids: Sequence[str], seed: int) -> Row:

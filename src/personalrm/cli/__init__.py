@@ -15,6 +15,7 @@ from personalrm.cli.options import Parser, apply_settings
 from personalrm.cli.printing import print_error
 from personalrm.errors import BadInput, PersonalRMError
 
+__all__ = ["build_parser", "main"]
 COMMANDS = (demo, validate, fit, show, judge, rank, evaluate, history, export, delete)
 OK, FAILED, REFUSED, PARTLY = 0, 1, 2, 3
 

@@ -6,7 +6,6 @@ Example: personalrm demo
 from __future__ import annotations
 
 import argparse
-import tempfile
 import time
 from typing import TYPE_CHECKING
 
@@ -56,7 +55,9 @@ def run(options: argparse.Namespace) -> int:
     _print_verdict(telling, held_out)
     evaluation = evaluate(held_out, methods=ROWS, seed=settings.seed, settings=settings)
     _print_accuracy(evaluation)
-    print(f"\ndone in {time.perf_counter() - started:.1f} s. Next: personalrm fit YOUR.jsonl, then personalrm show USER")
+    print(
+        f"\ndone in {time.perf_counter() - started:.1f} s. Next: personalrm fit YOUR.jsonl, then personalrm show USER"
+    )
     return 0
 
 
@@ -77,7 +78,9 @@ def _print_person(prompt: PersonalPrompt, held_out: HeldOut) -> None:
         print_wrapped(prompt.persona.note, "  ")
     for claim in prompt.persona.claims:
         print_wrapped(f"- {claim.text}", "  ")
-        print_wrapped(f"for: {', '.join(claim.supporting)}; against: {', '.join(claim.contradicting) or 'none'}", "    ")
+        print_wrapped(
+            f"for: {', '.join(claim.supporting)}; against: {', '.join(claim.contradicting) or 'none'}", "    "
+        )
     for claim in prompt.persona.claims[:1]:
         pair = pairs[claim.supporting[0]]
         print(f"  evidence {pair.id}, asked: {shortened(pair.conversation[-1].content, CHARACTERS // 2)}")
@@ -92,7 +95,10 @@ def _print_verdict(prompt: PersonalPrompt, held_out: HeldOut) -> None:
     pair = next(pair for pair in held_out.targets if pair.user_id == prompt.user_id)
     verdict = judge_pair(prompt, pair.conversation, pair.rejected, pair.chosen)
     outcome = {"second": "right", "first": "wrong", None: "a tie"}[verdict.choice]
-    print(bold("\nA choice it has not seen") + f" ({pair.id}): {shortened(pair.conversation[-1].content, CHARACTERS // 2)}")
+    print(
+        bold("\nA choice it has not seen")
+        + f" ({pair.id}): {shortened(pair.conversation[-1].content, CHARACTERS // 2)}"
+    )
     print_wrapped(f"first:  {shortened(pair.rejected, CHARACTERS)}", "  ")
     print_wrapped(f"second: {shortened(pair.chosen, CHARACTERS)}", "  ")
     print_wrapped(f"verdict: {verdict.choice}, P(first) = {verdict.probability:.2f}. {verdict.reasoning}", "  ")
@@ -104,7 +110,9 @@ def _print_accuracy(evaluation: Evaluation) -> None:
     from personalrm.stats.accuracy import percent
 
     first = evaluation.rows[0].accuracy
-    print(bold("\nHow often it is right") + f" on {first.n_pairs} held-out choices of {first.n_users} people, 0 unscored")
+    print(
+        bold("\nHow often it is right") + f" on {first.n_pairs} held-out choices of {first.n_users} people, 0 unscored"
+    )
     rows = []
     for name in ROWS:
         accuracy = evaluation[name].accuracy

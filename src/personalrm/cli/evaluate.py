@@ -27,10 +27,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="leave rows that share the target's value of this column out of its population",
     )
     parser.add_argument("--by-context", type=counts, metavar="K,K,...", help="accuracy with K context choices a user")
-    parser.add_argument("--halves", action="store_true", help="also print the development and the test half of the users")
+    parser.add_argument(
+        "--halves", action="store_true", help="also print the development and the test half of the users"
+    )
     parser.add_argument("--saved", action="store_true", help="also score the prompts saved in the home folder")
-    parser.add_argument("--min-pairs", type=positive, default=5, help="users with fewer are left out (default: %(default)s)")
-    parser.add_argument("--trials", type=positive, default=10, metavar="T", help="trials a search (default: %(default)s)")
+    parser.add_argument(
+        "--min-pairs", type=positive, default=5, help="users with fewer are left out (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--trials", type=positive, default=10, metavar="T", help="trials a search (default: %(default)s)"
+    )
     parser.add_argument("--seed", type=non_negative, default=0, help="seed of every draw (default: %(default)s)")
     add_home(parser)
     add_reading(parser)

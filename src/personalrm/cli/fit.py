@@ -6,7 +6,6 @@ Example: personalrm fit prefs.jsonl --home ./personalrm-home
 from __future__ import annotations
 
 import argparse
-
 from typing import TYPE_CHECKING
 
 from personalrm.cli.options import add_config, add_home, add_induction, add_json, add_reading

@@ -6,6 +6,7 @@ Example: personalrm history u17
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
 from personalrm.cli.options import add_config, add_home, add_json
 from personalrm.cli.printing import print_json, print_table
@@ -22,7 +23,7 @@ def run(options: argparse.Namespace) -> int:
     from personalrm.store.home import Home
 
     home = Home(options.home)
-    rows = []
+    rows: list[dict[str, Any]] = []
     for version in home.versions(options.user):
         prompt = home.load(options.user, version.number)
         rows.append(

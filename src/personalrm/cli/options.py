@@ -23,6 +23,7 @@ class Parser(argparse.ArgumentParser):
     """argparse, but a wrong option ends with one sentence and exit code 2."""
 
     def error(self, message: str) -> NoReturn:
+        """End with the message and exit code 2."""
         self.exit(2, f"personalrm: {message}; see {self.prog} --help\n")
 
 
@@ -52,14 +53,17 @@ def counts(text: str) -> tuple[int, ...]:
 
 
 def add_home(parser: argparse.ArgumentParser) -> None:
+    """--home."""
     parser.add_argument("--home", default=DEFAULT_HOME, help="home folder (default: ./%(default)s)")
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:
+    """--json."""
     parser.add_argument("--json", action="store_true", help="print JSON for machines")
 
 
 def add_config(parser: argparse.ArgumentParser) -> None:
+    """--config."""
     parser.add_argument("--config", metavar="YAML", help="file with settings; flags and PERSONALRM_* win over it")
 
 
@@ -78,9 +82,13 @@ def add_induction(parser: argparse.ArgumentParser) -> None:
         choices=("all_pairs", "persona", "demonstrations", "both"),
         help="form of induction (default: %(default)s)",
     )
-    parser.add_argument("--trials", type=positive, default=10, metavar="T", help="trials a search (default: %(default)s)")
+    parser.add_argument(
+        "--trials", type=positive, default=10, metavar="T", help="trials a search (default: %(default)s)"
+    )
     parser.add_argument("--seed", type=non_negative, default=0, help="seed of every draw (default: %(default)s)")
-    parser.add_argument("--model", help="language model (comes with a later version; leave out for the embedded engine)")
+    parser.add_argument(
+        "--model", help="language model (comes with a later version; leave out for the embedded engine)"
+    )
 
 
 def read_options(options: argparse.Namespace) -> Any:
@@ -150,7 +158,9 @@ def _read_config(path: str | None, known: set[str]) -> Mapping[str, Any]:
     try:
         content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise BadFile(f"settings file {path!r} cannot be read ({type(error).__name__}); check the path and the YAML") from None
+        raise BadFile(
+            f"settings file {path!r} cannot be read ({type(error).__name__}); check the path and the YAML"
+        ) from None
     if content is None:
         return {}
     if not isinstance(content, dict):

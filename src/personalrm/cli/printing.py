@@ -74,7 +74,9 @@ class Progress:
         if self._total:
             full = BAR * self._done // self._total
             left = elapsed / max(1, self._done) * (self._total - self._done)
-            line = f"{self._what} [{'#' * full}{'.' * (BAR - full)}] {self._done}/{self._total} users, {left:.0f} s left"
+            line = (
+                f"{self._what} [{'#' * full}{'.' * (BAR - full)}] {self._done}/{self._total} users, {left:.0f} s left"
+            )
         else:
             line = f"{self._what} {self._done} users, {elapsed:.0f} s"
         print(f"\r\033[K{line}", end="", file=sys.stderr, flush=True)

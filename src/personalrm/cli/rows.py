@@ -21,7 +21,9 @@ def iter_rows(path: str) -> Iterator[tuple[int, dict[str, Any] | BadRow]]:
     try:
         text = sys.stdin.read() if path == "-" else Path(path).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise BadFile(f"{path!r} cannot be read ({type(error).__name__}); pass a JSONL file in UTF-8, or - for stdin") from None
+        raise BadFile(
+            f"{path!r} cannot be read ({type(error).__name__}); pass a JSONL file in UTF-8, or - for stdin"
+        ) from None
     if not text.strip():
         raise BadFile(f"{path!r} is empty; write one JSON object a line")
     for number, line in enumerate(text.split("\n"), 1):

@@ -39,7 +39,9 @@ def run(options: argparse.Namespace) -> int:
 
 def print_report(path: str, report: ValidationReport) -> None:
     """What the file holds, then every problem with its line."""
-    print(bold(path) + f"  layout {report.layout}, {report.n_rows} rows, {report.n_pairs} pairs, {report.n_users} users")
+    print(
+        bold(path) + f"  layout {report.layout}, {report.n_rows} rows, {report.n_pairs} pairs, {report.n_users} users"
+    )
     for problem in report.problems:
         print(f"  line {problem.line}: {problem.message}")
     if report.n_bad_rows > len(report.problems):

@@ -30,10 +30,12 @@ SAMPLE = 2_000
 MIN_USERS = 5
 """With fewer users than this the shipped prior is used."""
 TOO_FEW = "too few pairs for anything personal; most people's taste decides"
-UNCOVERED = "of the pairs are in a language or script the word lists do not cover; only language-neutral features are used"
+UNCOVERED = (
+    "of the pairs are in a language or script the word lists do not cover; only language-neutral features are used"
+)
 
 
-def no_roles(user_id: str) -> Mapping[str, str] | None:
+def no_roles(_: str) -> Mapping[str, str] | None:
     """Nobody was fitted before."""
     return None
 
@@ -117,5 +119,7 @@ def _reversed_digest(user_id: str) -> bytes:
 def _context(user: User) -> tuple[PreferencePair, ...]:
     pairs = tuple(pair for pair in user.pairs if pair.split != "target")
     if not pairs:
-        raise BadInput(f"user {user.user_id!r} has no context pair, every row is a target; add pairs or leave the user out")
+        raise BadInput(
+            f"user {user.user_id!r} has no context pair, every row is a target; add pairs or leave the user out"
+        )
     return pairs

@@ -46,7 +46,9 @@ class FitReport:
 
     def as_json(self) -> dict[str, Any]:
         """The report for machines."""
-        return {name: value for name, value in self.__dict__.items() if name != "tally"} | {"rows": self.tally.as_json()}
+        return {name: value for name, value in self.__dict__.items() if name != "tally"} | {
+            "rows": self.tally.as_json()
+        }
 
 
 class FitJob:
@@ -79,9 +81,8 @@ class FitJob:
             UnknownUser: If one user is asked for who is not in the file.
         """
         self._engine = EmbeddedFit.learned_from(self._counted(), settings=self._settings)
-        if self._user_id is not None:
-            if not self.n_users:
-                raise UnknownUser(f"user {self._user_id!r} is not in {str(self._path)!r}; check the id")
+        if self._user_id is not None and not self.n_users:
+            raise UnknownUser(f"user {self._user_id!r} is not in {str(self._path)!r}; check the id")
         return self
 
     def _counted(self) -> Iterator[User]:

@@ -45,7 +45,8 @@ def synthesize(
     train = in_balanced_order(split.train, settings.seed)
     validation = in_balanced_order(split.validation, settings.seed)
     notes: list[str] = [] if validation else [NO_VALIDATION]
-    persona, demonstrations = Persona(), ()
+    persona = Persona()
+    demonstrations: Demonstrations = ()
     if settings.variant == "all_pairs":
         persona = yield from _describe(user_id, [Demonstration(ordered) for ordered in train + validation])
     elif settings.variant in ("persona", "both"):

@@ -7,7 +7,7 @@ weights of all context pairs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from personalrm.preferences.pairs import PreferencePair
 from personalrm.preferences.personal_prompts import PersonalPrompt
 from personalrm.preferences.personas import Claim, Persona
 from personalrm.preferences.prompt_json import prompt_from_json, prompt_to_json
+from personalrm.preferences.reading import ReadOptions, iter_users
 from personalrm.preferences.users import User
 from personalrm.preferences.verdicts import Verdict
 from personalrm.prompts.rendering import generation_prompt, judge_messages
@@ -72,7 +73,9 @@ class SynthesizeMe:
             NotFitted: Before `fit` or `load`.
         """
         if self._prompt is None:
-            raise NotFitted("this SynthesizeMe has not seen any pairs; call fit(pairs) or SynthesizeMe.load(path) first")
+            raise NotFitted(
+                "this SynthesizeMe has not seen any pairs; call fit(pairs) or SynthesizeMe.load(path) first"
+            )
         return self._prompt
 
     @property
@@ -141,3 +144,32 @@ def _one_user(pairs: User | Sequence[PreferencePair]) -> User:
     if len(users) > 1:
         raise BadInput(f"fit learns one user, got the pairs of {len(users)}; use fit_users for many")
     return User(pairs[0].user_id, tuple(pairs))
+
+
+def fit_users(
+    users: Mapping[str, User] | Sequence[User] | str | Path,
+    *,
+    lm: str | None = None,
+    settings: InductionSettings | None = None,
+    options: ReadOptions | None = None,
+) -> Iterator[PersonalPrompt]:
+    """The personal prompts of many users, streaming, each learned beside all the others.
+
+    Args:
+        users: What `read_pairs` returned, a list of users, or a file, which is then read
+            twice and never held whole.
+        lm: As for `SynthesizeMe`.
+        settings: As for `SynthesizeMe`.
+        options: How to read the file.
+
+    Raises:
+        ModelUnavailable: If `lm` was given.
+    """
+    refuse_lm(lm)
+
+    def everybody() -> Iterable[User]:
+        if isinstance(users, str | Path):
+            return iter_users(users, options)
+        return users.values() if isinstance(users, Mapping) else users
+
+    return EmbeddedFit.learned_from(everybody(), settings=settings).fit(everybody())

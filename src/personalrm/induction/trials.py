@@ -115,5 +115,9 @@ def _chance_of_right(ordered: OrderedPair, verdict: Verdict) -> list[float]:
     """The probability given to the user's choice; nothing when the verdict is unscored."""
     if not verdict.is_scored:
         return []
-    first = verdict.probability if verdict.probability is not None else {"first": 1.0, "second": 0.0, None: 0.5}[verdict.choice]
+    first = (
+        verdict.probability
+        if verdict.probability is not None
+        else {"first": 1.0, "second": 0.0, None: 0.5}[verdict.choice]
+    )
     return [first if ordered.chosen_first else 1.0 - first]

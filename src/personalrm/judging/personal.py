@@ -23,8 +23,6 @@ from personalrm.stylometry.population import Prior
 from personalrm.stylometry.weights import Weights
 
 
-
-
 @dataclass(frozen=True)
 class Ranking:
     """Completions from best to worst for one user."""
@@ -68,7 +66,9 @@ def pack_weights(weights: Weights) -> tuple[FeatureWeight, ...]:
     """The weights as they are saved in a personal prompt."""
     prior = weights.prior
     columns = (prior.scale, prior.mean, np.sqrt(prior.variance), weights.mean, weights.sd)
-    return tuple(FeatureWeight(name, *map(float, row)) for name, row in zip(NAMES, zip(*columns, strict=True), strict=True))
+    return tuple(
+        FeatureWeight(name, *map(float, row)) for name, row in zip(NAMES, zip(*columns, strict=True), strict=True)
+    )
 
 
 def usable_weights(prompt: PersonalPrompt) -> Weights:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import unicodedata
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any
 
 from personalrm.errors import BadRow
@@ -117,7 +117,7 @@ def _iso(value: Any) -> float:
         moment = datetime.fromisoformat(str(value).strip())
     except ValueError:
         raise _bad("timestamp", "is neither an ISO date nor seconds since 1970") from None
-    return (moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).timestamp()
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
 def read_order(value: Any) -> int | None:
@@ -170,7 +170,10 @@ def _content(value: Any, name: str) -> str:
     if isinstance(value, str):
         return value
     if isinstance(value, list) and value:
-        parts = [part.get("text") if isinstance(part, Mapping) and part.get("type", "text") == "text" else None for part in value]
+        parts = [
+            part.get("text") if isinstance(part, Mapping) and part.get("type", "text") == "text" else None
+            for part in value
+        ]
         if all(isinstance(part, str) for part in parts):
             return "".join(str(part) for part in parts)
         raise _bad(name, "has a part that is not text")
@@ -179,4 +182,4 @@ def _content(value: Any, name: str) -> str:
 
 
 def _bad(name: str, what: str) -> BadRow:
-    return BadRow(f"{name} {what}", field=name, rule=what.split(";")[0].split("'")[0].strip())
+    return BadRow(f"{name} {what}", field=name, rule=what.split(";", maxsplit=1)[0].split("'", maxsplit=1)[0].strip())

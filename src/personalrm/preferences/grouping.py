@@ -41,7 +41,9 @@ def group_by_user(pairs: Iterable[PreferencePair]) -> Iterator[User]:
                 yield from _gather(_from_line(line) for line in lines)
 
 
-def _chained(held: list[PreferencePair], following: PreferencePair, rest: Iterator[PreferencePair]) -> Iterator[PreferencePair]:
+def _chained(
+    held: list[PreferencePair], following: PreferencePair, rest: Iterator[PreferencePair]
+) -> Iterator[PreferencePair]:
     yield from held
     yield following
     yield from rest

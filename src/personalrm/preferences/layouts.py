@@ -79,7 +79,9 @@ def read_implicit(row: Row, options: ReadOptions) -> list[PreferencePair]:
     if n_shared == len(chosen) == len(rejected):
         raise BadRow("chosen and rejected are identical", field="rejected", rule="identical completions")
     if not len(chosen) == len(rejected) == n_shared + 1:
-        raise BadRow("chosen and rejected differ in more than their last turn", field="rejected", rule="no common prompt")
+        raise BadRow(
+            "chosen and rejected differ in more than their last turn", field="rejected", rule="no common prompt"
+        )
     return [_pair(row, options, chosen[:n_shared], chosen[-1].content, rejected[-1].content)]
 
 
@@ -95,7 +97,9 @@ def read_arena(row: Row, options: ReadOptions) -> list[PreferencePair | Dropped]
     if winner not in ("model_a", "model_b"):
         if isinstance(winner, str) and winner.startswith("tie"):
             return [Dropped("tie")]
-        raise BadRow(f"winner is {str(winner)[:30]!r}; expected model_a, model_b or tie", field="winner", rule="unknown winner")
+        raise BadRow(
+            f"winner is {str(winner)[:30]!r}; expected model_a, model_b or tie", field="winner", rule="unknown winner"
+        )
     first = fields.read_conversation(row.get("conversation_a"), "conversation_a")
     second = fields.read_conversation(row.get("conversation_b"), "conversation_b")
     n_shared = 0
@@ -103,7 +107,9 @@ def read_arena(row: Row, options: ReadOptions) -> list[PreferencePair | Dropped]
         n_shared += 1
     texts = _own_part(first[n_shared:]), _own_part(second[n_shared:])
     chosen, rejected = texts if winner == "model_a" else texts[::-1]
-    rest = {key: value for key, value in row.items() if key not in ("conversation_a", "conversation_b", "judge", "tstamp")}
+    rest = {
+        key: value for key, value in row.items() if key not in ("conversation_a", "conversation_b", "judge", "tstamp")
+    }
     aliased = {
         "user_id": row.get(options.user_column or "judge"),
         "conversation_id": row.get("question_id"),
@@ -125,7 +131,9 @@ def read_ratings(row: Row, options: ReadOptions) -> list[PreferencePair | Droppe
     conversation = _conversation(row)
     completions = row.get("completions")
     if not isinstance(completions, list) or len(completions) < 2:
-        raise BadRow("completions needs at least two rated texts", field="completions", rule="fewer than two completions")
+        raise BadRow(
+            "completions needs at least two rated texts", field="completions", rule="fewer than two completions"
+        )
     rated = []
     for one in completions:
         if not isinstance(one, Mapping):

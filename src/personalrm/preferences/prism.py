@@ -45,7 +45,9 @@ def read_prism_conversation(row: Row, options: ReadOptions) -> list[PreferencePa
 
 def read_prism_utterances(rows: Iterator[tuple[int, Row | BadRow]], options: ReadOptions) -> Iterator[tuple[int, Any]]:
     """All pairs of consecutive `utterances` rows that share a conversation."""
-    for _, group in groupby(rows, key=lambda one: None if isinstance(one[1], BadRow) else one[1].get("conversation_id")):
+    for _, group in groupby(
+        rows, key=lambda one: None if isinstance(one[1], BadRow) else one[1].get("conversation_id")
+    ):
         conversation = list(group)
         line = conversation[0][0]
         bad = [(number, row) for number, row in conversation if isinstance(row, BadRow)]
@@ -66,7 +68,12 @@ def _from_utterances(rows: Sequence[Row], options: ReadOptions) -> Iterator[Pref
         responses = list(group)
         entries = [{"role": "user", "content": responses[0].get("user_prompt")}]
         entries += [
-            {"role": "model", "content": row.get("model_response"), "score": row.get("score"), "if_chosen": row.get("if_chosen")}
+            {
+                "role": "model",
+                "content": row.get("model_response"),
+                "score": row.get("score"),
+                "if_chosen": row.get("if_chosen"),
+            }
             for row in responses
         ]
         turns.append(_turn(entries))

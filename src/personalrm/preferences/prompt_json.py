@@ -51,7 +51,9 @@ def prompt_to_json(prompt: PersonalPrompt) -> str:
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:
-        raise BadInput(f"the prompt of user {prompt.user_id!r} holds a lone surrogate; fix the text it came from") from None
+        raise BadInput(
+            f"the prompt of user {prompt.user_id!r} holds a lone surrogate; fix the text it came from"
+        ) from None
     return text
 
 
@@ -72,9 +74,13 @@ def prompt_from_json(text: str, *, where: str, expected_user: str | None = None)
     try:
         prompt = _prompt_from_dict(content)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise CorruptFile(f"{where} is not a whole personal prompt ({type(error).__name__}: {error}); fit again") from None
+        raise CorruptFile(
+            f"{where} is not a whole personal prompt ({type(error).__name__}: {error}); fit again"
+        ) from None
     if expected_user is not None and prompt.user_id != expected_user:
-        raise BadInput(f"{where} is the prompt of user {prompt.user_id!r}, not of {expected_user!r}; pass the right file")
+        raise BadInput(
+            f"{where} is the prompt of user {prompt.user_id!r}, not of {expected_user!r}; pass the right file"
+        )
     return prompt
 
 
@@ -97,7 +103,9 @@ def pair_to_dict(pair: PreferencePair) -> dict[str, Any]:
 def pair_from_dict(row: Mapping[str, Any]) -> PreferencePair:
     """The pair that `pair_to_dict` wrote."""
     conversation = tuple(Message(turn["role"], turn["content"]) for turn in row["conversation"])
-    rest = {name: row[name] for name in ("conversation_id", "pair_id", "timestamp", "order_index", "split") if name in row}
+    rest = {
+        name: row[name] for name in ("conversation_id", "pair_id", "timestamp", "order_index", "split") if name in row
+    }
     return PreferencePair(row["user_id"], conversation, row["chosen"], row["rejected"], **rest)
 
 
@@ -110,12 +118,15 @@ def _parse(text: str, where: str) -> dict[str, Any]:
         raise CorruptFile(f"{where} is no personal prompt, it has no format_version; pass a file that fit saved")
     if content["format_version"] > FORMAT_VERSION:
         raise NewerVersion(
-            f"{where} has format version {content['format_version']}, this personalrm reads up to {FORMAT_VERSION}; upgrade it"
+            f"{where} has format version {content['format_version']}, this personalrm reads up to {FORMAT_VERSION}; "
+            "upgrade personalrm"
         )
     for key in content:
         if key not in KEYS:
             near = difflib.get_close_matches(key, KEYS, 1)
-            raise CorruptFile(f"{where} has an unknown key {key!r}; " + (f"did you mean {near[0]!r}?" if near else "remove it"))
+            raise CorruptFile(
+                f"{where} has an unknown key {key!r}; " + (f"did you mean {near[0]!r}?" if near else "remove it")
+            )
     return content
 
 

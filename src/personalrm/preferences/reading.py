@@ -75,9 +75,7 @@ def read_pairs(path: str | Path, options: ReadOptions | None = None) -> PairsByU
     return PairsByUser(users, tally, str(path))
 
 
-def iter_users(
-    path: str | Path, options: ReadOptions | None = None, *, tally: Tally | None = None
-) -> Iterator[User]:
+def iter_users(path: str | Path, options: ReadOptions | None = None, *, tally: Tally | None = None) -> Iterator[User]:
     """Users one by one, in order of first appearance while the file is small.
 
     A file of more than `grouping.IN_MEMORY` pairs is partitioned on disk by a hash of the
@@ -119,7 +117,9 @@ def iter_pairs(
         raise _refusal(path, counted)
 
 
-def _outcomes(path: str | Path, options: ReadOptions, tally: Tally) -> Iterator[tuple[int, PreferencePair | BadRow | Dropped]]:
+def _outcomes(
+    path: str | Path, options: ReadOptions, tally: Tally
+) -> Iterator[tuple[int, PreferencePair | BadRow | Dropped]]:
     rows = _counted(iter_rows(path), tally)
     head: list[tuple[int, Row | BadRow]] = []
     first = None
@@ -149,6 +149,6 @@ def _refusal(path: str | Path, tally: Tally) -> BadInput:
     listed = "".join(f"\n  {path} line {problem.line}: {problem.message}" for problem in tally.problems[:LISTED])
     more = f"\n  ... and {tally.n_bad_rows - LISTED} more" if tally.n_bad_rows > LISTED else ""
     return BadInput(
-        f"{str(path)!r} has {tally.n_bad_rows} bad rows of {tally.n_rows}; fix them, or pass --skip-bad (skip_bad=True) "
-        f"to leave them out:{listed}{more}"
+        f"{str(path)!r} has {tally.n_bad_rows} bad rows of {tally.n_rows}; fix them, or leave them out with "
+        f"--skip-bad (skip_bad=True):{listed}{more}"
     )

@@ -35,9 +35,13 @@ def iter_rows(path: str | Path) -> Iterator[Numbered]:
     name = file.name.lower().removesuffix(".gz")
     suffix = next((suffix for suffix in SUFFIXES if name.endswith(suffix)), None)
     if suffix is None:
-        raise BadFile(f"{str(path)!r} is of an unknown kind; name it {', '.join(SUFFIXES)}, with .gz if it is compressed")
+        raise BadFile(
+            f"{str(path)!r} is of an unknown kind; name it {', '.join(SUFFIXES)}, with .gz if it is compressed"
+        )
     if file.is_dir() or not file.exists():
-        raise BadFile(f"{str(path)!r} {'is a folder' if file.is_dir() else 'does not exist'}; pass a file of preference pairs")
+        raise BadFile(
+            f"{str(path)!r} {'is a folder' if file.is_dir() else 'does not exist'}; pass a file of preference pairs"
+        )
     n_rows = 0
     for numbered in _read(file, suffix):
         n_rows += 1
@@ -55,13 +59,15 @@ def _read(file: Path, suffix: str) -> Iterator[Numbered]:
     except (gzip.BadGzipFile, EOFError):
         raise BadFile(f"{str(file)!r} is not a whole gzip file; compress it again or drop .gz from the name") from None
     except OSError as error:
-        raise BadFile(f"{str(file)!r} cannot be read ({error.strerror or error}); check the path and the rights") from None
+        raise BadFile(
+            f"{str(file)!r} cannot be read ({error.strerror or error}); check the path and the rights"
+        ) from None
 
 
 def _open(file: Path) -> io.TextIOBase:
     """The file as text; a BOM is dropped, line ends are read as they come."""
     if file.name.lower().endswith(".gz"):
-        return io.TextIOWrapper(gzip.open(file, "rb"), encoding="utf-8-sig", newline="")  # noqa: SIM115 (closed by the caller)
+        return io.TextIOWrapper(gzip.open(file, "rb"), encoding="utf-8-sig", newline="")
     return file.open(encoding="utf-8-sig", newline="")
 
 
@@ -116,9 +122,15 @@ def _csv(file: Path) -> Iterator[Numbered]:
         reader = csv.DictReader(stream, delimiter=delimiter, restkey="")
         for row in reader:
             if "" in row and isinstance(row[""], list):
-                yield reader.line_num, BadRow("the row has more cells than the header", line=reader.line_num, rule="cells")
+                yield (
+                    reader.line_num,
+                    BadRow("the row has more cells than the header", line=reader.line_num, rule="cells"),
+                )
             else:
-                yield reader.line_num, {name: _cell(name, value) for name, value in row.items() if value not in (None, "")}
+                yield (
+                    reader.line_num,
+                    {name: _cell(name, value) for name, value in row.items() if value not in (None, "")},
+                )
 
 
 def _cell(name: str, value: str) -> Any:
@@ -136,7 +148,9 @@ def _parquet(file: Path) -> Iterator[Numbered]:
         import pyarrow
         import pyarrow.parquet
     except ImportError:
-        raise MissingExtra(f"{str(file)!r} is Parquet, which needs pyarrow; pip install 'personalrm[parquet]'") from None
+        raise MissingExtra(
+            f"{str(file)!r} is Parquet, which needs pyarrow; pip install 'personalrm[parquet]'"
+        ) from None
     number = 0
     try:
         table = pyarrow.parquet.ParquetFile(_uncompressed(file))

@@ -77,4 +77,8 @@ class Tally:
         """The counts for machines."""
         names = ("n_rows", "n_pairs", "n_bad_rows", "n_duplicates", "n_both_outcomes", "layout")
         counted = {name: getattr(self, name) for name in names}
-        return counted | {"bad_by_rule": dict(self.bad_by_rule), "dropped": dict(self.dropped), "warnings": self.warnings}
+        return counted | {
+            "bad_by_rule": dict(self.bad_by_rule),
+            "dropped": dict(self.dropped),
+            "warnings": self.warnings,
+        }

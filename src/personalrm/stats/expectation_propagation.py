@@ -16,7 +16,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from personalrm.stats.bradley_terry import Batch, FloatArray
+from personalrm.stats.arrays import FloatArray
+from personalrm.stats.bradley_terry import Batch
 
 NODES, NODE_WEIGHTS = np.polynomial.hermite_e.hermegauss(15)
 NODE_WEIGHTS = NODE_WEIGHTS / NODE_WEIGHTS.sum()

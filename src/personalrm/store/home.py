@@ -20,6 +20,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from personalrm.errors import StoreError, UnknownUser
 from personalrm.preferences.personal_prompts import PersonalPrompt
@@ -144,7 +145,9 @@ class Home:
             return []
         except OSError as error:
             raise _store_error(self.path, "read", error) from None
-        return sorted(int(name[1:-5]) for name in names if name[:1] == "v" and name[-5:] == ".json" and name[1:-5].isdigit())
+        return sorted(
+            int(name[1:-5]) for name in names if name[:1] == "v" and name[-5:] == ".json" and name[1:-5].isdigit()
+        )
 
     def _text(self, path: Path) -> str:
         try:
@@ -166,16 +169,16 @@ class Home:
         return self._text(path).splitlines() if path.exists() else []
 
     def _dates(self, user_id: str) -> dict[int, str]:
-        entries = [_entry(line) for line in self._index_lines()]
         name = self._folder(user_id).name
-        return {int(e["version"]): str(e["date"]) for e in entries if e.get("user") == name and "version" in e and "date" in e}
+        own = [entry for entry in map(_entry, self._index_lines()) if entry.get("user") == name]
+        return {entry["version"]: str(entry.get("date", "")) for entry in own if isinstance(entry.get("version"), int)}
 
 
 def _file_name(number: int) -> str:
     return f"v{number:04d}.json"
 
 
-def _entry(line: str) -> dict[str, object]:
+def _entry(line: str) -> dict[str, Any]:
     """A line of the index; one that was cut short says nothing."""
     try:
         entry = json.loads(line)

@@ -77,7 +77,7 @@ def _doubt(shift: FloatArray, posterior: FloatArray, prior: FloatArray) -> Float
     differs = 1.0 / (1.0 + np.exp(-np.clip(log_odds, -500.0, 500.0)))
     z = np.abs(location) * np.sqrt(slab / (noise * (noise + slab)))
     right_side = np.array([1.0 - 0.5 * math.erfc(value / math.sqrt(2.0)) for value in z])
-    return 1.0 - differs * right_side
+    return np.asarray(1.0 - differs * right_side)
 
 
 def _clear(shift: FloatArray, doubt: FloatArray, choices: Choices) -> list[Leaning]:

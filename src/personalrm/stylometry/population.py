@@ -26,11 +26,11 @@ import numpy as np
 from personalrm.errors import BadInput
 from personalrm.stats.bradley_terry import Batch, Problem, buckets, fit_map, make_batch
 from personalrm.stats.expectation_propagation import make_sites, refine
-from personalrm.stylometry.features import FEATURES, BoolArray, FloatArray
+from personalrm.stylometry.features import BoolArray, FloatArray
 from personalrm.stylometry.observations import Choices, IntArray
 
 RIDGE = 40.0
-"""Prior precision of mu in scaled units; chosen by leave-one-conversation-out likelihood on context pairs (docs/log.md)."""
+"""Prior precision of mu in scaled units; chosen by likelihood of left-out context conversations (docs/log.md)."""
 FIRST_VARIANCE = 0.3
 """Where the EM for Sigma starts."""
 LEAST_VARIANCE = 1e-4
@@ -92,8 +92,10 @@ class Population:
         return Prior(self.scale, self.means[place], self.variances[self.groups[place]], len(self.user_ids) - 1)
 
     def means_without(self, user_ids: Sequence[str], left_out: Sequence[BoolArray]) -> FloatArray:
-        """mu for each user without their own rows and without the rows of a mask `(rows,)`; shape `(jobs, features)`."""
-        masks = [(self.owners == self._places.get(user, -1)) | mask for user, mask in zip(user_ids, left_out, strict=True)]
+        """mu for each user without their own rows and those of a mask `(rows,)`; shape `(jobs, features)`."""
+        masks = [
+            (self.owners == self._places.get(user, -1)) | mask for user, mask in zip(user_ids, left_out, strict=True)
+        ]
         return leave_out(self.rows, self.mean, masks)
 
     @property
@@ -175,17 +177,17 @@ def _variance(problems: Sequence[Problem], mean: FloatArray) -> FloatArray:
     users = [_Users(batch, mean) for _, batch in buckets(problems)]
     shared = np.full(len(mean), FIRST_VARIANCE)
     for _ in range(SHARED_ROUNDS):
-        moment = sum(batch.second_moment(shared) for batch in users) / len(problems)
+        moment = np.sum([batch.second_moment(shared) for batch in users], axis=0) / len(problems)
         shared = _bounded(shared * (moment.mean() / shared.mean()) ** SHARED_POWER)
     own = shared
     for _ in range(OWN_ROUNDS):
-        moment = sum(batch.second_moment(own) for batch in users) / len(problems)
+        moment = np.sum([batch.second_moment(own) for batch in users], axis=0) / len(problems)
         own = _bounded(own * (moment / own) ** OWN_POWER)
-    return (own + shared) / 2.0
+    return np.asarray((own + shared) / 2.0)
 
 
 def _bounded(variance: FloatArray) -> FloatArray:
-    return np.clip(variance, LEAST_VARIANCE, MOST_VARIANCE)
+    return np.asarray(np.clip(variance, LEAST_VARIANCE, MOST_VARIANCE))
 
 
 class _Users:

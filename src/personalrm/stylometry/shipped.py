@@ -29,7 +29,9 @@ def shipped_prior() -> Prior:
     content = json.loads((files("personalrm.stylometry") / FILE).read_text(encoding="utf-8"))
     if tuple(content["features"]) != NAMES:
         raise CorruptFile("the shipped prior is of other features; run python -m personalrm.stylometry.shipped")
-    columns = {name: np.array([row[name] for row in content["features"].values()]) for name in ("scale", "mean", "variance")}
+    columns = {
+        name: np.array([row[name] for row in content["features"].values()]) for name in ("scale", "mean", "variance")
+    }
     return Prior(columns["scale"], columns["mean"], columns["variance"], content["n_users"])
 
 
@@ -41,7 +43,10 @@ def make_prior() -> str:
         name: {key: float(f"{getattr(prior, key)[place]:.{DIGITS}g}") for key in ("scale", "mean", "variance")}
         for place, name in enumerate(NAMES)
     }
-    return json.dumps({"made_from": "people/preferences.jsonl", "n_users": prior.n_users, "features": rows}, indent=1) + "\n"
+    return (
+        json.dumps({"made_from": "people/preferences.jsonl", "n_users": prior.n_users, "features": rows}, indent=1)
+        + "\n"
+    )
 
 
 if __name__ == "__main__":
