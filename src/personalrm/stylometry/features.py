@@ -112,7 +112,6 @@ FEATURES: tuple[Feature, ...] = (
     Feature("links", "more links", "fewer links"),
     Feature("echo", "closer echoes of the question's words", "fewer echoes of the question's words", "spaced"),
     Feature("complete", "more finished endings", "more open endings"),
-    Feature("small_talk", "longer replies to greetings", "shorter replies to greetings"),
     Feature("names", "more names", "fewer names", "english"),
     Feature(
         "examples", "more examples", "fewer examples", "english", also_more=("examples",), also_less=("no examples",)
@@ -179,7 +178,7 @@ class Reading:
     """One text as the engine reads it."""
 
     values: FloatArray
-    """Shape `(features,)`; `echo` and `small_talk` depend on the conversation and are 0 here."""
+    """Shape `(features,)`; `echo` is filled in per conversation."""
     words: frozenset[str]
     """Its content words, for the overlap with the question."""
     is_spaced: bool
@@ -217,7 +216,6 @@ def _surface(text: str, words: list[str], n_sentences: int) -> list[float]:
         m.log1p(len(m.URL.findall(text))),
         0.0,
         float(m.ends_complete(text)),
-        0.0,
     ]
 
 
@@ -252,13 +250,10 @@ def echo(question: Reading, completion: Reading) -> float:
 
 def difference(conversation: Conversation, chosen: str, rejected: str) -> FloatArray:
     """x(chosen) - x(rejected), shape `(features,)`; 0 where the text's language or script is not covered."""
-    asked = next(turn.content for turn in reversed(conversation) if turn.role == "user")
-    question = read(asked)
+    question = read(next(turn.content for turn in reversed(conversation) if turn.role == "user"))
     left, right = read(chosen), read(rejected)
     values = left.values - right.values
     values[INDEX["echo"]] = echo(question, left) - echo(question, right)
-    if m.GREETING.match(asked):
-        values[INDEX["small_talk"]] = values[INDEX["length"]]
     values[~covered(left, right)] = 0.0
     return values
 

@@ -27,11 +27,6 @@ NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 NAME = re.compile(r"(?<=[a-z,;] )[A-Z][a-z]+")
 SHOUT = re.compile(r"\b[A-Z]{4,}\b")
 UNSPACED_SCRIPT = re.compile("[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\u0e00-\u0e7f\u0e80-\u0eff\u1780-\u17ff]")
-GREETING = re.compile(
-    r"\s*(?:hi|hello|hey|good (?:morning|afternoon|evening|day)|how are|how do you do|what'?s up|greetings"
-    r"|hola|buen[oa]s|hallo|guten (?:morgen|tag|abend)|bonjour|salut|ciao|ol[aá])\b",
-    re.IGNORECASE,
-)
 FIRST_PERSON = frozenset("i me my mine myself i'm i've i'd i'll".split())
 SECOND_PERSON = frozenset("you your yours yourself you're you've you'll you'd".split())
 LONG_WORD_LETTERS = 7

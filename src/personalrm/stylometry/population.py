@@ -3,7 +3,7 @@
 The reward of user u is w_u . x / scale with w_u ~ N(mu, Sigma), Sigma diagonal. From
 the context pairs of the users at hand:
 
-- scale: root mean square of each feature's differences where there is one;
+- scale: root mean square of each feature's differences;
 - mu for u: the ridge Bradley-Terry fit to the choices of all *other* users, refitted
   without u's rows by a few quasi-Newton steps, so it is exactly what it would be had
   u never existed;
@@ -29,7 +29,7 @@ from personalrm.stats.expectation_propagation import make_sites, refine
 from personalrm.stylometry.features import BoolArray, FloatArray
 from personalrm.stylometry.observations import Choices, IntArray
 
-RIDGE = 10.0
+RIDGE = 40.0
 """Prior precision of mu in scaled units; chosen by likelihood of left-out context conversations (docs/log.md)."""
 FIRST_VARIANCE = 0.3
 """Where the EM for Sigma starts."""
@@ -131,14 +131,9 @@ def estimate_population(choices: Mapping[str, Choices]) -> Population:
 
 
 def root_mean_square(differences: Sequence[FloatArray]) -> FloatArray:
-    """Root mean square of each feature over the rows in which it differs, 1 where it never does; `(features,)`.
-
-    Over all rows a rare feature (a link in one pair of a hundred) would be scaled up to
-    ten times the weight of a common one.
-    """
-    squares = np.sum([(rows**2).sum(axis=0) for rows in differences], axis=0)
-    n_differing = np.sum([(rows != 0).sum(axis=0) for rows in differences], axis=0)
-    return np.where(n_differing > 0, np.sqrt(squares / np.maximum(n_differing, 1)), 1.0)
+    """Spread of each feature over all rows, 1 where a feature never varies; shape `(features,)`."""
+    total = sum((rows**2).sum(axis=0) for rows in differences) / sum(len(rows) for rows in differences)
+    return np.where(total > 0, np.sqrt(total), 1.0)
 
 
 def leave_out(rows: Problem, start: FloatArray, masks: Sequence[BoolArray]) -> FloatArray:
