@@ -1,6 +1,6 @@
 """Pairs of a file gathered by user, with memory that does not grow with the file.
 
-Up to `IN_MEMORY` pairs are held. Beyond that all pairs go to `N_PARTITIONS` temporary
+Up to `in_memory` pairs are held. Beyond that all pairs go to `N_PARTITIONS` temporary
 files by a hash of the user id, and one partition is held at a time.
 """
 
@@ -16,6 +16,7 @@ from itertools import islice
 from pathlib import Path
 from typing import IO
 
+from personalrm.errors import BadInput
 from personalrm.preferences.messages import conversation_digest
 from personalrm.preferences.pairs import PreferencePair
 from personalrm.preferences.prompt_json import pair_from_dict, pair_to_dict
@@ -25,10 +26,10 @@ IN_MEMORY = 50_000
 N_PARTITIONS = 256
 
 
-def group_by_user(pairs: Iterable[PreferencePair]) -> Iterator[User]:
-    """The users of these pairs, duplicates removed and counted."""
+def group_by_user(pairs: Iterable[PreferencePair], *, in_memory: int = IN_MEMORY) -> Iterator[User]:
+    """The users of these pairs, duplicates removed and counted; at most `in_memory` pairs are held at once."""
     stream = iter(pairs)
-    held = list(islice(stream, IN_MEMORY))
+    held = list(islice(stream, in_memory))
     following = next(stream, None)
     if following is None:
         yield from _gather(held)
@@ -75,14 +76,19 @@ def _gather(pairs: Iterable[PreferencePair]) -> Iterator[User]:
     for pair in pairs:
         by_user.setdefault(pair.user_id, []).append(pair)
     for user_id, own in by_user.items():
-        seen: set[tuple[str, str, str]] = set()
-        kept: list[PreferencePair] = []
-        n_both = 0
-        for pair in own:
-            place = conversation_digest(pair.conversation)
-            if (place, pair.chosen, pair.rejected) in seen:
-                continue
+        yield _without_copies(user_id, own)
+
+
+def _without_copies(user_id: str, own: list[PreferencePair]) -> User:
+    seen: dict[tuple[str, str, str], PreferencePair] = {}
+    n_both = 0
+    for pair in own:
+        place = conversation_digest(pair.conversation)
+        copy = seen.setdefault((place, pair.chosen, pair.rejected), pair)
+        if copy is pair:
             n_both += (place, pair.rejected, pair.chosen) in seen
-            seen.add((place, pair.chosen, pair.rejected))
-            kept.append(pair)
-        yield User(user_id, tuple(kept), len(own) - len(kept), n_both)
+        elif (copy.split == "target") != (pair.split == "target"):
+            raise BadInput(
+                f"pair {pair.id!r} of user {user_id!r} is declared context and target at once; remove one of the rows"
+            )
+    return User(user_id, tuple(seen.values()), len(own) - len(seen), n_both)

@@ -1,0 +1,51 @@
+import pytest
+
+from personalrm.preferences.personas import Claim, Persona
+from personalrm.stylometry.claims import LEVELS, Leaning, read_claim, read_persona, with_claims, write_persona
+from personalrm.stylometry.features import FEATURES, INDEX
+from personalrm.stylometry.observations import observe
+from personalrm.stylometry.shipped import shipped_prior
+from personalrm.testing import tiny_users
+
+
+@pytest.mark.parametrize("feature", FEATURES, ids=lambda feature: feature.name)
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+@pytest.mark.parametrize(("adverb", "size"), LEVELS)
+def test_a_written_sentence_reads_back_to_its_feature_side_and_size(feature, sign, adverb, size):
+    persona = write_persona([Leaning(feature.name, sign * size)], observe(tiny_users(1)[0].pairs))
+    assert adverb in persona.text
+    assert read_claim(persona.text) == [Leaning(feature.name, sign * size)]
+
+
+@pytest.mark.parametrize(
+    ("sentence", "expected"),
+    [
+        ("Please keep it brief, I like short answers.", [("length", -0.8)]),
+        ("Loves bullet points and emojis!", [("lists", 0.8), ("emoji", 0.8)]),
+        ("Prefers far warmer, more positive wording.", [("warmth", 1.6)]),
+        ("Does not like shorter answers.", []),
+        ("Has two cats and lives near the sea.", []),
+        ("", []),
+    ],
+)
+def test_a_sentence_written_by_hand_is_understood_or_left_alone(sentence, expected):
+    assert [(leaning.feature, leaning.shift) for leaning in read_claim(sentence)] == expected
+
+
+def test_sentences_that_match_nothing_are_kept_and_named():
+    leanings, unused = read_persona(Persona((Claim("Has two cats."), Claim("Prefers shorter answers."))))
+    assert [leaning.feature for leaning in leanings] == ["length"]
+    assert unused == ["Has two cats."]
+
+
+def test_a_claim_takes_the_place_of_the_population_mean():
+    prior = shipped_prior()
+    changed = with_claims(prior, [Leaning("length", -0.8)])
+    assert changed.mean[INDEX["length"]] == prior.mean[INDEX["length"]] - 0.8
+
+
+def test_evidence_is_the_pairs_that_differ_in_the_feature():
+    pairs = tiny_users(2)[0].pairs[:3] + tuple(pair.reversed() for pair in tiny_users(2)[0].pairs[3:4])
+    (claim,) = write_persona([Leaning("length", 0.8)], observe(pairs)).claims
+    assert "3 of 4 pairs" in claim.text
+    assert claim.contradicting == ("u0-p3",)
