@@ -93,18 +93,18 @@ class EmbeddedFit:
         return replace(prompt, weights=pack_weights(weights), notes=notes, too_few_pairs=n_choices < MIN_CHOICES)
 
 
-def sample_choices(users: Iterable[User]) -> dict[str, Choices]:
-    """Context choices of at most `SAMPLE` users, those whose hashed ids are smallest."""
+def sample_choices(users: Iterable[User], *, most: int = SAMPLE) -> dict[str, Choices]:
+    """Context choices of at most `most` users, those whose hashed ids are smallest."""
     kept: list[tuple[bytes, str, Choices]] = []
     for user in users:
         key = _reversed_digest(user.user_id)
-        if len(kept) == SAMPLE and key <= kept[0][0]:
+        if len(kept) == most and key <= kept[0][0]:
             continue
         context = split_context(user.pairs).context
         if not context:
             continue
         entry = (key, user.user_id, observe(context))
-        if len(kept) < SAMPLE:
+        if len(kept) < most:
             heapq.heappush(kept, entry)
         else:
             heapq.heapreplace(kept, entry)

@@ -60,7 +60,8 @@ class SynthesizeMe:
         """
         user = _one_user(pairs)
         refuse_lm(self.lm)
-        engine = EmbeddedFit.learned_from([*others, user], settings=self.settings)
+        known = [*(other for other in others if other.user_id != user.user_id), user]
+        engine = EmbeddedFit.learned_from(known, settings=self.settings)
         recorded = self._prompt.roles if self._prompt and self._prompt.user_id == user.user_id else None
         self._prompt = next(engine.fit([user], recorded=lambda user_id: recorded))
         return self

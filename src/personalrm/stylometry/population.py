@@ -18,7 +18,7 @@ judged by mu. Nothing here reads a target pair.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,9 +35,10 @@ FIRST_VARIANCE = 0.3
 """Where the EM for Sigma starts."""
 LEAST_VARIANCE = 1e-4
 MOST_VARIANCE = 4.0
-SHARED_ROUNDS, SHARED_POWER = 14, 12.0
-OWN_ROUNDS, OWN_POWER = 12, 4.0
-LAPLACE_FROM = 4
+SHARED_ROUNDS, OWN_ROUNDS = 14, 12
+FIRST_STRETCH, MOST_STRETCH = 4.0, 16.0
+"""How far an EM step is stretched at first and at most."""
+LAPLACE_FROM = 12
 """From this many rows a feature on, Laplace's approximation is as good and cheaper."""
 N_GROUPS = 4
 LEAVE_ONE_OUT = 24
@@ -122,8 +123,11 @@ def estimate_population(choices: Mapping[str, Choices]) -> Population:
     mean = fit_map(make_batch([rows]), np.zeros(len(scale)), np.full(len(scale), RIDGE)).mode[0]
     means = leave_out(rows, mean, [owners == place for place in range(len(users))])
     groups = _deal(users)
-    held_out = [np.flatnonzero(groups != group) for group in range(groups.max() + 1)]
-    variances = np.array([_variance([problems[place] for place in kept], mean) for kept in held_out])
+    kept = [np.flatnonzero(groups != group) for group in range(groups.max() + 1)]
+    kept_means = leave_out(rows, mean, [groups[owners] == group for group in range(len(kept))])
+    variances = np.array(
+        [_variance([problems[place] for place in places], one) for places, one in zip(kept, kept_means, strict=True)]
+    )
     pair_ids = tuple(pair_id for user in users for pair_id in choices[user].pair_ids)
     return Population(
         tuple(users), scale, mean, variances.mean(axis=0), means, variances, groups, rows, owners, pair_ids
@@ -171,23 +175,37 @@ def _variance(problems: Sequence[Problem], mean: FloatArray) -> FloatArray:
     """Diagonal of Sigma by EM: the mean over users of E[(w_u - mu)^2].
 
     First one variance for all features, then each its own; the result is the mean of
-    both, since a single feature's spread is uncertain with few users. The EM ratio is
-    raised to a power, which reaches the same fixed point in a fraction of the rounds.
+    both, since a single feature's spread is uncertain with few users.
     """
     users = [_Users(batch, mean) for _, batch in buckets(problems)]
-    shared = np.full(len(mean), FIRST_VARIANCE)
-    for _ in range(SHARED_ROUNDS):
-        moment = np.sum([batch.second_moment(shared) for batch in users], axis=0) / len(problems)
-        shared = _bounded(shared * (moment.mean() / shared.mean()) ** SHARED_POWER)
-    own = shared
-    for _ in range(OWN_ROUNDS):
-        moment = np.sum([batch.second_moment(own) for batch in users], axis=0) / len(problems)
-        own = _bounded(own * (moment / own) ** OWN_POWER)
+    shared = _ascend(users, np.full(len(mean), FIRST_VARIANCE), SHARED_ROUNDS, _pooled)
+    own = _ascend(users, shared, OWN_ROUNDS, np.asarray)
     return np.asarray((own + shared) / 2.0)
 
 
-def _bounded(variance: FloatArray) -> FloatArray:
-    return np.asarray(np.clip(variance, LEAST_VARIANCE, MOST_VARIANCE))
+def _pooled(moment: FloatArray) -> FloatArray:
+    """One value for all features."""
+    return np.full_like(moment, moment.mean())
+
+
+def _ascend(
+    users: Sequence[_Users], variance: FloatArray, rounds: int, pool: Callable[[FloatArray], FloatArray]
+) -> FloatArray:
+    """EM rounds on the variance, each step stretched while it keeps its direction.
+
+    Plain EM creeps when a user's choices say little; a fixed stretch overshoots when they
+    say much. So each feature's stretch grows while the ratio stays on one side of 1 and
+    shrinks when it crosses.
+    """
+    n_users = sum(batch.n_users for batch in users)
+    stretch, before = np.full(len(variance), FIRST_STRETCH), np.zeros(len(variance))
+    for _ in range(rounds):
+        moment = pool(np.sum([batch.second_moment(variance) for batch in users], axis=0) / n_users)
+        ratio = np.log(moment / variance)
+        stretch = np.where(ratio * before < 0, stretch * 0.3, np.minimum(stretch * 1.4, MOST_STRETCH))
+        variance = np.clip(variance * np.exp(np.clip(stretch * ratio, -1.5, 1.5)), LEAST_VARIANCE, MOST_VARIANCE)
+        before = ratio
+    return np.asarray(variance)
 
 
 class _Users:
@@ -195,6 +213,7 @@ class _Users:
 
     def __init__(self, batch: Batch, mean: FloatArray) -> None:
         self._batch, self._mean = batch, mean
+        self.n_users = len(batch.real)
         n_rows, dim = batch.real.shape[1] * batch.real.shape[2], len(mean)
         self._sites = make_sites(batch) if n_rows <= LAPLACE_FROM * dim else None
         self._start: FloatArray | None = None

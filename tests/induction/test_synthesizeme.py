@@ -1,0 +1,134 @@
+import asyncio
+
+import pytest
+
+from personalrm import SynthesizeMe, fit_users, read_pairs
+from personalrm.errors import BadInput, ModelUnavailable, NotFitted
+from personalrm.induction.embedded_fit import EmbeddedFit, sample_choices
+from personalrm.induction.settings import VARIANTS, InductionSettings
+from personalrm.preferences.messages import Message
+from personalrm.preferences.users import User
+from personalrm.testing import LONG, SHORT, tiny_pair, tiny_users, write_pairs
+
+ASKED = (Message("user", "How do I get to the lake?"),)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_every_variant_fits_judges_and_is_deterministic(variant):
+    settings = InductionSettings(variant=variant)
+    users = tiny_users(8)
+    one, again = (SynthesizeMe(settings=settings).fit(users[1], others=users[2:]) for _ in range(2))
+    assert one.prompt == again.prompt
+    assert one.predict(ASKED, SHORT, LONG).probability is not None
+    assert one.prompt.variant == variant
+
+
+def test_a_fitted_user_is_judged_by_their_own_taste():
+    users = tiny_users(8)
+    likes_short, likes_long = (SynthesizeMe().fit(users[k], others=users) for k in (1, 0))
+    assert likes_short.predict(ASKED, SHORT, LONG).choice == "first"
+    assert likes_long.predict(ASKED, SHORT, LONG).choice == "second"
+
+
+def test_asking_before_fitting_is_a_clear_error():
+    with pytest.raises(NotFitted, match="call fit"):
+        SynthesizeMe().predict(ASKED, "a", "b")
+
+
+def test_a_model_is_refused_in_one_sentence_and_the_constructor_does_nothing():
+    model = SynthesizeMe(lm="openai/gpt-4o-mini")
+    with pytest.raises(ModelUnavailable, match="leave lm out"):
+        model.fit(tiny_users(1)[0])
+    with pytest.raises(ModelUnavailable):
+        fit_users(tiny_users(2), lm="x")
+
+
+def test_pairs_of_two_users_or_none_are_refused():
+    with pytest.raises(BadInput, match="fit_users"):
+        SynthesizeMe().fit([tiny_pair("a"), tiny_pair("b")])
+    with pytest.raises(BadInput, match="no pairs"):
+        SynthesizeMe().fit([])
+    with pytest.raises(BadInput, match="every row is a target"):
+        SynthesizeMe().fit([tiny_pair(split="target")])
+
+
+@pytest.mark.parametrize("n_pairs", [1, 2])
+def test_one_or_two_pairs_work_and_are_flagged(n_pairs):
+    model = SynthesizeMe().fit(tiny_users(1, n_pairs)[0])
+    assert model.prompt.too_few_pairs
+    assert model.predict(ASKED, SHORT, LONG).too_few_pairs
+
+
+def test_a_single_conversation_with_many_pairs_works():
+    pairs = [tiny_pair(number=k, conversation_id="c") for k in range(6)]
+    model = SynthesizeMe().fit(pairs)
+    assert set(model.prompt.roles.values()) == {"train"}
+
+
+def test_saving_and_loading_keeps_everything(tmp_path):
+    model = SynthesizeMe().fit(tiny_users(1)[0])
+    model.save(tmp_path / "u.json")
+    loaded = SynthesizeMe.load(tmp_path / "u.json")
+    assert loaded.predict(ASKED, SHORT, LONG).choice == model.predict(ASKED, SHORT, LONG).choice
+    assert loaded.prompt.persona == model.prompt.persona
+    loaded.save(tmp_path / "again.json")
+    assert (tmp_path / "again.json").read_bytes() == (tmp_path / "u.json").read_bytes()
+
+
+def test_an_edited_persona_is_honoured_and_saved(tmp_path):
+    model = SynthesizeMe().fit(tiny_users(1)[0])
+    before = model.predict(ASKED, SHORT, LONG).probability
+    model.edit_persona(["Prefers far shorter answers than most people.", "Has two cats."]).save(tmp_path / "u.json")
+    after = SynthesizeMe.load(tmp_path / "u.json").predict(ASKED, SHORT, LONG).probability
+    assert after > before
+
+
+def test_messages_and_prompts_for_a_model_are_rendered():
+    model = SynthesizeMe().fit(tiny_users(1)[0])
+    assert model.judge_messages(ASKED, "a", "b")[0].role == "system"
+    assert "Answer the way" in model.generation_prompt()
+    assert SHORT not in repr(model)
+
+
+def test_many_users_stream_from_a_file(tmp_path):
+    users = tiny_users(8)
+    path = write_pairs(tmp_path / "prefs.jsonl", [pair for user in users for pair in user])
+    from_file, from_memory = list(fit_users(path)), list(fit_users(read_pairs(path)))
+    assert from_file == from_memory
+    assert [prompt.user_id for prompt in from_file] == [user.user_id for user in users]
+
+
+def test_plain_functions_work_inside_a_running_event_loop():
+    async def main():
+        return SynthesizeMe().fit(tiny_users(1)[0]).predict(ASKED, SHORT, LONG)
+
+    assert asyncio.run(main()).is_scored
+
+
+def test_the_population_sample_is_bounded_and_does_not_depend_on_order():
+    users = tiny_users(30)
+    assert sample_choices(users, most=10).keys() == sample_choices(reversed(users), most=10).keys()
+    assert len(sample_choices(users, most=10)) == 10
+
+
+def test_few_users_fall_back_to_the_shipped_prior():
+    engine = EmbeddedFit.learned_from(tiny_users(2))
+    assert engine.prior_for("u0") is engine.prior_for("u1")
+
+
+def test_a_language_the_word_lists_do_not_cover_is_noted():
+    pair = tiny_pair()
+    spanish = User(
+        "u1",
+        tuple(
+            type(pair)(
+                "u1",
+                (Message("user", f"¿Qué cocino hoy? {k}"),),
+                f"Haz una sopa con pan y un poco de queso rallado {k}.",
+                f"Prepara una ensalada grande con tomate y aceite de oliva {k}.",
+            )
+            for k in range(4)
+        ),
+    )
+    notes = SynthesizeMe().fit(spanish).prompt.notes
+    assert any("language" in note for note in notes)
