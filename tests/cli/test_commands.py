@@ -1,0 +1,152 @@
+import json
+
+import pytest
+
+from personalrm.cli import COMMANDS
+from personalrm.testing import LONG, SHORT, tiny_pair, tiny_users, write_pairs
+
+
+def test_fit_saves_every_user_and_a_second_run_changes_nothing(run, prefs, tmp_path):
+    assert run("fit", prefs, "--json")[0] == 0
+    before = {path: path.read_bytes() for path in tmp_path.glob("personalrm-home/users/*/*")}
+    code, out, _ = run("fit", prefs, "--json")
+    report = json.loads(out)
+    assert (code, report["n_fitted"], report["n_unchanged"]) == (0, 0, 8)
+    assert {path: path.read_bytes() for path in tmp_path.glob("personalrm-home/users/*/*")} == before
+
+
+def test_fit_of_one_user_leaves_the_others_alone(run, prefs):
+    code, out, _ = run("fit", prefs, "--user", "u3", "--json")
+    assert (code, json.loads(out)["n_fitted"]) == (0, 1)
+    assert run("show", "u3")[0] == 0
+    assert run("show", "u4")[0] == 2
+
+
+def test_a_dry_run_spends_and_writes_nothing(run, prefs, tmp_path):
+    code, out, _ = run("fit", prefs, "--dry-run")
+    assert (code, "0 calls" in out) == (0, True)
+    assert not (tmp_path / "personalrm-home").exists()
+
+
+def test_new_pairs_make_a_new_version_with_the_old_roles(fitted, tmp_path):
+    pairs = [pair for user in tiny_users(8) for pair in user] + [tiny_pair("u1", 50)]
+    assert fitted("fit", write_pairs(tmp_path / "more.jsonl", pairs))[0] == 0
+    versions = json.loads(fitted("history", "u1", "--json")[1])
+    assert [version["version"] for version in versions] == [1, 2]
+    roles = [json.loads(line)["prompt"]["roles"] for line in fitted("export", "u1")[1].splitlines()]
+    assert roles[0].items() <= roles[1].items()
+
+
+def test_show_prints_the_persona_and_every_form(fitted):
+    assert "learned from 6 pairs" in fitted("show", "u1", "--evidence")[1]
+    assert json.loads(fitted("show", "u1", "--as", "json")[1])["user_id"] == "u1"
+    assert json.loads(fitted("show", "u1", "--as", "judge-messages")[1])[0]["role"] == "system"
+    assert "Answer the way" in fitted("show", "u1", "--as", "generation-prompt")[1]
+    assert fitted("show", "u1", "--as", "markdown")[1].startswith("# u1")
+
+
+def judge_file(tmp_path, **row):
+    path = tmp_path / "new.jsonl"
+    path.write_text(json.dumps({"prompt": "How do I get there?"} | row) + "\n", encoding="utf-8")
+    return path
+
+
+def test_judge_decides_as_the_user_would(fitted, tmp_path):
+    path = judge_file(tmp_path, first=SHORT, second=LONG)
+    short, long = (json.loads(fitted("judge", path, "-u", user, "--json")[1])["choice"] for user in ("u1", "u0"))
+    assert (short, long) == ("first", "second")
+
+
+def test_judge_counts_known_choices_right_or_wrong(fitted, tmp_path):
+    path = judge_file(tmp_path, chosen=SHORT, rejected=LONG, user_id="u1")
+    assert json.loads(fitted("judge", path, "--json")[1])["correct"] == 1.0
+    assert "right" in fitted("judge", path)[1]
+
+
+def test_judge_allows_identical_completions(fitted, tmp_path):
+    code, out, _ = fitted("judge", judge_file(tmp_path, first="a", second="a", user_id="u1"), "--json")
+    assert (code, json.loads(out)["choice"]) == (0, None)
+
+
+def test_rank_puts_the_best_first(fitted, tmp_path):
+    path = judge_file(tmp_path, completions=[LONG, SHORT], user_id="u1")
+    assert json.loads(fitted("rank", path, "--json")[1])["best"] == 1
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"first": "a", "second": "b"}, "user_id is missing"),
+        ({"first": "a", "user_id": "u1"}, "second is missing"),
+        ({"first": "a", "second": 3, "user_id": "u1"}, "second is missing or not text"),
+        ({"prompt": 3, "first": "a", "second": "b", "user_id": "u1"}, "no conversation"),
+        ({"prompt": [{"role": "x", "content": "y"}], "first": "a", "second": "b", "user_id": "u1"}, "role 'x'"),
+    ],
+)
+def test_judge_lists_bad_rows_and_judges_nothing(fitted, tmp_path, row, message):
+    code, out, err = fitted("judge", judge_file(tmp_path, **row))
+    assert (code, out) == (2, "")
+    assert message in err
+    assert fitted("judge", judge_file(tmp_path, **row), "--skip-bad")[0] == 3
+
+
+def test_evaluate_prints_every_row_with_users_pairs_and_intervals(run, prefs):
+    code, out, _ = run("evaluate", prefs, "--halves", "--by-context", "1,2")
+    assert code == 0
+    for word in ("8 users", "0 unscored", "personal", "shuffled_user", "population", "just_persona", "longer", "95 % interval", "test half"):
+        assert word in out
+
+
+def test_evaluate_gives_json(run, prefs):
+    rows = json.loads(run("evaluate", prefs, "--json", "--methods", "personal,longer")[1])["tables"]["all users"]["rows"]
+    assert set(rows) == {"population", "personal", "longer"}
+    assert rows["personal"]["accuracy"]["n_users"] == 8
+
+
+def test_evaluate_refuses_saved_prompts_that_saw_the_targets(fitted, prefs):
+    code, _, err = fitted("evaluate", prefs, "--saved")
+    assert code == 2
+    assert "which is to be scored" in err
+
+
+def test_evaluate_scores_saved_prompts_made_from_context(run, tmp_path):
+    pairs = [pair for user in tiny_users(8, 10) for pair in user]
+    declared = [tiny_pair(p.user_id, int(p.order_index), likes_long=len(p.chosen) > len(p.rejected), split="target" if p.order_index > 6 else "train") for p in pairs]
+    path = write_pairs(tmp_path / "declared.jsonl", declared)
+    assert run("fit", path)[0] == 0
+    code, out, _ = run("evaluate", path, "--saved", "--methods", "personal")
+    assert (code, "saved prompts  100.0 %" in out) == (0, True)
+
+
+def test_validate_counts_rows_users_and_problems(run, prefs, tmp_path):
+    assert "every row can be used" in run("validate", prefs)[1]
+    bad = tmp_path / "bad.jsonl"
+    bad.write_text(prefs.read_text() + "{\n", encoding="utf-8")
+    assert (run("validate", bad)[0], run("validate", bad, "--skip-bad")[0]) == (2, 3)
+    assert json.loads(run("validate", bad, "--json")[1])["problems"][0]["line"] == 49
+
+
+def test_delete_asks_first_and_then_erases(fitted):
+    assert fitted("delete", "u1")[0] == 2
+    assert fitted("delete", "u1", "--yes")[0] == 0
+    assert fitted("show", "u1")[0] == 2
+    assert fitted("show", "u2")[0] == 0
+
+
+def test_the_demo_runs_on_another_file_and_fails_on_a_missing_one(run, prefs):
+    code, out, _ = run("demo", "--file", prefs)
+    assert (code, "8 people, 48 choices" in out) == (0, True)
+    assert run("demo", "--file", "nothing.jsonl")[0] == 2
+
+
+def test_the_demo_shows_persona_evidence_verdict_and_accuracy(run):
+    code, out, _ = run("demo")
+    assert code == 0
+    for word in ("than most people", "for:", "evidence", "verdict", "really chose", "the longer answer", "what most people like", "control", "this person's taste", "95 % interval"):
+        assert word in out
+
+
+@pytest.mark.parametrize("module", COMMANDS, ids=lambda module: module.__name__)
+def test_every_command_has_help_with_an_example(run, module):
+    code, out, _ = run(module.__name__.rpartition(".")[2], "--help")
+    assert (code, "example: personalrm" in out.replace("\n", " ")) == (0, True)
