@@ -40,7 +40,11 @@ def test_turning_the_targets_around_changes_no_prediction():
 
 
 def test_users_without_targets_are_named():
-    users = [*tiny_users(6, 6), User("lone", tiny_users(1, 1)[0].pairs), *[replace(u, user_id="x") for u in tiny_users(1, 2)]]
+    users = [
+        *tiny_users(6, 6),
+        User("lone", tiny_users(1, 1)[0].pairs),
+        *[replace(u, user_id="x") for u in tiny_users(1, 2)],
+    ]
     assert hold_out(users, min_pairs=1).without_target == ("lone",)
     assert set(hold_out(users).too_few) == {"lone", "x"}
 

@@ -93,12 +93,24 @@ def test_judge_lists_bad_rows_and_judges_nothing(fitted, tmp_path, row, message)
 def test_evaluate_prints_every_row_with_users_pairs_and_intervals(run, prefs):
     code, out, _ = run("evaluate", prefs, "--halves", "--by-context", "1,2")
     assert code == 0
-    for word in ("8 users", "0 unscored", "personal", "shuffled_user", "population", "just_persona", "longer", "95 % interval", "test half"):
+    for word in (
+        "8 users",
+        "0 unscored",
+        "personal",
+        "shuffled_user",
+        "population",
+        "just_persona",
+        "longer",
+        "95 % interval",
+        "test half",
+    ):
         assert word in out
 
 
 def test_evaluate_gives_json(run, prefs):
-    rows = json.loads(run("evaluate", prefs, "--json", "--methods", "personal,longer")[1])["tables"]["all users"]["rows"]
+    rows = json.loads(run("evaluate", prefs, "--json", "--methods", "personal,longer")[1])["tables"]["all users"][
+        "rows"
+    ]
     assert set(rows) == {"population", "personal", "longer"}
     assert rows["personal"]["accuracy"]["n_users"] == 8
 
@@ -111,7 +123,15 @@ def test_evaluate_refuses_saved_prompts_that_saw_the_targets(fitted, prefs):
 
 def test_evaluate_scores_saved_prompts_made_from_context(run, tmp_path):
     pairs = [pair for user in tiny_users(8, 10) for pair in user]
-    declared = [tiny_pair(p.user_id, int(p.order_index), likes_long=len(p.chosen) > len(p.rejected), split="target" if p.order_index > 6 else "train") for p in pairs]
+    declared = [
+        tiny_pair(
+            p.user_id,
+            int(p.order_index),
+            likes_long=len(p.chosen) > len(p.rejected),
+            split="target" if p.order_index > 6 else "train",
+        )
+        for p in pairs
+    ]
     path = write_pairs(tmp_path / "declared.jsonl", declared)
     assert run("fit", path)[0] == 0
     code, out, _ = run("evaluate", path, "--saved", "--methods", "personal")
@@ -142,7 +162,18 @@ def test_the_demo_runs_on_another_file_and_fails_on_a_missing_one(run, prefs):
 def test_the_demo_shows_persona_evidence_verdict_and_accuracy(run):
     code, out, _ = run("demo")
     assert code == 0
-    for word in ("than most people", "for:", "evidence", "verdict", "really chose", "the longer answer", "what most people like", "control", "this person's taste", "95 % interval"):
+    for word in (
+        "than most people",
+        "for:",
+        "evidence",
+        "verdict",
+        "really chose",
+        "the longer answer",
+        "what most people like",
+        "control",
+        "this person's taste",
+        "95 % interval",
+    ):
         assert word in out
 
 

@@ -61,7 +61,13 @@ def test_a_home_that_is_a_file_is_refused(run, prefs, tmp_path):
 
 @pytest.mark.parametrize(
     ("yaml", "message"),
-    [("trails: 3\n", "did you mean 'trials'?"), ("- a\n", "not keys and values"), ("trials: many\n", "not a whole number"), (": : :", "cannot be read"), ("skip_bad: perhaps\n", "true or false")],
+    [
+        ("trails: 3\n", "did you mean 'trials'?"),
+        ("- a\n", "not keys and values"),
+        ("trials: many\n", "not a whole number"),
+        (": : :", "cannot be read"),
+        ("skip_bad: perhaps\n", "true or false"),
+    ],
 )
 def test_a_wrong_settings_file_is_refused(run, prefs, tmp_path, yaml, message):
     (tmp_path / "settings.yaml").write_text(yaml)

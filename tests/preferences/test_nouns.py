@@ -1,10 +1,10 @@
 import pytest
 
 from personalrm.errors import BadInput, BadRow, TargetLeak
-from personalrm.preferences.messages import Message
+from personalrm.preferences.messages import Message, check_conversation, conversation_digest
 from personalrm.preferences.pairs import OrderedPair, PreferencePair
 from personalrm.preferences.personal_prompts import PersonalPrompt
-from personalrm.preferences.personas import Persona
+from personalrm.preferences.personas import Claim, Persona
 from personalrm.preferences.verdicts import Verdict, verdict_from_probability
 from personalrm.testing import LONG, SHORT, tiny_pair
 
@@ -26,6 +26,50 @@ def test_the_hash_of_a_pair_depends_on_user_conversation_and_both_texts():
 def test_a_pair_without_a_preference_cannot_be_made(chosen, rejected):
     with pytest.raises(BadRow):
         PreferencePair("u", (Message("user", "q"),), chosen, rejected)
+
+
+@pytest.mark.parametrize(
+    ("roles", "rule"),
+    [((), "no turns"), (("system",), "no user turn"), (("user", "assistant"), "ends with the assistant")],
+)
+def test_a_conversation_nothing_can_follow_is_refused(roles, rule):
+    with pytest.raises(BadRow) as caught:
+        check_conversation([Message(role, "text") for role in roles])
+    assert caught.value.rule == rule
+
+
+def test_a_conversation_may_end_with_a_tool_or_a_system_turn():
+    for role in ("tool", "system"):
+        assert len(check_conversation([Message("user", "q"), Message(role, "text")])) == 2
+
+
+def test_equal_conversations_have_equal_digests_and_a_turn_border_counts():
+    one, two = (Message("user", "ab"),), (Message("user", "a"), Message("user", "b"))
+    assert conversation_digest(one) == conversation_digest(list(one))
+    assert conversation_digest(one) != conversation_digest(two)
+
+
+def test_a_pair_is_called_by_its_own_id_else_by_its_hash():
+    assert tiny_pair(pair_id="mine").id == "mine"
+    assert tiny_pair(pair_id="").id == tiny_pair().hash
+
+
+def test_pairs_with_one_conversation_and_one_chosen_text_are_one_choice():
+    pair = tiny_pair()
+    other = PreferencePair(pair.user_id, pair.conversation, pair.chosen, "something else")
+    assert other.choice_key == pair.choice_key
+    assert pair.reversed().choice_key != pair.choice_key
+
+
+def test_a_persona_is_its_claims_and_their_evidence():
+    persona = Persona((Claim("Likes tea.", ("p1",)), Claim("Likes lists.", ("p2", "p3"), ("p4",))))
+    assert str(persona) == persona.text == "Likes tea. Likes lists."
+    assert persona.evidence == {"Likes tea.": ("p1",), "Likes lists.": ("p2", "p3")}
+
+
+def test_an_empty_persona_says_why_and_shows_no_text_in_its_representation():
+    assert str(Persona(note="too few pairs")) == "too few pairs"
+    assert "tea" not in repr(Persona((Claim("Likes tea."),)))
 
 
 def test_representations_show_no_private_text():

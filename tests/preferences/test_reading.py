@@ -1,4 +1,3 @@
-import csv
 import gzip
 import json
 import os
@@ -7,11 +6,9 @@ from pathlib import Path
 import pytest
 
 from personalrm.errors import BadFile, BadInput, UnknownName, UnknownUser
-from personalrm.preferences.grouping import group_by_user
 from personalrm.preferences.reading import ReadOptions, read_pairs
 from personalrm.preferences.splits import split_user
 from personalrm.preferences.validation import validate
-from personalrm.testing import tiny_pair, tiny_users, write_pairs
 
 ROW = {"user_id": "u1", "prompt": "Which tea?", "chosen": "Green tea.", "rejected": "Black tea."}
 DATA = os.environ.get("PERSONALRM_DATA")
@@ -108,7 +105,8 @@ def test_text_parts_are_joined(tmp_path):
     [
         ("{not json", "not JSON"),
         ("[1, 2]", "not an object"),
-        ("[" * 100_000, "not JSON"),
+        ('{"a":' * 100_000 + "1" + "}" * 100_000, "nested more than 100 levels"),
+        ('{"chosen": ' + "[" * 400 + "]" * 400 + "}", "nested more than 100 levels"),
         ({k: v for k, v in ROW.items() if k != "user_id"}, "user_id is missing"),
         (ROW | {"user_id": "  "}, "user_id is blank"),
         (ROW | {"user_id": ["u1"]}, "user_id is a list"),
@@ -126,8 +124,14 @@ def test_text_parts_are_joined(tmp_path):
         (ROW | {"prompt": [{"role": "system", "content": "hi"}]}, "no user turn"),
         (ROW | {"prompt": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}, "ends with the assistant"),
         (ROW | {"prompt": []}, "missing or empty"),
+        (ROW | {"chosen": {"role": "user", "content": "a"}}, "role 'user'"),
+        (ROW | {"chosen": [{"role": "assistant", "content": "a"}] * 2}, "list of 2 messages"),
         (ROW | {"timestamp": "yesterday"}, "timestamp"),
+        (ROW | {"timestamp": True}, "timestamp"),
+        (ROW | {"timestamp": 10**400}, "not a finite number"),
         (ROW | {"order_index": 1.5}, "order_index"),
+        (ROW | {"order_index": 10**400}, "order_index"),
+        (ROW | {"conversation_id": 2.5}, "conversation_id is a float"),
         (ROW | {"split": "holdout"}, "split is 'holdout'"),
     ],
 )  # fmt: skip
@@ -137,8 +141,23 @@ def test_a_bad_row_is_listed_with_its_line_and_reason(tmp_path, row, message):
 
 def test_a_pair_that_is_context_and_target_at_once_is_a_bad_row(tmp_path):
     path = write(tmp_path, ROW | {"split": "train"}, ROW | {"split": "target"})
-    with pytest.raises(BadInput, match="context and target"):
+    (problem,) = validate(path).problems
+    assert (problem.line, problem.field, problem.rule) == (2, "split", "context and target at once")
+    with pytest.raises(BadInput, match=r"line 2: .* context and target"):
         read_pairs(path)
+    assert [pair.split for pair in read_pairs(path, ReadOptions(skip_bad=True))["u1"]] == ["train"]
+
+
+@pytest.mark.parametrize("name", ["user_id", "chosen", "rejected", "prompt"])
+def test_a_first_row_that_lacks_a_field_is_a_bad_row_and_the_rest_is_read(tmp_path, name):
+    report = validate(write(tmp_path, {key: value for key, value in ROW.items() if key != name}, ROW))
+    assert (report.n_pairs, [(problem.line, problem.rule) for problem in report.problems]) == (1, [(1, "missing")])
+
+
+def test_a_wrong_role_is_shown_cut_since_it_may_be_private_text(tmp_path):
+    report = validate(write(tmp_path, ROW | {"prompt": [{"role": "it's " + "x" * 1000, "content": "a"}]}))
+    assert len(report.problems[0].message) < 150
+    assert report.bad_by_rule == {"unknown role": 1}
 
 
 def test_a_rating_that_is_not_a_number_is_a_bad_row(tmp_path):
@@ -181,6 +200,9 @@ def test_an_error_never_quotes_a_private_text(tmp_path):
         (json.dumps(ROW).encode("utf-16"), "prefs.jsonl", "not UTF-8"),
         (b"hello", "prefs.txt", "unknown kind"),
         (b"not gzip", "prefs.jsonl.gz", "not a whole gzip"),
+        (gzip.compress(b"")[:10] + b"\xff" * 20, "prefs.jsonl.gz", "not a whole gzip"),
+        (b"user_id,chosen,chosen\nu,a,b\n", "prefs.csv", "two columns 'chosen'"),
+        (b"user_id,chosen,rejected\n", "prefs.csv", "is empty"),
         (gzip.compress(json.dumps(ROW).encode() * 50)[:-20], "prefs.jsonl.gz", "not a whole gzip"),
         (b"PAR1garbage", "prefs.parquet", "not a whole Parquet"),
     ],
@@ -195,6 +217,8 @@ def test_a_file_that_cannot_be_read_is_refused_in_one_sentence(tmp_path, content
 def test_a_missing_file_and_a_folder_are_refused(tmp_path):
     with pytest.raises(BadFile, match="does not exist"):
         read_pairs(tmp_path / "nothing.jsonl")
+    with pytest.raises(BadFile, match="cannot be read"):
+        read_pairs(tmp_path / ("long" * 200 + ".jsonl"))
     (tmp_path / "folder.jsonl").mkdir()
     with pytest.raises(BadFile, match="is a folder"):
         read_pairs(tmp_path / "folder.jsonl")
@@ -221,50 +245,6 @@ def test_a_gap_that_is_not_positive_and_finite_is_refused(gap):
 def test_an_unknown_user_is_refused_with_the_nearest_id(tmp_path):
     with pytest.raises(UnknownUser, match="did you mean 'u1'"):
         read_pairs(write(tmp_path, ROW))["u11"]
-
-
-# files of every kind, and grouping
-
-
-def test_csv_parquet_json_and_gzip_hold_the_same_pairs(tmp_path):
-    import pyarrow
-    import pyarrow.parquet
-
-    plain = write(tmp_path, ROW)
-    with (tmp_path / "prefs.csv").open("w", newline="") as stream:
-        csv.writer(stream).writerows([ROW.keys(), ROW.values()])
-    (tmp_path / "prefs.json").write_text(json.dumps([ROW]))
-    (tmp_path / "prefs.jsonl.gz").write_bytes(gzip.compress(plain.read_bytes()))
-    pyarrow.parquet.write_table(pyarrow.Table.from_pylist([ROW]), tmp_path / "prefs.parquet")
-    expected = read_pairs(plain)["u1"].pairs
-    for name in ("prefs.csv", "prefs.json", "prefs.jsonl.gz", "prefs.parquet"):
-        assert read_pairs(tmp_path / name)["u1"].pairs == expected
-
-
-def test_a_csv_cell_may_hold_a_conversation_as_json(tmp_path):
-    turns = json.dumps(
-        [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}, {"role": "user", "content": "c"}]
-    )
-    with (tmp_path / "prefs.csv").open("w", newline="") as stream:
-        csv.writer(stream).writerows([["user_id", "conversation", "chosen", "rejected"], ["u1", turns, "x", "y"]])
-    assert len(read_pairs(tmp_path / "prefs.csv")["u1"].pairs[0].conversation) == 3
-
-
-def test_users_grouped_on_disk_equal_users_grouped_in_memory():
-    pairs = [pair for k in range(6) for user in tiny_users(20, 6) for pair in [user.pairs[k]]]
-    in_memory = {user.user_id: user.pairs for user in group_by_user(pairs)}
-    assert {user.user_id: user.pairs for user in group_by_user(pairs, in_memory=10)} == in_memory
-
-
-def test_meta_survives_grouping_on_disk():
-    pairs = [tiny_pair(number=k, meta={"item": k}) for k in range(4)]
-    (user,) = group_by_user(pairs, in_memory=1)
-    assert [pair.meta["item"] for pair in user] == [0, 1, 2, 3]
-
-
-def test_a_pair_reads_back_as_it_was_written(tmp_path):
-    pair = tiny_pair(conversation_id="c1", timestamp=12.5, split="validation")
-    assert read_pairs(write_pairs(tmp_path / "prefs.jsonl", [pair]))["u1"].pairs == (pair,)
 
 
 # the real files

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 import unicodedata
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 from personalrm.errors import BadRow
 from personalrm.preferences.messages import ROLES, Conversation, Message
+from personalrm.preferences.options import ReadOptions
 from personalrm.preferences.pairs import SplitName
 
 SPLITS: dict[str, SplitName] = {
@@ -34,12 +35,24 @@ def read_id(row: Mapping[str, Any], name: str) -> str:
     if isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
     if not isinstance(value, str):
-        raise _bad(name, "is missing" if value is None else f"is a {type(value).__name__}, not text")
+        raise _missing(name) if value is None else _bad(name, f"is a {type(value).__name__}, not text", "wrong type")
     if not value.strip():
-        raise _bad(name, "is blank")
-    if any(unicodedata.category(character) == "Cc" for character in value):
-        raise _bad(name, "holds a control character")
+        raise _bad(name, "is blank", "blank")
+    if not value.isprintable() and any(unicodedata.category(character) == "Cc" for character in value):
+        raise _bad(name, "holds a control character", "control character")
     return value
+
+
+def read_user(row: Mapping[str, Any], options: ReadOptions) -> str:
+    """Whose row this is: the user column, else the default user.
+
+    Raises:
+        BadRow: If there is neither.
+    """
+    column = options.user_column or "user_id"
+    if options.default_user is not None and row.get(column) is None:
+        return options.default_user
+    return read_id(row, column)
 
 
 def read_optional_id(row: Mapping[str, Any], name: str) -> str:
@@ -53,15 +66,17 @@ def read_text(value: Any, name: str) -> str:
     Raises:
         BadRow: If it is missing, blank or of another type.
     """
-    if isinstance(value, list) and len(value) == 1 and isinstance(value[0], Mapping):
+    if isinstance(value, list) and any(isinstance(part, Mapping) and "role" in part for part in value):
+        if len(value) > 1:
+            raise _bad(name, f"is a list of {len(value)} messages, a completion is one", "several messages")
         value = value[0]
     if isinstance(value, Mapping):
         if value.get("role", "assistant") != "assistant":
-            raise _bad(name, f"has role {value.get('role')!r}, a completion is the assistant's")
+            raise _bad(name, f"has role {_short(value['role'])}, a completion is the assistant's", "wrong role")
         value = value.get("content")
     text = _content(value, name)
     if not text.strip():
-        raise _bad(name, "is blank")
+        raise _bad(name, "is blank", "blank")
     return text
 
 
@@ -74,7 +89,9 @@ def read_conversation(value: Any, name: str) -> Conversation:
     if isinstance(value, str):
         return (Message("user", value),)
     if not isinstance(value, Sequence) or not value:
-        raise _bad(name, "is missing or empty" if not value else f"is a {type(value).__name__}, not a list of turns")
+        if not value:
+            raise _bad(name, "is missing or empty", "missing")
+        raise _bad(name, f"is a {type(value).__name__}, not a list of turns", "wrong type")
     return tuple(read_message(turn, name) for turn in value)
 
 
@@ -87,9 +104,10 @@ def read_message(turn: Any, name: str) -> Message:
     if isinstance(turn, Message):
         return turn
     if not isinstance(turn, Mapping):
-        raise _bad(name, f"has a turn that is a {type(turn).__name__}, not {{role, content}}")
-    if turn.get("role") not in ROLES:
-        raise _bad(name, f"has a turn with role {turn.get('role')!r}; use {', '.join(ROLES)}")
+        raise _bad(name, f"has a turn that is a {type(turn).__name__}, not {{role, content}}", "wrong type")
+    role = turn.get("role")
+    if not isinstance(role, str) or role not in ROLES:
+        raise _bad(name, f"has a turn with role {_short(role)}; use {', '.join(ROLES)}", "unknown role")
     return Message(turn["role"], _content(turn.get("content"), name))
 
 
@@ -101,23 +119,23 @@ def read_timestamp(value: Any) -> float | None:
     """
     if value in (None, ""):
         return None
-    if isinstance(value, datetime):
-        return value.timestamp()
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
+    if isinstance(value, date):
+        return _iso(value.isoformat())
+    number = _number(value)
+    if number is None:
         return _iso(value)
     if not math.isfinite(number):
-        raise _bad("timestamp", "is not a finite number")
+        raise _bad("timestamp", "is not a finite number", "not finite")
     return number / 1000.0 if abs(number) > MILLISECONDS_FROM else number
 
 
 def _iso(value: Any) -> float:
+    """Seconds since 1970; a date without time zone is UTC, wherever the machine stands."""
     try:
-        moment = datetime.fromisoformat(str(value).strip())
-    except ValueError:
-        raise _bad("timestamp", "is neither an ISO date nor seconds since 1970") from None
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+        moment = datetime.fromisoformat(value.strip() if isinstance(value, str) else "")
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError):
+        raise _bad("timestamp", "is neither an ISO date nor seconds since 1970", "not a date") from None
 
 
 def read_order(value: Any) -> int | None:
@@ -128,12 +146,9 @@ def read_order(value: Any) -> int | None:
     """
     if value in (None, ""):
         return None
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        number = math.nan
-    if isinstance(value, bool) or not number.is_integer():
-        raise _bad("order_index", "is not a whole number")
+    number = _number(value)
+    if number is None or not number.is_integer():
+        raise _bad("order_index", "is not a whole number", "not a whole number")
     return int(number)
 
 
@@ -146,7 +161,7 @@ def read_split(value: Any) -> SplitName | None:
     if value in (None, ""):
         return None
     if not isinstance(value, str) or value.lower() not in SPLITS:
-        raise _bad("split", f"is {str(value)[:30]!r}; use train, validation or target")
+        raise _bad("split", f"is {_short(value)}; use train, validation or target", "unknown split")
     return SPLITS[value.lower()]
 
 
@@ -156,13 +171,24 @@ def read_rating(value: Any, name: str) -> float:
     Raises:
         BadRow: If it is missing, NaN or no number.
     """
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        raise _bad(name, "is not a number") from None
+    number = _number(value)
+    if number is None:
+        raise _bad(name, "is not a number", "not a number")
     if not math.isfinite(number):
-        raise _bad(name, "is not a finite number")
+        raise _bad(name, "is not a finite number", "not finite")
     return number
+
+
+def _number(value: Any) -> float | None:
+    """The value as a number, infinite when it is too large for one; None when it is none."""
+    if isinstance(value, bool):
+        return None
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
+    except (TypeError, ValueError):
+        return None
 
 
 def _content(value: Any, name: str) -> str:
@@ -176,10 +202,20 @@ def _content(value: Any, name: str) -> str:
         ]
         if all(isinstance(part, str) for part in parts):
             return "".join(str(part) for part in parts)
-        raise _bad(name, "has a part that is not text")
-    kind = "null" if value is None else f"a {type(value).__name__}"
-    raise _bad(name, f"has content that is {kind}, not text" if value is not None else "is missing or null")
+        raise _bad(name, "has a part that is not text", "part that is not text")
+    if value is None:
+        raise _missing(name, "is missing or null")
+    raise _bad(name, f"has content that is a {type(value).__name__}, not text", "wrong type")
 
 
-def _bad(name: str, what: str) -> BadRow:
-    return BadRow(f"{name} {what}", field=name, rule=what.split(";", maxsplit=1)[0].split("'", maxsplit=1)[0].strip())
+def _short(value: Any) -> str:
+    """What a wrong value looks like, cut, since it may be somebody's text in the wrong column."""
+    return repr(value[:30]) if isinstance(value, str) else "None" if value is None else f"a {type(value).__name__}"
+
+
+def _missing(name: str, what: str = "is missing") -> BadRow:
+    return _bad(name, what, "missing")
+
+
+def _bad(name: str, what: str, rule: str) -> BadRow:
+    return BadRow(f"{name} {what}", field=name, rule=rule)

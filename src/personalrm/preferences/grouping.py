@@ -1,7 +1,8 @@
 """Pairs of a file gathered by user, with memory that does not grow with the file.
 
-Up to `in_memory` pairs are held. Beyond that all pairs go to `N_PARTITIONS` temporary
-files by a hash of the user id, and one partition is held at a time.
+Up to `in_memory` pairs, or `IN_MEMORY_CHARACTERS` of text, are held. Beyond that all
+pairs go to `N_PARTITIONS` temporary files by a hash of the user id, and one partition is
+held at a time.
 """
 
 from __future__ import annotations
@@ -9,86 +10,131 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
-from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from itertools import islice
+from itertools import chain
 from pathlib import Path
 from typing import IO
 
-from personalrm.errors import BadInput
-from personalrm.preferences.messages import conversation_digest
+from personalrm.errors import BadRow, StoreError
+from personalrm.preferences.messages import Conversation
 from personalrm.preferences.pairs import PreferencePair
 from personalrm.preferences.prompt_json import pair_from_dict, pair_to_dict
 from personalrm.preferences.users import User
 
+Numbered = tuple[int, PreferencePair]
+"""A pair and the line it came from."""
+Report = Callable[[int, BadRow], None]
 IN_MEMORY = 50_000
-N_PARTITIONS = 256
+IN_MEMORY_CHARACTERS = 100_000_000
+N_PARTITIONS = 128
+"""Open files at once; some systems allow 256."""
 
 
-def group_by_user(pairs: Iterable[PreferencePair], *, in_memory: int = IN_MEMORY) -> Iterator[User]:
-    """The users of these pairs, duplicates removed and counted; at most `in_memory` pairs are held at once."""
+def group_by_user(pairs: Iterable[Numbered], *, report: Report, in_memory: int = IN_MEMORY) -> Iterator[User]:
+    """The users of these pairs, duplicates removed and counted; at most `in_memory` pairs are held at once.
+
+    Args:
+        pairs: Pairs with their lines.
+        report: Told of a pair that is declared context and target at once; the first declaration stands.
+        in_memory: Pairs held before the disk is used; what fits is checked before the first user comes out.
+
+    Raises:
+        StoreError: If the temporary folder is full or not writable.
+    """
     stream = iter(pairs)
-    held = list(islice(stream, in_memory))
+    held = _first(stream, in_memory)
     following = next(stream, None)
     if following is None:
-        yield from _gather(held)
+        yield from list(_gather(held, report))
         return
-    with tempfile.TemporaryDirectory(prefix="personalrm-") as folder:
-        partitions = _partition(_chained(held, following, stream), Path(folder))
-        held.clear()
+    with _temporary_folder() as folder:
+        partitions = _partition(chain(_emptied(held), [following], stream), folder)
         for path in partitions:
             with path.open(encoding="utf-8") as lines:
-                yield from _gather(_from_line(line) for line in lines)
+                yield from _gather((_from_line(line) for line in lines), report)
 
 
-def _chained(
-    held: list[PreferencePair], following: PreferencePair, rest: Iterator[PreferencePair]
-) -> Iterator[PreferencePair]:
-    yield from held
-    yield following
-    yield from rest
+def _first(stream: Iterator[Numbered], in_memory: int) -> list[Numbered]:
+    """As many pairs as may be held."""
+    held: list[Numbered] = []
+    n_characters = 0
+    while len(held) < in_memory and n_characters < IN_MEMORY_CHARACTERS:
+        numbered = next(stream, None)
+        if numbered is None:
+            break
+        held.append(numbered)
+        pair = numbered[1]
+        n_characters += len(pair.chosen) + len(pair.rejected) + sum(len(turn.content) for turn in pair.conversation)
+    return held
 
 
-def _partition(pairs: Iterable[PreferencePair], folder: Path) -> list[Path]:
+def _emptied(held: list[Numbered]) -> Iterator[Numbered]:
+    """The held pairs in order, each let go as it is passed on."""
+    held.reverse()
+    while held:
+        yield held.pop()
+
+
+@contextmanager
+def _temporary_folder() -> Iterator[Path]:
+    try:
+        folder = tempfile.TemporaryDirectory(prefix="personalrm-", ignore_cleanup_errors=True)
+    except OSError as error:
+        raise _no_room(error) from None
+    with folder as name:
+        yield Path(name)
+
+
+def _no_room(error: OSError) -> StoreError:
+    return StoreError(
+        f"the temporary folder cannot be written ({error.strerror or error}); make room or set TMPDIR to another folder"
+    )
+
+
+def _partition(pairs: Iterable[Numbered], folder: Path) -> list[Path]:
     """Write every pair to its user's partition."""
     paths = [folder / f"{number:03d}.jsonl" for number in range(N_PARTITIONS)]
-    with ExitStack() as stack:
-        files: list[IO[str]] = [stack.enter_context(path.open("w", encoding="utf-8")) for path in paths]
-        for pair in pairs:
-            number = hashlib.sha256(pair.user_id.encode("utf-8", "surrogatepass")).digest()[0]
-            files[number].write(_to_line(pair))
+    try:
+        with ExitStack() as stack:
+            files: list[IO[str]] = [stack.enter_context(path.open("w", encoding="utf-8")) for path in paths]
+            for line, pair in pairs:
+                number = hashlib.sha256(pair.user_id.encode("utf-8", "surrogatepass")).digest()[0] % N_PARTITIONS
+                files[number].write(_to_line(line, pair))
+    except OSError as error:
+        raise _no_room(error) from None
     return paths
 
 
-def _to_line(pair: PreferencePair) -> str:
-    return json.dumps({**pair_to_dict(pair), "meta": dict(pair.meta)}, default=str) + "\n"
+def _to_line(line: int, pair: PreferencePair) -> str:
+    return json.dumps({**pair_to_dict(pair), "meta": dict(pair.meta), "line": line}, default=str) + "\n"
 
 
-def _from_line(line: str) -> PreferencePair:
+def _from_line(line: str) -> Numbered:
     row = json.loads(line)
-    return replace(pair_from_dict(row), meta=row["meta"])
+    return row["line"], replace(pair_from_dict(row), meta=row["meta"])
 
 
-def _gather(pairs: Iterable[PreferencePair]) -> Iterator[User]:
+def _gather(pairs: Iterable[Numbered], report: Report) -> Iterator[User]:
     """Users in order of first appearance; exact copies are left out, opposite outcomes kept."""
-    by_user: dict[str, list[PreferencePair]] = {}
-    for pair in pairs:
-        by_user.setdefault(pair.user_id, []).append(pair)
+    by_user: dict[str, list[Numbered]] = {}
+    for numbered in pairs:
+        by_user.setdefault(numbered[1].user_id, []).append(numbered)
     for user_id, own in by_user.items():
-        yield _without_copies(user_id, own)
+        yield _without_copies(user_id, own, report)
 
 
-def _without_copies(user_id: str, own: list[PreferencePair]) -> User:
-    seen: dict[tuple[str, str, str], PreferencePair] = {}
-    n_both = 0
-    for pair in own:
-        place = conversation_digest(pair.conversation)
-        copy = seen.setdefault((place, pair.chosen, pair.rejected), pair)
+def _without_copies(user_id: str, own: list[Numbered], report: Report) -> User:
+    seen: dict[tuple[Conversation, str, str], PreferencePair] = {}
+    n_both = n_copies = 0
+    for line, pair in own:
+        copy = seen.setdefault((pair.conversation, pair.chosen, pair.rejected), pair)
         if copy is pair:
-            n_both += (place, pair.rejected, pair.chosen) in seen
+            n_both += (pair.conversation, pair.rejected, pair.chosen) in seen
         elif (copy.split == "target") != (pair.split == "target"):
-            raise BadInput(
-                f"pair {pair.id!r} of user {user_id!r} is declared context and target at once; remove one of the rows"
-            )
-    return User(user_id, tuple(seen.values()), len(own) - len(seen), n_both)
+            message = f"pair {pair.id!r} of user {user_id!r} is declared context and target at once"
+            report(line, BadRow(message, line=line, field="split", rule="context and target at once"))
+        else:
+            n_copies += 1
+    return User(user_id, tuple(seen.values()), n_copies, n_both)

@@ -7,7 +7,7 @@ table; `detect_layout` recognises one by its columns.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -24,10 +24,11 @@ Outcome = PreferencePair | BadRow | Dropped
 Numbered = tuple[int, Outcome]
 RowReader = Callable[[Row, ReadOptions], Iterable[PreferencePair | Dropped]]
 CONVERSATION_NAMES = ("conversation", "prompt", "context")
-KNOWN = frozenset(
-    {*CONVERSATION_NAMES, "user_id", "chosen", "rejected", "conversation_id", "pair_id", "timestamp", "order_index"}
-    | {"split", "meta", "completions", "thumb"}
+ARENA_FIELDS = frozenset({"conversation_a", "conversation_b", "tstamp", "split"})
+FIELDS = frozenset(
+    {"user_id", "chosen", "rejected", "conversation_id", "pair_id", "timestamp", "order_index", "split", "meta"}
 )
+"""Columns that become fields of a pair; a layout adds those it reads itself, the rest is meta."""
 
 
 @dataclass(frozen=True)
@@ -64,20 +65,20 @@ def read_own(row: Row, options: ReadOptions) -> list[PreferencePair]:
     The conversation is `conversation`, `prompt` or `context`: a list of turns or text.
     Columns nobody knows are kept as `meta`.
     """
-    name = next((name for name in CONVERSATION_NAMES if row.get(name) not in (None, "", [])), "conversation")
-    conversation = fields.read_conversation(row.get(name), name)
-    return [_pair(row, options, conversation, row.get("chosen"), row.get("rejected"))]
+    name, conversation = _conversation(row)
+    return [_pair(row, options, conversation, row.get("chosen"), row.get("rejected"), used={name})]
 
 
 def read_implicit(row: Row, options: ReadOptions) -> list[PreferencePair]:
     """TRL preference with implicit prompt: chosen and rejected are conversations with a common beginning."""
     chosen = fields.read_conversation(row.get("chosen"), "chosen")
     rejected = fields.read_conversation(row.get("rejected"), "rejected")
-    n_shared = 0
-    while n_shared < min(len(chosen), len(rejected)) and chosen[n_shared] == rejected[n_shared]:
-        n_shared += 1
+    n_shared = _n_shared(chosen, rejected)
     if n_shared == len(chosen) == len(rejected):
-        raise BadRow("chosen and rejected are identical", field="rejected", rule="identical completions")
+        raise _identical("chosen and rejected")
+    for name, turns in (("chosen", chosen), ("rejected", rejected)):
+        if turns[-1].role != "assistant":
+            raise BadRow(f"{name} does not end with the assistant", field=name, rule="no completion")
     if not len(chosen) == len(rejected) == n_shared + 1:
         raise BadRow(
             "chosen and rejected differ in more than their last turn", field="rejected", rule="no common prompt"
@@ -85,13 +86,24 @@ def read_implicit(row: Row, options: ReadOptions) -> list[PreferencePair]:
     return [_pair(row, options, chosen[:n_shared], chosen[-1].content, rejected[-1].content)]
 
 
+def _n_shared(first: Conversation, second: Conversation) -> int:
+    """How many turns the beginnings have in common."""
+    same = (one == other for one, other in zip(first, second, strict=False))
+    return next((number for number, is_same in enumerate(same) if not is_same), min(len(first), len(second)))
+
+
+def _identical(what: str) -> BadRow:
+    return BadRow(f"{what} are identical, so nothing was preferred", field="rejected", rule="identical completions")
+
+
 def read_arena(row: Row, options: ReadOptions) -> list[PreferencePair | Dropped]:
     """Chatbot Arena: user = `judge`, `winner` is model_a, model_b or a kind of tie.
 
-    Both conversations share their user turns. The shared conversation holds the turns up
-    to the last common user turn with the assistant turns that are equal in both; where an
-    earlier assistant turn differs, each completion carries its own earlier assistant turns
-    (and the user turns between) in front of its last one, as one text.
+    The rule for several turns: both conversations must have the same user turns. The turns
+    before the first difference are the conversation; where only the last answers differ,
+    these are the completions. Where an earlier answer differs already, each completion
+    carries its own earlier answers, with the user turns between, in front of its last one,
+    as one text.
     """
     winner = row.get("winner")
     if winner not in ("model_a", "model_b"):
@@ -100,35 +112,41 @@ def read_arena(row: Row, options: ReadOptions) -> list[PreferencePair | Dropped]
         raise BadRow(
             f"winner is {str(winner)[:30]!r}; expected model_a, model_b or tie", field="winner", rule="unknown winner"
         )
-    first = fields.read_conversation(row.get("conversation_a"), "conversation_a")
-    second = fields.read_conversation(row.get("conversation_b"), "conversation_b")
-    n_shared = 0
-    while n_shared < min(len(first), len(second)) and first[n_shared] == second[n_shared]:
-        n_shared += 1
+    first = _battle_side(row, "conversation_a")
+    second = _battle_side(row, "conversation_b")
+    if first == second:
+        raise _identical("conversation_a and conversation_b")
+    if [turn for turn in first if turn.role == "user"] != [turn for turn in second if turn.role == "user"]:
+        raise BadRow("the user turns of both sides differ", field="conversation_b", rule="user turns differ")
+    n_shared = _n_shared(first, second)
     texts = _own_part(first[n_shared:]), _own_part(second[n_shared:])
     chosen, rejected = texts if winner == "model_a" else texts[::-1]
-    rest = {
-        key: value for key, value in row.items() if key not in ("conversation_a", "conversation_b", "judge", "tstamp")
-    }
+    column = options.user_column or "judge"
     aliased = {
-        "user_id": row.get(options.user_column or "judge"),
+        "user_id": row.get(column),
         "conversation_id": row.get("question_id"),
         "timestamp": row.get("tstamp"),
-        "meta": rest,
+        "split": row.get("split"),
+        "meta": {key: value for key, value in row.items() if key not in {*ARENA_FIELDS, column}},
     }
     return [_pair(aliased, replace(options, user_column=None), first[:n_shared], chosen, rejected)]
 
 
+def _battle_side(row: Row, name: str) -> Conversation:
+    turns = fields.read_conversation(row.get(name), name)
+    if turns[-1].role != "assistant":
+        raise BadRow(f"{name} does not end with the assistant", field=name, rule="no completion")
+    return turns
+
+
 def _own_part(turns: Conversation) -> str:
     """What one side of an Arena battle adds after the shared turns, as one text."""
-    if not turns or turns[-1].role != "assistant":
-        raise BadRow("a conversation does not end with the assistant", field="conversation_a", rule="no completion")
     return "\n\n".join(turn.content if turn.role == "assistant" else f"[{turn.role}]: {turn.content}" for turn in turns)
 
 
 def read_ratings(row: Row, options: ReadOptions) -> list[PreferencePair | Dropped]:
     """k rated completions: every two whose ratings differ by at least `min_gap` (default 1) make a pair."""
-    conversation = _conversation(row)
+    name, conversation = _conversation(row)
     completions = row.get("completions")
     if not isinstance(completions, list) or len(completions) < 2:
         raise BadRow(
@@ -142,7 +160,9 @@ def read_ratings(row: Row, options: ReadOptions) -> list[PreferencePair | Droppe
         rated.append((text, fields.read_rating(_rating(one), "rating")))
     gap = 1.0 if options.min_gap is None else options.min_gap
     return [
-        outcome if isinstance(outcome, Dropped) else _pair(row, options, conversation, *outcome)
+        outcome
+        if isinstance(outcome, Dropped)
+        else _pair(row, options, conversation, *outcome, used={name, "completions"})
         for outcome in pairs_from_ratings(rated, gap)
     ]
 
@@ -162,22 +182,36 @@ def read_thumbs(row: Row, options: ReadOptions) -> list[PreferencePair]:
         raise BadRow(f"thumb is {thumb[:20]!r}; use up or down", field="thumb", rule="unknown thumb")
     texts = row.get("completion"), row.get("regenerated")
     chosen, rejected = texts if thumb == "up" else texts[::-1]
-    return [_pair(row, options, _conversation(row), chosen, rejected)]
+    name, conversation = _conversation(row)
+    used = {name, "completion", "regenerated", "thumb"}
+    return [_pair(row, options, conversation, chosen, rejected, used=used)]
 
 
-def _conversation(row: Row) -> Conversation:
-    name = next((name for name in CONVERSATION_NAMES if row.get(name) not in (None, "", [])), "conversation")
-    return fields.read_conversation(row.get(name), name)
+def _conversation(row: Row) -> tuple[str, Conversation]:
+    """The column that holds the conversation, and the conversation; an empty text is an empty user turn."""
+    given = [name for name in CONVERSATION_NAMES if row.get(name) not in (None, [])]
+    name = next((name for name in given if row[name] != ""), given[0] if given else CONVERSATION_NAMES[0])
+    return name, fields.read_conversation(row.get(name), name)
 
 
-def _pair(row: Row, options: ReadOptions, conversation: Conversation, chosen: Any, rejected: Any) -> PreferencePair:
-    """The pair of a row whose conversation and completions have been found."""
+def _pair(
+    row: Row,
+    options: ReadOptions,
+    conversation: Conversation,
+    chosen: Any,
+    rejected: Any,
+    *,
+    used: Set[str] = frozenset(),
+) -> PreferencePair:
+    """The pair of a row whose conversation and completions have been found; columns not used are meta."""
     column = options.user_column or "user_id"
-    user_id = options.default_user if options.default_user and column not in row else fields.read_id(row, column)
-    meta = dict(row["meta"]) if isinstance(row.get("meta"), Mapping) else {}
-    meta |= {key: value for key, value in row.items() if key not in KNOWN and key != column}
+    given = row.get("meta")
+    meta = dict(given) if isinstance(given, Mapping) else {} if given is None else {"meta": given}
+    for key, value in row.items():
+        if value is not None and key not in FIELDS and key not in used and key != column:
+            meta[key] = value
     return PreferencePair(
-        user_id=user_id,
+        user_id=fields.read_user(row, options),
         conversation=conversation,
         chosen=fields.read_text(chosen, "chosen"),
         rejected=fields.read_text(rejected, "rejected"),
@@ -202,16 +236,27 @@ LAYOUTS: dict[str, Layout] = {
 """`pairs` is our own layout; TRL with explicit prompt and reward-bench are read by it too."""
 
 
+def find_layout(row: Row) -> str | None:
+    """The first layout whose columns the row has, or None."""
+    for name, layout in LAYOUTS.items():
+        if layout.columns <= row.keys():
+            has_conversation = any(one in row for one in CONVERSATION_NAMES)
+            if name == "trl_implicit" and (has_conversation or not isinstance(row["chosen"], list)):
+                continue
+            if name == "pairs" and not has_conversation:
+                continue
+            return name
+    return None
+
+
 def detect_layout(row: Row) -> str:
-    """The layout of a file, from its first row.
+    """The layout of a row.
 
     Raises:
         UnknownName: Naming the columns found and the layouts there are.
     """
-    for name, layout in LAYOUTS.items():
-        if layout.columns <= row.keys():
-            if name == "trl_implicit" and any(column in row for column in CONVERSATION_NAMES):
-                continue
-            return name
-    found = ", ".join(sorted(map(str, row))[:12]) or "none"
+    name = find_layout(row)
+    if name is not None:
+        return name
+    found = ", ".join(column[:60] for column in sorted(map(str, row))[:12]) or "none"
     raise UnknownName(f"the columns ({found}) fit no known layout; name one with --layout: {', '.join(LAYOUTS)}")

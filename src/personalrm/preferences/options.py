@@ -26,3 +26,5 @@ class ReadOptions:
     def __post_init__(self) -> None:
         if self.min_gap is not None and not (math.isfinite(self.min_gap) and self.min_gap > 0):
             raise BadInput(f"min_gap must be a positive number, got {self.min_gap!r}")
+        if self.default_user is not None and not (self.default_user.strip() and self.default_user.isprintable()):
+            raise BadInput(f"default_user must be a printable name, got {self.default_user[:60]!r}; name one")

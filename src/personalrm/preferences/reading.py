@@ -14,7 +14,7 @@ from pathlib import Path
 
 from personalrm.errors import BadInput, BadRow, UnknownName, UnknownUser
 from personalrm.preferences.grouping import group_by_user
-from personalrm.preferences.layouts import LAYOUTS, detect_layout
+from personalrm.preferences.layouts import LAYOUTS, detect_layout, find_layout
 from personalrm.preferences.options import ReadOptions
 from personalrm.preferences.pairs import PreferencePair
 from personalrm.preferences.rated import Dropped
@@ -25,6 +25,8 @@ from personalrm.preferences.users import User
 __all__ = ["PairsByUser", "Problem", "ReadOptions", "Tally", "iter_pairs", "iter_users", "read_pairs"]
 LISTED = 20
 """Bad rows listed in the error that stops a reading."""
+LOOKED_AT = 1000
+"""Rows among which the first one of a known layout is looked for."""
 
 
 class PairsByUser(Mapping[str, User]):
@@ -67,7 +69,7 @@ def read_pairs(path: str | Path, options: ReadOptions | None = None) -> PairsByU
     Example:
         >>> from personalrm.preferences.people import example_path
         >>> pairs = read_pairs(example_path())
-        >>> len(pairs["mara"])
+        >>> len(pairs["henrik"])
         13
     """
     tally = Tally()
@@ -79,19 +81,25 @@ def iter_users(path: str | Path, options: ReadOptions | None = None, *, tally: T
     """Users one by one, in order of first appearance while the file is small.
 
     A file of more than `grouping.IN_MEMORY` pairs is partitioned on disk by a hash of the
-    user id; users then come partition by partition, the same way every time.
+    user id; users then come partition by partition, the same way every time. Bad rows stop
+    it as they stop `iter_pairs`, before the first user; only a pair that is declared both
+    context and target is found later when the file is partitioned.
 
     Args:
         path: As for `read_pairs`.
         options: As for `read_pairs`.
         tally: Counts what was read, if given.
     """
+    chosen = options or ReadOptions()
     counted = tally if tally is not None else Tally()
-    for user in group_by_user(iter_pairs(path, options, tally=counted)):
+    for user in group_by_user(_numbered_pairs(path, chosen, counted), report=counted.add_bad):
         counted.n_duplicates += user.n_duplicates
         counted.n_both_outcomes += user.n_both_outcomes
         counted.see_user(user.user_id)
-        yield user
+        if chosen.skip_bad or not counted.n_bad_rows:
+            yield user
+    if counted.n_bad_rows and not chosen.skip_bad:
+        raise _refusal(path, counted)
 
 
 def iter_pairs(
@@ -102,41 +110,54 @@ def iter_pairs(
     Bad rows are counted; unless `skip_bad` is set, reading goes on to the end of the file
     to find them all, and then stops with an error that lists them.
     """
-    chosen = options or ReadOptions()
     counted = tally if tally is not None else Tally()
-    for line, outcome in _outcomes(path, chosen, counted):
+    for _, pair in _numbered_pairs(path, options or ReadOptions(), counted):
+        yield pair
+
+
+def _numbered_pairs(path: str | Path, options: ReadOptions, tally: Tally) -> Iterator[tuple[int, PreferencePair]]:
+    """Pairs with their lines, the rest counted."""
+    for line, outcome in _outcomes(path, options, tally):
         if isinstance(outcome, BadRow):
-            counted.add_bad(line, outcome)
+            tally.add_bad(line, outcome)
         elif isinstance(outcome, Dropped):
-            counted.dropped[outcome.reason] += 1
+            tally.dropped[outcome.reason] += 1
         else:
-            counted.n_pairs += 1
-            if chosen.skip_bad or not counted.n_bad_rows:
-                yield outcome
-    if counted.n_bad_rows and not chosen.skip_bad:
-        raise _refusal(path, counted)
+            tally.n_pairs += 1
+            if options.skip_bad or not tally.n_bad_rows:
+                yield line, outcome
+    if tally.n_bad_rows and not options.skip_bad:
+        raise _refusal(path, tally)
 
 
 def _outcomes(
     path: str | Path, options: ReadOptions, tally: Tally
 ) -> Iterator[tuple[int, PreferencePair | BadRow | Dropped]]:
+    if options.layout is not None and options.layout not in LAYOUTS:
+        raise UnknownName(f"unknown layout {options.layout!r}; use one of {', '.join(LAYOUTS)}")
     rows = _counted(iter_rows(path), tally)
     head: list[tuple[int, Row | BadRow]] = []
-    first = None
-    for numbered in rows:  # bad lines may come before the first row that shows the layout
+    for numbered in rows:  # bad rows may come before the first that shows the layout
         head.append(numbered)
-        if not isinstance(numbered[1], BadRow):
-            first = numbered[1]
+        if _shows_layout(numbered[1], options) or len(head) == LOOKED_AT:
             break
-    if first is None:
-        yield from ((line, row) for line, row in head if isinstance(row, BadRow))
+    readable = [row for _, row in head if not isinstance(row, BadRow)]
+    if not readable:
+        yield from ((line, row) for line, row in chain(head, rows) if isinstance(row, BadRow))
         return
-    if options.user_column is not None and options.user_column not in first:
-        raise UnknownName(f"{str(path)!r} has no column {options.user_column!r}; it has {', '.join(sorted(first))}")
-    tally.layout = options.layout or detect_layout(first)
-    if tally.layout not in LAYOUTS:
-        raise UnknownName(f"unknown layout {tally.layout!r}; use one of {', '.join(LAYOUTS)}")
+    if options.user_column is not None and not any(options.user_column in row for row in readable):
+        names = ", ".join(column[:60] for column in sorted(readable[0])[:12])
+        raise UnknownName(f"{str(path)!r} has no column {options.user_column!r}; it has {names}")
+    shown = next((row for row in readable if _shows_layout(row, options)), readable[0])
+    tally.layout = options.layout or detect_layout(shown)
     yield from LAYOUTS[tally.layout].read(chain(head, rows), options)
+
+
+def _shows_layout(row: Row | BadRow, options: ReadOptions) -> bool:
+    """Whether the row has every column that is needed to know how to read the file."""
+    if isinstance(row, BadRow) or (options.user_column is not None and options.user_column not in row):
+        return False
+    return options.layout is not None or find_layout(row) is not None
 
 
 def _counted(rows: Iterator[tuple[int, Row | BadRow]], tally: Tally) -> Iterator[tuple[int, Row | BadRow]]:
@@ -146,7 +167,8 @@ def _counted(rows: Iterator[tuple[int, Row | BadRow]], tally: Tally) -> Iterator
 
 
 def _refusal(path: str | Path, tally: Tally) -> BadInput:
-    listed = "".join(f"\n  {path} line {problem.line}: {problem.message}" for problem in tally.problems[:LISTED])
+    problems = sorted(tally.problems, key=lambda problem: problem.line)[:LISTED]
+    listed = "".join(f"\n  {path} line {problem.line}: {problem.message}" for problem in problems)
     more = f"\n  ... and {tally.n_bad_rows - LISTED} more" if tally.n_bad_rows > LISTED else ""
     return BadInput(
         f"{str(path)!r} has {tally.n_bad_rows} bad rows of {tally.n_rows}; fix them, or leave them out with "

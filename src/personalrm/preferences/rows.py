@@ -11,9 +11,12 @@ import csv
 import gzip
 import io
 import json
-from collections.abc import Iterator
+import shutil
+import tempfile
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from personalrm.errors import BadFile, BadRow, MissingExtra
 
@@ -21,7 +24,17 @@ Row = dict[str, Any]
 Numbered = tuple[int, Row | BadRow]
 SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
 LONGEST_CELL = 1 << 30
-JSON_CELLS = frozenset({"conversation", "prompt", "context", "chosen", "rejected", "completions", "meta"})
+JSON_CELLS = frozenset({"completions", "meta"})
+"""CSV columns that are always JSON."""
+TURN_CELLS = frozenset(
+    {"conversation", "prompt", "context", "chosen", "rejected"}
+    | {"conversation_a", "conversation_b", "conversation_history"}
+)
+"""CSV columns that may hold turns as JSON; other JSON in them is text that somebody wrote."""
+PARQUET_ROWS = 256
+"""Rows decoded at once."""
+DEEPEST = 100
+"""Levels of nesting beyond which a row is refused, so that no later step meets the limits of recursion."""
 
 
 def iter_rows(path: str | Path) -> Iterator[Numbered]:
@@ -38,10 +51,7 @@ def iter_rows(path: str | Path) -> Iterator[Numbered]:
         raise BadFile(
             f"{str(path)!r} is of an unknown kind; name it {', '.join(SUFFIXES)}, with .gz if it is compressed"
         )
-    if file.is_dir() or not file.exists():
-        raise BadFile(
-            f"{str(path)!r} {'is a folder' if file.is_dir() else 'does not exist'}; pass a file of preference pairs"
-        )
+    _refuse_no_file(file)
     n_rows = 0
     for numbered in _read(file, suffix):
         n_rows += 1
@@ -50,13 +60,22 @@ def iter_rows(path: str | Path) -> Iterator[Numbered]:
         raise BadFile(f"{str(path)!r} is empty; it needs at least one preference pair")
 
 
+def _refuse_no_file(file: Path) -> None:
+    try:
+        what = "is a folder" if file.is_dir() else "" if file.exists() else "does not exist"
+    except OSError as error:  # such as a name that is too long
+        what = f"cannot be read ({error.strerror or error})"
+    if what:
+        raise BadFile(f"{str(file)[:200]!r} {what}; pass a file of preference pairs")
+
+
 def _read(file: Path, suffix: str) -> Iterator[Numbered]:
     readers = {".json": _json_list, ".csv": _csv, ".tsv": _csv, ".parquet": _parquet}
     try:
         yield from readers.get(suffix, _json_lines)(file)
     except UnicodeDecodeError as error:
         raise BadFile(f"{str(file)!r} is not UTF-8 (byte {error.start} of a block); save it as UTF-8") from None
-    except (gzip.BadGzipFile, EOFError):
+    except (gzip.BadGzipFile, EOFError, zlib.error):
         raise BadFile(f"{str(file)!r} is not a whole gzip file; compress it again or drop .gz from the name") from None
     except OSError as error:
         raise BadFile(
@@ -73,31 +92,66 @@ def _open(file: Path) -> io.TextIOBase:
 
 def _json_lines(file: Path) -> Iterator[Numbered]:
     with _open(file) as lines:
-        # universal newlines would also end a row at a lone \r inside a string; JSON text never holds a raw one
-        for number, line in enumerate(lines, 1):
-            text = line.strip()
-            if text:
-                yield number, parse_line(text, number)
+        yield from iter_lines(lines)
+
+
+def iter_lines(lines: Iterable[str]) -> Iterator[Numbered]:
+    """JSON lines of an open stream, such as standard input, with their numbers; blank lines are passed over."""
+    # universal newlines would also end a row at a lone \r inside a string; JSON text never holds a raw one
+    for number, line in enumerate(lines, 1):
+        text = line.strip()
+        if text:
+            yield number, parse_line(text, number)
 
 
 def parse_line(text: str, number: int) -> Row | BadRow:
     """A line as a JSON object, or what is wrong with it."""
     try:
         value = json.loads(text)
-    except (ValueError, RecursionError):
+    except RecursionError:
+        return _too_deep(number)
+    except ValueError:
         return BadRow("the line is not JSON", line=number, rule="not JSON")
-    return _checked(value, number, may_hold_surrogates="\\u" in text)
+    return _checked(value, number, text)
 
 
-def _checked(value: Any, number: int, *, may_hold_surrogates: bool) -> Row | BadRow:
+def _checked(value: Any, number: int, text: str | None = None) -> Row | BadRow:
+    """The row, unless it is no object, is nested too deep or holds what cannot be written to a file.
+
+    Args:
+        value: What was parsed.
+        number: Its line.
+        text: Where it was parsed from, if at hand; most texts show at a glance that there is nothing to check.
+    """
     if not isinstance(value, dict):
         return BadRow(f"the row is a {type(value).__name__}, not an object", line=number, rule="not an object")
-    if may_hold_surrogates:
+    if (text is None or text.count("[") + text.count("{") > DEEPEST) and _is_deep(value):
+        return _too_deep(number)
+    if text is None or "\\u" in text:  # in UTF-8 a lone surrogate can only come from an escape
         try:
-            json.dumps(value, ensure_ascii=False).encode("utf-8")
+            json.dumps(value, ensure_ascii=False, default=str).encode("utf-8")
         except UnicodeEncodeError:
             return BadRow("a text holds a lone surrogate", line=number, rule="lone surrogate")
     return value
+
+
+def _too_deep(number: int) -> BadRow:
+    return BadRow(f"the row is nested more than {DEEPEST} levels deep", line=number, rule="nested too deep")
+
+
+def _is_deep(value: Any) -> bool:
+    """Whether lists and objects lie more than `DEEPEST` levels inside each other."""
+    level = [value]
+    for _ in range(DEEPEST):
+        level = [
+            inner
+            for outer in level
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+            if isinstance(inner, dict | list)
+        ]
+        if not level:
+            return False
+    return True
 
 
 def _json_list(file: Path) -> Iterator[Numbered]:
@@ -112,35 +166,68 @@ def _json_list(file: Path) -> Iterator[Numbered]:
     if not isinstance(values, list):
         raise BadFile(f"{str(file)!r} is not a JSON list of rows; write a list, or one object a line in a .jsonl file")
     for number, value in enumerate(values, 1):
-        yield number, _checked(value, number, may_hold_surrogates=True)
+        yield number, _checked(value, number)
 
 
 def _csv(file: Path) -> Iterator[Numbered]:
     csv.field_size_limit(LONGEST_CELL)
-    delimiter = "\t" if ".tsv" in file.name.lower() else ","
+    delimiter = "\t" if file.name.lower().removesuffix(".gz").endswith(".tsv") else ","
     with _open(file) as stream:
-        reader = csv.DictReader(stream, delimiter=delimiter, restkey="")
-        for row in reader:
-            if "" in row and isinstance(row[""], list):
-                yield (
-                    reader.line_num,
-                    BadRow("the row has more cells than the header", line=reader.line_num, rule="cells"),
-                )
-            else:
-                yield (
-                    reader.line_num,
-                    {name: _cell(name, value) for name, value in row.items() if value not in (None, "")},
-                )
+        records = _records(csv.reader(stream, delimiter=delimiter))
+        names = _header(file, next(records, (1, None))[1])
+        for number, cells in records:
+            yield number, cells if isinstance(cells, BadRow) else _from_cells(names, cells, number)
+
+
+def _records(reader: Any) -> Iterator[tuple[int, list[str] | BadRow]]:
+    """Records that are not empty, each with the line it begins on."""
+    while True:
+        number = reader.line_num + 1
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error:
+            yield number, BadRow("the line is not CSV", line=number, rule="not CSV")
+            continue
+        if cells:
+            yield number, cells
+
+
+def _header(file: Path, cells: list[str] | BadRow | None) -> Sequence[str]:
+    names = cells if isinstance(cells, list) else []
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise BadFile(f"{str(file)!r} has two columns {twice[:60]!r}; rename one")
+    return names
+
+
+def _from_cells(names: Sequence[str], cells: list[str], number: int) -> Row | BadRow:
+    """A record as a row; an empty cell is a value that is not there."""
+    if len(cells) > len(names):
+        return BadRow(
+            f"the row has {len(cells)} cells, the header {len(names)}", line=number, rule="more cells than the header"
+        )
+    values = (_cell(name, cell) if cell else None for name, cell in zip(names, cells, strict=False))
+    row = dict.fromkeys(names) | dict(zip(names, values, strict=False))
+    return _checked(row, number, "".join(cells))
 
 
 def _cell(name: str, value: str) -> Any:
     """A cell; conversations and messages may be written as JSON."""
-    if name in JSON_CELLS and value.lstrip()[:1] in ("[", "{"):
-        try:
-            return json.loads(value)
-        except (ValueError, RecursionError):
-            return value
-    return value
+    if name not in JSON_CELLS | TURN_CELLS or value.lstrip()[:1] not in ("[", "{"):
+        return value
+    try:
+        parsed = json.loads(value)
+    except (ValueError, RecursionError):
+        return value
+    return parsed if name in JSON_CELLS or _are_turns(parsed) else value
+
+
+def _are_turns(parsed: Any) -> bool:
+    """Whether this is meant as messages or text parts, and is not a completion that happens to be JSON."""
+    turns = parsed if isinstance(parsed, list) else [parsed]
+    return bool(turns) and all(isinstance(turn, dict) and turn.keys() & {"role", "content", "text"} for turn in turns)
 
 
 def _parquet(file: Path) -> Iterator[Numbered]:
@@ -152,15 +239,39 @@ def _parquet(file: Path) -> Iterator[Numbered]:
             f"{str(file)!r} is Parquet, which needs pyarrow; pip install 'personalrm[parquet]'"
         ) from None
     number = 0
-    try:
-        table = pyarrow.parquet.ParquetFile(_uncompressed(file))
-        for batch in table.iter_batches(batch_size=1024):
-            for row in batch.to_pylist():
-                number += 1
-                yield number, {name: value for name, value in row.items() if value is not None}
-    except pyarrow.ArrowException as error:
-        raise BadFile(f"{str(file)!r} is not a whole Parquet file ({type(error).__name__}); write it again") from None
+    with _uncompressed(file) as stream:
+        try:
+            table = pyarrow.parquet.ParquetFile(stream)
+            for batch in table.iter_batches(batch_size=PARQUET_ROWS):
+                for row in _without_nanoseconds(batch).to_pylist():
+                    number += 1
+                    yield number, row
+        except (pyarrow.ArrowException, OSError) as error:
+            raise BadFile(
+                f"{str(file)!r} is not a whole Parquet file ({type(error).__name__}); write it again"
+            ) from None
 
 
-def _uncompressed(file: Path) -> Any:
-    return io.BytesIO(gzip.decompress(file.read_bytes())) if file.name.lower().endswith(".gz") else str(file)
+def _without_nanoseconds(batch: Any) -> Any:
+    """The batch with times in microseconds, the finest that Python has."""
+    import pyarrow
+
+    fields = [
+        field.with_type(pyarrow.timestamp("us", field.type.tz))
+        if pyarrow.types.is_timestamp(field.type) and field.type.unit == "ns"
+        else field
+        for field in batch.schema
+    ]
+    schema = pyarrow.schema(fields)
+    return batch if schema.equals(batch.schema) else pyarrow.Table.from_batches([batch]).cast(schema, safe=False)
+
+
+def _uncompressed(file: Path) -> IO[bytes]:
+    """The file itself, or a temporary copy without gzip, since Parquet is read from its end."""
+    if not file.name.lower().endswith(".gz"):
+        return file.open("rb")
+    copy = tempfile.TemporaryFile()  # noqa: SIM115  # the caller closes it
+    with gzip.open(file, "rb") as packed:
+        shutil.copyfileobj(packed, copy)
+    copy.seek(0)
+    return copy

@@ -27,6 +27,10 @@ class ValidationReport:
     """Users with at least `ENOUGH_PAIRS` pairs."""
     pairs_per_user: tuple[int, int, int]
     """Least, median, most."""
+    n_duplicates: int
+    """Exact copies, left out."""
+    n_both_outcomes: int
+    """Pairs that stand in the file with either completion chosen; both are kept."""
     n_bad_rows: int
     bad_by_rule: Mapping[str, int]
     problems: tuple[Problem, ...]
@@ -51,8 +55,10 @@ def validate(path: str | Path, options: ReadOptions | None = None) -> Validation
         n_users=len(sizes),
         n_users_with_enough=sum(size >= ENOUGH_PAIRS for size in sizes),
         pairs_per_user=(min(sizes), median_low(sizes), max(sizes)) if sizes else (0, 0, 0),
+        n_duplicates=tally.n_duplicates,
+        n_both_outcomes=tally.n_both_outcomes,
         n_bad_rows=tally.n_bad_rows,
         bad_by_rule=dict(tally.bad_by_rule),
-        problems=tuple(tally.problems),
+        problems=tuple(sorted(tally.problems, key=lambda problem: problem.line)),
         warnings=tuple(tally.warnings),
     )
