@@ -58,7 +58,7 @@ def test_the_wheel_holds_every_module_and_data_file(wheel: list[str]) -> None:
     assert shipped_files() - set(wheel) == set()
 
 
-@pytest.mark.parametrize("name", ["py.typed", "people/preferences.jsonl", "stylometry/words/hedging.txt"])
+@pytest.mark.parametrize("name", ["py.typed", "people/preferences.jsonl", "people/tastes.json", "stylometry/words/hedging.txt"])
 def test_the_wheel_holds_what_the_engine_reads(wheel: list[str], name: str) -> None:
     assert f"personalrm/{name}" in wheel
 
@@ -88,9 +88,9 @@ def test_the_licence_is_mit_and_travels_with_the_wheel(wheel: list[str], metadat
     assert metadata["License-Expression"] == "MIT"
 
 
-def test_numpy_is_the_only_requirement_of_the_core(metadata: Message) -> None:
+def test_the_core_is_lean(metadata: Message) -> None:
     required = [line for line in metadata.get_all("Requires-Dist", []) if "extra ==" not in line]
-    assert required == ["numpy>=1.26"]
+    assert required == ["numpy>=1.26", "pyyaml>=6"]
 
 
 def test_the_command_is_installed(built: Path) -> None:

@@ -1,3 +1,5 @@
+import os
+
 import pytest
 
 from personalrm.cli import main
@@ -8,6 +10,8 @@ from personalrm.testing import tiny_users, write_pairs
 def run(capsys, monkeypatch, tmp_path):
     """Runs a command in an empty folder; gives back exit code, stdout, stderr."""
     monkeypatch.chdir(tmp_path)
+    for name in [name for name in os.environ if name.startswith("PERSONALRM_") and name != "PERSONALRM_DATA"]:
+        monkeypatch.delenv(name)
 
     def run_command(*arguments):
         try:

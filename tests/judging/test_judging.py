@@ -100,7 +100,7 @@ def test_adding_a_sentence_moves_its_feature(prompt):
         prompt, persona=Persona((Claim("Prefers far longer answers."), Claim("Has two cats."))), written=()
     )
     weights = usable_weights(edited)
-    assert weights.mean[INDEX["length"]] == pytest.approx(weights.prior.mean[INDEX["length"]] + 1.6)
+    assert weights.mean[INDEX["length"]] == pytest.approx(weights.prior.mean[INDEX["length"]] + 0.7)
     assert unused_sentences(edited) == ["Has two cats."]
 
 

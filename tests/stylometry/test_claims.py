@@ -20,9 +20,9 @@ def test_a_written_sentence_reads_back_to_its_feature_side_and_size(feature, sig
 @pytest.mark.parametrize(
     ("sentence", "expected"),
     [
-        ("Please keep it brief, I like short answers.", [("length", -0.8)]),
-        ("Loves bullet points and emojis!", [("lists", 0.8), ("emoji", 0.8)]),
-        ("Prefers far warmer, more positive wording.", [("warmth", 1.6)]),
+        ("Please keep it brief, I like short answers.", [("length", -0.25)]),
+        ("Loves bullet points and emojis!", [("lists", 0.25), ("emoji", 0.25)]),
+        ("Prefers far warmer, more positive wording.", [("warmth", 0.7)]),
         ("Does not like shorter answers.", []),
         ("Has two cats and lives near the sea.", []),
         ("", []),
@@ -40,8 +40,8 @@ def test_sentences_that_match_nothing_are_kept_and_named():
 
 def test_a_claim_takes_the_place_of_the_population_mean():
     prior = shipped_prior()
-    changed = with_claims(prior, [Leaning("length", -0.8)])
-    assert changed.mean[INDEX["length"]] == prior.mean[INDEX["length"]] - 0.8
+    changed = with_claims(prior, [Leaning("length", -0.25)])
+    assert changed.mean[INDEX["length"]] == prior.mean[INDEX["length"]] - 0.25
 
 
 def test_evidence_is_the_pairs_that_differ_in_the_feature():

@@ -10,6 +10,7 @@ import hashlib
 import heapq
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 
 from personalrm.errors import BadInput
 from personalrm.induction.settings import InductionSettings
@@ -24,9 +25,12 @@ from personalrm.preferences.users import User
 from personalrm.stylometry.observations import Choices, observe, share_uncovered
 from personalrm.stylometry.population import Prior, estimate_population
 from personalrm.stylometry.shipped import shipped_prior
+from personalrm.stylometry.weights import Weights
 
 SAMPLE = 2_000
 """Users the population is learned from at most."""
+USERS_AT_ONCE = 64
+"""Users fitted together: array operations are shared, and no more than these are held in memory."""
 MIN_USERS = 5
 """With fewer users than this the shipped prior is used."""
 TOO_FEW = "too few pairs for anything personal; most people's taste decides"
@@ -74,23 +78,37 @@ class EmbeddedFit:
         """
         judge = EmbeddedJudge(self.prior_for)
         settings = replace(self.settings, validation_orders="one")  # this judge has no position bias
-        for user in users:
-            pairs = _context(user)
-            induction = synthesize(user.user_id, pairs, settings, judge=judge.name, recorded=recorded(user.user_id))
-            yield self._finish(judge, next(run_together([induction], judge)), pairs)
+        remaining = iter(users)
+        while some := [(user.user_id, _context(user)) for user in islice(remaining, USERS_AT_ONCE)]:
+            inductions = [
+                synthesize(user_id, pairs, settings, judge=judge.name, recorded=recorded(user_id))
+                for user_id, pairs in some
+            ]
+            prompts = list(run_together(inductions, judge))
+            seen = [pairs for _, pairs in some]
+            for prompt, weights, pairs in zip(prompts, self._weigh(judge, prompts, seen), seen, strict=True):
+                yield _finished(prompt, weights, pairs)
 
-    def _finish(self, judge: EmbeddedJudge, prompt: PersonalPrompt, pairs: Sequence[PreferencePair]) -> PersonalPrompt:
-        """The prompt with its weights and with what limits them."""
-        if prompt.variant == "all_pairs":
-            weights = judge.weigh_pairs(prompt.user_id, pairs)
-        else:
-            persona = prompt.persona if prompt.variant != "demonstrations" else None
-            weights = judge.weigh(prompt.user_id, persona, prompt.demonstrations)
-        n_choices = observe(pairs).n_choices
-        uncovered = share_uncovered(pairs)
-        notes = prompt.notes + ((TOO_FEW,) if n_choices < MIN_CHOICES else ())
-        notes += (f"{uncovered:.0%} {UNCOVERED}",) if uncovered else ()
-        return replace(prompt, weights=pack_weights(weights), notes=notes, too_few_pairs=n_choices < MIN_CHOICES)
+    def _weigh(
+        self, judge: EmbeddedJudge, prompts: Sequence[PersonalPrompt], seen: Sequence[Sequence[PreferencePair]]
+    ) -> list[Weights]:
+        """The weights each prompt judges by: from all pairs, or from what its variant shows."""
+        if self.settings.variant == "all_pairs":
+            return judge.weigh_pairs([prompt.user_id for prompt in prompts], seen)
+        shows_persona = self.settings.variant != "demonstrations"
+        return [
+            judge.weigh(prompt.user_id, prompt.persona if shows_persona else None, prompt.demonstrations)
+            for prompt in prompts
+        ]
+
+
+def _finished(prompt: PersonalPrompt, weights: Weights, pairs: Sequence[PreferencePair]) -> PersonalPrompt:
+    """The prompt with its weights and with what limits them."""
+    uncovered = share_uncovered(pairs)
+    too_few = observe(pairs).n_choices < MIN_CHOICES
+    notes = prompt.notes + ((TOO_FEW,) if too_few else ())
+    notes += (f"{uncovered:.0%} {UNCOVERED}",) if uncovered else ()
+    return replace(prompt, weights=pack_weights(weights), notes=notes, too_few_pairs=too_few)
 
 
 def sample_choices(users: Iterable[User], *, most: int = SAMPLE) -> dict[str, Choices]:

@@ -79,7 +79,7 @@ def refine(sites: Sites, mean: FloatArray, variance: FloatArray) -> Refined:
     pull = sites.shift - sites.precision * prior_margin
     a = pull - (b @ (k @ pull[..., None]))[..., 0]
     deviation = (np.swapaxes(spread, 1, 2) @ a[..., None])[..., 0]  # (users, dim)
-    posterior = variance - np.einsum("urd,urs,usd->ud", spread, b, spread, optimize=True)
+    posterior = variance - (spread * (b @ spread)).sum(axis=1)
     margin_mean = prior_margin + (k @ a[..., None])[..., 0]
     kb = k @ b
     margin_variance = np.maximum(np.diagonal(k, axis1=1, axis2=2) - (kb * k).sum(axis=2), 1e-12)

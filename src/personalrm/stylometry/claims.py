@@ -24,9 +24,9 @@ from personalrm.stylometry.population import Prior
 
 SHARED_TASTES = 0.5
 """Prior share of a user's weights that are the population's own."""
-MOST_DOUBT = 0.35
+MOST_DOUBT = 0.37
 """A feature with a larger chance of not differing is not claimed."""
-LEVELS: tuple[tuple[str, float], ...] = (("somewhat", 0.35), ("clearly", 0.8), ("far", 1.6))
+LEVELS: tuple[tuple[str, float], ...] = (("somewhat", 0.1), ("clearly", 0.25), ("far", 0.7))
 """Adverb and how far the weight lies from the population's, in scaled units."""
 NOT_USED = "not used by this engine"
 _NEGATION = re.compile(r"\b(?:not|never|no longer|hardly|neither|nor)\b|n't\b")
@@ -98,7 +98,7 @@ def read_claim(text: str) -> list[Leaning]:
     """What a sentence says in terms of the features; empty when it matches none, or denies.
 
     >>> read_claim("Prefers clearly shorter answers than most people: 9 of 11 pairs.")
-    [Leaning(feature='length', shift=-0.8)]
+    [Leaning(feature='length', shift=-0.25)]
     """
     sentence = text.casefold().replace("’", "'")
     if _NEGATION.search(sentence):

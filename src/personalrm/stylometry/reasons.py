@@ -25,8 +25,9 @@ def give_reason(weight: FloatArray, difference: FloatArray) -> str:
         return "The two completions are alike in everything this engine looks at."
     winner, sign = ("first", 1.0) if margin > 0 else ("second", -1.0)
     toward = contributions * sign
-    order = np.argsort(-np.abs(toward), kind="stable")
-    worth = [int(place) for place in order if abs(toward[place]) >= LEAST_SHARE * np.abs(toward).max()]
+    size = np.abs(toward)
+    order = np.argsort(-size, kind="stable")
+    worth = order[size[order] >= LEAST_SHARE * size.max()].tolist()
     in_favour = [_how(place, sign * difference[place]) for place in worth if toward[place] > 0][:N_FOR]
     against = [_how(place, sign * difference[place]) for place in worth if toward[place] < 0][:N_AGAINST]
     reason = f"The {winner} completion suits this user better, for its {_joined(in_favour)}"
