@@ -58,7 +58,9 @@ def test_the_wheel_holds_every_module_and_data_file(wheel: list[str]) -> None:
     assert shipped_files() - set(wheel) == set()
 
 
-@pytest.mark.parametrize("name", ["py.typed", "people/preferences.jsonl", "people/tastes.json", "stylometry/words/hedging.txt"])
+@pytest.mark.parametrize(
+    "name", ["py.typed", "people/preferences.jsonl", "people/tastes.json", "stylometry/words/hedging.txt"]
+)
 def test_the_wheel_holds_what_the_engine_reads(wheel: list[str], name: str) -> None:
     assert f"personalrm/{name}" in wheel
 

@@ -80,6 +80,7 @@ def test_the_curve_leaves_out_numbers_nobody_has():
 
 
 @needs_data
+@pytest.mark.slow
 def test_prism_shows_a_personal_gain_that_is_not_anybody_elses():
     """Not the headline figure (docs/paper.md), only that it has not quietly been lost."""
     evaluation = evaluate(held("prism_turn0_subset"), methods=CHEAP)
@@ -90,6 +91,7 @@ def test_prism_shows_a_personal_gain_that_is_not_anybody_elses():
 
 
 @needs_data
+@pytest.mark.slow
 def test_personalization_does_not_hurt_where_taste_is_shared():
     evaluation = evaluate(held("mt_bench_human"), methods=CHEAP, leave_out="choice_id")
     personal = evaluation["personal"]

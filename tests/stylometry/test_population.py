@@ -48,6 +48,7 @@ def test_a_stranger_gets_the_prior_of_everybody():
     assert np.array_equal(population.prior_for("nobody").mean, population.mean)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("spread", "low", "high"), [(0.0, 0.0, 0.05), (1.0, 0.5, 2.0)])
 def test_the_spread_of_users_is_found_again(spread, low, high):
     population = estimate_population(simulated(300, 25, spread, centre=0.0))

@@ -7,6 +7,7 @@ it runs. Exit codes: 0 ok, 1 failed, 2 usage or refused input, 3 partly done.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 
@@ -42,6 +43,8 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; every expected failure is one sentence on stderr."""
+    # Our matrices have a few dozen columns: threads would spin longer than they work. The environment wins.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     parser = build_parser()
     options = parser.parse_args(arguments)
     try:

@@ -111,7 +111,8 @@ def _print_accuracy(evaluation: Evaluation) -> None:
 
     first = evaluation.rows[0].accuracy
     print(
-        bold("\nHow often it is right") + f" on {first.n_pairs} held-out choices of {first.n_users} people, 0 unscored"
+        bold("\nHow often it is right")
+        + f" on {first.n_pairs} held-out choices of {first.n_users} people, {first.n_unscored} unscored"
     )
     rows = []
     for name in ROWS:

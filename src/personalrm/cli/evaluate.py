@@ -114,7 +114,10 @@ def print_evaluation(evaluation: Evaluation, title: str) -> None:
 
     first = evaluation.rows[0].accuracy
     n_users = first.n_users
-    print(bold(f"\n{title}") + f": {n_users} users, {first.n_pairs} target pairs, both orders, 0 unscored")
+    print(
+        bold(f"\n{title}")
+        + f": {n_users} users, {first.n_pairs} target pairs, both orders, {first.n_unscored} unscored"
+    )
     rows = []
     for row in evaluation.rows:
         a, c = row.accuracy, row.against_population

@@ -8,6 +8,7 @@ in place of the population mean of its feature, updated by the demonstrations
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from personalrm.preferences.demonstrations import Demonstration
 from personalrm.preferences.pairs import PreferencePair
@@ -79,12 +80,18 @@ def give_verdict(weights: Weights, question: Question) -> Verdict:
     return verdict_from_probability(chance, reasoning, too_few_pairs=weights.n_choices < MIN_CHOICES)
 
 
+@dataclass(frozen=True, repr=False)
 class _Known:
-    """What a question shows of its user, with a key that is equal for equal knowledge."""
+    """What a question shows of its user."""
 
-    def __init__(self, user_id: str, persona: Persona | None, demonstrations: tuple[Demonstration, ...]) -> None:
-        self.user_id, self.persona, self.demonstrations = user_id, persona, demonstrations
-        self.key = (user_id, persona.text if persona else "", tuple(d.shown.pair.hash for d in demonstrations))
+    user_id: str
+    persona: Persona | None
+    demonstrations: tuple[Demonstration, ...]
+
+    @property
+    def key(self) -> tuple[str, int, int]:
+        """The same for questions that share these very objects, as those of one wave do."""
+        return self.user_id, id(self.persona), id(self.demonstrations)
 
 
 def _observe(demonstrations: Sequence[Demonstration]) -> Choices:

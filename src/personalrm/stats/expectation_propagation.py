@@ -5,14 +5,13 @@ choices in many dimensions makes the spread of the users look several times too 
 (docs/decisions/0003). Expectation propagation replaces each choice's likelihood by the
 Gaussian factor that gives its margin the right mean and variance, which does not.
 
-All algebra is in row space: with K = X S X' (rows, rows) and site precisions T the
-posterior covariance is S - S X' B X S, B = T^(1/2) (I + T^(1/2) K T^(1/2))^-1 T^(1/2)
-(Rasmussen and Williams 2006, section 3.6).
+The algebra is done in rows or in features, whichever are fewer.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -68,22 +67,50 @@ def refine(sites: Sites, mean: FloatArray, variance: FloatArray) -> Refined:
         mean: Prior mean, shape `(dim,)` or `(users, dim)`.
         variance: Prior variance (diagonal), shape `(dim,)` or `(users, dim)`.
     """
+    x = sites.x
+    mean, variance = np.broadcast_to(mean, x[:, 0].shape), np.broadcast_to(variance, x[:, 0].shape)
+    prior_margin = (x @ mean[..., None])[..., 0]
+    solve = _in_rows if x.shape[1] <= x.shape[2] else _in_features
+    solved = solve(sites, sites.shift - sites.precision * prior_margin, variance)
+    margin_mean = prior_margin + (x @ solved.deviation[..., None])[..., 0]
+    matched = _match(sites, margin_mean, np.maximum(solved.margin_variance, 1e-12))
+    return Refined(matched, solved.deviation, np.maximum(solved.variance, 1e-12))
+
+
+class _Solved(NamedTuple):
+    deviation: FloatArray  # (users, dim)
+    variance: FloatArray  # (users, dim), of the weights
+    margin_variance: FloatArray  # (users, rows)
+
+
+def _in_rows(sites: Sites, pull: FloatArray, variance: FloatArray) -> _Solved:
+    """The posterior under the factors so far, by algebra of size rows x rows.
+
+    With K = X S X' and site precisions T the posterior covariance is S - S X' B X S,
+    B = T^(1/2) (I + T^(1/2) K T^(1/2))^-1 T^(1/2) (Rasmussen and Williams 2006, section 3.6),
+    and the deviation S X' (I - B K) pull.
+    """
     x, root = sites.x, np.sqrt(sites.precision)
-    mean, variance = (np.broadcast_to(one, (len(x), x.shape[2])) for one in (mean, variance))
     spread = x * variance[:, None, :]  # (users, rows, dim), X S
     k = spread @ np.swapaxes(x, 1, 2)  # (users, rows, rows)
     inner = np.linalg.inv(np.eye(x.shape[1]) + root[:, :, None] * k * root[:, None, :])
     b = root[:, :, None] * inner * root[:, None, :]
-    prior_margin = (x @ mean[..., None])[..., 0]
-    # w = mean + S X' a with a = (I - B K) shift - B prior_margin
-    pull = sites.shift - sites.precision * prior_margin
     a = pull - (b @ (k @ pull[..., None]))[..., 0]
-    deviation = (np.swapaxes(spread, 1, 2) @ a[..., None])[..., 0]  # (users, dim)
-    posterior = variance - (spread * (b @ spread)).sum(axis=1)
-    margin_mean = prior_margin + (k @ a[..., None])[..., 0]
-    kb = k @ b
-    margin_variance = np.maximum(np.diagonal(k, axis1=1, axis2=2) - (kb * k).sum(axis=2), 1e-12)
-    return Refined(_match(sites, margin_mean, margin_variance), deviation, np.maximum(posterior, 1e-12))
+    deviation = (np.swapaxes(spread, 1, 2) @ a[..., None])[..., 0]
+    margin_variance = np.diagonal(k, axis1=1, axis2=2) - ((k @ b) * k).sum(axis=2)
+    return _Solved(deviation, variance - (spread * (b @ spread)).sum(axis=1), margin_variance)
+
+
+def _in_features(sites: Sites, pull: FloatArray, variance: FloatArray) -> _Solved:
+    """The same by algebra of size dim x dim: covariance (S^-1 + X' T X)^-1."""
+    x = sites.x
+    transposed = np.swapaxes(x, 1, 2)
+    precision = transposed @ (sites.precision[..., None] * x)
+    places = np.arange(x.shape[2])
+    precision[:, places, places] += 1.0 / variance
+    covariance: FloatArray = np.linalg.inv(precision).astype(np.float64, copy=False)
+    deviation = (covariance @ (transposed @ pull[..., None]))[..., 0]
+    return _Solved(deviation, covariance[:, places, places], ((x @ covariance) * x).sum(axis=2))
 
 
 def moments(batch: Batch, mean: FloatArray, variance: FloatArray) -> Refined:

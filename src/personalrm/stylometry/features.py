@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal, get_args
@@ -189,31 +190,32 @@ class Reading:
 def read(text: str) -> Reading:
     """All measures of one text, remembered by text."""
     words = m.words_of(text)
-    n_words = max(1, len(words))
-    counts = m.count_words(words)
-    n_sentences = max(1, len(m.SENTENCE_END.findall(text)))
-    values = np.array(_surface(text, words, n_sentences) + _tone(text, counts, n_words))
-    content = frozenset(word for word in words if len(word) > 3 and word not in m.word_list("function_words"))
-    return Reading(values, content, m.is_spaced(text), m.reads_as_english(words))
+    times = Counter(words)
+    counts = m.count_words(times)
+    values = np.array(_surface(text, words, len(times)) + _tone(text, counts, max(1, len(words))))
+    is_english = m.reads_as_english(words, counts["function_words"])
+    return Reading(values, m.content_words(times), m.is_spaced(text), is_english)
 
 
-def _surface(text: str, words: list[str], n_sentences: int) -> list[float]:
+def _surface(text: str, words: Sequence[str], n_different: int) -> list[float]:
     """The language-neutral features, in the order of FEATURES."""
-    n_words = max(1, len(words))
+    n_words, n_sentences = max(1, len(words)), max(1, len(m.SENTENCE_END.findall(text)))
+    lines = m.list_starts(text)
+    outside_marks = "\n".join(line[start:] for line, start in lines)
     return [
         m.log1p(len(text)),
         m.log1p(n_words / n_sentences),
         sum(map(len, words)) / n_words,
-        len(set(words)) / n_words**0.8,
-        m.log1p(len(m.LIST_ITEM.findall(text))),
-        m.log1p(sum(len(pattern.findall(text)) for pattern in (m.HEADING, m.BOLD, m.TABLE_ROW, m.CODE))),
-        m.log1p(len(m.PARAGRAPH.findall(text))),
+        n_different / n_words**0.8,
+        m.log1p(sum(start > 0 for _, start in lines)),
+        m.log1p(sum(mark.count(text) for mark in m.MARKUP)),
+        m.log1p(m.PARAGRAPH.count(text)),
         m.log1p(text.count("!") + text.count("！")),
         m.log1p(text.count("?") + text.count("？")),
         m.log1p(text.count("(") + text.count(" – ") + text.count("—") + text.count('"') / 2 + text.count("“")),
-        m.log1p(len(m.NUMBER.findall(m.LIST_ITEM.sub("", text)))),
-        m.log1p(len(m.EMOJI.findall(text))),
-        m.log1p(len(m.URL.findall(text))),
+        m.log1p(len(m.NUMBER.findall(outside_marks))),
+        m.log1p(m.count_emoji(text)),
+        m.log1p(m.URL.count(text)),
         0.0,
         float(m.ends_complete(text)),
     ]

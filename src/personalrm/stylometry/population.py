@@ -38,8 +38,6 @@ MOST_VARIANCE = 4.0
 SHARED_ROUNDS, OWN_ROUNDS = 14, 12
 FIRST_STRETCH, MOST_STRETCH = 4.0, 16.0
 """How far an EM step is stretched at first and at most."""
-LAPLACE_FROM = 12
-"""From this many rows a feature on, Laplace's approximation is as good and cheaper."""
 N_GROUPS = 4
 LEAVE_ONE_OUT = 24
 """Up to this many users, everyone is a group of their own."""
@@ -212,25 +210,14 @@ class _Users:
     """Users of like size, with what one round of EM hands to the next."""
 
     def __init__(self, batch: Batch, mean: FloatArray) -> None:
-        self._batch, self._mean = batch, mean
+        self._sites, self._mean = make_sites(batch), mean
         self.n_users = len(batch.real)
-        n_rows, dim = batch.real.shape[1] * batch.real.shape[2], len(mean)
-        self._sites = make_sites(batch) if n_rows <= LAPLACE_FROM * dim else None
-        self._start: FloatArray | None = None
 
     def second_moment(self, variance: FloatArray) -> FloatArray:
-        """Sum over the users of E[(w_u - mu)^2], shape `(features,)`.
-
-        By expectation propagation; by Laplace for users with so many choices that both agree.
-        """
-        if self._sites is not None:
-            refined = refine(self._sites, self._mean, variance)
-            self._sites = refined.sites
-            return np.asarray((refined.deviation**2 + refined.variance).sum(axis=0))
-        posterior = fit_map(self._batch, self._mean, 1.0 / variance, start=self._start, max_steps=2)
-        self._start = posterior.mode
-        spread = np.diagonal(posterior.covariance(), axis1=1, axis2=2)
-        return np.asarray(((posterior.mode - self._mean) ** 2 + spread).sum(axis=0))
+        """Sum over the users of E[(w_u - mu)^2], shape `(features,)`."""
+        refined = refine(self._sites, self._mean, variance)
+        self._sites = refined.sites
+        return np.asarray((refined.deviation**2 + refined.variance).sum(axis=0))
 
 
 def _all_rows(problems: Sequence[Problem]) -> tuple[Problem, IntArray]:
