@@ -1,6 +1,5 @@
 import numpy as np
 import pytest
-from scipy import stats
 
 from personalrm.errors import BadInput, NoScoredPairs
 from personalrm.stats.bootstrap import cluster, clustered_mean, paper_interval
@@ -27,7 +26,10 @@ def test_the_same_seed_gives_the_same_interval_and_another_seed_another() -> Non
     assert clustered_mean(clusters, seed=3) != clustered_mean(clusters, seed=4)
 
 
+@pytest.mark.slow
 def test_with_one_pair_a_user_the_interval_is_scipys_percentile_bootstrap() -> None:
+    from scipy import stats
+
     values = np.random.default_rng(2).random(80)
     ours = clustered_mean(cluster(values, [str(n) for n in range(80)])).micro_interval
     theirs = stats.bootstrap((values,), np.mean, method="percentile", rng=np.random.default_rng(0)).confidence_interval
@@ -71,7 +73,10 @@ def test_the_interval_covers_the_truth_about_as_often_as_it_says() -> None:
     assert 0.89 <= hits / 200 <= 0.99
 
 
+@pytest.mark.slow
 def test_the_papers_interval_is_scipys_basic_bootstrap_over_judgements() -> None:
+    from scipy import stats
+
     correct = np.array([1.0] * 60 + [0.5] * 10 + [0.0] * 30)
     ours = paper_interval(correct)
     theirs = stats.bootstrap((correct,), np.mean, method="basic", rng=np.random.default_rng(0)).confidence_interval

@@ -1,7 +1,5 @@
 import numpy as np
 import pytest
-from scipy.optimize import approx_fprime, brentq, minimize
-from sklearn.linear_model import LogisticRegression
 
 from personalrm.errors import BadInput
 from personalrm.stats.arrays import FloatArray
@@ -41,7 +39,10 @@ def test_the_likelihood_of_a_choice_is_its_softmax() -> None:
 
 
 @pytest.mark.parametrize("sizes", [[1, 1, 1], [3, 1, 2], [4]])
+@pytest.mark.slow
 def test_derivatives_agree_with_finite_differences(sizes: list[int]) -> None:
+    from scipy.optimize import approx_fprime
+
     batch, w = make_batch([problem(sizes, 4)]), np.array([0.3, -0.5, 0.1, 0.8])
     gradient, hessian = derivatives(batch, w[None])
     numeric = approx_fprime(w, lambda at: one_log_likelihood(batch, at), 1e-7)
@@ -57,7 +58,10 @@ def test_huge_margins_neither_overflow_nor_vanish(groups: list[int]) -> None:
     assert one_log_likelihood(batch, np.array([40.0])) == pytest.approx(-2.0 * np.exp(-40.0))
 
 
+@pytest.mark.slow
 def test_one_row_and_one_feature_solve_the_closed_equation() -> None:
+    from scipy.optimize import brentq
+
     # lambda (w - mu) = d / (1 + exp(w d))
     posterior = fit_map(make_batch([Problem(np.array([[2.0]]), np.array([0]))]), np.array([0.5]), np.array([3.0]))
     root = brentq(lambda w: 3.0 * (w - 0.5) - 2.0 / (1.0 + np.exp(2.0 * w)), -5, 5, xtol=1e-14)
@@ -67,7 +71,10 @@ def test_one_row_and_one_feature_solve_the_closed_equation() -> None:
 
 
 @pytest.mark.parametrize(("sizes", "dim"), [([1] * 10, 25), ([1] * 40, 6), ([2, 3, 1], 8), ([4] * 9, 3)])
+@pytest.mark.slow
 def test_the_mode_is_scipys_whether_rows_or_features_are_fewer(sizes: list[int], dim: int) -> None:
+    from scipy.optimize import minimize
+
     batch, mu, lam = make_batch([problem(sizes, dim)]), np.linspace(-1, 1, dim), np.linspace(0.5, 4, dim)
 
     def loss(w: FloatArray) -> float:
@@ -81,7 +88,10 @@ def test_the_mode_is_scipys_whether_rows_or_features_are_fewer(sizes: list[int],
 
 
 @pytest.mark.parametrize(("n_rows", "dim"), [(10, 25), (40, 5)])
+@pytest.mark.slow
 def test_modes_are_those_of_scikit_learn_user_by_user(n_rows: int, dim: int) -> None:
+    from sklearn.linear_model import LogisticRegression
+
     problems = [problem([1] * n_rows, dim, seed) for seed in range(5)]
     modes = fit_map_many(problems, np.zeros(dim), np.full(dim, 2.0)).mode
     model = LogisticRegression(fit_intercept=False, C=0.5, tol=1e-10, max_iter=1000)

@@ -1,6 +1,5 @@
 import numpy as np
 import pytest
-from sklearn.metrics import brier_score_loss
 
 from personalrm.errors import BadInput, NoScoredPairs
 from personalrm.stats.calibration import calibration, length_strata
@@ -19,7 +18,10 @@ def test_always_one_half_is_calibrated_and_useless() -> None:
     assert (result.brier, result.ece) == (0.25, 0.0)
 
 
+@pytest.mark.slow
 def test_brier_agrees_with_scikit_learn_under_any_labelling() -> None:
+    from sklearn.metrics import brier_score_loss
+
     rng = np.random.default_rng(0)
     chosen, first = rng.random(50), rng.integers(0, 2, 50)
     theirs = brier_score_loss(first, np.where(first == 1, chosen, 1.0 - chosen))

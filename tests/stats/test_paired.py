@@ -1,6 +1,5 @@
 import numpy as np
 import pytest
-from scipy import stats
 
 from personalrm.errors import BadInput, NoScoredPairs
 from personalrm.stats.paired import compare, holm, mcnemar_p, sign_flip_p
@@ -26,7 +25,10 @@ def test_random_flips_of_many_users_never_give_zero() -> None:
     assert sign_flip_p(np.ones(60), n_flips=999) == 1 / 1000
 
 
+@pytest.mark.slow
 def test_random_flips_agree_with_scipys_permutation_test() -> None:
+    from scipy import stats
+
     differences = np.random.default_rng(0).normal(0.25, 1.0, size=40)
     theirs = stats.permutation_test(
         (differences,), np.sum, permutation_type="samples", n_resamples=20_000, rng=np.random.default_rng(1)
@@ -35,7 +37,10 @@ def test_random_flips_agree_with_scipys_permutation_test() -> None:
 
 
 @pytest.mark.parametrize(("n_better", "n_worse"), [(0, 0), (5, 0), (3, 3), (12, 4), (40, 61), (1_300, 1_150)])
+@pytest.mark.slow
 def test_mcnemar_is_the_exact_binomial_test(n_better: int, n_worse: int) -> None:
+    from scipy import stats
+
     n = n_better + n_worse
     expected = stats.binomtest(n_better, n).pvalue if n else 1.0
     assert mcnemar_p(n_better, n_worse) == pytest.approx(expected)
