@@ -1,3 +1,4 @@
+import io
 import json
 
 import pytest
@@ -181,3 +182,20 @@ def test_the_demo_shows_persona_evidence_verdict_and_accuracy(run):
 def test_every_command_has_help_with_an_example(run, module):
     code, out, _ = run(module.__name__.rpartition(".")[2], "--help")
     assert (code, "example: personalrm" in out.replace("\n", " ")) == (0, True)
+
+
+def test_a_single_persons_ratings_need_no_user_column(run, tmp_path):
+    row = {"prompt": "Hi?", "completions": [{"content": "Yes.", "rating": 7}, {"content": "No.", "rating": 4}]}
+    (tmp_path / "mine.jsonl").write_text(json.dumps(row), encoding="utf-8")
+    code, out, _ = run("validate", tmp_path / "mine.jsonl", "--default-user", "me")
+    assert (code, "1 pairs, 1 users" in out) == (0, True)
+    code, out, _ = run("validate", tmp_path / "mine.jsonl", "--default-user", "me", "--min-gap", "4")
+    assert "0 pairs" in out
+
+
+def test_rows_to_judge_may_come_from_standard_input(fitted, monkeypatch):
+    row = {"user_id": "u1", "prompt": "Hi?", "first": "Yes.", "second": "No."}
+    stdin = io.TextIOWrapper(io.BytesIO(b"\xef\xbb\xbf" + json.dumps(row).encode()))
+    monkeypatch.setattr("sys.stdin", stdin)
+    code, out, _ = fitted("judge", "-", "--json")
+    assert (code, json.loads(out)["user_id"]) == (0, "u1")

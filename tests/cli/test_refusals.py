@@ -26,8 +26,8 @@ from personalrm.testing import tiny_users, write_pairs
         (["show", "nobody"], "'nobody' is not in"),
         (["history", "nobody"], "'nobody' is not in"),
         (["export", "nobody"], "'nobody' is not in"),
-        (["judge", "nothing.jsonl"], "cannot be read"),
-        (["judge", os.devnull], "is empty"),
+        (["judge", "nothing.jsonl"], "does not exist"),
+        (["judge", os.devnull], "unknown kind"),
         (["demo", "--config", "nothing.yaml"], "cannot be read"),
     ],
 )  # fmt: skip
@@ -90,7 +90,7 @@ def test_users_with_target_rows_only_are_counted(run, tmp_path):
     users = tiny_users(8)
     pairs = [pair for user in users[1:] for pair in user] + [replace(pair, split="target") for pair in users[0]]
     code, out, _ = run("fit", write_pairs(tmp_path / "p.jsonl", pairs))
-    assert (code, "1 users have target rows only" in out) == (0, True)
+    assert (code, "1 user with target rows only, left out" in out) == (0, True)
 
 
 def test_errors_name_ids_and_lengths_but_never_texts(run, tmp_path, prefs):

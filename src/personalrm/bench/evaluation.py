@@ -177,9 +177,8 @@ def _column(pair: PreferencePair, name: str | None) -> str:
     if name is None:
         return ""
     if name not in pair.meta:
-        raise UnknownName(
-            f"pair {pair.id!r} of user {pair.user_id!r} has no column {name!r}; it has {sorted(pair.meta)!r}"
-        )
+        known = ", ".join(sorted(pair.meta)) or "none"
+        raise UnknownName(f"pair {pair.id!r} of user {pair.user_id!r} has no column {name!r}; its columns: {known}")
     return str(pair.meta[name])
 
 

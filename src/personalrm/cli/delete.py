@@ -22,17 +22,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    from personalrm.stats.accuracy import count
     from personalrm.store.home import Home
 
     home = Home(options.home)
     n_versions = len(home.versions(options.user))
     if not options.yes and not _confirmed(options.user, n_versions):
-        raise BadInput(f"nothing was erased; pass --yes to erase the {n_versions} versions of {options.user!r}")
+        raise BadInput(f"nothing was erased; pass --yes to erase {count(n_versions, 'version')} of {options.user!r}")
     home.delete(options.user)
     if options.json:
         print_json({"user_id": options.user, "versions_erased": n_versions})
     else:
-        print(f"erased {n_versions} versions of {options.user}")
+        print(f"erased {count(n_versions, 'version')} of {options.user}")
     return 0
 
 

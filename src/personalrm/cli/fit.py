@@ -46,17 +46,19 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _print(report: FitReport, options: argparse.Namespace) -> None:
+    from personalrm.stats.accuracy import count
+
     if options.dry_run:
-        print(f"would fit {report.n_users} users with the embedded engine: 0 calls, 0 tokens, no cost")
+        print(f"would fit {count(report.n_users, 'user')} with the embedded engine: 0 calls, 0 tokens, no cost")
     else:
-        print(f"{report.n_fitted} users fitted, {report.n_unchanged} unchanged, saved in {options.home}")
-    for number, what in (
-        (report.n_too_few, "users have too few pairs for anything personal"),
-        (report.n_without_context, "users have target rows only and were left out"),
-        (report.n_bad_rows, "bad rows were left out; personalrm validate lists them"),
+        print(f"{count(report.n_fitted, 'user')} fitted, {report.n_unchanged} unchanged, saved in {options.home}")
+    for number, noun, what in (
+        (report.n_too_few, "user", "with too few pairs for anything personal"),
+        (report.n_without_context, "user", "with target rows only, left out"),
+        (report.n_bad_rows, "bad row", "left out; personalrm validate lists them"),
     ):
         if number:
-            print(f"{number} {what}")
+            print(f"{count(number, noun)} {what}")
     for line in report.tally.warnings:
         print(f"warning: {line}")
     if report.stopped:

@@ -91,13 +91,13 @@ def print_results(
 def _answer_all(
     options: argparse.Namespace, answer: Callable[[Row, PersonalPrompt], Row]
 ) -> tuple[list[tuple[int, str, Row]], list[str]]:
-    from personalrm.cli.rows import iter_rows
+    from personalrm.cli.rows import rows_of
     from personalrm.store.home import Home
 
     home, prompts = Home(options.home), {}
     answered: list[tuple[int, str, Row]] = []
     bad: list[str] = []
-    for number, row in iter_rows(options.file):
+    for number, row in rows_of(options.file):
         try:
             if isinstance(row, BadRow):
                 raise row

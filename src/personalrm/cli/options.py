@@ -71,6 +71,8 @@ def add_reading(parser: argparse.ArgumentParser) -> None:
     """Options of every command that reads preference pairs."""
     parser.add_argument("--layout", help="layout of the rows (default: recognised from the first row)")
     parser.add_argument("--user-column", metavar="NAME", help="column that names the user, if not user_id")
+    parser.add_argument("--default-user", metavar="NAME", help="user of rows without one, for data of a single person")
+    parser.add_argument("--min-gap", type=float, metavar="X", help="smallest difference of ratings that makes a pair")
     parser.add_argument("--skip-bad", action="store_true", help="leave bad rows out, count them, exit with 3")
 
 
@@ -95,7 +97,13 @@ def read_options(options: argparse.Namespace) -> Any:
     """`ReadOptions` from the shared flags."""
     from personalrm.preferences.reading import ReadOptions
 
-    return ReadOptions(layout=options.layout, user_column=options.user_column, skip_bad=options.skip_bad)
+    return ReadOptions(
+        layout=options.layout,
+        user_column=options.user_column,
+        default_user=options.default_user,
+        min_gap=options.min_gap,
+        skip_bad=options.skip_bad,
+    )
 
 
 def induction_settings(options: argparse.Namespace) -> Any:

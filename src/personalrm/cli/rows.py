@@ -1,44 +1,35 @@
-"""Rows that `judge` and `rank` read: JSON lines with a conversation and completions."""
+"""Rows that `judge` and `rank` read: a conversation and completions, from a file or standard input."""
 
 from __future__ import annotations
 
-import json
+import io
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from personalrm.errors import BadFile, BadRow
 from personalrm.preferences.messages import ROLES, Conversation, Message, check_conversation
+from personalrm.preferences.rows import Numbered, iter_lines, iter_rows
 
 
-def iter_rows(path: str) -> Iterator[tuple[int, dict[str, Any] | BadRow]]:
-    """Line numbers with the JSON object of each line, or what is wrong with it; `-` is standard input.
+def rows_of(path: str) -> Iterator[Numbered]:
+    """Line numbers with the row of each line, or what is wrong with it; `-` is standard input.
 
     Raises:
-        BadFile: If the file cannot be read.
+        BadFile: If the file cannot be read or is empty.
     """
+    if path != "-":
+        yield from iter_rows(path)
+        return
+    n_rows = 0
     try:
-        text = sys.stdin.read() if path == "-" else Path(path).read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadFile(
-            f"{path!r} cannot be read ({type(error).__name__}); pass a JSONL file in UTF-8, or - for stdin"
-        ) from None
-    if not text.strip():
-        raise BadFile(f"{path!r} is empty; write one JSON object a line")
-    for number, line in enumerate(text.split("\n"), 1):
-        if line.strip():
-            yield number, _parse(line, number)
-
-
-def _parse(line: str, number: int) -> dict[str, Any] | BadRow:
-    try:
-        row = json.loads(line)
-    except (ValueError, RecursionError):
-        return BadRow(f"line {number} is not JSON; write one object a line", line=number)
-    if not isinstance(row, dict):
-        return BadRow(f"line {number} is a {type(row).__name__}, not a JSON object", line=number)
-    return row
+        for numbered in iter_lines(io.TextIOWrapper(sys.stdin.buffer, encoding="utf-8-sig")):
+            n_rows += 1
+            yield numbered
+    except UnicodeDecodeError:
+        raise BadFile("standard input is not UTF-8; convert it") from None
+    if not n_rows:
+        raise BadFile("standard input is empty; write one JSON object a line")
 
 
 def conversation_of(row: dict[str, Any]) -> Conversation:

@@ -57,7 +57,7 @@ def iter_rows(path: str | Path) -> Iterator[Numbered]:
         n_rows += 1
         yield numbered
     if not n_rows:
-        raise BadFile(f"{str(path)!r} is empty; it needs at least one preference pair")
+        raise BadFile(f"{str(path)!r} is empty; it needs at least one row")
 
 
 def _refuse_no_file(file: Path) -> None:
