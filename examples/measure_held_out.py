@@ -1,0 +1,11 @@
+"""How often is it right on choices it has not seen, and is that this person's taste or anybody's?"""
+
+from personalrm import read_pairs
+from personalrm.bench.evaluation import evaluate
+from personalrm.bench.targets import hold_out
+from personalrm.preferences.people import example_path
+
+held_out = hold_out(read_pairs(example_path()).values())
+evaluation = evaluate(held_out, methods=("longer", "population", "shuffled_user", "personal"))
+for row in evaluation.rows:
+    print(f"{row.method:14} {row.accuracy.line()}")

@@ -1,0 +1,27 @@
+"""Every example runs as a newcomer would run it, and prints what its first line promises."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.slow
+EXAMPLES = Path(__file__).parents[1] / "examples"
+SHOWS = {
+    "correct_a_persona.py": "after:  P(the short one) = 0.0",
+    "learn_and_judge.py": "second, P(first) = 0.",
+    "measure_held_out.py": "13 users, 52 pairs, 0 unscored",
+    "pick_the_best_draft.py": "henrik: Buy it. ",
+}
+
+
+def test_every_example_is_tried() -> None:
+    assert sorted(path.name for path in EXAMPLES.glob("*.py")) == sorted(SHOWS)
+
+
+@pytest.mark.parametrize("name", sorted(SHOWS))
+def test_an_example_runs(name: str, tmp_path: Path) -> None:
+    command = [sys.executable, str(EXAMPLES / name)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True, encoding="utf-8")
+    assert SHOWS[name] in done.stdout
