@@ -6,10 +6,9 @@ from personalrm.preferences.people import example_path
 users = read_pairs(example_path())
 question = (Message("user", "Should I buy the used car?"),)
 drafts = [
-    "Perhaps, if it might still be under warranty.",
-    "Buy it. The price is fair, the engine is sound, the papers are complete, and the tyres have two winters left in them.",
-    "It could possibly be worth it, though it probably depends on the mileage, and some would perhaps rather wait for spring.",
+    "Buy it. The price is fair, the engine is sound, the papers are complete, and the tyres are nearly as good as new.",
+    "Perhaps:\n- the price might be fair\n- the engine seems sound\n- the papers are probably complete",
 ]
-for name in ("henrik", "mara"):
+for name in ("henrik", "tobias"):
     ranking = SynthesizeMe().fit(users[name], others=users.values()).rank(question, drafts)
-    print(f"{name}: {drafts[ranking.order[0]]}")
+    print(f"{name}: {drafts[ranking.order[0]]}\n")
