@@ -7,7 +7,7 @@ users = read_pairs(example_path())
 question = (Message("user", "Should I buy the used car?"),)
 drafts = [
     "Buy it. The price is fair, the engine is sound, the papers are complete, and the tyres are nearly as good as new.",
-    "Perhaps:\n- the price might be fair\n- the engine seems sound\n- the papers are probably complete",
+    "Two things speak for it, two against:\n- the price may be fair\n- the engine runs\n- the papers seem complete\n- the tyres are old",
 ]
 for name in ("henrik", "tobias"):
     ranking = SynthesizeMe().fit(users[name], others=users.values()).rank(question, drafts)
