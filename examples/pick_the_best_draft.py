@@ -7,7 +7,7 @@ users = read_pairs(example_path())
 question = (Message("user", "Should I buy the used car?"),)
 drafts = [
     "Buy it. The price is fair, the engine is sound, the papers are complete, and the tyres are nearly as good as new.",
-    "Two things speak for it, two against:\n- the price may be fair\n- the engine runs\n- the papers seem complete\n- the tyres are old",
+    "Two things for it, two against:\n- the price may be fair\n- the engine runs\n- the rust\n- the tyres",
 ]
 for name in ("henrik", "tobias"):
     ranking = SynthesizeMe().fit(users[name], others=users.values()).rank(question, drafts)
