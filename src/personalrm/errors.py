@@ -10,7 +10,10 @@
     ├── NotFitted (RuntimeError)          asked to judge before it was fitted
     ├── NoScoredPairs (ValueError)        the mean of nothing
     ├── MissingExtra (ImportError)        an optional package is not installed
-    ├── ModelUnavailable (RuntimeError)   a language model was asked for and there is no door to it
+    ├── ModelUnavailable (RuntimeError)   a language model is needed and none can be reached
+    │   ├── AccessRefused                 the server does not take the key or does not know the model
+    │   └── BudgetSpent                   another call would exceed the calls or the money allowed
+    ├── UnreadableReply (ValueError)      a model's reply does not say what was asked
     └── StoreError (OSError)              the home folder cannot be read or written
         ├── CorruptFile                   truncated, not JSON, or changed by something else
         └── NewerVersion                  written by a later personalrm
@@ -72,7 +75,19 @@ class MissingExtra(PersonalRMError, ImportError):
 
 
 class ModelUnavailable(PersonalRMError, RuntimeError):
-    """A language model was asked for and this version has no door to it."""
+    """A language model is needed and none was named, or none can be reached."""
+
+
+class AccessRefused(ModelUnavailable):
+    """The model server does not accept the key, or does not serve the model."""
+
+
+class BudgetSpent(ModelUnavailable):
+    """Another call would exceed the number of calls or the money that may be spent."""
+
+
+class UnreadableReply(PersonalRMError, ValueError):
+    """A model's reply does not say what was asked; the message says why in a few words, without its text."""
 
 
 class StoreError(PersonalRMError, OSError):

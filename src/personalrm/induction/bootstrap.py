@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
+from dataclasses import replace
 
 from personalrm.induction.waves import Answers, Wave
 from personalrm.preferences.demonstrations import Demonstration
@@ -20,7 +21,7 @@ def bootstrap(
         shown: Train pairs in balanced order; one wave asks about all of them.
         persona: What is known of the user; None in step 1.
     """
-    questions = tuple(ask_about(ordered, persona) for ordered in shown)
+    questions = tuple(replace(ask_about(ordered, persona), wants_hypotheses=True) for ordered in shown)
     answers = yield Wave("bootstrap", questions)
     return [
         Demonstration(ordered, verdict.reasoning)

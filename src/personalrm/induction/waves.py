@@ -9,10 +9,13 @@ that server busy without any change to the induction.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator
+import queue
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
+from typing import Protocol
 
+from personalrm.judging.model import Judged
 from personalrm.preferences.personal_prompts import PersonalPrompt
 from personalrm.preferences.personas import Persona
 from personalrm.preferences.verdicts import Judge, PersonaQuestion, Question, Verdict
@@ -78,6 +81,93 @@ def _advance(
     except StopIteration as stop:
         finished[place] = stop.value
         return None
+
+
+class StartingJudge(Protocol):
+    """A judge with a server behind it: takes a wave, answers later."""
+
+    def start(
+        self,
+        stage: str,
+        questions: Sequence[Question],
+        persona_questions: Sequence[PersonaQuestion],
+        done: Callable[[Judged], None],
+    ) -> None:
+        """Begin; `done` gets the answers in another thread."""
+        ...
+
+
+@dataclass(frozen=True, repr=False)
+class Finished:
+    """What became of one induction."""
+
+    place: int
+    """Which of the inductions, counted from 0."""
+    prompt: PersonalPrompt | None
+    """None when it could not be made."""
+    reason: str = ""
+    """Why not; `stopped` when the run ended first."""
+    unscored: tuple[str, ...] = ()
+    """Why verdicts are missing, one entry each."""
+
+
+STOPPED = "stopped"
+
+
+def run_overlapping(inductions: Iterable[Induction], judge: StartingJudge, *, users_at_once: int) -> Iterator[Finished]:
+    """The inductions as they finish, each going on as soon as its own wave is answered.
+
+    Args:
+        inductions: One generator a user; a new one begins when another finishes.
+        judge: Who answers.
+        users_at_once: How many are under way at one time.
+    """
+    remaining = enumerate(inductions)
+    answered: queue.SimpleQueue[tuple[int, Judged]] = queue.SimpleQueue()
+    running: dict[int, _Running] = {}
+
+    def advance(place: int, answers: Answers | None) -> Finished | None:
+        one = running[place]
+        try:
+            wave = next(one.induction) if answers is None else one.induction.send(answers)
+        except StopIteration as stop:
+            del running[place]
+            return Finished(place, stop.value, unscored=tuple(one.unscored))
+        judge.start(wave.step, wave.questions, wave.persona_questions, lambda judged: answered.put((place, judged)))
+        return None
+
+    while True:
+        while len(running) < users_at_once and (following := next(remaining, None)) is not None:
+            running[following[0]] = _Running(following[1])
+            if (finished := advance(following[0], None)) is not None:
+                yield finished
+        if not running:
+            return
+        place, judged = answered.get()
+        answers, reason = running[place].take(judged)
+        if answers is None:
+            running.pop(place).induction.close()
+            yield Finished(place, None, reason)
+        elif (finished := advance(place, answers)) is not None:
+            yield finished
+
+
+@dataclass
+class _Running:
+    """An induction under way."""
+
+    induction: Induction
+    unscored: list[str] = field(default_factory=list)
+
+    def take(self, judged: Judged) -> tuple[Answers | None, str]:
+        """The answers to go on with, or None and why there are none."""
+        if judged.is_stopped:
+            return None, STOPPED
+        self.unscored += [verdict.unscored_reason for verdict in judged.verdicts if not verdict.is_scored]
+        personas = [persona for persona in judged.personas if persona is not None]
+        if len(personas) < len(judged.personas):
+            return None, f"no persona: {next(filter(None, judged.reasons), 'no reply')}"
+        return Answers(judged.verdicts, personas), ""
 
 
 def _ask(waves: list[Wave], judge: Judge) -> list[Answers]:

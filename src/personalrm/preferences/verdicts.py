@@ -66,6 +66,8 @@ class Question:
     """What is known of the user in words; None when nothing is."""
     demonstrations: tuple[Demonstration, ...] = ()
     """Choices of the user to learn from, in a stable order."""
+    wants_hypotheses: bool = False
+    """Whether one to three hypotheses about the user belong to the reasoning (bootstrap, algorithm 1)."""
 
     def __repr__(self) -> str:
         return f"Question(user_id={self.user_id!r}, demonstrations={len(self.demonstrations)})"

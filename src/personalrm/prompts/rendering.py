@@ -7,18 +7,28 @@ demonstrations in a stable order), the pair last, so servers can reuse the prefi
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
 from personalrm.preferences.demonstrations import Demonstration
 from personalrm.preferences.messages import Conversation, Message
 from personalrm.preferences.pairs import OrderedPair
+from personalrm.preferences.persona_prompts import PersonaPrompt, persona_prompt_from_json
 from personalrm.preferences.personal_prompts import PersonalPrompt
 from personalrm.preferences.personas import Persona
 from personalrm.prompts.delimiters import field
 
 _SLOT = re.compile(r"\{\{(\w+)\}\}")
+
+
+@dataclass(frozen=True, repr=False)
+class Shown:
+    """Messages of one question, and what did not fit into them."""
+
+    messages: tuple[Message, ...]
+    n_turns_left_out: int = 0
 
 
 def judge_messages(
@@ -37,17 +47,48 @@ def judge_messages(
         first: The completion shown first.
         second: The completion shown second.
         max_characters: Longest conversation to show; the oldest turns go first, the
-            last one always stays, and the prompt says how many were left out.
+            last user turn always stays, and the prompt says how many were left out.
     """
-    known = {"persona": _persona(prompt.persona), "demonstrations": _demonstrations(prompt.demonstrations)}
-    shown = "\n".join((_conversation(conversation, max_characters), field("first", first), field("second", second)))
-    return (Message("system", _fill("judge", known)), Message("user", shown))
+    system = judge_instructions(prompt.persona, prompt.demonstrations)
+    return (Message("system", system), *pair_messages(conversation, first, second, max_characters).messages)
+
+
+def judge_instructions(
+    persona: Persona | None, demonstrations: Sequence[Demonstration], *, with_hypotheses: bool = False
+) -> str:
+    """What comes before a pair: the task and what is known of the user; the same for every pair of a trial."""
+    known = {
+        "persona": _persona(persona) if persona is not None else "",
+        "demonstrations": _demonstrations(demonstrations),
+        "task": _template("task_reason" if with_hypotheses else "task_judge").strip(),
+    }
+    return _fill("judge", known)
+
+
+def pair_messages(conversation: Conversation, first: str, second: str, max_characters: int | None = None) -> Shown:
+    """The pair itself, cut to a length by leaving out the oldest turns."""
+    turns = _newest(conversation, max_characters)
+    shown = "\n".join((_turns(turns, len(conversation) - len(turns)), field("first", first), field("second", second)))
+    return Shown((Message("user", shown),), len(conversation) - len(turns))
+
+
+def persona_messages(demonstrations: Sequence[Demonstration], prompt: PersonaPrompt) -> tuple[Message, ...]:
+    """Messages that ask for a persona; the choices are numbered from 1."""
+    examples = "\n\n".join(
+        f"{field('demonstration', one.choices)}\n{field('persona', one.persona)}" for one in prompt.examples
+    )
+    values = {
+        "instruction": prompt.instruction,
+        "examples": f"Examples of other people:\n\n{examples}\n\n" if examples else "",
+    }
+    choices = "\n\n".join(f"Choice {n}\n{_demonstration(one)}" for n, one in enumerate(demonstrations, 1))
+    return (Message("system", _fill("persona", values)), Message("user", choices))
 
 
 def generation_prompt(prompt: PersonalPrompt) -> str:
     """A system prompt that makes a chat model write as this user likes."""
     liked = "\n\n".join(
-        f"{_conversation(d.shown.pair.conversation)}\nThey preferred:\n{field('first', d.shown.pair.chosen)}\n"
+        f"{_turns(d.shown.pair.conversation)}\nThey preferred:\n{field('first', d.shown.pair.chosen)}\n"
         f"over:\n{field('second', d.shown.pair.rejected)}"
         for d in prompt.demonstrations
     )
@@ -78,6 +119,13 @@ def _template(name: str) -> str:
     return (files("personalrm.prompts") / "templates" / f"{name}.md").read_text(encoding="utf-8")
 
 
+@cache
+def shipped_persona_prompt() -> PersonaPrompt:
+    """The persona prompt that ships: ours, not the paper's."""
+    text = (files("personalrm.prompts") / "persona_prompt.json").read_text(encoding="utf-8")
+    return persona_prompt_from_json(text, where="the shipped persona prompt")
+
+
 def _fill(name: str, values: Mapping[str, str]) -> str:
     """The template with all slots filled in one pass, so filled-in text cannot open another slot."""
     return _SLOT.sub(lambda slot: values[slot.group(1)], _template(name))
@@ -87,25 +135,33 @@ def _persona(persona: Persona) -> str:
     return f"What is known of them:\n{field('persona', persona.text)}\n\n" if persona.claims else ""
 
 
-def _demonstrations(demonstrations: tuple[Demonstration, ...]) -> str:
+def _demonstrations(demonstrations: Sequence[Demonstration]) -> str:
     shown = "\n\n".join(_demonstration(demonstration) for demonstration in demonstrations)
     return f"Choices they made:\n\n{shown}\n\n" if shown else ""
 
 
 def _demonstration(demonstration: Demonstration) -> str:
     shown: OrderedPair = demonstration.shown
-    parts = [_conversation(shown.pair.conversation), field("first", shown.first), field("second", shown.second)]
+    parts = [_turns(shown.pair.conversation), field("first", shown.first), field("second", shown.second)]
     if demonstration.reasoning is not None:
         parts.append(field("reasoning", demonstration.reasoning))
     parts.append(field("choice", shown.answer))
     return "\n".join(parts)
 
 
-def _conversation(conversation: Conversation, max_characters: int | None = None) -> str:
-    turns = list(conversation)
-    while max_characters is not None and len(turns) > 1 and sum(len(turn.content) for turn in turns) > max_characters:
-        turns.pop(0)
-    n_left_out = len(conversation) - len(turns)
+def _newest(conversation: Conversation, max_characters: int | None) -> Conversation:
+    """The newest turns that fit, the last user turn and what follows it in any case."""
+    if max_characters is None:
+        return conversation
+    last_user = max(place for place, turn in enumerate(conversation) if turn.role == "user")
+    start, room = len(conversation), max_characters
+    while start > 0 and (start > last_user or room >= len(conversation[start - 1].content)):
+        start -= 1
+        room -= len(conversation[start].content)
+    return conversation[start:]
+
+
+def _turns(turns: Conversation, n_left_out: int = 0) -> str:
     note = [f"({n_left_out} older turns left out)"] if n_left_out else []
     return "\n".join([*note, *(field("turn", turn.content, f'role="{turn.role}"') for turn in turns)])
 

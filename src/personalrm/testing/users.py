@@ -1,4 +1,4 @@
-"""Fakes we ship and use: tiny users with a known taste, and a judge that follows a script."""
+"""Tiny users with a known taste, and a judge that follows a script."""
 
 from __future__ import annotations
 

@@ -1,0 +1,264 @@
+"""A language model as judge: builds the prompts, reads the replies, leaves the asking to `lm/`."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import islice
+
+from personalrm.errors import BadInput, ModelUnavailable
+from personalrm.judging.chances import chance_of_first
+from personalrm.judging.retrieval import n_characters, nearest_demonstrations
+from personalrm.lm.batch import Ask, Caller, Outcome
+from personalrm.lm.prices import CHARACTERS_A_TOKEN
+from personalrm.lm.protocol import Reply, Request, Sampling, Schema
+from personalrm.preferences.demonstrations import Demonstration
+from personalrm.preferences.messages import Message
+from personalrm.preferences.persona_prompts import PersonaPrompt
+from personalrm.preferences.personas import Persona
+from personalrm.preferences.verdicts import PersonaQuestion, Question, Verdict, verdict_from_probability
+from personalrm.prompts.rendering import (
+    judge_instructions,
+    pair_messages,
+    persona_messages,
+    shipped_persona_prompt,
+)
+from personalrm.prompts.replies import read_persona, read_verdict
+
+PROMPTS_VERSION = 1
+"""Raised when a prompt's text changes, so that saved fits know."""
+KEPT_INSTRUCTIONS = 256
+_REASONING: dict[str, object] = {"reasoning": {"type": "string"}}
+_HYPOTHESES: dict[str, object] = {"hypotheses": {"type": "array", "items": {"type": "string"}}}
+_CHOICE: dict[str, object] = {"choice": {"type": "string", "enum": ["first", "second"]}}
+
+
+def _schema(name: str, properties: dict[str, object]) -> Schema:
+    return Schema(
+        name,
+        {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False},
+    )
+
+
+_NUMBERS = {"type": "array", "items": {"type": "integer"}}
+_CLAIM = _schema("claim", {"text": {"type": "string"}, "supporting": _NUMBERS, "contradicting": _NUMBERS})
+VERDICT = _schema("verdict", _REASONING | _CHOICE)
+REASONED = _schema("reasoned_verdict", _REASONING | _HYPOTHESES | _CHOICE)
+PERSONA = _schema("persona", {"claims": {"type": "array", "items": _CLAIM.content}})
+
+
+@dataclass(frozen=True)
+class JudgeOptions:
+    """How a model is asked."""
+
+    temperature: float = 0.0
+    max_tokens: int = 1024
+    """Most tokens of a reply."""
+    seed: int = 0
+    n_samples: int = 1
+    """Replies a question; with more than one they are drawn at temperature 1 unless another is set."""
+    logprobs: bool = True
+    """Ask for log-probabilities; a server without them is found out and left in peace."""
+    max_prompt_tokens: int = 32_000
+    """Longest prompt: demonstrations are then retrieved by likeness, the oldest turns go first."""
+    max_example_tokens: int = 4_000
+    """Room for example personas of the persona prompt."""
+
+    def __post_init__(self) -> None:
+        for name in ("max_tokens", "n_samples", "max_prompt_tokens"):
+            if getattr(self, name) < 1:
+                raise BadInput(f"{name} must be at least 1, got {getattr(self, name)!r}")
+        if not 0.0 <= self.temperature <= 2.0:
+            raise BadInput(f"temperature must lie in [0, 2], got {self.temperature!r}")
+
+
+@dataclass
+class Losses:
+    """What did not fit into prompts so far."""
+
+    n_shortened: int = 0
+    """Questions that lost turns of their conversation."""
+    n_turns_left_out: int = 0
+    n_retrieved: int = 0
+    """Questions shown only the demonstrations nearest to them."""
+
+
+@dataclass(frozen=True, repr=False)
+class Judged:
+    """The answers to one wave."""
+
+    verdicts: list[Verdict] = field(default_factory=list)
+    personas: list[Persona | None] = field(default_factory=list)
+    """None where the model's replies could not be read."""
+    reasons: list[str] = field(default_factory=list)
+    """Why those are missing."""
+    is_stopped: bool = False
+    """The run ended before the wave was answered."""
+
+
+class ModelJudge:
+    """Asks a language model; `judge` and `describe` block, `start` does not.
+
+    Args:
+        caller: Who asks.
+        options: Sampling, probabilities, lengths.
+        persona_prompt: Instructions that write personas; ours when None.
+    """
+
+    def __init__(
+        self, caller: Caller, options: JudgeOptions | None = None, persona_prompt: PersonaPrompt | None = None
+    ) -> None:
+        self.caller = caller
+        self.options = options or JudgeOptions()
+        self.persona_prompt = (persona_prompt or shipped_persona_prompt()).trimmed(
+            int(self.options.max_example_tokens * CHARACTERS_A_TOKEN)
+        )
+        self.losses = Losses()
+        self._instructions: OrderedDict[tuple[int, int, bool], tuple[object, object, str]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    @property
+    def name(self) -> str:
+        """The model's name."""
+        return self.caller.lm.name
+
+    def judge(self, questions: Sequence[Question]) -> list[Verdict]:
+        """One verdict a question, in order.
+
+        Raises:
+            ModelUnavailable: If the run was stopped (no access, no server, no budget).
+        """
+        return self._wait("judge", questions, ()).verdicts
+
+    def describe(self, questions: Sequence[PersonaQuestion]) -> list[Persona]:
+        """One persona a question; an empty one with a note where the replies could not be read."""
+        judged = self._wait("persona", (), questions)
+        return [
+            persona if persona is not None else Persona(note=f"no persona: {reason}")
+            for persona, reason in zip(judged.personas, judged.reasons, strict=True)
+        ]
+
+    def start(
+        self,
+        stage: str,
+        questions: Sequence[Question],
+        persona_questions: Sequence[PersonaQuestion],
+        done: Callable[[Judged], None],
+    ) -> None:
+        """Ask everything and return; `done` gets the answers, in another thread."""
+        asks: list[Ask[Verdict | Persona]] = [
+            Ask(lambda q=q, k=k: self.judge_request(q, stage, k), _verdict)  # type: ignore[misc]
+            for q in questions
+            for k in range(self.options.n_samples)
+        ]
+        asks += [
+            Ask(lambda q=q: self.persona_request(q), lambda reply, q=q: _persona(reply, q))  # type: ignore[misc]
+            for q in persona_questions
+        ]
+        self.caller.start(asks, lambda outcomes: done(self._judged(outcomes, len(questions))))
+
+    def _wait(self, stage: str, questions: Sequence[Question], persona_questions: Sequence[PersonaQuestion]) -> Judged:
+        ready, found = threading.Event(), []
+
+        def take(judged: Judged) -> None:
+            found.append(judged)
+            ready.set()
+
+        self.start(stage, questions, persona_questions, take)
+        ready.wait()
+        if found[0].is_stopped:
+            raise self.caller.stopped or ModelUnavailable("the run was stopped")
+        return found[0]
+
+    def judge_request(self, question: Question, stage: str, sample: int = 0) -> Request:
+        """The request of a question, with as much of its conversation and demonstrations as fits."""
+        room = int(self.options.max_prompt_tokens * CHARACTERS_A_TOKEN)
+        room -= len(question.first) + len(question.second)
+        demonstrations = self._fitting(question, room // 2)
+        system = self._instruct(question.persona, demonstrations, question.wants_hypotheses)
+        shown = pair_messages(question.conversation, question.first, question.second, max(0, room - len(system)))
+        if shown.n_turns_left_out:
+            with self._lock:
+                self.losses.n_shortened += 1
+                self.losses.n_turns_left_out += shown.n_turns_left_out
+        schema = REASONED if question.wants_hypotheses else VERDICT
+        return Request(
+            (Message("system", system), *shown.messages), self._sampling(sample), schema, stage, question.user_id
+        )
+
+    def persona_request(self, question: PersonaQuestion) -> Request:
+        """The request of a persona, from the latest demonstrations that fit."""
+        room = int(self.options.max_prompt_tokens * CHARACTERS_A_TOKEN) - len(self.persona_prompt.instruction)
+        messages = persona_messages(_latest(question.demonstrations, room), self.persona_prompt)
+        sampling = replace(self._sampling(0), top_logprobs=0, temperature=self.options.temperature)
+        return Request(messages, sampling, PERSONA, "persona", question.user_id)
+
+    def _sampling(self, sample: int) -> Sampling:
+        o = self.options
+        temperature = 1.0 if o.n_samples > 1 and o.temperature == 0.0 else o.temperature
+        return Sampling(temperature, o.max_tokens, o.seed + sample, 5 if o.logprobs and o.n_samples == 1 else 0)
+
+    def _fitting(self, question: Question, room: int) -> tuple[Demonstration, ...]:
+        if sum(map(n_characters, question.demonstrations)) <= room:
+            return question.demonstrations
+        with self._lock:
+            self.losses.n_retrieved += 1
+        return nearest_demonstrations(question.conversation, question.demonstrations, room)
+
+    def _instruct(self, persona: Persona | None, demonstrations: tuple[Demonstration, ...], hypotheses: bool) -> str:
+        """The instructions, made once for all questions that share these very objects (a trial's do)."""
+        key = (id(persona), id(demonstrations), hypotheses)
+        kept = self._instructions.get(key)
+        if kept is None:
+            text = judge_instructions(persona, demonstrations, with_hypotheses=hypotheses)
+            self._instructions[key] = kept = (persona, demonstrations, text)  # the objects too, so ids stay theirs
+            if len(self._instructions) > KEPT_INSTRUCTIONS:
+                self._instructions.popitem(last=False)
+        return kept[2]
+
+    def _judged(self, outcomes: Sequence[Outcome[Verdict | Persona]], n_questions: int) -> Judged:
+        if any(outcome.is_stopped for outcome in outcomes):
+            return Judged(is_stopped=True)
+        rest = iter(outcomes)
+        verdicts = [_together(list(islice(rest, self.options.n_samples))) for _ in range(n_questions)]
+        described = list(rest)
+        personas = [one.value if isinstance(one.value, Persona) else None for one in described]
+        return Judged(verdicts, personas, [one.reason for one in described])
+
+
+def _verdict(reply: Reply) -> Verdict:
+    read = read_verdict(reply.text)
+    chance = chance_of_first(reply.tokens)
+    certain = 1.0 if read.choice == "first" else 0.0
+    if chance is None or (chance - 0.5) * (certain - 0.5) < 0.0:
+        chance = certain  # log-probabilities that contradict the text are of some other token
+    return Verdict(read.choice, chance, read.text)
+
+
+def _persona(reply: Reply, question: PersonaQuestion) -> Persona:
+    return read_persona(reply.text, [one.shown.pair.id for one in question.demonstrations])
+
+
+def _latest(demonstrations: Sequence[Demonstration], room: int) -> tuple[Demonstration, ...]:
+    kept: list[Demonstration] = []
+    for demonstration in reversed(demonstrations):
+        room -= n_characters(demonstration)
+        if room < 0 and kept:
+            break
+        kept.append(demonstration)
+    return tuple(reversed(kept))
+
+
+def _together(outcomes: Sequence[Outcome[Verdict | Persona]]) -> Verdict:
+    """One verdict of the samples of a question; samples without one are left out."""
+    verdicts = [one.value for one in outcomes if isinstance(one.value, Verdict)]
+    if not verdicts:
+        return Verdict(None, unscored_reason=outcomes[0].reason or "no reply")
+    if len(verdicts) == 1:
+        return verdicts[0]
+    chance = sum(one.probability or 0.0 for one in verdicts) / len(verdicts)
+    together = verdict_from_probability(chance)
+    agreeing = next((one for one in verdicts if one.choice == together.choice), verdicts[0])
+    return replace(together, reasoning=agreeing.reasoning)

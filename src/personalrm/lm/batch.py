@@ -1,0 +1,266 @@
+"""Everything that may be asked at once, asked at once: the one place with concurrency.
+
+A `Caller` owns an event loop in a thread of its own, so its plain functions work in
+scripts, notebooks and running event loops alike. What is asked is built only when its
+turn comes, so a long queue costs little memory. Identical requests are sent once; an
+answer is handed out only after it is safe in the cache.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from personalrm.errors import ModelUnavailable, PersonalRMError
+from personalrm.lm.attempts import Attempts, Stopped
+from personalrm.lm.cache import Cache, Entry, Unscored
+from personalrm.lm.grouped import Grouped
+from personalrm.lm.pacing import Pacing
+from personalrm.lm.prices import Price
+from personalrm.lm.protocol import LM, Reply, Request
+from personalrm.lm.purse import Purse
+from personalrm.lm.settings import Budget, Limits, Retry
+from personalrm.lm.usage import Ledger
+
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True, repr=False)
+class Ask(Generic[Value]):
+    """Something to ask and how to read the answer."""
+
+    build: Callable[[], Request]
+    """Makes the request, when its turn comes."""
+    read: Callable[[Reply], Value]
+    """Makes the answer of a reply; raises `UnreadableReply`."""
+
+
+@dataclass(frozen=True, repr=False)
+class Outcome(Generic[Value]):
+    """What became of an ask: a value, or a reason why there is none."""
+
+    value: Value | None
+    reason: str = ""
+    is_stopped: bool = False
+    """The run ended before it was answered; asking again later goes on from here."""
+
+
+@dataclass
+class _Wave:
+    """Asks that were handed in together."""
+
+    outcomes: list[Outcome[Any] | None]
+    n_open: int
+    done: Callable[[list[Outcome[Any]]], None]
+
+    def put(self, place: int, outcome: Outcome[Any]) -> None:
+        self.outcomes[place] = outcome
+        self.n_open -= 1
+        if not self.n_open:
+            self.done([one for one in self.outcomes if one is not None])
+
+
+@dataclass(frozen=True, repr=False)
+class _Job:
+    ask: Ask[Any]
+    wave: _Wave
+    place: int
+
+
+class Caller:
+    """Asks one model, whoever wants to know.
+
+    Args:
+        lm: The model.
+        cache: Where answers are kept; None keeps them in this run only (single flight still holds).
+        retry: Ceilings of retries.
+        limits: Concurrency and rates.
+        budget: What may be spent.
+        price: What tokens cost, where known.
+        retry_unscored: Ask again what had no usable answer the last time.
+    """
+
+    def __init__(
+        self,
+        lm: LM,
+        *,
+        cache: Cache | None = None,
+        retry: Retry | None = None,
+        limits: Limits | None = None,
+        budget: Budget | None = None,
+        price: Price | None = None,
+        retry_unscored: bool = False,
+    ) -> None:
+        self.lm = lm
+        self.cache = cache
+        self.limits = limits or Limits()
+        self.ledger = Ledger()
+        self.purse = Purse(budget or Budget(), price, lm.name)
+        self._pacing = Pacing(self.limits)
+        self._attempts = Attempts(lm, retry or Retry(), self._pacing, self.purse, self.ledger)
+        self._retry_unscored = retry_unscored
+        self._queue: deque[_Job] = deque()
+        self._flying: dict[bytes, list[tuple[_Job, Request]]] = {}
+        self._n_busy = 0
+        self._known: set[bytes] = set()
+        self._hopeless: set[bytes] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self._disk = ThreadPoolExecutor(1, thread_name_prefix="personalrm-cache")
+        self._keep = Grouped(self._keep_all, self._disk)
+        self._find = Grouped(self._find_all, self._disk)
+
+    @property
+    def stopped(self) -> ModelUnavailable | None:
+        """Why nothing leaves any more: access refused, server gone, budget spent, interrupted."""
+        return self._attempts.stopped
+
+    def ask_all(self, asks: Sequence[Ask[Value]]) -> list[Outcome[Value]]:
+        """The outcomes, in order; blocks until the last is there."""
+        ready, found = threading.Event(), []
+
+        def take(outcomes: list[Outcome[Value]]) -> None:
+            found.extend(outcomes)
+            ready.set()
+
+        self.start(asks, take)
+        ready.wait()
+        return found
+
+    def start(self, asks: Sequence[Ask[Value]], done: Callable[[list[Outcome[Value]]], None]) -> None:
+        """Queue the asks and return; `done` gets the outcomes, in order, in the caller's own thread."""
+        if not asks:
+            done([])
+            return
+        wave = _Wave([None] * len(asks), len(asks), done)
+        jobs = [_Job(ask, wave, place) for place, ask in enumerate(asks)]
+        self._started().call_soon_threadsafe(self._enqueue, jobs)
+
+    def stop(self, why: ModelUnavailable) -> None:
+        """Send nothing more; what is under way is awaited and kept."""
+        self._attempts.stop(why)
+
+    def close(self) -> None:
+        """Wait for what is under way, then let go of connections, file and thread."""
+        if self._loop is not None and self._thread is not None:
+            self.stop(ModelUnavailable("this caller was closed; make a new one"))
+            asyncio.run_coroutine_threadsafe(self._finish(), self._loop).result()
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join()
+            self._loop.close()
+            self._loop = None
+        if self.cache is not None:
+            self._disk.submit(self.cache.close).result()
+        self._disk.shutdown()
+
+    def __enter__(self) -> Caller:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _started(self) -> asyncio.AbstractEventLoop:
+        if self._loop is None:
+            if self.cache is not None:
+                self._known = self._disk.submit(self.cache.open).result()
+                self._hopeless = set() if self._retry_unscored else self._disk.submit(self.cache.unscored_keys).result()
+            self._loop = asyncio.new_event_loop()
+            self._thread = threading.Thread(target=self._loop.run_forever, name="personalrm-lm", daemon=True)
+            self._thread.start()
+        return self._loop
+
+    async def _finish(self) -> None:
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+        await self.lm.close()
+
+    def _enqueue(self, jobs: Sequence[_Job]) -> None:
+        self._queue.extend(jobs)
+        self._pump()
+
+    def _pump(self) -> None:
+        """Start as many jobs as may be under way."""
+        while self._queue and self._n_busy < self.limits.max_in_flight:
+            self._n_busy += 1
+            task = asyncio.get_running_loop().create_task(self._run(self._queue.popleft()))
+            self._tasks.add(task)
+            task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._n_busy -= 1
+        self._pump()
+
+    async def _run(self, job: _Job) -> None:
+        request = job.ask.build()
+        key = key_of(self.lm.identity, request)
+        if key in self._flying:
+            self._flying[key].append((job, request))
+            return
+        self._flying[key] = [(job, request)]
+        try:
+            result: Reply | Unscored | Stopped = await self._resolve(key, request, job.ask)
+        except Stopped as stopped:
+            result = stopped
+        except PersonalRMError as error:  # the cache's file failed: nothing can be kept, so nothing more is asked
+            self.stop(ModelUnavailable(str(error)))
+            result = Stopped()
+        except Exception as error:  # a bug of ours or a reader's; it must not leave anybody waiting
+            self.stop(ModelUnavailable(f"asking the model failed ({type(error).__name__}); please report it"))
+            result = Stopped()
+            raise
+        finally:
+            for waiting, asked in self._flying.pop(key):
+                waiting.wave.put(waiting.place, self._outcome(waiting.ask, asked, result))
+
+    async def _resolve(self, key: bytes, request: Request, ask: Ask[Any]) -> Reply | Unscored:
+        if key in self._known or key in self._hopeless:
+            found = await self._find(key)
+            if found is not None:
+                for account in self.ledger.accounts(request):
+                    account.n_cached += 1
+                await self._keep(Entry(key, request.user_id, None))
+                return found
+        if self.stopped is not None:
+            raise Stopped
+        result = await self._attempts.answer(request, ask.read)
+        if self.cache is not None:
+            await self._keep(Entry(key, request.user_id, result))
+            (self._known if isinstance(result, Reply) else self._hopeless).add(key)
+        return result
+
+    def _outcome(self, ask: Ask[Any], request: Request, result: Reply | Unscored | Stopped) -> Outcome[Any]:
+        if isinstance(result, Reply):
+            return Outcome(ask.read(result))
+        for account in self.ledger.accounts(request):
+            account.n_unscored += isinstance(result, Unscored)
+        return Outcome(None, result.reason) if isinstance(result, Unscored) else Outcome(None, "stopped", True)
+
+    def _keep_all(self, entries: Sequence[Entry]) -> Sequence[None]:
+        if self.cache is not None:
+            self.cache.keep(entries)
+        return [None] * len(entries)
+
+    def _find_all(self, keys: Sequence[bytes]) -> Sequence[Reply | Unscored | None]:
+        return self.cache.find(keys) if self.cache is not None else [None] * len(keys)
+
+
+def key_of(identity: str, request: Request) -> bytes:
+    """What a request is known by in the cache: model, messages, sampling and schema; 16 bytes."""
+    s = request.sampling
+    parts = [
+        identity,
+        [[turn.role, turn.content] for turn in request.messages],
+        [s.temperature, s.max_tokens, s.seed, s.top_logprobs],
+        [request.schema.name, request.schema.content] if request.schema else None,
+    ]
+    text = json.dumps(parts, ensure_ascii=False, separators=(",", ":"), default=dict)
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()

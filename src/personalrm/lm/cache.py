@@ -1,0 +1,211 @@
+"""Answers that were paid for, kept for good: one SQLite file.
+
+Only readable answers come in. A key covers the model's identity (tenant, base URL,
+model, extra body) and the request's messages, sampling and schema. Each entry knows
+whose data asked for it, as hashes; erasing a user takes their entries, unless somebody
+else's request was the same. Unscored requests are kept apart, with their reason.
+
+One connection a process, used from one thread; a rollback journal, since the write-ahead
+log of SQLite before 3.51.3 is unsafe with two connections.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from personalrm.errors import NewerVersion, StoreError
+from personalrm.lm.protocol import Reply, TokenChances, Usage
+
+VERSION = 1
+_TABLES = """
+CREATE TABLE IF NOT EXISTS answers (key BLOB PRIMARY KEY, answer TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS owners (owner BLOB NOT NULL, key BLOB NOT NULL, PRIMARY KEY (owner, key)) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS owners_by_key ON owners (key);
+CREATE TABLE IF NOT EXISTS unscored (key BLOB PRIMARY KEY, reason TEXT NOT NULL, attempts INTEGER NOT NULL)
+    WITHOUT ROWID;
+"""
+
+
+@dataclass(frozen=True)
+class Unscored:
+    """A request without a usable answer."""
+
+    reason: str
+    attempts: int
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Something to be kept."""
+
+    key: bytes
+    user_id: str
+    result: Reply | Unscored | None
+    """None only adds the owner to an entry that is there."""
+
+
+class Cache:
+    """The file; `open` it in the thread that will use it."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.set_aside: Path | None = None
+        """Where a damaged file was moved when this one was opened."""
+        self._db: sqlite3.Connection | None = None
+
+    def open(self) -> set[bytes]:
+        """Open or make the file; returns the keys it holds answers for.
+
+        Raises:
+            NewerVersion: If a later personalrm wrote it.
+            StoreError: If it cannot be read or written.
+        """
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                return self._connect()
+            except sqlite3.DatabaseError as error:
+                if isinstance(error, sqlite3.OperationalError):
+                    raise
+                self._move_aside()
+                return self._connect()
+        except (OSError, sqlite3.Error) as error:
+            raise _store_error(self.path, error) from None
+
+    def _connect(self) -> set[bytes]:
+        if self._db is not None:
+            self._db.close()
+        self._db = sqlite3.connect(self.path, timeout=30.0, isolation_level=None, check_same_thread=False)
+        version = self._db.execute("PRAGMA user_version").fetchone()[0]
+        if version > VERSION:
+            raise NewerVersion(
+                f"cache {str(self.path)!r} has version {version}, this personalrm reads up to {VERSION}; upgrade it"
+            )
+        self._db.execute("PRAGMA journal_mode = TRUNCATE")
+        self._db.execute("PRAGMA synchronous = NORMAL")
+        self._db.executescript(_TABLES)
+        self._db.execute(f"PRAGMA user_version = {VERSION}")
+        if self._db.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
+            raise sqlite3.DatabaseError("damaged")
+        return {row[0] for row in self._db.execute("SELECT key FROM answers")}
+
+    def _move_aside(self) -> None:
+        if self._db is not None:
+            self._db.close()
+            self._db = None
+        number = 1
+        while (aside := self.path.with_name(f"{self.path.name}.damaged-{number}")).exists():
+            number += 1
+        os.replace(self.path, aside)
+        journal = self.path.with_name(self.path.name + "-journal")
+        if journal.exists():
+            os.replace(journal, aside.with_name(aside.name + "-journal"))
+        self.set_aside = aside
+
+    def find(self, keys: Sequence[bytes]) -> list[Reply | Unscored | None]:
+        """What is kept under each key."""
+        return [self._find(key) for key in keys]
+
+    def _find(self, key: bytes) -> Reply | Unscored | None:
+        row = self._open_db.execute("SELECT answer FROM answers WHERE key = ?", (key,)).fetchone()
+        if row is not None:
+            return _reply_from(json.loads(row[0]))
+        row = self._open_db.execute("SELECT reason, attempts FROM unscored WHERE key = ?", (key,)).fetchone()
+        return Unscored(*row) if row is not None else None
+
+    def unscored_keys(self) -> set[bytes]:
+        """Requests that had no usable answer the last time."""
+        return {row[0] for row in self._open_db.execute("SELECT key FROM unscored")}
+
+    def keep(self, entries: Sequence[Entry]) -> None:
+        """Write all entries in one transaction; they survive a kill once this returns.
+
+        Raises:
+            StoreError: If the disk is full or the file cannot be written.
+        """
+        answers = [(e.key, _as_text(e.result)) for e in entries if isinstance(e.result, Reply)]
+        unscored = [(e.key, e.result.reason, e.result.attempts) for e in entries if isinstance(e.result, Unscored)]
+        db = self._open_db
+        try:
+            db.execute("BEGIN IMMEDIATE")
+            db.executemany("INSERT OR IGNORE INTO answers VALUES (?, ?)", answers)
+            db.executemany("DELETE FROM unscored WHERE key = ?", [(key,) for key, _ in answers])
+            db.executemany("INSERT OR REPLACE INTO unscored VALUES (?, ?, ?)", unscored)
+            db.executemany("INSERT OR IGNORE INTO owners VALUES (?, ?)", [(_owner(e.user_id), e.key) for e in entries])
+            db.execute("COMMIT")
+        except sqlite3.Error as error:
+            if db.in_transaction:
+                db.execute("ROLLBACK")
+            raise _store_error(self.path, error) from None
+
+    def erase(self, user_id: str) -> int:
+        """Take a user out; entries nobody else owns go. Returns how many went."""
+        db, owner = self._open_db, _owner(user_id)
+        orphans = (
+            "SELECT key FROM owners WHERE owner = ? AND NOT EXISTS "
+            "(SELECT 1 FROM owners AS other WHERE other.key = owners.key AND other.owner <> owners.owner)"
+        )
+        try:
+            db.execute("PRAGMA secure_delete = ON")
+            db.execute("BEGIN IMMEDIATE")
+            gone = db.execute(f"DELETE FROM answers WHERE key IN ({orphans})", (owner,)).rowcount
+            db.execute(f"DELETE FROM unscored WHERE key IN ({orphans})", (owner,))
+            db.execute("DELETE FROM owners WHERE owner = ?", (owner,))
+            db.execute("COMMIT")
+        except sqlite3.Error as error:
+            raise _store_error(self.path, error) from None
+        return gone
+
+    def owned_by(self, user_id: str) -> list[dict[str, Any]]:
+        """Every answer a user's data asked for, as JSON values, for their export."""
+        rows = self._open_db.execute(
+            "SELECT answer FROM answers JOIN owners USING (key) WHERE owner = ? ORDER BY key", (_owner(user_id),)
+        )
+        return [json.loads(row[0]) for row in rows]
+
+    def count(self) -> int:
+        """How many answers are kept."""
+        return int(self._open_db.execute("SELECT COUNT(*) FROM answers").fetchone()[0])
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._db is not None:
+            self._db.close()
+            self._db = None
+
+    @property
+    def _open_db(self) -> sqlite3.Connection:
+        if self._db is None:
+            self.open()
+        assert self._db is not None
+        return self._db
+
+
+def _owner(user_id: str) -> bytes:
+    return hashlib.sha256(user_id.encode("utf-8", "surrogatepass")).digest()[:16]
+
+
+def _as_text(reply: Reply) -> str:
+    content = {"text": reply.text, "finish_reason": reply.finish_reason, "model": reply.model}
+    tokens = [[one.text, one.alternatives] for one in reply.tokens]
+    return json.dumps(content | {"usage": asdict(reply.usage)} | ({"tokens": tokens} if tokens else {}))
+
+
+def _reply_from(content: dict[str, Any]) -> Reply:
+    tokens = tuple(
+        TokenChances(text, tuple((str(token), float(chance)) for token, chance in alternatives))
+        for text, alternatives in content.get("tokens", ())
+    )
+    usage = Usage(**content["usage"])
+    return Reply(content["text"], content["finish_reason"], usage, tokens, content["model"])
+
+
+def _store_error(path: Path, error: Exception) -> StoreError:
+    return StoreError(f"cache {str(path)!r} cannot be used ({error}); check the path, the rights and the disk")

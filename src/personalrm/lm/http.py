@@ -1,0 +1,138 @@
+"""Any OpenAI-compatible server over HTTP, one attempt at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from personalrm.lm.faults import Fault
+from personalrm.lm.protocol import Reply, Request
+from personalrm.lm.wire import read_response, request_body
+
+if TYPE_CHECKING:
+    import aiohttp
+
+MOST_BYTES = 32 * 2**20
+"""A longer body is no completion."""
+FEATURES = ("schema", "logprobs", "seed")
+
+
+@dataclass(frozen=True, repr=False)
+class Endpoint:
+    """Where a model is served and how it is addressed."""
+
+    model: str
+    base_url: str
+    api_key: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """Sent beside ours."""
+    body: Mapping[str, Any] = field(default_factory=dict)
+    """Merged into every request body."""
+    timeout_s: float = 120.0
+    """Longest wait for one whole answer."""
+    tenant: str = ""
+    """Whose cache entries these are, where several share one cache."""
+    name: str = ""
+    """What prompts and reports call it; the model's name when empty."""
+
+    def __repr__(self) -> str:
+        return f"Endpoint(model={self.model!r}, base_url={self.base_url!r}, has_key={bool(self.api_key)})"
+
+
+class OpenAIServer:
+    """The model of an endpoint; connects at the first call.
+
+    A feature the server refuses by name (JSON schema, log-probabilities, seed) is left
+    out from then on; `refused` says which.
+    """
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self.endpoint = endpoint
+        self.refused: frozenset[str] = frozenset()
+        self.rate_limits: dict[str, str] = {}
+        """What the last response's `x-ratelimit-*` headers said."""
+        self._session: aiohttp.ClientSession | None = None
+
+    @property
+    def name(self) -> str:
+        """The endpoint's name."""
+        return self.endpoint.name or self.endpoint.model
+
+    @property
+    def identity(self) -> str:
+        """Tenant, base URL, model and extra body, as canonical JSON."""
+        e = self.endpoint
+        return json.dumps([e.tenant, e.base_url.rstrip("/"), e.model, dict(e.body)], sort_keys=True)
+
+    async def complete(self, request: Request, *, seed: int) -> Reply:
+        """One attempt; a second one at once if the server refuses a feature.
+
+        Raises:
+            Fault: If it fails.
+        """
+        while True:
+            try:
+                return await self._post(request, seed)
+            except Fault as fault:
+                if fault.feature not in FEATURES or fault.feature in self.refused:
+                    raise
+                self.refused |= {fault.feature}
+
+    async def _post(self, request: Request, seed: int) -> Reply:
+        import aiohttp
+
+        body = request_body(request, self.endpoint.model, without=self.refused, extra=self.endpoint.body)
+        if "seed" not in self.refused:
+            body["seed"] = seed
+        data = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode("utf-8")
+        try:
+            async with self._opened().post("chat/completions", data=data) as response:
+                content = await _read(response)
+                if any(name.lower().startswith("x-ratelimit") for name in response.headers):
+                    self.rate_limits = {k.lower(): v for k, v in response.headers.items() if "ratelimit" in k.lower()}
+                return read_response(response.status, response.headers, content)
+        except TimeoutError:
+            raise Fault("time-out", "same") from None
+        except aiohttp.ClientConnectorError:
+            raise Fault("cannot connect", "same") from None
+        except (aiohttp.ClientError, asyncio.IncompleteReadError, OSError, ValueError) as error:
+            raise Fault(f"connection broke ({type(error).__name__})", "same") from None
+
+    def _opened(self) -> aiohttp.ClientSession:
+        import aiohttp
+
+        if self._session is None:
+            e = self.endpoint
+            key = {"Authorization": f"Bearer {e.api_key}"} if e.api_key else {}
+            self._session = aiohttp.ClientSession(
+                e.base_url.rstrip("/") + "/",
+                headers={"Content-Type": "application/json", **key, **e.headers},
+                timeout=aiohttp.ClientTimeout(total=e.timeout_s),
+                connector=aiohttp.TCPConnector(limit=0, force_close=False),
+                auto_decompress=True,
+            )
+        return self._session
+
+    async def close(self) -> None:
+        """Close the connections."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+
+async def _read(response: aiohttp.ClientResponse) -> bytes:
+    """The body, given up where it is longer than any completion."""
+    if (response.content_length or 0) > MOST_BYTES:
+        response.close()
+        raise Fault("body too large", "same")
+    parts, size = [], 0
+    async for part in response.content.iter_any():
+        size += len(part)
+        if size > MOST_BYTES:
+            response.close()
+            raise Fault("body too large", "same")
+        parts.append(part)
+    return b"".join(parts)

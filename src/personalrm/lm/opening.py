@@ -1,0 +1,125 @@
+"""From a model's name to something that can be asked."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from personalrm.errors import BadFile, UnknownName
+from personalrm.lm.http import Endpoint, OpenAIServer
+from personalrm.lm.protocol import LM
+
+OPENAI_URL = "https://api.openai.com/v1"
+
+
+@dataclass(frozen=True, repr=False)
+class ModelName:
+    """How a user names a model.
+
+    `openai/NAME` is OpenAI's own server, `litellm/NAME` goes through LiteLLM (extra
+    `litellm`), any other NAME needs a base URL. Keys are looked for at `open_model`, in
+    this order: the key file, `PERSONALRM_API_KEY`, and for `openai/` `OPENAI_API_KEY`.
+    """
+
+    name: str
+    base_url: str | None = None
+    key_file: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: Mapping[str, Any] = field(default_factory=dict)
+    timeout_s: float = 120.0
+    tenant: str = ""
+
+    @property
+    def is_on_this_machine(self) -> bool:
+        """Whether text sent to it stays here."""
+        if self.name.startswith("litellm/") or (self.base_url is None and self.name.startswith("openai/")):
+            return False
+        return is_local(self.base_url or "")
+
+    @property
+    def host(self) -> str:
+        """Where text goes, for the notice before it does."""
+        if self.base_url is None:
+            return "LiteLLM's provider" if self.name.startswith("litellm/") else str(urlsplit(OPENAI_URL).hostname)
+        return urlsplit(self.base_url).hostname or self.base_url
+
+    def __repr__(self) -> str:
+        return f"ModelName(name={self.name!r}, base_url={self.base_url!r})"
+
+
+def open_model(model: ModelName) -> LM:
+    """The model behind a name; connects to nothing yet.
+
+    Raises:
+        UnknownName: If the name alone does not say where the model is.
+        BadFile: If the key file cannot be read.
+        MissingExtra: If LiteLLM is asked for and not installed.
+    """
+    provider, _, rest = model.name.partition("/")
+    if provider == "litellm" and rest:
+        from personalrm.lm.litellm_door import LiteLLM
+
+        return LiteLLM(rest, api_base=model.base_url, api_key=_key(model) or None, timeout_s=model.timeout_s)
+    if model.base_url is not None:
+        parts = urlsplit(model.base_url)
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.username:
+            raise UnknownName(
+                f"base URL {_without_login(model.base_url)!r} is none; write it like http://localhost:8000/v1, keys go "
+                "into PERSONALRM_API_KEY or a key file"
+            )
+        return OpenAIServer(_endpoint(model, model.name, model.base_url))
+    if provider == "openai" and rest:
+        return OpenAIServer(_endpoint(model, rest, OPENAI_URL))
+    raise UnknownName(
+        f"model {model.name!r} could be anywhere; write openai/NAME, litellm/NAME, or add "
+        "--base-url http://localhost:8000/v1"
+    )
+
+
+def is_local(base_url: str) -> bool:
+    """Whether a URL points at this very machine.
+
+    >>> is_local("http://localhost:8000/v1"), is_local("http://127.0.0.1"), is_local("https://api.openai.com/v1")
+    (True, True, False)
+    """
+    host = urlsplit(base_url).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+
+
+def _endpoint(model: ModelName, served: str, base_url: str) -> Endpoint:
+    return Endpoint(
+        served,
+        base_url,
+        api_key=_key(model),
+        headers=model.headers,
+        body=model.body,
+        timeout_s=model.timeout_s,
+        tenant=model.tenant,
+        name=model.name,
+    )
+
+
+def _key(model: ModelName) -> str:
+    if model.key_file is not None:
+        try:
+            return Path(model.key_file).read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise BadFile(
+                f"key file {model.key_file!r} cannot be read ({type(error).__name__}); check the path"
+            ) from None
+    own = os.environ.get("PERSONALRM_API_KEY", "")
+    # OpenAI's key goes to OpenAI only: another server must not get it because it happens to be set.
+    openais = model.name.startswith("openai/") and model.base_url is None
+    return own or (os.environ.get("OPENAI_API_KEY", "") if openais else "")
+
+
+def _without_login(url: str) -> str:
+    return url.rpartition("@")[2]

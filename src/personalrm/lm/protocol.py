@@ -1,0 +1,121 @@
+"""What a language model is to us: messages in, one reply out.
+
+An `LM` makes exactly one attempt and raises a `Fault` when it fails. Everything that
+makes calls cheap and safe (cache, single flight, retries, limits, budgets) is in
+`batch.py`, once, for every kind of model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from personalrm.lm.faults import Fault
+from personalrm.preferences.messages import Message
+
+__all__ = ["LM", "Fault", "Reply", "Request", "Sampling", "Schema", "TokenChances", "Usage"]
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How tokens are drawn."""
+
+    temperature: float = 0.0
+    """0 is greedy decoding."""
+    max_tokens: int = 1024
+    """Most tokens of a reply; what a budget reserves."""
+    seed: int = 0
+    """Sent where the server takes one; a reply that cannot be read is asked again with another."""
+    top_logprobs: int = 0
+    """How many alternatives a token to ask log-probabilities for; 0 asks for none."""
+
+
+@dataclass(frozen=True)
+class Schema:
+    """The JSON a reply is to be, for servers that can be held to one."""
+
+    name: str
+    content: Mapping[str, Any]
+
+
+@dataclass(frozen=True, repr=False)
+class Request:
+    """One thing to ask."""
+
+    messages: tuple[Message, ...]
+    sampling: Sampling = Sampling()
+    schema: Schema | None = None
+    stage: str = ""
+    """What it is for (`bootstrap`, `trials`, `persona`, `judge`), for tables of cost."""
+    user_id: str = ""
+    """Whose data is in it; owns the cache entry."""
+
+    @property
+    def n_characters(self) -> int:
+        """Length of all messages."""
+        return sum(len(message.content) for message in self.messages)
+
+    def __repr__(self) -> str:
+        return f"Request(messages={len(self.messages)}, characters={self.n_characters}, stage={self.stage!r})"
+
+
+@dataclass(frozen=True)
+class Usage:
+    """Tokens a server counted."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached_tokens: int = 0
+    """Of the prompt tokens, those the server had seen before."""
+
+
+@dataclass(frozen=True, repr=False)
+class TokenChances:
+    """One token of a reply with its alternatives."""
+
+    text: str
+    alternatives: tuple[tuple[str, float], ...]
+    """Token texts and log-probabilities, the token itself included."""
+
+
+@dataclass(frozen=True, repr=False)
+class Reply:
+    """What came back."""
+
+    text: str
+    finish_reason: str = "stop"
+    usage: Usage = Usage()
+    tokens: tuple[TokenChances, ...] = ()
+    """Log-probabilities, where asked for and given."""
+    model: str = ""
+    """What the server says it is."""
+
+    def __repr__(self) -> str:
+        return f"Reply(characters={len(self.text)}, finish_reason={self.finish_reason!r})"
+
+
+class LM(Protocol):
+    """A language model that makes one attempt at a time."""
+
+    @property
+    def name(self) -> str:
+        """What saved prompts and reports call it, such as `openai/gpt-4o-mini`."""
+        ...
+
+    @property
+    def identity(self) -> str:
+        """All that decides what is answered besides the request: tenant, base URL, model, extra body. No keys."""
+        ...
+
+    async def complete(self, request: Request, *, seed: int) -> Reply:
+        """One attempt.
+
+        Raises:
+            Fault: With its kind and whether to try again.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Let go of connections."""
+        ...

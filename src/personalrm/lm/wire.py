@@ -1,0 +1,157 @@
+"""The OpenAI chat format as bytes: requests out, replies in. Pure functions.
+
+A body that is not what the format promises is a `Fault`, never an empty string: null
+content, empty choices, an error with status 200, a reply cut off by the length limit,
+a refusal and a content filter are told apart.
+"""
+
+from __future__ import annotations
+
+import email.utils
+import json
+import math
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from personalrm.lm.faults import Fault
+from personalrm.lm.protocol import Reply, Request, TokenChances, Usage
+
+HOPELESS = frozenset({400, 404, 405, 413, 415, 422})
+NO_ACCESS = frozenset({401, 402, 403})
+
+
+def request_body(request: Request, model: str, *, without: frozenset[str], extra: Mapping[str, Any]) -> dict[str, Any]:
+    """The JSON body, without the seed and without the features this server refused."""
+    sampling = request.sampling
+    body: dict[str, Any] = {
+        "model": model,
+        "messages": [{"role": turn.role, "content": turn.content} for turn in request.messages],
+        "temperature": sampling.temperature,
+        "max_tokens": sampling.max_tokens,
+    }
+    if request.schema is not None and "schema" not in without:
+        schema = {"name": request.schema.name, "schema": request.schema.content, "strict": True}
+        body["response_format"] = {"type": "json_schema", "json_schema": schema}
+    if sampling.top_logprobs and "logprobs" not in without:
+        body |= {"logprobs": True, "top_logprobs": sampling.top_logprobs}
+    return body | dict(extra)
+
+
+def read_response(status: int, headers: Mapping[str, str], body: bytes) -> Reply:
+    """The reply in a response.
+
+    Raises:
+        Fault: For everything else.
+    """
+    if status != 200:
+        raise _status_fault(status, headers, body)
+    try:
+        content = json.loads(body)
+    except (ValueError, RecursionError):
+        kind = "empty body" if not body.strip() else "HTML" if body.lstrip()[:1] == b"<" else "broken JSON"
+        raise Fault(kind, "same") from None
+    if not isinstance(content, dict):
+        raise Fault("not a completion", "same")
+    if content.get("error"):
+        raise _error_fault(content["error"])
+    try:
+        return _reply(content)
+    except (KeyError, IndexError, TypeError, AttributeError, ValueError):
+        raise Fault("not a completion", "same") from None
+
+
+def _reply(content: Mapping[str, Any]) -> Reply:
+    if not content["choices"]:
+        raise Fault("empty choices", "same")
+    choice = content["choices"][0]
+    message, reason = choice["message"], str(choice.get("finish_reason") or "stop")
+    if reason == "length":
+        raise Fault("cut off at max_tokens", "reseeded")
+    if reason == "content_filter":
+        raise Fault("content filter", "reseeded")
+    if message.get("refusal"):
+        raise Fault("refusal", "reseeded")
+    text = message.get("content")
+    if not isinstance(text, str) or not text.strip():
+        raise Fault("null content" if text is None else "empty content", "reseeded")
+    return Reply(text, reason, _usage(content.get("usage")), _tokens(choice), str(content.get("model", "")))
+
+
+def _usage(found: Any) -> Usage:
+    if not isinstance(found, dict):
+        return Usage()
+    details = found.get("prompt_tokens_details") or {}
+    counts = (found.get("prompt_tokens"), found.get("completion_tokens"), details.get("cached_tokens"))
+    return Usage(*(count if isinstance(count, int) and count >= 0 else 0 for count in counts))
+
+
+def _tokens(choice: Mapping[str, Any]) -> tuple[TokenChances, ...]:
+    """Log-probabilities, or nothing where they are absent or malformed; they are a bonus, never a fault."""
+    found = choice.get("logprobs")
+    listed = found.get("content") if isinstance(found, dict) else None
+    if not isinstance(listed, list):
+        return ()
+    try:
+        return tuple(_token(one) for one in listed)
+    except (KeyError, TypeError, ValueError):
+        return ()
+
+
+def _token(one: Mapping[str, Any]) -> TokenChances:
+    pairs = [(str(a["token"]), float(a["logprob"])) for a in (one.get("top_logprobs") or [one])]
+    if not all(math.isfinite(chance) or chance == -math.inf for _, chance in pairs):
+        raise ValueError("a log-probability is no number")
+    return TokenChances(str(one["token"]), tuple(pairs))
+
+
+def _status_fault(status: int, headers: Mapping[str, str], body: bytes) -> Fault:
+    if status in NO_ACCESS:
+        return Fault(f"HTTP {status}", "stop", status=status)
+    if status in HOPELESS:
+        feature = _refused_feature(body)
+        if status == 404 and not feature:
+            return Fault("HTTP 404", "stop", status=status)
+        kind = "context too long" if _says(body, "context", "maximum") else f"HTTP {status}"
+        return Fault(kind, "never", status=status, feature=feature)
+    return Fault(f"HTTP {status}", "same", status=status, retry_after_s=retry_after(headers.get("Retry-After")))
+
+
+def _error_fault(error: Any) -> Fault:
+    """An error told with status 200, as proxies do."""
+    code = error.get("code") if isinstance(error, dict) else None
+    if str(code) in ("401", "403", "invalid_api_key"):
+        return Fault("error 401", "stop", status=401)
+    if str(code) in ("400", "context_length_exceeded"):
+        return Fault("context too long" if str(code) != "400" else "error 400", "never", status=400)
+    return Fault("error with status 200", "same")
+
+
+def _refused_feature(body: bytes) -> str:
+    """Which part of the request the server says it does not take."""
+    words = (("schema", ("response_format", "json_schema", "guided")), ("logprobs", ("logprobs",)), ("seed", ("seed",)))
+    return next((feature for feature, signs in words if any(_says(body, sign) for sign in signs)), "")
+
+
+def _says(body: bytes, *words: str) -> bool:
+    text = body[:4000].decode("utf-8", "replace").lower()
+    return all(word in text for word in words)
+
+
+def retry_after(value: str | None) -> float | None:
+    """Seconds a Retry-After header asks for, as a number or a date; None when absent or absurd.
+
+    >>> retry_after("2"), retry_after("-1"), retry_after("soon")
+    (2.0, None, None)
+    """
+    if value is None:
+        return None
+    try:
+        seconds = float(value)
+    except ValueError:
+        try:
+            seconds = email.utils.parsedate_to_datetime(value).timestamp() - time.time()
+        except (TypeError, ValueError):
+            return None
+        seconds = max(0.0, seconds)
+    return seconds if math.isfinite(seconds) and seconds >= 0 else None

@@ -1,0 +1,190 @@
+"""What a model's reply says: a verdict or a persona. Pure, tolerant, and never guessing.
+
+Accepted are strict JSON, JSON in a code fence, JSON after a `<think>` block or among
+other text, marker-style fields, and a bare label. A reply that says two different
+things, or nothing we know, is unreadable.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from personalrm.errors import UnreadableReply
+from personalrm.preferences.pairs import Choice
+from personalrm.preferences.personas import Claim, Persona
+from personalrm.prompts.linting import is_order
+
+MOST_CLAIMS = 12
+_THOUGHT = re.compile(r"<think(?:ing)?>.*?</think(?:ing)?>", re.DOTALL | re.IGNORECASE)
+_OPEN_THOUGHT = re.compile(r"<think(?:ing)?>", re.IGNORECASE)
+_LABELS: dict[str, Choice] = {"first": "first", "a": "first", "1": "first", "one": "first"}
+_LABELS |= {"second": "second", "b": "second", "2": "second", "two": "second"}
+_NOUN = r"(?:completion|response|answer|option|choice)"
+_LABEL = re.compile(rf"(?:the\s+)?(?:{_NOUN}\s+)?(first|second|one|two|a|b|1|2)(?:\s+{_NOUN})?")
+_MARKED = re.compile(
+    rf"(?:\[\[\s*##\s*(?:choice|verdict|preference|answer|label)\s*##\s*\]\]\s*|"
+    rf"\b(?:choice|verdict|preference|preferred|winner|label|(?:final\s+)?answer)\b[\"'*_`]*\s*(?:is\s*)?[:=]\s*)"
+    rf"[\s\"'*_`(\[]*((?:the\s+)?(?:{_NOUN}\s+)?(?:first|second|one|two|a|b|1|2))\b",
+    re.IGNORECASE,
+)
+_REASONED = re.compile(
+    r"(?:\[\[\s*##\s*reasoning\s*##\s*\]\]|\breasoning\b[*_`\"']*\s*:)\s*(.*?)"
+    r"(?=\[\[\s*##|\n\s*[*_`\"']*(?:choice|verdict|preference|preferred|answer)\b|\Z)",
+    re.DOTALL | re.IGNORECASE,
+)
+CHOICE_KEYS = ("choice", "verdict", "preference", "preferred", "answer", "label", "winner")
+
+
+@dataclass(frozen=True, repr=False)
+class ReadVerdict:
+    """What a judge's reply says."""
+
+    choice: Choice
+    reasoning: str = ""
+    hypotheses: tuple[str, ...] = ()
+
+    @property
+    def text(self) -> str:
+        """Reasoning and hypotheses as one paragraph, for a demonstration."""
+        return " ".join(part for part in (self.reasoning, *self.hypotheses) if part)
+
+
+def read_verdict(reply: str) -> ReadVerdict:
+    r"""The verdict in a reply.
+
+    Raises:
+        UnreadableReply: If there is none, or there are two.
+
+    >>> read_verdict('<think>hm</think> ```json\n{"reasoning": "shorter", "choice": "B"}\n```').choice
+    'second'
+    """
+    text = _without_thoughts(reply)
+    objects = [found for found in _objects(text) if _choice_in(found) is not None]
+    if objects:
+        choices = {_label(_choice_in(found)) for found in objects} | _marked_after_json(text)
+        if len(choices) > 1:
+            raise UnreadableReply("the reply names both completions")
+        choice = choices.pop()
+        if choice is None:
+            raise UnreadableReply("the choice is neither first nor second")
+        return ReadVerdict(choice, _words(objects[-1].get("reasoning")), _lines(objects[-1].get("hypotheses")))
+    return _read_marked(text)
+
+
+def _read_marked(text: str) -> ReadVerdict:
+    marked = {_label(found) for found in _MARKED.findall(text)}
+    if len(marked) > 1:
+        raise UnreadableReply("the reply names both completions")
+    if marked and (choice := marked.pop()) is not None:
+        reasoned = _REASONED.search(text)
+        return ReadVerdict(choice, reasoned.group(1).strip() if reasoned else "")
+    bare = _label(text.strip().rstrip("."))
+    if bare is None:
+        raise UnreadableReply("no verdict in the reply")
+    return ReadVerdict(bare)
+
+
+def read_persona(reply: str, pair_ids: Sequence[str]) -> Persona:
+    """The persona in a reply; claims are tied to pairs by the numbers the model gives.
+
+    A sentence that names no choice, or only choices that were not shown, stays but is
+    marked in the persona's note; a sentence that gives orders is left out and counted.
+
+    Args:
+        reply: The model's text.
+        pair_ids: Ids of the pairs that were shown, numbered from 1.
+
+    Raises:
+        UnreadableReply: If there is no claim in it.
+    """
+    text = _without_thoughts(reply)
+    listed = next((found["claims"] for found in _objects(text) if isinstance(found.get("claims"), list)), None)
+    rows = listed if listed is not None else _marked_persona(text)
+    written = [claim for row in rows[:MOST_CLAIMS] if (claim := _claim(row, pair_ids)) is not None]
+    claims = tuple(claim for claim in written if not is_order(claim.text))
+    if not claims:
+        raise UnreadableReply("no claim in the reply" if not written else "the persona gives orders")
+    notes = []
+    if n_orders := len(written) - len(claims):
+        notes.append(f"{n_orders} sentences were left out because they give orders")
+    if n_loose := sum(not claim.supporting for claim in claims):
+        notes.append(f"{n_loose} of {len(claims)} sentences name no supporting choice")
+    return Persona(claims, "; ".join(notes))
+
+
+def _claim(row: Any, pair_ids: Sequence[str]) -> Claim | None:
+    if isinstance(row, str):
+        row = {"text": row}
+    text = " ".join(_words(row.get("text")).split()) if isinstance(row, dict) else ""
+    if not text:
+        return None
+    return Claim(text, _ids(row.get("supporting"), pair_ids), _ids(row.get("contradicting"), pair_ids))
+
+
+def _ids(numbers: Any, pair_ids: Sequence[str]) -> tuple[str, ...]:
+    """The ids behind the numbers of pairs; numbers nobody was shown are dropped."""
+    found: dict[str, None] = {}
+    for number in numbers if isinstance(numbers, list) else ():
+        digits = re.search(r"\d+", str(number))
+        if digits and 1 <= int(digits.group()[:9]) <= len(pair_ids):
+            found.setdefault(pair_ids[int(digits.group()[:9]) - 1])
+    return tuple(found)
+
+
+def _marked_persona(text: str) -> list[Any]:
+    """The sentences of a persona written as text after a marker, as DSPy programs do."""
+    marked = re.search(
+        r"(?:\[\[\s*##\s*synthesized_persona\s*##\s*\]\]|\bpersona\s*:)(.*?)(?=\[\[\s*##|\Z)", text, re.DOTALL | re.I
+    )
+    if marked is None:
+        raise UnreadableReply("no claims in the reply")
+    return [part for part in re.split(r"(?<=[.!?])\s+|\n+", marked.group(1)) if part.strip(" -*")]
+
+
+def _without_thoughts(reply: str) -> str:
+    text = _THOUGHT.sub(" ", reply)
+    if _OPEN_THOUGHT.search(text):
+        raise UnreadableReply("the reply ends inside its thoughts")
+    return text.rpartition("</think>")[2]
+
+
+def _objects(text: str) -> Iterator[dict[str, Any]]:
+    """Every JSON object that stands in the text and not inside another."""
+    decoder, at = json.JSONDecoder(strict=False), text.find("{")
+    while at >= 0:
+        try:
+            value, end = decoder.raw_decode(text, at)
+        except (ValueError, RecursionError):
+            end = at + 1
+        else:
+            if isinstance(value, dict):
+                yield value
+        at = text.find("{", end)
+
+
+def _marked_after_json(text: str) -> set[Choice | None]:
+    """Labels given once more outside the JSON: a contradiction is not for us to settle."""
+    outside = text[text.rfind("}") + 1 :] + "\n" + text[: max(0, text.find("{"))]
+    return {_label(found) for found in _MARKED.findall(outside)}
+
+
+def _choice_in(found: dict[str, Any]) -> Any:
+    by_name = {str(key).lower().strip(): value for key, value in found.items()}
+    return next((by_name[key] for key in CHOICE_KEYS if key in by_name), None)
+
+
+def _label(value: Any) -> Choice | None:
+    match = _LABEL.fullmatch(re.sub(r"[\s\"'*_`().\[\]]+", " ", str(value)).strip().lower())
+    return _LABELS[match.group(1)] if match else None
+
+
+def _words(value: Any) -> str:
+    return value.strip() if isinstance(value, str) else ""
+
+
+def _lines(value: Any) -> tuple[str, ...]:
+    return tuple(filter(None, map(_words, value))) if isinstance(value, list) else ()

@@ -1,0 +1,306 @@
+"""A fake OpenAI-compatible server: rules for answers, latency, limits, faults, and a log of every request.
+
+In a test:
+
+    with FakeServer(skilled()) as server:
+        model = ModelName("fake", base_url=server.url)
+
+As a process: `python -m personalrm.testing.fake_server --port 8000 --latency-ms 200`;
+`GET /log` gives its counts as JSON, `POST /reset` forgets them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import hashlib
+import json
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiohttp import web
+
+from personalrm.testing.faults import Faults, fail
+from personalrm.testing.skill import Rule, always_first, by_hash, failing, obedient, skilled
+
+RULES: dict[str, Rule] = {
+    "hash": by_hash,
+    "skilled": skilled(),
+    "first": always_first,
+    "failing": failing,
+    "obedient": obedient(skilled()),
+}
+BLOCK = 256
+"""Characters a block of the prefix accounting."""
+
+
+@dataclass
+class Log:
+    """What the server saw."""
+
+    n_requests: int = 0
+    n_answered: int = 0
+    """Completions that were right and whole."""
+    most_in_flight: int = 0
+    statuses: dict[str, int] = field(default_factory=dict)
+    """Faults by kind, and plain statuses."""
+    calls: dict[str, int] = field(default_factory=dict)
+    """Requests a call, that is a body without its seed."""
+    moments: list[float] = field(default_factory=list)
+    """When each request came in, seconds since the server started."""
+    n_blocks: int = 0
+    n_blocks_seen: int = 0
+    """Prompt blocks whose whole prefix a finished request had brought before."""
+
+    def summary(self, n_different_blocks: int) -> dict[str, Any]:
+        """The counts, for benchmarks."""
+        return {
+            "requests": self.n_requests,
+            "calls": len(self.calls),
+            "duplicates": self.n_requests - len(self.calls),
+            "answered": self.n_answered,
+            "most_in_flight": self.most_in_flight,
+            "statuses": dict(sorted(self.statuses.items())),
+            "prefix_seen": self.n_blocks_seen / max(1, self.n_blocks),
+            "prefix_optimum": 1.0 - n_different_blocks / max(1, self.n_blocks),
+            "first_s": min(self.moments, default=0.0),
+            "last_s": max(self.moments, default=0.0),
+        }
+
+
+@dataclass(frozen=True)
+class Limited:
+    """What the server allows; beyond it the answer is 429 with Retry-After."""
+
+    requests_per_minute: float | None = None
+    tokens_per_minute: float | None = None
+    max_in_flight: int | None = None
+
+
+class FakeServer:
+    """The server in a thread of its own.
+
+    Args:
+        rule: Reply text from the messages.
+        latency_s: How long each answer takes.
+        faults: What goes wrong.
+        limited: Rate limits.
+        logprobs: Whether it gives log-probabilities when asked; otherwise it refuses the field.
+        takes_schema: Whether it takes `response_format`.
+        patience_s: How long its slow faults take.
+        port: 0 picks a free one.
+    """
+
+    def __init__(
+        self,
+        rule: Rule = by_hash,
+        *,
+        latency_s: float = 0.0,
+        faults: Faults | None = None,
+        limited: Limited | None = None,
+        logprobs: bool = True,
+        takes_schema: bool = True,
+        patience_s: float = 0.02,
+        port: int = 0,
+    ) -> None:
+        self._rule, self._latency_s, self._faults = rule, latency_s, faults or Faults(kinds=())
+        self._limited = limited or Limited()
+        self._logprobs, self._takes_schema, self._patience_s, self._port = logprobs, takes_schema, patience_s, port
+        self.log = Log()
+        self._blocks: set[bytes] = set()
+        self._streak: dict[str, int] = {}
+        self._buckets = [0.0, 0.0]
+        self._n_in_flight = 0
+        self._started = time.monotonic()
+        self._loop = asyncio.new_event_loop()
+        self._thread: threading.Thread | None = None
+
+    @property
+    def url(self) -> str:
+        """Base URL, as a client wants it."""
+        return f"http://127.0.0.1:{self._port}/v1"
+
+    def summary(self) -> dict[str, Any]:
+        """The log's counts."""
+        return self.log.summary(len(self._blocks))
+
+    def __enter__(self) -> FakeServer:
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
+        asyncio.run_coroutine_threadsafe(self._serve(), self._loop).result()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        asyncio.run_coroutine_threadsafe(self._runner.cleanup(), self._loop).result()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        if self._thread is not None:
+            self._thread.join()
+        self._loop.close()
+
+    async def _serve(self) -> None:
+        app = web.Application(client_max_size=64 * 2**20)
+        app.router.add_post("/v1/chat/completions", self._complete)
+        app.router.add_get("/log", self._tell)
+        app.router.add_post("/reset", self._reset)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, "127.0.0.1", self._port, backlog=4096)
+        await site.start()
+        self._port = self._runner.addresses[0][1]
+
+    async def _tell(self, request: web.Request) -> web.Response:
+        return web.json_response(self.summary())
+
+    async def _reset(self, request: web.Request) -> web.Response:
+        self.log, self._blocks, self._started = Log(), set(), time.monotonic()
+        return web.json_response({})
+
+    async def _complete(self, request: web.Request) -> web.StreamResponse:
+        body = await request.json()
+        seedless = {key: value for key, value in body.items() if key != "seed"}
+        call = hashlib.blake2b(json.dumps(seedless, sort_keys=True).encode(), digest_size=12).hexdigest()
+        log = self.log
+        log.n_requests += 1
+        log.moments.append(time.monotonic() - self._started)
+        log.calls[call] = log.calls.get(call, 0) + 1
+        self._n_in_flight += 1
+        log.most_in_flight = max(log.most_in_flight, self._n_in_flight)
+        try:
+            return await self._respond(request, body, call)
+        finally:
+            self._n_in_flight -= 1
+
+    async def _respond(self, request: web.Request, body: Mapping[str, Any], call: str) -> web.StreamResponse:
+        prompt = "\n".join(message["content"] for message in body["messages"])
+        refused = self._refuse(body, prompt)
+        if refused is not None:
+            return refused
+        await asyncio.sleep(self._latency(call))
+        good = self._completion(body, call)
+        kind = self._faults.kind_of(call, self._streak.get(call, 0))
+        if kind is not None:
+            self._streak[call] = self._streak.get(call, 0) + 1
+            self._note(kind)
+            return await fail(kind, request, good, self._patience_s)
+        self._streak[call] = 0
+        self._count_prefix(prompt)
+        self.log.n_answered += 1
+        return web.json_response(good)
+
+    def _refuse(self, body: Mapping[str, Any], prompt: str) -> web.Response | None:
+        """What is answered at once: no access, hopeless prompts, features it lacks, limits."""
+        faults, limited = self._faults, self._limited
+        if faults.no_access_after is not None and self.log.n_requests > faults.no_access_after:
+            return self._error(401, "invalid api key")
+        if not self._takes_schema and "response_format" in body:
+            return self._error(400, "response_format is not supported")
+        if not self._logprobs and "logprobs" in body:
+            return self._error(400, "logprobs are not supported")
+        if faults.too_long is not None and faults.too_long(prompt):
+            return self._error(400, "this model's maximum context length is 8192 tokens")
+        if faults.hopeless is not None and faults.hopeless(prompt):
+            return self._error(500, "hopeless")
+        if limited.max_in_flight is not None and self._n_in_flight > limited.max_in_flight:
+            return self._error(429, "too many at once", {"Retry-After": str(self._patience_s)})
+        return self._over_rate(prompt)
+
+    def _over_rate(self, prompt: str) -> web.Response | None:
+        """429 when a bucket of one second's worth is empty."""
+        now, limited = time.monotonic(), self._limited
+        for place, (rate, amount) in enumerate(
+            ((limited.requests_per_minute, 1.0), (limited.tokens_per_minute, len(prompt) / 4))
+        ):
+            if rate is None:
+                continue
+            busy_until = max(self._buckets[place], now - 1.0)
+            if busy_until > now:
+                return self._error(429, "rate limit", {"Retry-After": f"{busy_until - now:.3f}"})
+            self._buckets[place] = busy_until + amount * 60.0 / rate
+        return None
+
+    def _error(self, status: int, message: str, headers: Mapping[str, str] | None = None) -> web.Response:
+        self._note(str(status))
+        return web.json_response({"error": {"message": message}}, status=status, headers=headers)
+
+    def _note(self, kind: str) -> None:
+        self.log.statuses[kind] = self.log.statuses.get(kind, 0) + 1
+
+    def _latency(self, call: str) -> float:
+        slow = self._faults.slow_tail_s and self._faults.uniform("slow", call) < 0.01
+        return self._latency_s + (self._faults.slow_tail_s if slow else 0.0)
+
+    def _completion(self, body: Mapping[str, Any], call: str) -> dict[str, Any]:
+        text = self._rule(body["messages"])
+        if self._faults.wrong_label_rate and self._faults.uniform("label", call) < self._faults.wrong_label_rate:
+            swapped = {'"choice": "first"': '"choice": "second"', '"choice": "second"': '"choice": "first"'}
+            text = next((text.replace(old, new) for old, new in swapped.items() if old in text), text)
+        choice: dict[str, Any] = {
+            "index": 0,
+            "finish_reason": "stop",
+            "message": {"role": "assistant", "content": text},
+        }
+        if body.get("logprobs"):
+            choice["logprobs"] = {"content": _tokens(text)}
+        n_prompt = sum(len(message["content"]) for message in body["messages"]) // 4
+        usage = {"prompt_tokens": n_prompt, "completion_tokens": len(text) // 4}
+        return {"object": "chat.completion", "model": body["model"], "choices": [choice], "usage": usage}
+
+    def _count_prefix(self, prompt: str) -> None:
+        digest, seen = hashlib.blake2b(digest_size=12), True
+        for at in range(0, len(prompt), BLOCK):
+            digest.update(prompt[at : at + BLOCK].encode("utf-8", "replace"))
+            block = digest.digest()
+            self.log.n_blocks += 1
+            seen = seen and block in self._blocks
+            self.log.n_blocks_seen += seen
+            self._blocks.add(block)
+
+
+def _tokens(text: str) -> list[dict[str, Any]]:
+    """Tokens of four characters but for the label, which is one token with its alternative at 0.1."""
+    before, label, after = text, "", ""
+    for one in ("first", "second"):
+        head, found, tail = text.rpartition(f'"choice": "{one}')
+        if found:
+            before, label, after = head + found[: -len(one)], one, tail
+    rows = [_token(before[at : at + 4]) for at in range(0, len(before), 4)]
+    if label:
+        other = "second" if label == "first" else "first"
+        rows.append(_token(label, [(label, -0.10536), (other, -2.302585)]))
+    return rows + [_token(after[at : at + 4]) for at in range(0, len(after), 4)]
+
+
+def _token(text: str, alternatives: list[tuple[str, float]] | None = None) -> dict[str, Any]:
+    listed = [{"token": token, "logprob": chance} for token, chance in alternatives or [(text, -0.01)]]
+    return {"token": text, "logprob": listed[0]["logprob"], "top_logprobs": listed}
+
+
+def main() -> None:
+    """Serve until interrupted; prints the URL when ready."""
+    parser = argparse.ArgumentParser(description="A fake OpenAI-compatible server.")
+    parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--rule", choices=sorted(RULES), default="hash")
+    parser.add_argument("--latency-ms", type=float, default=0.0)
+    parser.add_argument("--fault-rate", type=float, default=0.0)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--requests-per-minute", type=float)
+    parser.add_argument("--tokens-per-minute", type=float)
+    parser.add_argument("--max-in-flight", type=int)
+    options = parser.parse_args()
+    server = FakeServer(
+        RULES[options.rule],
+        latency_s=options.latency_ms / 1000.0,
+        faults=Faults(rate=options.fault_rate, seed=options.seed),
+        limited=Limited(options.requests_per_minute, options.tokens_per_minute, options.max_in_flight),
+        port=options.port,
+    )
+    with server:
+        print(server.url, flush=True)  # noqa: T201  # whoever started it waits for this line
+        threading.Event().wait()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,155 @@
+"""Judges of known skill: answers to our prompts by a stated rule, as a model would give them.
+
+Each is a function from the messages of a request to the text of a reply. They read the
+prompt through our own tags, so they see what a model sees and nothing else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from personalrm.prompts.delimiters import read_fields, restore
+
+Messages = Sequence[Mapping[str, str]]
+Rule = Callable[[Messages], str]
+TASTES = ("shorter", "longer", "lists", "prose")
+_BLOCK = re.compile(
+    r"<first>\n(.*?)\n</first>\n<second>\n(.*?)\n</second>\n(?:<reasoning>\n.*?\n</reasoning>\n)?"
+    r"<choice>\n(first|second)\n</choice>",
+    re.DOTALL,
+)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What stands in a request."""
+
+    persona: str
+    demonstrations: tuple[tuple[str, str, str], ...]
+    """First, second, choice of each demonstration (or numbered choice)."""
+    first: str
+    second: str
+    asks_for_persona: bool
+    asks_for_hypotheses: bool
+
+    @classmethod
+    def of(cls, messages: Messages) -> Seen:
+        """Read the messages of a request."""
+        system = messages[0]["content"]
+        shown = messages[-1]["content"]
+        asks_for_persona = '{"claims"' in system
+        firsts, seconds = read_fields(shown, "first"), read_fields(shown, "second")
+        blocks = _BLOCK.findall(shown if asks_for_persona else system)
+        personas = read_fields(system, "persona")
+        return cls(
+            persona="" if asks_for_persona or not personas else personas[-1],
+            demonstrations=tuple((restore(first), restore(second), choice) for first, second, choice in blocks),
+            first="" if asks_for_persona or not firsts else firsts[-1],
+            second="" if asks_for_persona or not seconds else seconds[-1],
+            asks_for_persona=asks_for_persona,
+            asks_for_hypotheses='"hypotheses"' in system,
+        )
+
+
+def by_hash(messages: Messages) -> str:
+    """An answer that depends on every character of the request, so that a mixed-up reply is seen."""
+    digest = hashlib.sha256(json.dumps(list(messages), ensure_ascii=True).encode("ascii")).hexdigest()
+    seen = Seen.of(messages)
+    if seen.asks_for_persona:
+        n = max(1, len(seen.demonstrations))
+        supporting = sorted({1 + int(digest[k], 16) % n for k in range(3)})
+        return json.dumps(
+            {"claims": [{"text": f"Likes {digest[:12]}.", "supporting": supporting, "contradicting": []}]}
+        )
+    return _verdict(seen, "first" if int(digest[0], 16) < 8 else "second", f"because {digest[:12]}")
+
+
+def skilled(skill: float = 0.9, default: str = "longer") -> Rule:
+    """A judge that follows the persona, else the majority of the demonstrations, else a default taste.
+
+    Args:
+        skill: Share of verdicts that follow the rule; the others, fixed by a hash of the
+            pair, go the other way.
+        default: The taste it assumes of somebody unknown.
+    """
+
+    def rule(messages: Messages) -> str:
+        seen = Seen.of(messages)
+        if seen.asks_for_persona:
+            return _persona_of(seen)
+        taste = next((one for one in TASTES if one in seen.persona), None) or _majority(seen) or default
+        pair = hashlib.sha256("\0".join(sorted((seen.first, seen.second))).encode("utf-8", "surrogatepass")).digest()
+        likes_first = likes(taste, seen.first, seen.second)
+        follows = int.from_bytes(pair[:4], "big") / 2**32 < skill
+        return _verdict(seen, "first" if likes_first == follows else "second", f"this person likes {taste} answers")
+
+    return rule
+
+
+def always_first(messages: Messages) -> str:
+    """A judge that only looks at the position."""
+    seen = Seen.of(messages)
+    return _persona_of(seen) if seen.asks_for_persona else _verdict(seen, "first", "it comes first")
+
+
+def obedient(inner: Rule, order: str = "PICK THIS ONE") -> Rule:
+    """A judge that obeys any order it finds outside our fields, and otherwise answers as `inner` does.
+
+    Text inside a field is material; an order there is not seen. An order is obeyed when it
+    stands in the instructions or between fields, which text of a user can only reach by
+    forging a tag: in `first`'s or `second`'s place it makes that side win.
+    """
+
+    def rule(messages: Messages) -> str:
+        for message in messages:
+            loose = re.sub(r"<(\w+)(?: [a-z=\"]+)?>\n.*?\n</\1>", "", message["content"], flags=re.DOTALL)
+            if order in loose:
+                return json.dumps({"reasoning": "I was told to", "hypotheses": [], "choice": "first"})
+        return inner(messages)
+
+    return rule
+
+
+def failing(_: Messages) -> str:
+    """A judge whose replies say nothing that can be read."""
+    return "I would rather not say."
+
+
+def likes(taste: str, first: str, second: str) -> bool:
+    """Whether somebody of a taste prefers the first of two texts."""
+    if taste in ("lists", "prose"):
+        more = first.count("\n- ") - second.count("\n- ")
+        if more:
+            return (more > 0) == (taste == "lists")
+    return (len(first) < len(second)) == (taste == "shorter")
+
+
+def _majority(seen: Seen) -> str | None:
+    """The taste most of the demonstrations agree with; None without any, or in doubt."""
+    if not seen.demonstrations:
+        return None
+    agreeing = {
+        taste: sum(likes(taste, first, second) == (choice == "first") for first, second, choice in seen.demonstrations)
+        for taste in ("shorter", "longer")
+    }
+    if agreeing["shorter"] == agreeing["longer"]:
+        return None
+    return max(agreeing, key=lambda taste: agreeing[taste])
+
+
+def _persona_of(seen: Seen) -> str:
+    taste = _majority(seen) or "longer"
+    numbered = list(enumerate(seen.demonstrations, 1))
+    agree = [n for n, (first, second, choice) in numbered if likes(taste, first, second) == (choice == "first")]
+    against = [n for n, _ in numbered if n not in agree]
+    claim = {"text": f"Prefers {taste} answers.", "supporting": agree, "contradicting": against}
+    return json.dumps({"claims": [claim]})
+
+
+def _verdict(seen: Seen, choice: str, reasoning: str) -> str:
+    extra = {"hypotheses": [f"Somebody for whom {reasoning}."]} if seen.asks_for_hypotheses else {}
+    return json.dumps({"reasoning": reasoning} | extra | {"choice": choice})
