@@ -30,6 +30,9 @@ class InductionSettings:
     """Most plain demonstrations beside the reasonings of a candidate."""
     validation_orders: Literal["both", "one"] = "both"
     """Whether validation pairs are judged in both orders; one is enough for a judge without position bias."""
+    schedule: Literal["latency", "cost"] = "latency"
+    """`latency` asks all trials at once; `cost` gives up trials that can no longer win: more waves, fewer calls,
+    the same winner."""
     seed: int = 0
     """Seed of every draw; draws are keyed by seed and pair hash, so old ones survive new pairs."""
 
@@ -38,9 +41,11 @@ class InductionSettings:
             raise BadInput(f"unknown variant {self.variant!r}; use one of {', '.join(VARIANTS)}")
         if self.validation_orders not in ("both", "one"):
             raise BadInput(f"unknown validation_orders {self.validation_orders!r}; use both or one")
+        if self.schedule not in ("latency", "cost"):
+            raise BadInput(f"unknown schedule {self.schedule!r}; use latency or cost")
         if self.n_trials < 1 or self.max_plain < 0 or (self.max_bootstrapped is not None and self.max_bootstrapped < 1):
             raise BadInput("n_trials and max_bootstrapped must be at least 1, max_plain at least 0")
 
     def as_json(self) -> dict[str, Any]:
-        """The settings as plain values, for the saved prompt."""
-        return asdict(self)
+        """The settings that decide what is learned, as plain values, for the saved prompt."""
+        return {name: value for name, value in asdict(self).items() if name != "schedule"}

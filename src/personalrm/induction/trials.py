@@ -58,14 +58,12 @@ def choose_demonstrations(
         settings: Number of trials, sizes, orders and seed.
     """
     candidates = draw_candidates(kept, shown, settings)
-    asked = [one for ordered in validation for one in _orders(ordered, settings)]
-    questions = [ask_about(one, persona, demonstrations) for demonstrations in candidates for one in asked]
-    answers = yield Wave("trials", tuple(questions))
-    results = [
-        _result(trial, demonstrations, asked, answers.verdicts[trial * len(asked) : (trial + 1) * len(asked)])
-        for trial, demonstrations in enumerate(candidates)
-    ]
-    return max(results, key=lambda result: result.rank)
+    asked = [_orders(ordered, settings) for ordered in validation]
+    if settings.schedule == "cost":
+        return (yield from _race(candidates, asked, persona))
+    scores = [_Score(trial, demonstrations) for trial, demonstrations in enumerate(candidates)]
+    yield from _score(scores, asked, persona)
+    return max((score.result(len(asked)) for score in scores), key=lambda result: result.rank)
 
 
 def draw_candidates(
@@ -99,25 +97,86 @@ def _orders(ordered: OrderedPair, settings: InductionSettings) -> list[OrderedPa
     return [ordered, ordered.swapped()] if settings.validation_orders == "both" else [ordered]
 
 
-def _result(
-    trial: int, demonstrations: Demonstrations, asked: Sequence[OrderedPair], verdicts: Sequence[Verdict]
-) -> TrialResult:
-    """Accuracy and mean probability, the orders of one pair averaged first."""
-    chances: dict[str, list[float]] = {}
-    for ordered, verdict in zip(asked, verdicts, strict=True):
-        chances.setdefault(ordered.pair.hash, []).extend(_chance_of_right(ordered, verdict))
-    means = [sum(values) / len(values) if values else 0.5 for values in chances.values()]
-    right = [1.0 if mean > 0.5 else 0.5 if mean == 0.5 else 0.0 for mean in means]
-    return TrialResult(trial, demonstrations, sum(right) / len(right), sum(means) / len(means))
+@dataclass
+class _Score:
+    """How one candidate has done so far."""
+
+    trial: int
+    demonstrations: Demonstrations
+    right: float = 0.0
+    """Pairs judged right; ties and unscored count a half."""
+    probability: float = 0.0
+    """Sum over pairs of the probability on the right side."""
+    n_judged: int = 0
+
+    @property
+    def wrong(self) -> float:
+        return self.n_judged - self.right
+
+    def add(self, chances: Sequence[float]) -> None:
+        """One pair more, its orders averaged first; nothing scored counts a half."""
+        mean = sum(chances) / len(chances) if chances else 0.5
+        self.right += 1.0 if mean > 0.5 else 0.5 if mean == 0.5 else 0.0
+        self.probability += mean
+        self.n_judged += 1
+
+    def result(self, n_pairs: int) -> TrialResult:
+        """The score over all pairs."""
+        return TrialResult(self.trial, self.demonstrations, self.right / n_pairs, self.probability / n_pairs)
 
 
-def _chance_of_right(ordered: OrderedPair, verdict: Verdict) -> list[float]:
-    """The probability given to the user's choice; nothing when the verdict is unscored."""
+def _score(
+    scores: Sequence[_Score], asked: Sequence[Sequence[OrderedPair]], persona: Persona | None
+) -> Generator[Wave, Answers, None]:
+    """Judge these pairs for these candidates, in one wave."""
+    questions = [
+        ask_about(one, persona, score.demonstrations) for score in scores for orders in asked for one in orders
+    ]
+    answers = yield Wave("trials", tuple(questions))
+    verdicts = iter(answers.verdicts)
+    for score in scores:
+        for orders in asked:
+            chances = [_chance_of_right(one, next(verdicts)) for one in orders]
+            score.add([chance for chance in chances if chance is not None])
+
+
+def _race(
+    candidates: Sequence[Demonstrations], asked: Sequence[Sequence[OrderedPair]], persona: Persona | None
+) -> Generator[Wave, Answers, TrialResult]:
+    """The same winner with fewer calls: one candidate in full, the others until they cannot win any more.
+
+    A new prefix is asked about one pair before the others, which finds it in the server's
+    cache. A candidate is out once it has more wrong than the leader has in the end; the
+    reference, which may not win a tie, already when it has as many.
+    """
+    scores = [_Score(trial, demonstrations) for trial, demonstrations in enumerate(candidates)]
+    leader, *others = sorted(scores, key=lambda score: -len(score.demonstrations))
+    for some in (asked[:1], asked[1:]):
+        if some:
+            yield from _score([leader], some, persona)
+    alive = others
+    for orders in asked:
+        alive = [score for score in alive if _may_win(score, leader)]
+        if not alive:
+            break
+        yield from _score(alive, [orders], persona)
+    finished = [score.result(len(asked)) for score in (leader, *alive) if score.n_judged == len(asked)]
+    return max(finished, key=lambda result: result.rank)
+
+
+def _may_win(score: _Score, leader: _Score) -> bool:
+    if not score.demonstrations and leader.demonstrations:
+        return score.wrong < leader.wrong
+    return score.wrong <= leader.wrong
+
+
+def _chance_of_right(ordered: OrderedPair, verdict: Verdict) -> float | None:
+    """The probability given to the user's choice; None when the verdict is unscored."""
     if not verdict.is_scored:
-        return []
+        return None
     first = (
         verdict.probability
         if verdict.probability is not None
         else {"first": 1.0, "second": 0.0, None: 0.5}[verdict.choice]
     )
-    return [first if ordered.chosen_first else 1.0 - first]
+    return first if ordered.chosen_first else 1.0 - first
