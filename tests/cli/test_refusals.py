@@ -38,10 +38,9 @@ def test_bad_usage_ends_with_one_sentence_and_exit_code_two(run, prefs, argument
     assert "Traceback" not in err
 
 
-def test_a_model_is_refused_until_there_is_a_door(run, prefs):
-    code, _, err = run("fit", prefs, "--model", "openai/gpt-4o-mini")
-    assert code == 1
-    assert "no door to language models yet" in err
+def test_a_model_without_a_place_is_refused(run, prefs):
+    code, _, err = run("fit", prefs, "--model", "llama")
+    assert (code, "--base-url" in err) == (2, True)
 
 
 def test_bad_rows_stop_a_fit_and_nothing_is_written(run, prefs, tmp_path):

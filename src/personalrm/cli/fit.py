@@ -6,60 +6,143 @@ Example: personalrm fit prefs.jsonl --home ./personalrm-home
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
+from personalrm.cli.model_options import add_model, open_judge, print_usage, refuse_model_flags_alone
 from personalrm.cli.options import add_config, add_home, add_induction, add_json, add_reading
 from personalrm.cli.printing import Progress, print_json
 
 if TYPE_CHECKING:
-    from personalrm.induction.fit_job import FitReport
+    from personalrm.induction.fit_job import FitEngine, FitJob, FitReport
+    from personalrm.judging.model import ModelJudge
+
+MOST_LISTED = 10
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", help="preference pairs: .jsonl, .csv, .tsv, .parquet, also .gz")
     parser.add_argument("-u", "--user", help="fit this user only; the others still tell what most people like")
-    parser.add_argument("--dry-run", action="store_true", help="say what would be done, do nothing")
+    parser.add_argument("--dry-run", action="store_true", help="say what would be done and spent, do nothing")
+    parser.add_argument(
+        "--schedule",
+        choices=("latency", "cost"),
+        default="latency",
+        help="ask all trials at once, or give up those that cannot win any more (default: %(default)s)",
+    )
     add_home(parser)
     add_reading(parser)
     add_induction(parser)
+    add_model(parser)
     add_config(parser)
     add_json(parser)
 
 
 def run(options: argparse.Namespace) -> int:
-    from personalrm.cli.options import induction_settings, read_options
+    from personalrm.cli.options import read_options
     from personalrm.induction.fit_job import FitJob
     from personalrm.store.home import Home
 
-    settings = induction_settings(options)
-    job = FitJob(options.file, Home(options.home), read_options(options), settings, user_id=options.user).prepare()
-    if not options.dry_run:
-        with Progress("fit", job.n_users) as progress:
+    with _engine(options) as (engine, judge):
+        job = FitJob(
+            options.file,
+            Home(options.home),
+            engine,
+            read_options(options),
+            user_id=options.user,
+            retry_unscored=options.retry_unscored,
+        ).prepare()
+        if options.dry_run:
+            return _predict(job, options, judge)
+        with Progress("fit", job.report.n_users) as progress:
             for _ in job.run():
-                progress.step()
-    report = job.report()
+                progress.step(_spent(judge))
+    return _tell(job.report, options, judge)
+
+
+@contextmanager
+def _engine(options: argparse.Namespace) -> Iterator[tuple[FitEngine, ModelJudge | None]]:
+    from personalrm.cli.options import induction_settings
+    from personalrm.induction.embedded_fit import EmbeddedFitEngine
+    from personalrm.induction.model_fit import ModelFit
+
+    settings = induction_settings(options)
+    if options.model is None:
+        refuse_model_flags_alone(options)
+        yield EmbeddedFitEngine(settings), None
+        return
+    with open_judge(options) as judge:
+        yield ModelFit(judge, settings), judge
+
+
+def _spent(judge: ModelJudge | None) -> str:
+    """What the model has cost so far, for the progress line."""
+    if judge is None:
+        return ""
+    total = judge.caller.ledger.total
+    cost = f", {judge.caller.purse.cost:.2f} USD" if judge.caller.purse.cost else ""
+    return f"{total.n_calls:,} calls, {total.prompt_tokens + total.completion_tokens:,} tokens{cost}"
+
+
+def _predict(job: FitJob, options: argparse.Namespace, judge: ModelJudge | None) -> int:
+    from personalrm.cli.options import induction_settings
+    from personalrm.induction.forecast import forecast
+    from personalrm.lm.prices import price_of
+    from personalrm.stats.accuracy import count
+
+    if judge is None:
+        told: dict[str, Any] = {"n_users": job.report.n_users, "n_calls": 0, "n_tokens": 0, "cost": 0.0}
+        line = f"would fit {count(job.report.n_users, 'user')} with the embedded engine: 0 calls, 0 tokens, no cost"
+    else:
+        guess = forecast(job.todo(), judge, induction_settings(options), price_of(options.model, options.prices))
+        told = guess.as_json()
+        line = guess.line()
     if options.json:
-        print_json(report.as_json())
+        print_json(told)
+    else:
+        print(line)
+    return 0
+
+
+def _tell(report: FitReport, options: argparse.Namespace, judge: ModelJudge | None) -> int:
+    """Print the report; the exit code says whether everything was done."""
+    if options.json:
+        usage = {"usage": {k: vars(v) for k, v in judge.caller.ledger.by_stage.items()}} if judge else {}
+        print_json(report.as_json() | usage)
     else:
         _print(report, options)
-    return 3 if report.n_bad_rows or report.stopped else 0
+    if judge is not None:
+        if not options.json:
+            print_usage(judge.caller)
+        if losses := judge.losses.line():
+            print(losses, file=sys.stderr)
+        if judge.caller.stopped is not None and report.stopped:
+            print(f"personalrm: {judge.caller.stopped}", file=sys.stderr)
+    nothing_done = report.stopped and not report.n_fitted and not report.n_unchanged
+    return 0 if report.is_whole else 1 if nothing_done else 3
 
 
 def _print(report: FitReport, options: argparse.Namespace) -> None:
     from personalrm.stats.accuracy import count
 
-    if options.dry_run:
-        print(f"would fit {count(report.n_users, 'user')} with the embedded engine: 0 calls, 0 tokens, no cost")
-    else:
-        print(f"{count(report.n_fitted, 'user')} fitted, {report.n_unchanged} unchanged, saved in {options.home}")
+    print(f"{count(report.n_fitted, 'user')} fitted, {report.n_unchanged} unchanged, saved in {options.home}")
     for number, noun, what in (
         (report.n_too_few, "user", "with too few pairs for anything personal"),
         (report.n_without_context, "user", "with target rows only, left out"),
-        (report.n_bad_rows, "bad row", "left out; personalrm validate lists them"),
+        (report.tally.n_bad_rows, "bad row", "left out; personalrm validate lists them"),
     ):
         if number:
             print(f"{count(number, noun)} {what}")
     for line in report.tally.warnings:
         print(f"warning: {line}")
+    for title, listed in (("partly done", report.partial), ("without a new prompt", report.failed)):
+        if listed:
+            print(f"{count(len(listed), 'user')} {title}:")
+        for user_id, reason in list(listed.items())[:MOST_LISTED]:
+            print(f"  {user_id}  {reason}")
+        if len(listed) > MOST_LISTED:
+            print(f"  ... and {len(listed) - MOST_LISTED:,} more; --json lists all")
     if report.stopped:
         print("stopped early; the same command goes on from here")

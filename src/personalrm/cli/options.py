@@ -80,17 +80,13 @@ def add_induction(parser: argparse.ArgumentParser) -> None:
     """Options of every command that fits."""
     parser.add_argument(
         "--variant",
-        default="all_pairs",
         choices=("all_pairs", "persona", "demonstrations", "both"),
-        help="form of induction (default: %(default)s)",
+        help="form of induction (default: all_pairs with the embedded engine, both with a model)",
     )
     parser.add_argument(
         "--trials", type=positive, default=10, metavar="T", help="trials a search (default: %(default)s)"
     )
     parser.add_argument("--seed", type=non_negative, default=0, help="seed of every draw (default: %(default)s)")
-    parser.add_argument(
-        "--model", help="language model (comes with a later version; leave out for the embedded engine)"
-    )
 
 
 def read_options(options: argparse.Namespace) -> Any:
@@ -107,16 +103,12 @@ def read_options(options: argparse.Namespace) -> Any:
 
 
 def induction_settings(options: argparse.Namespace) -> Any:
-    """`InductionSettings` from the shared flags.
-
-    Raises:
-        ModelUnavailable: If a model was named.
-    """
+    """`InductionSettings` from the shared flags; with a model the default variant is the paper's."""
     from personalrm.induction.settings import InductionSettings
-    from personalrm.induction.synthesizeme import refuse_lm
 
-    refuse_lm(options.model)
-    return InductionSettings(variant=options.variant, n_trials=options.trials, seed=options.seed)
+    variant: Any = options.variant or ("all_pairs" if getattr(options, "model", None) is None else "both")
+    schedule: Any = getattr(options, "schedule", "latency")
+    return InductionSettings(variant=variant, n_trials=options.trials, schedule=schedule, seed=options.seed)
 
 
 def apply_settings(parser: argparse.ArgumentParser, options: argparse.Namespace, arguments: Sequence[str]) -> None:

@@ -58,13 +58,15 @@ class Progress:
         self._what, self._total = what, total
         self._done, self._since, self._drawn = 0, time.monotonic(), 0.0
         self._shown = sys.stderr.isatty()
+        self._note = ""
 
     def __enter__(self) -> Progress:
         return self
 
-    def step(self) -> None:
-        """One more is done."""
+    def step(self, note: str = "") -> None:
+        """One more is done; the note stands behind the bar."""
         self._done += 1
+        self._note = f", {note}" if note else ""
         if self._shown and time.monotonic() - self._drawn > 0.1:
             self._draw()
 
@@ -79,7 +81,7 @@ class Progress:
             )
         else:
             line = f"{self._what} {self._done} users, {elapsed:.0f} s"
-        print(f"\r\033[K{line}", end="", file=sys.stderr, flush=True)
+        print(f"\r\033[K{line}{self._note}", end="", file=sys.stderr, flush=True)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

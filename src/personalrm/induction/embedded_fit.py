@@ -11,8 +11,10 @@ import heapq
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
+from typing import Any
 
-from personalrm.errors import BadInput
+from personalrm.errors import BadInput, NotFitted
+from personalrm.induction.fit_job import Fitted, Todo
 from personalrm.induction.settings import InductionSettings
 from personalrm.induction.synthesize import synthesize
 from personalrm.induction.waves import run_together
@@ -100,6 +102,43 @@ class EmbeddedFit:
             judge.weigh(prompt.user_id, prompt.persona if shows_persona else None, prompt.demonstrations)
             for prompt in prompts
         ]
+
+
+class EmbeddedFitEngine:
+    """The embedded engine as engine of a fit (see `FitEngine`), one user at a time.
+
+    Args:
+        settings: Variant, trials, seed.
+    """
+
+    def __init__(self, settings: InductionSettings) -> None:
+        self._settings = settings
+        self._engine: EmbeddedFit | None = None
+
+    def learn(self, users: Iterable[User]) -> None:
+        """Learn the population."""
+        self._engine = EmbeddedFit.learned_from(users, settings=self._settings)
+
+    def depends_on(self, user_id: str) -> Any:
+        """Settings and the user's prior."""
+        prior = self._learned.prior_for(user_id)
+        numbers = [f"{value:.9g}" for column in (prior.scale, prior.mean, prior.variance) for value in column]
+        return [self._settings.as_json(), numbers]
+
+    def fit_each(self, todo: Iterable[Todo]) -> Iterator[Fitted]:
+        """Every user's prompt, in order."""
+        for one in todo:
+            recorded = {one.user.user_id: one.earlier.roles} if one.earlier else {}
+            yield Fitted(one, next(self._learned.fit([one.user], recorded=recorded.get)))
+
+    def stop(self) -> None:
+        """Nothing is under way but one user, who takes milliseconds."""
+
+    @property
+    def _learned(self) -> EmbeddedFit:
+        if self._engine is None:
+            raise NotFitted("the fit job was not prepared; call prepare() before run()")
+        return self._engine
 
 
 def _finished(prompt: PersonalPrompt, weights: Weights, pairs: Sequence[PreferencePair]) -> PersonalPrompt:

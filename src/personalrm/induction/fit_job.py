@@ -1,143 +1,218 @@
 """A fit of a whole file into a home folder: resumable, never done twice.
 
-Two passes over the file: the first learns the population and finds every bad row, the
-second fits user by user and saves each before the next. A user whose newest prompt
-carries the fingerprint of this very fit is left as it is, so a killed job run again
-ends with the same bytes.
+Two passes over the file: the first finds every bad row and shows everybody to the
+engine, the second fits user by user and saves each before it is reported. A user whose
+newest prompt carries the fingerprint of this very fit is left as it is, so a killed job
+run again ends with the same bytes. What fits a user is an engine: `embedded_fit.py` or
+`model_fit.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from personalrm.errors import NotFitted, UnknownUser
-from personalrm.induction.embedded_fit import EmbeddedFit
-from personalrm.induction.settings import InductionSettings
+from personalrm.errors import UnknownUser
+from personalrm.induction.edits import carry_edits
 from personalrm.preferences.messages import digest
+from personalrm.preferences.personal_prompts import PersonalPrompt
+from personalrm.preferences.prompt_json import pair_to_dict
 from personalrm.preferences.reading import ReadOptions, Tally, iter_users
 from personalrm.preferences.users import User
 from personalrm.running.stopping import Drain
 from personalrm.store.home import Home
-from personalrm.stylometry.population import Prior
 
 FINGERPRINT = "fingerprint"
 """Key in a saved prompt's settings: what the fit depended on."""
+UNSCORED = "unscored"
+"""Key in a saved prompt's settings: how many verdicts were missing when it was made."""
+NOT_DONE = "not done, the run was stopped"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
+class Todo:
+    """A user to be fitted."""
+
+    user: User
+    earlier: PersonalPrompt | None
+    """Their newest prompt, which fixes roles and carries edits."""
+    fingerprint: str
+
+
+@dataclass(frozen=True, repr=False)
+class Fitted:
+    """What became of one user."""
+
+    todo: Todo
+    prompt: PersonalPrompt | None
+    """None when it could not be made."""
+    reason: str = ""
+    n_unscored: int = 0
+
+
+class FitEngine(Protocol):
+    """Whatever makes personal prompts of users."""
+
+    def learn(self, users: Iterable[User]) -> None:
+        """See everybody once, before anybody is fitted."""
+        ...
+
+    def depends_on(self, user_id: str) -> Any:
+        """All that decides a user's prompt besides their pairs, as JSON values."""
+        ...
+
+    def fit_each(self, todo: Iterable[Todo]) -> Iterator[Fitted]:
+        """Every user's prompt, as they are ready."""
+        ...
+
+    def stop(self) -> None:
+        """Finish early: begin nothing new, keep what is under way safe."""
+        ...
+
+
+@dataclass
 class FitReport:
     """What a fit did; everything that was left out is counted."""
 
-    n_users: int
-    n_fitted: int
-    n_unchanged: int
+    tally: Tally = field(default_factory=Tally)
+    n_users: int = 0
+    n_fitted: int = 0
+    n_unchanged: int = 0
     """Users whose newest prompt came from this very fit already."""
-    n_too_few: int
+    n_too_few: int = 0
     """Users with too few pairs for anything personal."""
-    n_without_context: int
+    n_without_context: int = 0
     """Users all of whose rows are targets."""
-    n_bad_rows: int
-    stopped: bool
-    """Whether an interrupt ended the fit early; the same command goes on."""
-    tally: Tally
+    stopped: bool = False
+    """Whether the fit ended early; the same command goes on."""
+    partial: dict[str, str] = field(default_factory=dict)
+    """Users whose prompt lacks verdicts of the model, with how many and why."""
+    failed: dict[str, str] = field(default_factory=dict)
+    """Users without a new prompt, with the reason."""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether everything that was asked for was done."""
+        return not (self.stopped or self.partial or self.failed or self.tally.n_bad_rows)
 
     def as_json(self) -> dict[str, Any]:
         """The report for machines."""
-        return {name: value for name, value in self.__dict__.items() if name != "tally"} | {
-            "rows": self.tally.as_json()
-        }
+        counts = {name: value for name, value in vars(self).items() if name != "tally"}
+        return counts | {"n_bad_rows": self.tally.n_bad_rows, "rows": self.tally.as_json()}
 
 
 class FitJob:
-    """One fit of a file: `prepare` learns the population, `run` fits and saves."""
+    """One fit of a file.
+
+    Args:
+        path: Preference pairs.
+        home: Where prompts go.
+        engine: What makes them.
+        options: How to read the file.
+        user_id: Fit this user only; the others are still seen by the engine.
+        retry_unscored: Fit again those whose prompt lacks verdicts.
+    """
 
     def __init__(
         self,
         path: str | Path,
         home: Home,
+        engine: FitEngine,
         options: ReadOptions | None = None,
-        settings: InductionSettings | None = None,
         *,
         user_id: str | None = None,
+        retry_unscored: bool = False,
     ) -> None:
-        self._path, self._home = path, home
+        self._path, self._home, self._engine = path, home, engine
         self._options = options or ReadOptions()
-        self._settings = settings or InductionSettings()
-        self._user_id = user_id
-        self._engine: EmbeddedFit | None = None
-        self.tally = Tally()
-        self.n_users = 0
-        self._n_fitted = self._n_unchanged = self._n_too_few = self._n_without_context = 0
-        self._stopped = False
+        self._user_id, self._retry_unscored = user_id, retry_unscored
+        self.report = FitReport()
 
     def prepare(self) -> FitJob:
-        """First pass: every row is checked, users are counted, the population is learned.
+        """First pass: every row is checked, users are counted, the engine sees everybody.
 
         Raises:
             BadInput: If the file has bad rows and they are not to be skipped, listing them.
             UnknownUser: If one user is asked for who is not in the file.
         """
-        self._engine = EmbeddedFit.learned_from(self._counted(), settings=self._settings)
-        if self._user_id is not None and not self.n_users:
+        self._engine.learn(self._counted())
+        if self._user_id is not None and not self.report.n_users:
             raise UnknownUser(f"user {self._user_id!r} is not in {str(self._path)!r}; check the id")
         return self
 
     def _counted(self) -> Iterator[User]:
-        for user in iter_users(self._path, self._options, tally=self.tally):
-            if self._user_id in (None, user.user_id):
-                self.n_users += 1
+        for user in iter_users(self._path, self._options, tally=self.report.tally):
+            self.report.n_users += self._user_id in (None, user.user_id)
             yield user
 
     def run(self) -> Iterator[str]:
-        """Second pass: fits and saves user by user; yields each user's id when they are safe on disk.
+        """Second pass: yields each user's id when they are safe on disk, or when there is nothing to save.
 
-        An interrupt lets the user in work finish and then ends the job, see `FitReport.stopped`.
+        An interrupt lets the engine finish what is under way and then ends the job.
         """
-        with Drain() as drain:
-            for user in iter_users(self._path, self._options):
-                if self._user_id not in (None, user.user_id):
-                    continue
-                if drain.is_asked:
-                    self._stopped = True
-                    return
-                self._fit_one(user)
-                yield user.user_id
+        with Drain(self._engine.stop) as drain:
+            done: list[str] = []
+            for fitted in self._engine.fit_each(self.todo(lambda: drain.is_asked, done.append)):
+                self._save(fitted)
+                yield fitted.todo.user.user_id
+                yield from _emptied(done)
+            yield from _emptied(done)
 
-    def _fit_one(self, user: User) -> None:
-        if self._engine is None:
-            raise NotFitted("the fit job was not prepared; call prepare() before run()")
-        if not any(pair.split != "target" for pair in user.pairs):
-            self._n_without_context += 1
+    def todo(
+        self, is_stopped: Callable[[], bool] = lambda: False, done: Callable[[str], object] = lambda user_id: None
+    ) -> Iterator[Todo]:
+        """The users that need a fit; `done` is told of those who do not."""
+        for user in iter_users(self._path, self._options):
+            if self._user_id not in (None, user.user_id):
+                continue
+            if is_stopped():
+                self.report.stopped = True
+                return
+            if not any(pair.split != "target" for pair in user.pairs):
+                self.report.n_without_context += 1
+                done(user.user_id)
+                continue
+            one = Todo(user, self._home.newest(user.user_id), self._fingerprint(user))
+            if self._is_unchanged(one):
+                done(user.user_id)
+            else:
+                yield one
+
+    def _fingerprint(self, user: User) -> str:
+        return digest([pair_to_dict(pair) for pair in user.pairs], self._engine.depends_on(user.user_id))
+
+    def _is_unchanged(self, todo: Todo) -> bool:
+        earlier = todo.earlier
+        if earlier is None or earlier.settings.get(FINGERPRINT) != todo.fingerprint:
+            return False
+        n_unscored = earlier.settings.get(UNSCORED, 0)
+        if n_unscored and self._retry_unscored:
+            return False
+        if n_unscored:
+            self.report.partial[todo.user.user_id] = f"{n_unscored} verdicts are missing; ask again: --retry-unscored"
+        self.report.n_unchanged += 1
+        self.report.n_too_few += earlier.too_few_pairs
+        return True
+
+    def _save(self, fitted: Fitted) -> None:
+        user_id, report = fitted.todo.user.user_id, self.report
+        if fitted.prompt is None:
+            report.failed[user_id] = fitted.reason
+            report.stopped = report.stopped or fitted.reason == NOT_DONE
             return
-        fingerprint = fingerprint_of(user, self._settings, self._engine.prior_for(user.user_id))
-        earlier = self._home.newest(user.user_id)
-        if earlier is not None and earlier.settings.get(FINGERPRINT) == fingerprint:
-            self._n_unchanged += 1
-            self._n_too_few += earlier.too_few_pairs
-            return
-        prompt = next(self._engine.fit([user], recorded=lambda user_id: earlier.roles if earlier else None))
-        self._home.save(replace(prompt, settings={**prompt.settings, FINGERPRINT: fingerprint}))
-        self._n_fitted += 1
-        self._n_too_few += prompt.too_few_pairs
-
-    def report(self) -> FitReport:
-        """What was done so far."""
-        return FitReport(
-            n_users=self.n_users,
-            n_fitted=self._n_fitted,
-            n_unchanged=self._n_unchanged,
-            n_too_few=self._n_too_few,
-            n_without_context=self._n_without_context,
-            n_bad_rows=self.tally.n_bad_rows,
-            stopped=self._stopped,
-            tally=self.tally,
-        )
+        prompt = carry_edits(fitted.todo.earlier, fitted.prompt)
+        settings = {**prompt.settings, FINGERPRINT: fitted.todo.fingerprint}
+        if fitted.n_unscored:
+            settings[UNSCORED] = fitted.n_unscored
+            report.partial[user_id] = f"{fitted.n_unscored} verdicts are missing: {fitted.reason}"
+        self._home.save(replace(prompt, settings=settings))
+        report.n_fitted += 1
+        report.n_too_few += prompt.too_few_pairs
 
 
-def fingerprint_of(user: User, settings: InductionSettings, prior: Prior) -> str:
-    """A hash of everything a fit of this user depends on: pairs, settings, prior."""
-    numbers = [f"{value:.9g}" for column in (prior.scale, prior.mean, prior.variance) for value in column]
-    return digest(sorted(pair.hash for pair in user.pairs), settings.as_json(), numbers)
+def _emptied(items: list[str]) -> list[str]:
+    taken = items[:]
+    items.clear()
+    return taken

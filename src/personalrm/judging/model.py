@@ -84,6 +84,15 @@ class Losses:
     n_retrieved: int = 0
     """Questions shown only the demonstrations nearest to them."""
 
+    def line(self) -> str:
+        """The losses in a sentence; empty without any."""
+        parts = []
+        if self.n_shortened:
+            parts.append(f"{self.n_shortened:,} prompts lost {self.n_turns_left_out:,} old turns")
+        if self.n_retrieved:
+            parts.append(f"{self.n_retrieved:,} prompts show only the nearest demonstrations")
+        return f"too long for the context: {', '.join(parts)}" if parts else ""
+
 
 @dataclass(frozen=True, repr=False)
 class Judged:

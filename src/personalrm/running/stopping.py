@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Callable
 from types import FrameType, TracebackType
 
 
 class Drain:
-    """While it is entered, an interrupt is noted instead of raised; the loop asks `is_asked`."""
+    """While it is entered, an interrupt is noted instead of raised; the loop asks `is_asked`.
 
-    def __init__(self) -> None:
+    Args:
+        asked: Called at the first interrupt.
+    """
+
+    def __init__(self, asked: Callable[[], None] = lambda: None) -> None:
         self.is_asked = False
+        self._asked = asked
         self._before: dict[signal.Signals, object] = {}
 
     def __enter__(self) -> Drain:
@@ -24,6 +30,7 @@ class Drain:
         if self.is_asked:
             raise KeyboardInterrupt
         self.is_asked = True
+        self._asked()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -1,0 +1,82 @@
+"""Fitting many users with a language model: their inductions overlap, so the server never idles."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, replace
+from typing import Any
+
+from personalrm.errors import ModelUnavailable
+from personalrm.induction.fit_job import NOT_DONE, Fitted, Todo
+from personalrm.induction.settings import InductionSettings
+from personalrm.induction.synthesize import synthesize
+from personalrm.induction.waves import STOPPED, Finished, Induction, run_overlapping
+from personalrm.judging.embedded import MIN_CHOICES
+from personalrm.judging.model import PROMPTS_VERSION, ModelJudge
+from personalrm.preferences.users import User
+
+TOO_FEW = "too few pairs for anything personal"
+
+
+class ModelFit:
+    """A language model as engine of a fit (see `FitEngine`).
+
+    Args:
+        judge: Who is asked.
+        settings: Variant, trials, schedule, seed.
+    """
+
+    def __init__(self, judge: ModelJudge, settings: InductionSettings) -> None:
+        self._judge, self._settings = judge, settings
+
+    def learn(self, users: Iterable[User]) -> None:
+        """Nobody else is needed; only the file is checked."""
+        for _ in users:
+            pass
+
+    def depends_on(self, user_id: str) -> Any:
+        """Model, sampling, prompts and settings."""
+        prompt = self._judge.persona_prompt
+        told = [prompt.instruction, [[one.choices, one.persona] for one in prompt.examples]]
+        options = asdict(self._judge.options)
+        return [self._judge.caller.lm.identity, PROMPTS_VERSION, options, told, self._settings.as_json()]
+
+    def fit_each(self, todo: Iterable[Todo]) -> Iterator[Fitted]:
+        """Every user's prompt, as they are ready, `max_in_flight` users under way at most."""
+        waiting: dict[int, Todo] = {}
+
+        def begin() -> Iterator[Induction]:
+            for place, one in enumerate(todo):
+                if self._judge.caller.stopped is not None:
+                    skipped.append(one)
+                    continue
+                waiting[place - len(skipped)] = one
+                yield self._induction(one)
+
+        skipped: deque[Todo] = deque()
+        at_once = self._judge.caller.limits.max_in_flight
+        for finished in run_overlapping(begin(), self._judge, users_at_once=at_once):
+            yield self._fitted(waiting.pop(finished.place), finished)
+        for one in skipped:
+            yield Fitted(one, None, NOT_DONE)
+
+    def stop(self) -> None:
+        """Send nothing more; answers under way are kept, so the same command goes on from them."""
+        self._judge.caller.stop(ModelUnavailable("interrupted"))
+
+    def _induction(self, todo: Todo) -> Induction:
+        pairs = tuple(pair for pair in todo.user.pairs if pair.split != "target")
+        recorded = todo.earlier.roles if todo.earlier else None
+        return synthesize(todo.user.user_id, pairs, self._settings, judge=self._judge.name, recorded=recorded)
+
+    def _fitted(self, todo: Todo, finished: Finished) -> Fitted:
+        prompt = finished.prompt
+        if prompt is None:
+            return Fitted(todo, None, NOT_DONE if finished.reason == STOPPED else finished.reason)
+        too_few = len({pair.choice_key for pair in todo.user.pairs if pair.split != "target"}) < MIN_CHOICES
+        n_unscored = len(finished.unscored)
+        notes = prompt.notes + ((TOO_FEW,) if too_few else ())
+        notes += (f"{n_unscored} verdicts of the model are missing",) if n_unscored else ()
+        reason = finished.unscored[0] if finished.unscored else ""
+        return Fitted(todo, replace(prompt, notes=notes, too_few_pairs=too_few), reason, n_unscored)
