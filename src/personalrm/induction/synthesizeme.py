@@ -14,7 +14,8 @@ from pathlib import Path
 from personalrm.errors import BadInput, ModelUnavailable, NotFitted
 from personalrm.induction.embedded_fit import EmbeddedFit
 from personalrm.induction.settings import InductionSettings
-from personalrm.judging.personal import Ranking, judge_pair, rank_completions
+from personalrm.judging.personal import judge_pair, rank_completions
+from personalrm.judging.ranking import Ranking
 from personalrm.preferences.messages import Message
 from personalrm.preferences.pairs import PreferencePair
 from personalrm.preferences.personal_prompts import PersonalPrompt

@@ -8,12 +8,13 @@ population, a sentence they added moves its feature to what it says.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
 from personalrm.errors import BadInput, ModelUnavailable
 from personalrm.judging.embedded import MIN_CHOICES, give_verdict
+from personalrm.judging.ranking import Ranking
 from personalrm.preferences.messages import Conversation, check_conversation
 from personalrm.preferences.personal_prompts import FeatureWeight, PersonalPrompt
 from personalrm.preferences.verdicts import Question, Verdict
@@ -21,18 +22,6 @@ from personalrm.stylometry.claims import Leaning, read_claim
 from personalrm.stylometry.features import INDEX, NAMES, difference
 from personalrm.stylometry.population import Prior
 from personalrm.stylometry.weights import Weights
-
-
-@dataclass(frozen=True)
-class Ranking:
-    """Completions from best to worst for one user."""
-
-    best: int
-    """Index of the best completion in the input."""
-    order: tuple[int, ...]
-    """All indices, best first; equal rewards keep the order of the input."""
-    rewards: tuple[float, ...]
-    """Reward of each completion in input order, relative to the first one."""
 
 
 def judge_pair(prompt: PersonalPrompt, conversation: Conversation, first: str, second: str) -> Verdict:
@@ -75,8 +64,8 @@ def usable_weights(prompt: PersonalPrompt) -> Weights:
     """The weights a prompt carries, with edits of the persona by hand applied."""
     if not prompt.weights:
         raise ModelUnavailable(
-            f"the prompt of user {prompt.user_id!r} was made by {prompt.judge!r} and carries no weights, and this "
-            "version has no door to language models; fit the user again with the embedded engine"
+            f"the prompt of user {prompt.user_id!r} was made by model {prompt.judge!r} and carries no weights; pass "
+            "--model (lm=) to judge with a model, or fit the user again with the embedded engine"
         )
     by_name = {weight.feature: weight for weight in prompt.weights}
     missing = [name for name in NAMES if name not in by_name]

@@ -7,6 +7,7 @@ import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from personalrm.errors import AccessRefused, BudgetSpent, ModelUnavailable, UnreadableReply
 from personalrm.lm.cache import Unscored
@@ -27,6 +28,14 @@ TOO_MANY = 429
 
 class Stopped(Exception):
     """The run is ending; this request was not finished."""
+
+
+@dataclass(frozen=True, repr=False)
+class Answer:
+    """A reply and what was read in it."""
+
+    reply: Reply
+    value: Any
 
 
 @dataclass
@@ -61,8 +70,8 @@ class Attempts:
         """Let nothing leave from now on; what is under way comes back."""
         self.stopped = self.stopped or why
 
-    async def answer(self, request: Request, check: Callable[[Reply], object]) -> Reply | Unscored:
-        """A reply that `check` can read, or why there is none.
+    async def answer(self, request: Request, read: Callable[[Reply], Any]) -> Answer | Unscored:
+        """A reply that can be read, or why there is none.
 
         Raises:
             Stopped: If the run ends first.
@@ -71,13 +80,11 @@ class Attempts:
         while True:
             try:
                 reply = await self._once(request, tries)
-                check(reply)
+                return Answer(reply, read(reply))
             except UnreadableReply as complaint:
                 fault = Fault(f"unreadable: {complaint}", "reseeded")
             except Fault as found:
                 fault = found
-            else:
-                return reply
             self._ledger.note_fault(fault.kind)
             if (reason := self._gives_up(fault, tries)) is not None:
                 return Unscored(reason, tries.n_attempts)

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from personalrm.errors import ModelUnavailable, PersonalRMError
-from personalrm.lm.attempts import Attempts, Stopped
+from personalrm.lm.attempts import Answer, Attempts, Stopped
 from personalrm.lm.cache import Cache, Entry, Unscored
 from personalrm.lm.grouped import Grouped
 from personalrm.lm.pacing import Pacing
@@ -206,8 +206,9 @@ class Caller:
             self._flying[key].append((job, request))
             return
         self._flying[key] = [(job, request)]
+        result: Answer | Unscored | Stopped
         try:
-            result: Reply | Unscored | Stopped = await self._resolve(key, request, job.ask)
+            result = await self._resolve(key, request, job.ask)
         except Stopped as stopped:
             result = stopped
         except PersonalRMError as error:  # the cache's file failed: nothing can be kept, so nothing more is asked
@@ -219,27 +220,30 @@ class Caller:
             raise
         finally:
             for waiting, asked in self._flying.pop(key):
-                waiting.wave.put(waiting.place, self._outcome(waiting.ask, asked, result))
+                waiting.wave.put(waiting.place, self._outcome(waiting.ask, job.ask, asked, result))
 
-    async def _resolve(self, key: bytes, request: Request, ask: Ask[Any]) -> Reply | Unscored:
+    async def _resolve(self, key: bytes, request: Request, ask: Ask[Any]) -> Answer | Unscored:
         if key in self._known or key in self._hopeless:
             found = await self._find(key)
             if found is not None:
                 for account in self.ledger.accounts(request):
                     account.n_cached += 1
                 await self._keep(Entry(key, request.user_id, None))
-                return found
+                return found if isinstance(found, Unscored) else Answer(found, ask.read(found))
         if self.stopped is not None:
             raise Stopped
         result = await self._attempts.answer(request, ask.read)
         if self.cache is not None:
-            await self._keep(Entry(key, request.user_id, result))
-            (self._known if isinstance(result, Reply) else self._hopeless).add(key)
+            kept = result if isinstance(result, Unscored) else result.reply
+            await self._keep(Entry(key, request.user_id, kept))
+            (self._hopeless if isinstance(result, Unscored) else self._known).add(key)
         return result
 
-    def _outcome(self, ask: Ask[Any], request: Request, result: Reply | Unscored | Stopped) -> Outcome[Any]:
-        if isinstance(result, Reply):
-            return Outcome(ask.read(result))
+    def _outcome(
+        self, ask: Ask[Any], first: Ask[Any], request: Request, result: Answer | Unscored | Stopped
+    ) -> Outcome[Any]:
+        if isinstance(result, Answer):
+            return Outcome(result.value if ask is first else ask.read(result.reply))
         for account in self.ledger.accounts(request):
             account.n_unscored += isinstance(result, Unscored)
         return Outcome(None, result.reason) if isinstance(result, Unscored) else Outcome(None, "stopped", True)
@@ -256,11 +260,11 @@ class Caller:
 def key_of(identity: str, request: Request) -> bytes:
     """What a request is known by in the cache: model, messages, sampling and schema; 16 bytes."""
     s = request.sampling
-    parts = [
-        identity,
-        [[turn.role, turn.content] for turn in request.messages],
-        [s.temperature, s.max_tokens, s.seed, s.top_logprobs],
-        [request.schema.name, request.schema.content] if request.schema else None,
-    ]
-    text = json.dumps(parts, ensure_ascii=False, separators=(",", ":"), default=dict)
-    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+    schema = [request.schema.name, request.schema.content] if request.schema else None
+    head = json.dumps([identity, s.temperature, s.max_tokens, s.seed, s.top_logprobs, schema])
+    digest = hashlib.blake2b(head.encode("ascii"), digest_size=16)
+    for turn in request.messages:
+        content = turn.content.encode("utf-8", "surrogatepass")
+        digest.update(f"\0{turn.role} {len(content)} ".encode("ascii"))  # lengths, so that no text can pose as two
+        digest.update(content)
+    return digest.digest()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from personalrm.lm.faults import Fault
 from personalrm.lm.protocol import Reply, Request
-from personalrm.lm.wire import read_response, request_body
+from personalrm.lm.wire import encode_request, read_response
 
 if TYPE_CHECKING:
     import aiohttp
@@ -84,10 +84,8 @@ class OpenAIServer:
     async def _post(self, request: Request, seed: int) -> Reply:
         import aiohttp
 
-        body = request_body(request, self.endpoint.model, without=self.refused, extra=self.endpoint.body)
-        if "seed" not in self.refused:
-            body["seed"] = seed
-        data = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode("utf-8")
+        extra = self.endpoint.body if "seed" in self.refused else {"seed": seed, **self.endpoint.body}
+        data = encode_request(request, self.endpoint.model, without=self.refused, extra=extra)
         try:
             async with self._opened().post("chat/completions", data=data) as response:
                 content = await _read(response)

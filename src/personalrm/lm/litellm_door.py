@@ -45,7 +45,7 @@ class LiteLLM:
         Raises:
             Fault: With the status LiteLLM's exception carries.
         """
-        body = request_body(request, self._model, without=frozenset(), extra={"seed": seed})
+        body = request_body(request, self._model, extra={"seed": seed})
         try:
             found = await self._litellm.acompletion(
                 **body,

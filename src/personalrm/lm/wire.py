@@ -12,6 +12,7 @@ import json
 import math
 import time
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from personalrm.lm.faults import Fault
@@ -21,21 +22,38 @@ HOPELESS = frozenset({400, 404, 405, 413, 415, 422})
 NO_ACCESS = frozenset({401, 402, 403})
 
 
-def request_body(request: Request, model: str, *, without: frozenset[str], extra: Mapping[str, Any]) -> dict[str, Any]:
-    """The JSON body, without the seed and without the features this server refused."""
+def request_body(
+    request: Request, model: str, *, without: frozenset[str] = frozenset(), extra: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """The JSON body, without the features this server refused."""
+    messages = [{"role": turn.role, "content": turn.content} for turn in request.messages]
+    return _settings(request, model, without, extra) | {"messages": messages}
+
+
+def encode_request(
+    request: Request, model: str, *, without: frozenset[str] = frozenset(), extra: Mapping[str, Any] | None = None
+) -> bytes:
+    """`request_body` as bytes; long texts that many requests share are escaped once."""
+    turns = ",".join(f'{{"role":"{turn.role}","content":{_quoted(turn.content)}}}' for turn in request.messages)
+    rest = json.dumps(_settings(request, model, without, extra))
+    return f'{rest[:-1]},"messages":[{turns}]}}'.encode()
+
+
+@lru_cache(maxsize=512)
+def _quoted(text: str) -> str:
+    return json.dumps(text)
+
+
+def _settings(request: Request, model: str, without: frozenset[str], extra: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Everything in a body but the messages."""
     sampling = request.sampling
-    body: dict[str, Any] = {
-        "model": model,
-        "messages": [{"role": turn.role, "content": turn.content} for turn in request.messages],
-        "temperature": sampling.temperature,
-        "max_tokens": sampling.max_tokens,
-    }
+    body: dict[str, Any] = {"model": model, "temperature": sampling.temperature, "max_tokens": sampling.max_tokens}
     if request.schema is not None and "schema" not in without:
         schema = {"name": request.schema.name, "schema": request.schema.content, "strict": True}
         body["response_format"] = {"type": "json_schema", "json_schema": schema}
     if sampling.top_logprobs and "logprobs" not in without:
         body |= {"logprobs": True, "top_logprobs": sampling.top_logprobs}
-    return body | dict(extra)
+    return body | dict(extra or {})
 
 
 def read_response(status: int, headers: Mapping[str, str], body: bytes) -> Reply:

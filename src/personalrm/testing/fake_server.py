@@ -15,6 +15,7 @@ import argparse
 import asyncio
 import hashlib
 import json
+import re
 import threading
 import time
 from collections.abc import Mapping
@@ -24,16 +25,18 @@ from typing import Any
 from aiohttp import web
 
 from personalrm.testing.faults import Faults, fail
-from personalrm.testing.skill import Rule, always_first, by_hash, failing, obedient, skilled
+from personalrm.testing.skill import Rule, always_first, by_hash, failing, fixed, obedient, skilled
 
 RULES: dict[str, Rule] = {
     "hash": by_hash,
     "skilled": skilled(),
     "first": always_first,
     "failing": failing,
+    "fixed": fixed,
     "obedient": obedient(skilled()),
 }
-BLOCK = 256
+_SEED = re.compile(rb'"seed": ?-?\d+')
+BLOCK = 512
 """Characters a block of the prefix accounting."""
 
 
@@ -159,9 +162,9 @@ class FakeServer:
         return web.json_response({})
 
     async def _complete(self, request: web.Request) -> web.StreamResponse:
-        body = await request.json()
-        seedless = {key: value for key, value in body.items() if key != "seed"}
-        call = hashlib.blake2b(json.dumps(seedless, sort_keys=True).encode(), digest_size=12).hexdigest()
+        raw = await request.read()
+        body = json.loads(raw)
+        call = hashlib.blake2b(_SEED.sub(b"", raw), digest_size=12).hexdigest()
         log = self.log
         log.n_requests += 1
         log.moments.append(time.monotonic() - self._started)

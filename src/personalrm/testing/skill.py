@@ -119,6 +119,11 @@ def failing(_: Messages) -> str:
     return "I would rather not say."
 
 
+def fixed(_: Messages) -> str:
+    """The same verdict for everything, at no cost; for measuring clients."""
+    return '{"reasoning": "it is the better one", "choice": "first"}'
+
+
 def likes(taste: str, first: str, second: str) -> bool:
     """Whether somebody of a taste prefers the first of two texts."""
     if taste in ("lists", "prose"):
