@@ -76,6 +76,8 @@ class Cache:
                     raise
                 self._move_aside()
                 return self._connect()
+        except StoreError:
+            raise
         except (OSError, sqlite3.Error) as error:
             raise _store_error(self.path, error) from None
 

@@ -1,0 +1,57 @@
+import asyncio
+import time
+
+import pytest
+
+from personalrm.errors import BadInput
+from personalrm.lm.pacing import Pacing
+from personalrm.lm.settings import Budget, Limits, Retry
+
+
+def moments(limits, n, tokens=1, before=lambda pacing: None):
+    async def run():
+        pacing = Pacing(limits)
+        before(pacing)
+        start = time.monotonic()
+
+        async def one():
+            await pacing.wait(tokens)
+            return time.monotonic() - start
+
+        return sorted(await asyncio.gather(*(one() for _ in range(n))))
+
+    return asyncio.run(run())
+
+
+def test_without_limits_nothing_waits():
+    assert moments(Limits(), 100)[-1] < 0.1
+
+
+def test_requests_a_minute_are_spread_evenly():
+    times = moments(Limits(requests_per_minute=6000), 100)
+    assert 0.4 < times[-1] < 0.8
+    assert sum(time < 0.05 for time in times) <= 56
+
+
+def test_tokens_a_minute_count_what_a_request_needs():
+    assert 0.4 < moments(Limits(tokens_per_minute=60_000), 10, tokens=100)[-1] < 0.8
+
+
+def test_a_server_over_its_limit_holds_everybody_back():
+    assert moments(Limits(), 3, before=lambda pacing: pacing.close_for(0.1))[0] >= 0.1
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Limits(max_in_flight=0),
+        lambda: Limits(requests_per_minute=float("nan")),
+        lambda: Budget(max_calls=-1),
+        lambda: Budget(max_cost=float("inf")),
+        lambda: Retry(max_attempts=0),
+        lambda: Retry(max_rereads=-1),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(make):
+    with pytest.raises(BadInput):
+        make()
