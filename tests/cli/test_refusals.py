@@ -84,6 +84,13 @@ def test_a_flag_wins_over_the_environment_and_that_over_the_file(run, prefs, tmp
     assert {path.name for path in tmp_path.iterdir() if path.is_dir()} == {"from-file", "from-environment", "from-flag"}
 
 
+def test_a_shortened_flag_is_refused(run, prefs, monkeypatch):
+    """It would be read, and then lose to the environment variable."""
+    monkeypatch.setenv("PERSONALRM_HOME", "from-environment")
+    code, _, err = run("fit", prefs, "--hom", "from-flag")
+    assert (code, "unrecognized arguments: --hom" in err) == (2, True)
+
+
 def test_users_with_target_rows_only_are_counted(run, tmp_path):
     from dataclasses import replace
 

@@ -27,6 +27,7 @@ def build_parser() -> argparse.ArgumentParser:
         prog="personalrm",
         description="Learn what each person likes from their choices, say it in words, judge as they would.",
         epilog="exit codes: 0 ok, 1 failed, 2 usage or refused input, 3 partly done. Example: personalrm demo",
+        allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=_version())
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
@@ -34,7 +35,11 @@ def build_parser() -> argparse.ArgumentParser:
         name = module.__name__.rpartition(".")[2]
         summary, _, example = (module.__doc__ or "").partition("\n\nExample: ")
         child = commands.add_parser(
-            name, help=summary.splitlines()[0].rstrip("."), description=summary, epilog=f"example: {example.strip()}"
+            name,
+            help=summary.splitlines()[0].rstrip("."),
+            description=summary,
+            epilog=f"example: {example.strip()}",
+            allow_abbrev=False,  # `_given` looks for whole flags: a shortened one would lose to the environment
         )
         module.add_arguments(child)
         child.set_defaults(run=module.run)
