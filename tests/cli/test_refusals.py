@@ -18,6 +18,7 @@ from personalrm.testing import tiny_users, write_pairs
         (["fit", "{prefs}", "--layout", "tables"], "unknown layout 'tables'"),
         (["fit", "{prefs}", "--user-column", "rater"], "no column 'rater'"),
         (["fit", "{prefs}", "--user", "nobody"], "'nobody' is not in"),
+        (["fit", "{prefs}", "--home", ""], "'' is no folder"),
         (["evaluate", "{prefs}", "--methods", "magic"], "unknown method 'magic'"),
         (["evaluate", "{prefs}", "--min-pairs", "0"], "is below 1"),
         (["evaluate", "{prefs}", "--min-pairs", "99"], "no user has a target pair"),
@@ -67,12 +68,24 @@ def test_a_home_that_is_a_file_is_refused(run, prefs, tmp_path):
         ("trials: many\n", "not a whole number"),
         (": : :", "cannot be read"),
         ("skip_bad: perhaps\n", "true or false"),
+        ("home: null\n", "is a NoneType"),
+        ("home: [a]\n", "is a list"),
+        ("home: yes\n", "is a bool"),
+        ("home: ''\n", "is no folder"),
+        ("home: a\nhome: b\n", "'home' stands twice"),
+        ("min-pairs: 1\nmin_pairs: 2\n", "'min_pairs' stands twice"),
     ],
 )
 def test_a_wrong_settings_file_is_refused(run, prefs, tmp_path, yaml, message):
     (tmp_path / "settings.yaml").write_text(yaml)
     code, _, err = run("fit", prefs, "--config", "settings.yaml")
     assert (code, message in err) == (2, True)
+
+
+def test_a_blank_home_in_the_environment_is_refused(run, prefs, monkeypatch):
+    monkeypatch.setenv("PERSONALRM_HOME", "")
+    code, _, err = run("fit", prefs)
+    assert (code, "PERSONALRM_HOME: '' is no folder" in err) == (2, True)
 
 
 def test_a_flag_wins_over_the_environment_and_that_over_the_file(run, prefs, tmp_path, monkeypatch):
