@@ -79,8 +79,11 @@ def test_rank_puts_the_best_first(fitted, tmp_path):
     [
         ({"first": "a", "second": "b"}, "user_id is missing"),
         ({"first": "a", "user_id": "u1"}, "second is missing"),
-        ({"first": "a", "second": 3, "user_id": "u1"}, "second is missing or not text"),
-        ({"prompt": 3, "first": "a", "second": "b", "user_id": "u1"}, "no conversation"),
+        ({"first": "a", "second": 3, "user_id": "u1"}, "second has content that is a int"),
+        ({"first": "a", "second": " ", "user_id": "u1"}, "second is blank"),
+        ({"chosen": "a", "rejected": "a", "user_id": "u1"}, "identical"),
+        ({"prompt": 3, "first": "a", "second": "b", "user_id": "u1"}, "prompt is a int"),
+        ({"prompt": None, "first": "a", "second": "b", "user_id": "u1"}, "conversation is missing"),
         ({"prompt": [{"role": "x", "content": "y"}], "first": "a", "second": "b", "user_id": "u1"}, "role 'x'"),
     ],
 )
@@ -89,6 +92,34 @@ def test_judge_lists_bad_rows_and_judges_nothing(fitted, tmp_path, row, message)
     assert (code, out) == (2, "")
     assert message in err
     assert fitted("judge", judge_file(tmp_path, **row), "--skip-bad")[0] == 3
+
+
+def message(text, role="assistant"):
+    return {"role": role, "content": text}
+
+
+ASKED = message("How do I get there?", "user")
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"user_id": 7, "prompt": "Hi?", "chosen": SHORT, "rejected": LONG},
+        {"user_id": 7, "prompt": [ASKED], "chosen": [message(SHORT)], "rejected": [message(LONG)]},
+        {"user_id": 7, "chosen": [ASKED, message(SHORT)], "rejected": [ASKED, message(LONG)]},
+        {"user_id": 7, "conversation": None, "prompt": "Hi?", "chosen": SHORT, "rejected": LONG},
+        {"user_id": 7, "prompt": "", "chosen": {"content": [{"type": "text", "text": SHORT}]}, "rejected": LONG},
+    ],
+)
+def test_what_fit_accepts_judge_accepts(run, tmp_path, row):
+    (tmp_path / "row.jsonl").write_text(json.dumps(row), encoding="utf-8")
+    assert run("fit", "row.jsonl")[0] == 0
+    assert run("judge", "row.jsonl")[0] == 0
+
+
+def test_rank_takes_completions_as_messages(fitted, tmp_path):
+    path = judge_file(tmp_path, completions=[[message(LONG)], message(SHORT)], user_id="u1", conversation=None)
+    assert json.loads(fitted("rank", path, "--json")[1])["best"] == 1
 
 
 def test_evaluate_prints_every_row_with_users_pairs_and_intervals(run, prefs):

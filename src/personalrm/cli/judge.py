@@ -42,19 +42,25 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _judge(row: Row, prompt: PersonalPrompt) -> Row:
-    from personalrm.cli.rows import conversation_of, text_of
+    from personalrm.cli.rows import conversation_of, pair_of
     from personalrm.judging.personal import judge_pair
+    from personalrm.preferences.fields import read_text
 
-    names = ("chosen", "rejected") if "chosen" in row else ("first", "second")
-    first, second = (text_of(row, name) for name in names)
-    verdict = judge_pair(prompt, conversation_of(row), first, second)
+    is_known = row.get("chosen") is not None and row.get("first") is None
+    if is_known:
+        pair = pair_of(row, prompt.user_id)
+        conversation, first, second = pair.conversation, pair.chosen, pair.rejected
+    else:
+        conversation = conversation_of(row)
+        first, second = (read_text(row.get(name), name) for name in ("first", "second"))
+    verdict = judge_pair(prompt, conversation, first, second)
     result: Row = {
         "choice": verdict.choice,
         "probability": verdict.probability,
         "reasoning": verdict.reasoning,
         "too_few_pairs": verdict.too_few_pairs,
     }
-    if names[0] == "chosen":
+    if is_known:
         result["correct"] = {"first": 1.0, "second": 0.0, None: 0.5}[verdict.choice]
     return result
 
@@ -91,7 +97,7 @@ def print_results(
 def _answer_all(
     options: argparse.Namespace, answer: Callable[[Row, PersonalPrompt], Row]
 ) -> tuple[list[tuple[int, str, Row]], list[str]]:
-    from personalrm.cli.rows import rows_of
+    from personalrm.cli.rows import rows_of, user_of
     from personalrm.store.home import Home
 
     home, prompts = Home(options.home), {}
@@ -101,9 +107,7 @@ def _answer_all(
         try:
             if isinstance(row, BadRow):
                 raise row
-            user_id = options.user or row.get("user_id")
-            if not isinstance(user_id, str):
-                raise BadRow("user_id is missing; add it to the row or pass --user")
+            user_id = user_of(row, options.user)
             if user_id not in prompts:
                 prompts[user_id] = home.load(user_id)
             answered.append((number, user_id, answer(row, prompts[user_id])))
