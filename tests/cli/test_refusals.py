@@ -1,3 +1,4 @@
+import json
 import os
 
 import pytest
@@ -119,3 +120,11 @@ def test_errors_name_ids_and_lengths_but_never_texts(run, tmp_path, prefs):
     secret.write_text(text + '{"user_id": "u1", "prompt": "my secret illness", "chosen": "same", "rejected": "same"}\n')
     _, out, err = run("fit", secret)
     assert "secret illness" not in out + err
+
+
+def test_a_text_where_a_role_belongs_is_not_printed(fitted, tmp_path):
+    row = {"user_id": "u1", "prompt": [{"role": "my secret illness", "content": "x"}], "first": "a", "second": "b"}
+    (tmp_path / "row.jsonl").write_text(json.dumps(row), encoding="utf-8")
+    _, out, err = fitted("judge", "row.jsonl")
+    assert "a turn with role a text of 17 characters" in err
+    assert "illness" not in out + err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
@@ -23,6 +24,9 @@ SPLITS: dict[str, SplitName] = {
 }
 MILLISECONDS_FROM = 1e11
 """Epoch times above this are milliseconds; as seconds they would lie after the year 5000."""
+
+NAME = re.compile(r"[A-Za-z0-9_.-]{1,30}")
+"""What the name of a role or a split may look like; somebody's text has spaces or other letters."""
 
 
 def read_id(row: Mapping[str, Any], name: str) -> str:
@@ -209,8 +213,10 @@ def _content(value: Any, name: str) -> str:
 
 
 def _short(value: Any) -> str:
-    """What a wrong value looks like, cut, since it may be somebody's text in the wrong column."""
-    return repr(value[:30]) if isinstance(value, str) else "None" if value is None else f"a {type(value).__name__}"
+    """What a wrong value is; written out only if it is a name, since it may be somebody's text in the wrong column."""
+    if not isinstance(value, str):
+        return "None" if value is None else f"a {type(value).__name__}"
+    return repr(value) if NAME.fullmatch(value) else f"a text of {len(value)} characters"
 
 
 def _missing(name: str, what: str = "is missing") -> BadRow:
