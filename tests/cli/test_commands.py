@@ -94,6 +94,20 @@ def test_judge_lists_bad_rows_and_judges_nothing(fitted, tmp_path, row, message)
     assert fitted("judge", judge_file(tmp_path, **row), "--skip-bad")[0] == 3
 
 
+def test_rows_of_unknown_users_are_bad_rows_among_the_others(fitted, tmp_path):
+    rows = [{"user_id": user, "prompt": "Hi?", "first": SHORT, "second": LONG} for user in ("u1", "zed", "zoe")]
+    (tmp_path / "new.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    code, out, err = fitted("judge", "new.jsonl")
+    assert (code, out, "line 2: user 'zed'" in err, "line 3: user 'zoe'" in err) == (2, "", True, True)
+    code, out, err = fitted("judge", "new.jsonl", "--skip-bad", "--json")
+    assert (code, json.loads(out)["user_id"], "2 bad rows left out" in err) == (3, "u1", True)
+
+
+def test_judging_as_an_unknown_user_is_refused_once(fitted, tmp_path):
+    code, out, err = fitted("judge", judge_file(tmp_path, first="a", second="b"), "--user", "zed", "--skip-bad")
+    assert (code, out, err.count("zed")) == (2, "", 1)
+
+
 def message(text, role="assistant"):
     return {"role": role, "content": text}
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from personalrm.cli.options import add_config, add_home, add_json
 from personalrm.cli.printing import print_error
-from personalrm.errors import BadInput, BadRow, UnknownUser
+from personalrm.errors import BadInput, BadRow
 
 if TYPE_CHECKING:
     from personalrm.preferences.personal_prompts import PersonalPrompt
@@ -78,11 +78,13 @@ def print_results(
     """Answer every row, bad rows listed first; nothing is answered while one is bad and not skipped."""
     import json
 
+    from personalrm.stats.accuracy import count
+
     answered, bad = _answer_all(options, answer)
     for error in bad:
         print_error(error, 2)
     if bad and not options.skip_bad:
-        print_error(f"{len(bad)} bad rows, nothing was judged; fix them or pass --skip-bad", 2)
+        print_error(f"{count(len(bad), 'bad row')}, nothing was judged; fix them or pass --skip-bad", 2)
         return 2
     for number, user_id, result in answered:
         if options.json:
@@ -90,7 +92,7 @@ def print_results(
         else:
             print(f"{number}  {user_id}  {line(result)}")
     if bad:
-        print(f"{len(bad)} bad rows were left out", file=sys.stderr)
+        print(f"{count(len(bad), 'bad row')} left out", file=sys.stderr)
     return 3 if bad else 0
 
 
@@ -100,7 +102,8 @@ def _answer_all(
     from personalrm.cli.rows import rows_of, user_of
     from personalrm.store.home import Home
 
-    home, prompts = Home(options.home), {}
+    home = Home(options.home)
+    prompts = {options.user: home.load(options.user)} if options.user else {}
     answered: list[tuple[int, str, Row]] = []
     bad: list[str] = []
     for number, row in rows_of(options.file):
@@ -111,8 +114,6 @@ def _answer_all(
             if user_id not in prompts:
                 prompts[user_id] = home.load(user_id)
             answered.append((number, user_id, answer(row, prompts[user_id])))
-        except UnknownUser:
-            raise
         except BadInput as error:
             bad.append(f"{options.file} line {number}: {error}")
     return answered, bad
