@@ -64,6 +64,22 @@ def test_judge_counts_known_choices_right_or_wrong(fitted, tmp_path):
     assert "right" in fitted("judge", path)[1]
 
 
+def test_judge_ends_with_a_total_and_warns_of_choices_the_prompts_were_made_from(fitted, prefs, tmp_path):
+    _, out, err = fitted("judge", prefs)
+    assert (out.splitlines()[-1], "made from 48 of these 48 choices" in err) == (
+        "48 right, 0 wrong, 0 ties of 48",
+        True,
+    )
+    new = judge_file(tmp_path, chosen=LONG, rejected=SHORT, user_id="u1")
+    _, out, err = fitted("judge", new)
+    assert (out.splitlines()[-1], err) == ("0 right, 1 wrong, 0 ties of 1", "")
+
+
+def test_the_total_goes_to_stderr_beside_json(fitted, tmp_path):
+    _, out, err = fitted("judge", judge_file(tmp_path, chosen=SHORT, rejected=LONG, user_id="u1"), "--json")
+    assert (len(out.splitlines()), json.loads(out)["seen"], "1 right" in err) == (1, False, True)
+
+
 def test_judge_allows_identical_completions(fitted, tmp_path):
     code, out, _ = fitted("judge", judge_file(tmp_path, first="a", second="a", user_id="u1"), "--json")
     assert (code, json.loads(out)["choice"]) == (0, None)

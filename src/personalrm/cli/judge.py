@@ -1,7 +1,8 @@
 """Judge pairs of completions as their users would, with the prompts in the home folder.
 
 Reads JSON lines with `user_id`, `conversation` (or `prompt`), `first` and `second`. Rows
-with `chosen` and `rejected` instead are judged in both orders and counted right or wrong.
+with `chosen` and `rejected` instead are judged in both orders and counted right or wrong,
+with a total at the end and a warning when the prompts were made from some of them.
 
 Example: personalrm judge new.jsonl --user u17
 """
@@ -10,8 +11,9 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TextIO
 
 from personalrm.cli.options import add_config, add_home, add_json
 from personalrm.cli.printing import print_error
@@ -38,7 +40,7 @@ def add_row_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    return print_results(options, _judge, _line)
+    return print_results(options, _judge, _line, _print_total)
 
 
 def _judge(row: Row, prompt: PersonalPrompt) -> Row:
@@ -62,6 +64,7 @@ def _judge(row: Row, prompt: PersonalPrompt) -> Row:
     }
     if is_known:
         result["correct"] = {"first": 1.0, "second": 0.0, None: 0.5}[verdict.choice]
+        result["seen"] = pair.hash in prompt.roles
     return result
 
 
@@ -72,10 +75,38 @@ def _line(result: Row) -> str:
     return f"{choice} (P(first) = {result['probability']:.2f}{right}{flag}): {result['reasoning']}"
 
 
+def _print_total(results: Sequence[Row], total_to: TextIO) -> None:
+    """How many known choices came out right, and whether that says anything."""
+    from personalrm.stats.accuracy import count
+
+    known = [result for result in results if "correct" in result]
+    if not known:
+        return
+    n = Counter(result["correct"] for result in known)
+    print(f"{n[1.0]} right, {n[0.0]} wrong, {count(n[0.5], 'tie')} of {len(known)}", file=total_to)
+    n_seen = sum(result["seen"] for result in known)
+    if n_seen:
+        print(
+            f"warning: the prompts were made from {n_seen} of these {count(len(known), 'choice')}, so the total says "
+            "little; judge choices they have not seen, or use personalrm evaluate",
+            file=sys.stderr,
+        )
+
+
 def print_results(
-    options: argparse.Namespace, answer: Callable[[Row, PersonalPrompt], Row], line: Callable[[Row], str]
+    options: argparse.Namespace,
+    answer: Callable[[Row, PersonalPrompt], Row],
+    line: Callable[[Row], str],
+    close: Callable[[Sequence[Row], TextIO], None] | None = None,
 ) -> int:
-    """Answer every row, bad rows listed first; nothing is answered while one is bad and not skipped."""
+    """Answer every row, bad rows listed first; nothing is answered while one is bad and not skipped.
+
+    Args:
+        options: Of the command.
+        answer: What is said about one row.
+        line: The answer in one line, for people.
+        close: Prints what all answers come to; onto stderr under --json, where stdout is one object a line.
+    """
     import json
 
     from personalrm.stats.accuracy import count
@@ -91,6 +122,8 @@ def print_results(
             print(json.dumps({"line": number, "user_id": user_id, **result}, ensure_ascii=False))
         else:
             print(f"{number}  {user_id}  {line(result)}")
+    if close:
+        close([result for _, _, result in answered], sys.stderr if options.json else sys.stdout)
     if bad:
         print(f"{count(len(bad), 'bad row')} left out", file=sys.stderr)
     return 3 if bad else 0
