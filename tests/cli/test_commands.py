@@ -205,6 +205,7 @@ def test_validate_counts_rows_users_and_problems(run, prefs, tmp_path):
     bad = tmp_path / "bad.jsonl"
     bad.write_text(prefs.read_text() + "{\n", encoding="utf-8")
     assert (run("validate", bad)[0], run("validate", bad, "--skip-bad")[0]) == (2, 3)
+    assert "1 row cannot be used" in run("validate", bad)[1]
     assert json.loads(run("validate", bad, "--json")[1])["problems"][0]["line"] == 49
 
 
@@ -249,7 +250,7 @@ def test_a_single_persons_ratings_need_no_user_column(run, tmp_path):
     row = {"prompt": "Hi?", "completions": [{"content": "Yes.", "rating": 7}, {"content": "No.", "rating": 4}]}
     (tmp_path / "mine.jsonl").write_text(json.dumps(row), encoding="utf-8")
     code, out, _ = run("validate", tmp_path / "mine.jsonl", "--default-user", "me")
-    assert (code, "1 pairs, 1 users" in out) == (0, True)
+    assert (code, "1 row, 1 pair, 1 user" in out) == (0, True)
     code, out, _ = run("validate", tmp_path / "mine.jsonl", "--default-user", "me", "--min-gap", "4")
     assert "0 pairs" in out
 
