@@ -72,7 +72,12 @@ def read_text(value: Any, name: str) -> str:
     """
     if isinstance(value, list) and any(isinstance(part, Mapping) and "role" in part for part in value):
         if len(value) > 1:
-            raise _bad(name, f"is a list of {len(value)} messages, a completion is one", "several messages")
+            raise _bad(
+                name,
+                f"is a list of {len(value)} messages, a completion is one; if they are the whole conversation, name "
+                "--layout trl_implicit or drop the prompt column",
+                "several messages",
+            )
         value = value[0]
     if isinstance(value, Mapping):
         if value.get("role", "assistant") != "assistant":
