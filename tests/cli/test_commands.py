@@ -64,6 +64,22 @@ def test_judge_counts_known_choices_right_or_wrong(fitted, tmp_path):
     assert "right" in fitted("judge", path)[1]
 
 
+def test_judge_ends_with_a_total_and_warns_of_choices_the_prompts_were_made_from(fitted, prefs, tmp_path):
+    _, out, err = fitted("judge", prefs)
+    assert (out.splitlines()[-1], "made from 48 of these 48 choices" in err) == (
+        "48 right, 0 wrong, 0 ties of 48",
+        True,
+    )
+    new = judge_file(tmp_path, chosen=LONG, rejected=SHORT, user_id="u1")
+    _, out, err = fitted("judge", new)
+    assert (out.splitlines()[-1], err) == ("0 right, 1 wrong, 0 ties of 1", "")
+
+
+def test_the_total_goes_to_stderr_beside_json(fitted, tmp_path):
+    _, out, err = fitted("judge", judge_file(tmp_path, chosen=SHORT, rejected=LONG, user_id="u1"), "--json")
+    assert (len(out.splitlines()), json.loads(out)["seen"], "1 right" in err) == (1, False, True)
+
+
 def test_judge_allows_identical_completions(fitted, tmp_path):
     code, out, _ = fitted("judge", judge_file(tmp_path, first="a", second="a", user_id="u1"), "--json")
     assert (code, json.loads(out)["choice"]) == (0, None)
@@ -79,8 +95,11 @@ def test_rank_puts_the_best_first(fitted, tmp_path):
     [
         ({"first": "a", "second": "b"}, "user_id is missing"),
         ({"first": "a", "user_id": "u1"}, "second is missing"),
-        ({"first": "a", "second": 3, "user_id": "u1"}, "second is missing or not text"),
-        ({"prompt": 3, "first": "a", "second": "b", "user_id": "u1"}, "no conversation"),
+        ({"first": "a", "second": 3, "user_id": "u1"}, "second has content that is a int"),
+        ({"first": "a", "second": " ", "user_id": "u1"}, "second is blank"),
+        ({"chosen": "a", "rejected": "a", "user_id": "u1"}, "identical"),
+        ({"prompt": 3, "first": "a", "second": "b", "user_id": "u1"}, "prompt is a int"),
+        ({"prompt": None, "first": "a", "second": "b", "user_id": "u1"}, "conversation is missing"),
         ({"prompt": [{"role": "x", "content": "y"}], "first": "a", "second": "b", "user_id": "u1"}, "role 'x'"),
     ],
 )
@@ -89,6 +108,48 @@ def test_judge_lists_bad_rows_and_judges_nothing(fitted, tmp_path, row, message)
     assert (code, out) == (2, "")
     assert message in err
     assert fitted("judge", judge_file(tmp_path, **row), "--skip-bad")[0] == 3
+
+
+def test_rows_of_unknown_users_are_bad_rows_among_the_others(fitted, tmp_path):
+    rows = [{"user_id": user, "prompt": "Hi?", "first": SHORT, "second": LONG} for user in ("u1", "zed", "zoe")]
+    (tmp_path / "new.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    code, out, err = fitted("judge", "new.jsonl")
+    assert (code, out, "line 2: user 'zed'" in err, "line 3: user 'zoe'" in err) == (2, "", True, True)
+    code, out, err = fitted("judge", "new.jsonl", "--skip-bad", "--json")
+    assert (code, json.loads(out)["user_id"], "2 bad rows left out" in err) == (3, "u1", True)
+
+
+def test_judging_as_an_unknown_user_is_refused_once(fitted, tmp_path):
+    code, out, err = fitted("judge", judge_file(tmp_path, first="a", second="b"), "--user", "zed", "--skip-bad")
+    assert (code, out, err.count("zed")) == (2, "", 1)
+
+
+def message(text, role="assistant"):
+    return {"role": role, "content": text}
+
+
+ASKED = message("How do I get there?", "user")
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"user_id": 7, "prompt": "Hi?", "chosen": SHORT, "rejected": LONG},
+        {"user_id": 7, "prompt": [ASKED], "chosen": [message(SHORT)], "rejected": [message(LONG)]},
+        {"user_id": 7, "chosen": [ASKED, message(SHORT)], "rejected": [ASKED, message(LONG)]},
+        {"user_id": 7, "conversation": None, "prompt": "Hi?", "chosen": SHORT, "rejected": LONG},
+        {"user_id": 7, "prompt": "", "chosen": {"content": [{"type": "text", "text": SHORT}]}, "rejected": LONG},
+    ],
+)
+def test_what_fit_accepts_judge_accepts(run, tmp_path, row):
+    (tmp_path / "row.jsonl").write_text(json.dumps(row), encoding="utf-8")
+    assert run("fit", "row.jsonl")[0] == 0
+    assert run("judge", "row.jsonl")[0] == 0
+
+
+def test_rank_takes_completions_as_messages(fitted, tmp_path):
+    path = judge_file(tmp_path, completions=[[message(LONG)], message(SHORT)], user_id="u1", conversation=None)
+    assert json.loads(fitted("rank", path, "--json")[1])["best"] == 1
 
 
 def test_evaluate_prints_every_row_with_users_pairs_and_intervals(run, prefs):
@@ -144,6 +205,7 @@ def test_validate_counts_rows_users_and_problems(run, prefs, tmp_path):
     bad = tmp_path / "bad.jsonl"
     bad.write_text(prefs.read_text() + "{\n", encoding="utf-8")
     assert (run("validate", bad)[0], run("validate", bad, "--skip-bad")[0]) == (2, 3)
+    assert "1 row cannot be used" in run("validate", bad)[1]
     assert json.loads(run("validate", bad, "--json")[1])["problems"][0]["line"] == 49
 
 
@@ -188,7 +250,7 @@ def test_a_single_persons_ratings_need_no_user_column(run, tmp_path):
     row = {"prompt": "Hi?", "completions": [{"content": "Yes.", "rating": 7}, {"content": "No.", "rating": 4}]}
     (tmp_path / "mine.jsonl").write_text(json.dumps(row), encoding="utf-8")
     code, out, _ = run("validate", tmp_path / "mine.jsonl", "--default-user", "me")
-    assert (code, "1 pairs, 1 users" in out) == (0, True)
+    assert (code, "1 row, 1 pair, 1 user" in out) == (0, True)
     code, out, _ = run("validate", tmp_path / "mine.jsonl", "--default-user", "me", "--min-gap", "4")
     assert "0 pairs" in out
 

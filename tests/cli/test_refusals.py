@@ -1,3 +1,4 @@
+import json
 import os
 
 import pytest
@@ -18,6 +19,7 @@ from personalrm.testing import tiny_users, write_pairs
         (["fit", "{prefs}", "--layout", "tables"], "unknown layout 'tables'"),
         (["fit", "{prefs}", "--user-column", "rater"], "no column 'rater'"),
         (["fit", "{prefs}", "--user", "nobody"], "'nobody' is not in"),
+        (["fit", "{prefs}", "--home", ""], "'' is no folder"),
         (["evaluate", "{prefs}", "--methods", "magic"], "unknown method 'magic'"),
         (["evaluate", "{prefs}", "--min-pairs", "0"], "is below 1"),
         (["evaluate", "{prefs}", "--min-pairs", "99"], "no user has a target pair"),
@@ -66,12 +68,24 @@ def test_a_home_that_is_a_file_is_refused(run, prefs, tmp_path):
         ("trials: many\n", "not a whole number"),
         (": : :", "cannot be read"),
         ("skip_bad: perhaps\n", "true or false"),
+        ("home: null\n", "is a NoneType"),
+        ("home: [a]\n", "is a list"),
+        ("home: yes\n", "is a bool"),
+        ("home: ''\n", "is no folder"),
+        ("home: a\nhome: b\n", "'home' stands twice"),
+        ("min-pairs: 1\nmin_pairs: 2\n", "'min_pairs' stands twice"),
     ],
 )
 def test_a_wrong_settings_file_is_refused(run, prefs, tmp_path, yaml, message):
     (tmp_path / "settings.yaml").write_text(yaml)
     code, _, err = run("fit", prefs, "--config", "settings.yaml")
     assert (code, message in err) == (2, True)
+
+
+def test_a_blank_home_in_the_environment_is_refused(run, prefs, monkeypatch):
+    monkeypatch.setenv("PERSONALRM_HOME", "")
+    code, _, err = run("fit", prefs)
+    assert (code, "PERSONALRM_HOME: '' is no folder" in err) == (2, True)
 
 
 def test_a_flag_wins_over_the_environment_and_that_over_the_file(run, prefs, tmp_path, monkeypatch):
@@ -81,6 +95,13 @@ def test_a_flag_wins_over_the_environment_and_that_over_the_file(run, prefs, tmp
     assert run("fit", prefs, "--config", "settings.yaml")[0] == 0
     assert run("fit", prefs, "--config", "settings.yaml", "--home", "from-flag")[0] == 0
     assert {path.name for path in tmp_path.iterdir() if path.is_dir()} == {"from-file", "from-environment", "from-flag"}
+
+
+def test_a_shortened_flag_is_refused(run, prefs, monkeypatch):
+    """It would be read, and then lose to the environment variable."""
+    monkeypatch.setenv("PERSONALRM_HOME", "from-environment")
+    code, _, err = run("fit", prefs, "--hom", "from-flag")
+    assert (code, "unrecognized arguments: --hom" in err) == (2, True)
 
 
 def test_users_with_target_rows_only_are_counted(run, tmp_path):
@@ -98,3 +119,11 @@ def test_errors_name_ids_and_lengths_but_never_texts(run, tmp_path, prefs):
     secret.write_text(text + '{"user_id": "u1", "prompt": "my secret illness", "chosen": "same", "rejected": "same"}\n')
     _, out, err = run("fit", secret)
     assert "secret illness" not in out + err
+
+
+def test_a_text_where_a_role_belongs_is_not_printed(fitted, tmp_path):
+    row = {"user_id": "u1", "prompt": [{"role": "my secret illness", "content": "x"}], "first": "a", "second": "b"}
+    (tmp_path / "row.jsonl").write_text(json.dumps(row), encoding="utf-8")
+    _, out, err = fitted("judge", "row.jsonl")
+    assert "a turn with role a text of 17 characters" in err
+    assert "illness" not in out + err

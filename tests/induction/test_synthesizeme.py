@@ -3,7 +3,7 @@ import asyncio
 import pytest
 
 from personalrm import SynthesizeMe, fit_users, read_pairs
-from personalrm.errors import BadInput, ModelUnavailable, NotFitted
+from personalrm.errors import BadFile, BadInput, CorruptFile, ModelUnavailable, NotFitted
 from personalrm.induction.embedded_fit import EmbeddedFit, sample_choices
 from personalrm.induction.settings import VARIANTS, InductionSettings
 from personalrm.preferences.messages import Message
@@ -132,3 +132,42 @@ def test_a_language_the_word_lists_do_not_cover_is_noted():
     )
     notes = SynthesizeMe().fit(spanish).prompt.notes
     assert any("language" in note for note in notes)
+
+
+def test_users_may_come_from_a_generator_or_a_mapping():
+    users = tiny_users(8)
+    by_id = {user.user_id: user for user in users}
+    assert len(list(fit_users(user for user in users))) == 8
+    one, other = (SynthesizeMe().fit(users[1], others=others) for others in (by_id, users))
+    assert one.prompt == other.prompt
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda model: model.edit_persona("Prefers longer answers."), "sentences is a str, not a list of str"),
+        (lambda model: model.rank(ASKED, "abc"), "completions is a str"),
+        (lambda model: model.rank(ASKED, ["a", 3]), "completions has a int at index 1"),
+        (lambda model: model.predict("hi", "a", "b"), "conversation is a str, not a list of Message"),
+        (lambda model: model.predict([{"role": "user", "content": "hi"}], "a", "b"), "conversation has a dict"),
+        (lambda model: model.predict(ASKED, None, "b"), "completions has a NoneType"),
+        (lambda model: model.judge_messages("hi", "a", "b"), "conversation is a str"),
+        (lambda model: model.fit({"u": tiny_users(1)[0]}), "pairs has a User"),
+        (lambda model: model.fit(tiny_users(1)[0], others=["u1"]), "others has a str"),
+        (lambda model: model.fit(tiny_users(1)[0], others=tiny_users(2) * 2), "user 'u1' is given twice"),
+        (lambda model: fit_users(tiny_users(1) * 2), "user 'u0' is given twice"),
+        (lambda model: fit_users(None), "users is a NoneType"),
+    ],
+)
+def test_an_argument_of_another_kind_is_refused_in_one_sentence(call, message):
+    model = SynthesizeMe().fit(tiny_users(1)[0])
+    with pytest.raises(BadInput, match=message):
+        call(model)
+
+
+def test_loading_what_is_no_prompt_is_refused_in_one_sentence(tmp_path):
+    (tmp_path / "latin.json").write_bytes(b"\xff\xfe")
+    with pytest.raises(CorruptFile, match="not UTF-8"):
+        SynthesizeMe.load(tmp_path / "latin.json")
+    with pytest.raises(BadFile, match="cannot be read"):
+        SynthesizeMe.load(tmp_path / "nothing.json")

@@ -45,6 +45,19 @@ def test_trl_implicit_prompt_is_the_common_beginning(tmp_path):
     assert texts(pair) == (["Which tea?"], "Green.", "Black.")
 
 
+def test_whole_conversations_beside_a_prompt_are_pointed_to_their_layout(tmp_path):
+    row = {
+        "prompt": "Which tea?",
+        "chosen": [USER, BOT],
+        "rejected": [USER, BOT | {"content": "Black."}],
+        "user_id": "u",
+    }
+    with pytest.raises(BadInput, match="--layout trl_implicit"):
+        read(tmp_path, row)
+    _, (pair,) = read(tmp_path, row, layout="trl_implicit")
+    assert texts(pair) == (["Which tea?"], "Green.", "Black.")
+
+
 @pytest.mark.parametrize(
     ("chosen", "rejected", "rule"),
     [

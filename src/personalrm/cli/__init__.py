@@ -10,10 +10,11 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import redirect_stdout, suppress
 
 from personalrm.cli import delete, demo, evaluate, export, fit, history, judge, rank, show, validate
 from personalrm.cli.options import Parser, apply_settings
-from personalrm.cli.printing import print_error
+from personalrm.cli.printing import harmless, print_error
 from personalrm.errors import BadInput, PersonalRMError
 
 __all__ = ["build_parser", "main"]
@@ -27,6 +28,7 @@ def build_parser() -> argparse.ArgumentParser:
         prog="personalrm",
         description="Learn what each person likes from their choices, say it in words, judge as they would.",
         epilog="exit codes: 0 ok, 1 failed, 2 usage or refused input, 3 partly done. Example: personalrm demo",
+        allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=_version())
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
@@ -34,7 +36,11 @@ def build_parser() -> argparse.ArgumentParser:
         name = module.__name__.rpartition(".")[2]
         summary, _, example = (module.__doc__ or "").partition("\n\nExample: ")
         child = commands.add_parser(
-            name, help=summary.splitlines()[0].rstrip("."), description=summary, epilog=f"example: {example.strip()}"
+            name,
+            help=summary.splitlines()[0].rstrip("."),
+            description=summary,
+            epilog=f"example: {example.strip()}",
+            allow_abbrev=False,  # `_given` looks for whole flags: a shortened one would lose to the environment
         )
         module.add_arguments(child)
         child.set_defaults(run=module.run)
@@ -48,19 +54,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = build_parser()
     options = parser.parse_args(arguments)
     try:
-        apply_settings(parser, options, arguments if arguments is not None else sys.argv[1:])
-        code: int = options.run(options)
-        sys.stdout.flush()
+        with redirect_stdout(harmless(sys.stdout)):
+            apply_settings(parser, options, arguments if arguments is not None else sys.argv[1:])
+            code: int = options.run(options)
+            sys.stdout.flush()
         return code
     except BadInput as error:
         return print_error(error, REFUSED)
     except PersonalRMError as error:
         return print_error(error, FAILED)
+    except UnicodeEncodeError as error:
+        return print_error(f"the output cannot be written as {error.encoding}; set PYTHONIOENCODING=utf-8", FAILED)
     except BrokenPipeError:
-        sys.stderr.close()  # the reader of our output has gone; nothing is left to say
-        return FAILED
+        _drop_output()
+        return FAILED  # the reader of our output has gone; nothing is left to say
+    except OSError as error:
+        _drop_output()
+        reason = error.strerror or type(error).__name__
+        return print_error(f"writing failed ({reason}); check the disk and where the output goes", FAILED)
     except KeyboardInterrupt:
         return print_error("stopped; what was finished is saved, the same command goes on from there", PARTLY)
+
+
+def _drop_output() -> None:
+    """Let what is still buffered go nowhere; Python would try to write it again at the end, and complain."""
+    with suppress(OSError):  # a stdout that is no file has nothing to drop
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _version() -> str:

@@ -27,18 +27,19 @@ def run(options: argparse.Namespace) -> int:
 
     home = Home(options.home)
     n_versions = len(home.versions(options.user))
-    if not options.yes and not _confirmed(options.user, n_versions):
-        raise BadInput(f"nothing was erased; pass --yes to erase {count(n_versions, 'version')} of {options.user!r}")
+    versions = count(n_versions, "version")
+    if not options.yes and not _confirmed(options.user, versions):
+        raise BadInput(f"nothing was erased; pass --yes to erase {versions} of {options.user!r}")
     home.delete(options.user)
     if options.json:
         print_json({"user_id": options.user, "versions_erased": n_versions})
     else:
-        print(f"erased {count(n_versions, 'version')} of {options.user}")
+        print(f"erased {versions} of {options.user}")
     return 0
 
 
-def _confirmed(user_id: str, n_versions: int) -> bool:
+def _confirmed(user_id: str, versions: str) -> bool:
     """Ask on a terminal; without one the answer is no."""
     if not sys.stdin.isatty():
         return False
-    return input(f"erase {n_versions} versions of {user_id}? [y/N] ").strip().lower() in ("y", "yes")
+    return input(f"erase {versions} of {user_id}? [y/N] ").strip().lower() in ("y", "yes")

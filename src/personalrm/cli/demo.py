@@ -40,6 +40,7 @@ def run(options: argparse.Namespace) -> int:
     from personalrm.induction.embedded_fit import EmbeddedFit
     from personalrm.preferences.people import example_path
     from personalrm.preferences.reading import read_pairs
+    from personalrm.stats.accuracy import count
 
     started = time.perf_counter()
     settings = induction_settings(options)
@@ -47,8 +48,8 @@ def run(options: argparse.Namespace) -> int:
     held_out = hold_out(users.values(), min_pairs=3)
     engine = EmbeddedFit.learned_from(held_out.context.values(), settings=settings)
     prompts = {prompt.user_id: prompt for prompt in engine.fit(held_out.context.values())}
-    n_pairs = sum(len(user) for user in users.values())
-    print(bold("personalrm demo") + f"  {len(users)} people, {n_pairs} choices, embedded engine (no model, no network)")
+    choices = count(sum(len(user) for user in users.values()), "choice")
+    print(bold("personalrm demo") + f"  {len(users)} people, {choices}, embedded engine (no model, no network)")
     print("Each person's later choices were held out; everything below was learned from the earlier ones.\n")
     telling = max(prompts.values(), key=_telling)
     _print_person(telling, held_out)
@@ -72,8 +73,10 @@ def _telling(prompt: PersonalPrompt) -> tuple[float, int]:
 
 def _print_person(prompt: PersonalPrompt, held_out: HeldOut) -> None:
     """The persona, with a supporting pair quoted under each sentence."""
+    from personalrm.stats.accuracy import count
+
     pairs = {pair.id: pair for pair in held_out.context[prompt.user_id].pairs}
-    print(bold(f"What {prompt.user_id} likes") + f" (from {len(pairs)} choices)")
+    print(bold(f"What {prompt.user_id} likes") + f" (from {count(len(pairs), 'choice')})")
     if not prompt.persona.claims:
         print_wrapped(prompt.persona.note, "  ")
     for claim in prompt.persona.claims:
@@ -107,12 +110,12 @@ def _print_verdict(prompt: PersonalPrompt, held_out: HeldOut) -> None:
 
 def _print_accuracy(evaluation: Evaluation) -> None:
     """Held-out accuracy beside the controls."""
-    from personalrm.stats.accuracy import percent
+    from personalrm.stats.accuracy import count, percent
 
     first = evaluation.rows[0].accuracy
     print(
         bold("\nHow often it is right")
-        + f" on {first.n_pairs} held-out choices of {first.n_users} people, {first.n_unscored} unscored"
+        + f" on {count(first.n_pairs, 'held-out choice')} of {first.n_users} people, {first.n_unscored} unscored"
     )
     rows = []
     for name in ROWS:

@@ -52,9 +52,16 @@ def counts(text: str) -> tuple[int, ...]:
     return tuple(positive(part.strip()) for part in text.split(","))
 
 
+def folder(text: str) -> str:
+    """The name of a folder; a blank one would be the current folder."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError(f"{text!r} is no folder; name one")
+    return text
+
+
 def add_home(parser: argparse.ArgumentParser) -> None:
     """--home."""
-    parser.add_argument("--home", default=DEFAULT_HOME, help="home folder (default: ./%(default)s)")
+    parser.add_argument("--home", type=folder, default=DEFAULT_HOME, help="home folder (default: ./%(default)s)")
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:
@@ -156,22 +163,30 @@ def _read_config(path: str | None, known: set[str]) -> Mapping[str, Any]:
     import yaml
 
     try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        text = Path(path).read_text(encoding="utf-8")
+        content, node = yaml.safe_load(text), yaml.compose(text, Loader=yaml.SafeLoader)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise BadFile(
             f"settings file {path!r} cannot be read ({type(error).__name__}); check the path and the YAML"
         ) from None
     if content is None:
         return {}
-    if not isinstance(content, dict):
+    if not isinstance(content, dict) or not isinstance(node, yaml.MappingNode):
         raise BadFile(f"settings file {path!r} holds a {type(content).__name__}, not keys and values; write `seed: 1`")
-    config = {str(key).replace("-", "_"): value for key, value in content.items()}
+    config = {_setting(key): value for key, value in content.items()}
+    keys = [_setting(key.value) for key, _ in node.value]  # the values as read keep only the last of equal keys
     for key in config:
         if key not in known:
             near = difflib.get_close_matches(key, sorted(known), 1)
             advice = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(sorted(known))}"
             raise UnknownName(f"unknown key {key!r} in settings file {path!r}; {advice}")
+        if keys.count(key) > 1:
+            raise BadInput(f"key {key!r} stands twice in settings file {path!r}; keep one")
     return config
+
+
+def _setting(key: object) -> str:
+    return str(key).replace("-", "_")
 
 
 def _converted(action: argparse.Action, value: Any, where: str) -> Any:
@@ -182,6 +197,8 @@ def _converted(action: argparse.Action, value: Any, where: str) -> Any:
         if str(value).lower() in ("0", "false", "no", "off", ""):
             return False
         raise BadInput(f"{where} is {value!r}; write true or false")
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise BadInput(f"{where} is a {type(value).__name__}; write one text or number, in quotes if need be")
     try:
         kind = action.type if callable(action.type) else str
         converted = kind(str(value))

@@ -4,15 +4,41 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 import textwrap
 import time
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Any
+from typing import Any, TextIO
 
 WIDTH = 96
 BAR = 24
+CONTROLS = re.compile(r"\x1b(?!\[[01]m)|[\x00-\x08\x0b-\x1a\x1c-\x1f\x7f-\x9f]")
+"""Control characters but newline, tab and our own `bold`; in somebody's data they would steer the terminal."""
+
+
+class Harmless:
+    """A terminal that shows control characters as JSON escapes them.
+
+    Args:
+        stream: The terminal.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write the text, escaped."""
+        return self._stream.write(CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def harmless(stream: TextIO) -> Any:
+    """The stream, with control characters escaped if a person is looking; pipes get every byte."""
+    return Harmless(stream) if stream.isatty() else stream
 
 
 def print_error(error: object, code: int) -> int:

@@ -1,15 +1,21 @@
-"""Rows that `judge` and `rank` read: a conversation and completions, from a file or standard input."""
+"""Rows that `judge` and `rank` read: a conversation and completions, from a file or standard input.
+
+Fields are read as `fit` reads them, so a row that one accepts the other accepts too.
+"""
 
 from __future__ import annotations
 
 import io
 import sys
 from collections.abc import Iterator
-from typing import Any
 
 from personalrm.errors import BadFile, BadRow
-from personalrm.preferences.messages import ROLES, Conversation, Message, check_conversation
-from personalrm.preferences.rows import Numbered, iter_lines, iter_rows
+from personalrm.preferences.fields import read_conversation, read_id, read_text
+from personalrm.preferences.layouts import CONVERSATION_NAMES, find_layout, read_implicit, read_own
+from personalrm.preferences.messages import Conversation, check_conversation
+from personalrm.preferences.options import ReadOptions
+from personalrm.preferences.pairs import PreferencePair
+from personalrm.preferences.rows import Numbered, Row, iter_lines, iter_rows
 
 
 def rows_of(path: str) -> Iterator[Numbered]:
@@ -32,42 +38,39 @@ def rows_of(path: str) -> Iterator[Numbered]:
         raise BadFile("standard input is empty; write one JSON object a line")
 
 
-def conversation_of(row: dict[str, Any]) -> Conversation:
-    """The row's conversation, from `conversation`, `prompt` or `context`.
+def user_of(row: Row, user: str | None) -> str:
+    """The user named for all rows, else the row's own.
+
+    Raises:
+        BadRow: If there is neither.
+    """
+    if user is None and row.get("user_id") is None:
+        raise BadRow("user_id is missing; add it to the row or pass --user", field="user_id", rule="missing")
+    return read_id(row, "user_id") if user is None else user
+
+
+def pair_of(row: Row, user_id: str) -> PreferencePair:
+    """A row with `chosen` and `rejected` as the pair that `fit` would read.
+
+    Raises:
+        BadRow: If `fit` would refuse it too.
+    """
+    read = read_implicit if find_layout(row) == "trl_implicit" else read_own
+    return read(row | {"user_id": user_id}, ReadOptions())[0]
+
+
+def conversation_of(row: Row) -> Conversation:
+    """The row's conversation, from the first of `conversation`, `prompt` and `context` that says something.
 
     Raises:
         BadRow: If there is none, or a turn has a wrong role or content.
     """
-    value = next((row[name] for name in ("conversation", "prompt", "context") if name in row), None)
-    if isinstance(value, str):
-        return (Message("user", value),)
-    if not isinstance(value, list):
-        raise BadRow("the row has no conversation; add `conversation` (a list of turns) or `prompt` (text)")
-    return check_conversation([_message(turn) for turn in value])
+    given = [name for name in CONVERSATION_NAMES if row.get(name) not in (None, [])]
+    name = next((name for name in given if row[name] != ""), (*given, *CONVERSATION_NAMES)[0])
+    return check_conversation(read_conversation(row.get(name), name))
 
 
-def _message(turn: Any) -> Message:
-    role, content = (turn.get("role"), turn.get("content")) if isinstance(turn, dict) else (None, None)
-    if role not in ROLES or not isinstance(content, str):
-        raise BadRow(f"a turn has role {role!r} or no text; use role {', '.join(ROLES)} and a content string")
-    return Message(role, content)
-
-
-def text_of(row: dict[str, Any], name: str) -> str:
-    """A completion of the row: a string, or a message with content.
-
-    Raises:
-        BadRow: If it is missing or not text.
-    """
-    value = row.get(name)
-    if isinstance(value, dict):
-        value = value.get("content")
-    if not isinstance(value, str):
-        raise BadRow(f"{name} is missing or not text; write a string or {{role, content}}", field=name)
-    return value
-
-
-def completions_of(row: dict[str, Any]) -> list[str]:
+def completions_of(row: Row) -> list[str]:
     """The row's list of completions.
 
     Raises:
@@ -76,4 +79,4 @@ def completions_of(row: dict[str, Any]) -> list[str]:
     value = row.get("completions")
     if not isinstance(value, list) or not value:
         raise BadRow("the row has no completions; add a list with at least one text", field="completions")
-    return [text_of({"completions": one}, "completions") for one in value]
+    return [read_text(one, "completions") for one in value]

@@ -46,10 +46,11 @@ def run(options: argparse.Namespace) -> int:
 def print_prompt(prompt: PersonalPrompt, *, evidence: bool) -> None:
     """The persona with its evidence, what it rests on, and what limits it."""
     from personalrm.judging.personal import unused_sentences
+    from personalrm.stats.accuracy import count
     from personalrm.stylometry.claims import NOT_USED
 
-    n_pairs = len(prompt.roles)
-    print(bold(f"{prompt.user_id}") + f"  learned from {n_pairs} pairs by the {prompt.judge} engine")
+    n_pairs = count(len(prompt.roles), "pair")
+    print(bold(f"{prompt.user_id}") + f"  learned from {n_pairs} by the {prompt.judge} engine")
     unused = unused_sentences(prompt) if prompt.weights else []
     for claim in prompt.persona.claims:
         mark = f"  ({NOT_USED})" if claim.text in unused else ""
@@ -64,7 +65,7 @@ def print_prompt(prompt: PersonalPrompt, *, evidence: bool) -> None:
     for note in prompt.notes:
         print_wrapped(f"note: {note}", "  ")
     if unused:
-        print(f"  {len(unused)} of {len(prompt.persona.claims)} sentences are {NOT_USED}")
+        print(f"  {len(unused)} of {count(len(prompt.persona.claims), 'sentence')} {NOT_USED}")
 
 
 def _print_form(prompt: PersonalPrompt, form: str) -> None:

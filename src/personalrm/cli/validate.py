@@ -39,13 +39,14 @@ def run(options: argparse.Namespace) -> int:
 
 def print_report(path: str, report: ValidationReport) -> None:
     """What the file holds, then every problem with its line."""
-    print(
-        bold(path) + f"  layout {report.layout}, {report.n_rows} rows, {report.n_pairs} pairs, {report.n_users} users"
-    )
+    from personalrm.stats.accuracy import count
+
+    held = ((report.n_rows, "row"), (report.n_pairs, "pair"), (report.n_users, "user"))
+    print(bold(path) + f"  layout {report.layout}, " + ", ".join(count(n, noun) for n, noun in held))
     for problem in report.problems:
         print(f"  line {problem.line}: {problem.message}")
     if report.n_bad_rows > len(report.problems):
         print(f"  ... and {report.n_bad_rows - len(report.problems)} more")
     for warning in report.warnings:
         print(f"  warning: {warning}")
-    print("every row can be used" if not report.n_bad_rows else f"{report.n_bad_rows} rows cannot be used")
+    print("every row can be used" if not report.n_bad_rows else f"{count(report.n_bad_rows, 'row')} cannot be used")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
@@ -23,6 +24,9 @@ SPLITS: dict[str, SplitName] = {
 }
 MILLISECONDS_FROM = 1e11
 """Epoch times above this are milliseconds; as seconds they would lie after the year 5000."""
+
+NAME = re.compile(r"[A-Za-z0-9_.-]{1,30}")
+"""What the name of a role or a split may look like; somebody's text has spaces or other letters."""
 
 
 def read_id(row: Mapping[str, Any], name: str) -> str:
@@ -68,7 +72,12 @@ def read_text(value: Any, name: str) -> str:
     """
     if isinstance(value, list) and any(isinstance(part, Mapping) and "role" in part for part in value):
         if len(value) > 1:
-            raise _bad(name, f"is a list of {len(value)} messages, a completion is one", "several messages")
+            raise _bad(
+                name,
+                f"is a list of {len(value)} messages, a completion is one; if they are the whole conversation, name "
+                "--layout trl_implicit or drop the prompt column",
+                "several messages",
+            )
         value = value[0]
     if isinstance(value, Mapping):
         if value.get("role", "assistant") != "assistant":
@@ -209,8 +218,10 @@ def _content(value: Any, name: str) -> str:
 
 
 def _short(value: Any) -> str:
-    """What a wrong value looks like, cut, since it may be somebody's text in the wrong column."""
-    return repr(value[:30]) if isinstance(value, str) else "None" if value is None else f"a {type(value).__name__}"
+    """What a wrong value is; written out only if it is a name, since it may be somebody's text in the wrong column."""
+    if not isinstance(value, str):
+        return "None" if value is None else f"a {type(value).__name__}"
+    return repr(value) if NAME.fullmatch(value) else f"a text of {len(value)} characters"
 
 
 def _missing(name: str, what: str = "is missing") -> BadRow:

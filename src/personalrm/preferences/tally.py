@@ -68,9 +68,9 @@ class Tally:
         """What a person should know about rows that were not refused."""
         lines = [f"{count} dropped: {reason}" for reason, count in sorted(self.dropped.items())]
         if self.n_duplicates:
-            lines.append(f"{self.n_duplicates} exact duplicates of a pair were counted once")
+            lines.append(f"exact duplicates of a pair, counted once: {self.n_duplicates}")
         if self.n_both_outcomes:
-            lines.append(f"{self.n_both_outcomes} pairs stand in the file with both outcomes; both are kept")
+            lines.append(f"pairs that stand in the file with both outcomes, both kept: {self.n_both_outcomes}")
         return lines + self._id_warnings
 
     def as_json(self) -> dict[str, Any]:

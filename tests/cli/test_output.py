@@ -1,0 +1,73 @@
+import io
+import json
+import os
+import pty
+import subprocess
+import sys
+
+import pytest
+
+from personalrm.cli.printing import harmless
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.fixture
+def command(run, tmp_path):
+    """Starts a command in a process of its own, where somebody with an accent and a bell was fitted."""
+    row = {"user_id": "zoë", "prompt": "Hi?", "chosen": "Yes.\x1b]0;x\x07 \x9b2J", "rejected": "No, I do not think so."}
+    (tmp_path / "prefs.jsonl").write_text(json.dumps(row), encoding="utf-8")
+    assert run("fit", "prefs.jsonl")[0] == 0
+
+    def start(*arguments, **options):
+        path = os.pathsep.join(sys.path)
+        environment = {**os.environ, "PYTHONPATH": path, "NO_COLOR": "1"} | options.pop("env", {})
+        return subprocess.run([sys.executable, "-m", "personalrm", *arguments], env=environment, check=False, **options)
+
+    return start
+
+
+def test_output_that_the_encoding_cannot_carry_ends_with_one_sentence(command):
+    ended = command("export", env={"PYTHONIOENCODING": "ascii"}, capture_output=True, text=True)
+    assert (ended.returncode, ended.stderr.count("\n")) == (1, 1)
+    assert "cannot be written as ascii" in ended.stderr
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is always full")
+def test_a_full_disk_ends_with_one_sentence(command):
+    with open("/dev/full", "w") as full:
+        ended = command("show", "zoë", stdout=full, stderr=subprocess.PIPE, text=True)
+    assert (ended.returncode, ended.stderr.count("\n")) == (1, 1)
+    assert "No space left" in ended.stderr
+
+
+def test_a_reader_that_has_gone_is_not_told_anything(command):
+    reader, writer = os.pipe()
+    os.close(reader)
+    ended = command("show", "zoë", stdout=writer, stderr=subprocess.PIPE, text=True)
+    os.close(writer)
+    assert (ended.returncode, ended.stderr) == (1, "")
+
+
+def test_a_terminal_gets_no_control_characters_out_of_the_data(command):
+    ours, theirs = pty.openpty()
+    command("show", "zoë", "--as", "generation-prompt", stdout=theirs)
+    os.close(theirs)
+    shown = os.read(ours, 65536)
+    os.close(ours)
+    assert b"\\u001b]0;x\\u0007 \\u009b2J" in shown
+    assert [code for code in (b"\x1b", b"\x07", b"\xc2\x9b") if code in shown] == []
+
+
+def test_a_pipe_gets_every_byte(command):
+    printed = command("show", "zoë", "--as", "generation-prompt", capture_output=True, text=True).stdout
+    assert "\x1b]0;x\x07 \x9b2J" in printed
+
+
+def test_newlines_tabs_and_our_own_bold_reach_the_terminal():
+    terminal = Terminal()
+    print("\033[1ma\033[0m\tb\r", file=harmless(terminal))
+    assert terminal.getvalue() == "\033[1ma\033[0m\tb\\u000d\n"
