@@ -3,12 +3,13 @@ import asyncio
 import pytest
 
 from personalrm import SynthesizeMe, fit_users, read_pairs
-from personalrm.errors import BadFile, BadInput, CorruptFile, ModelUnavailable, NotFitted
+from personalrm.errors import BadFile, BadInput, CorruptFile, ModelUnavailable, NotFitted, UnknownName
 from personalrm.induction.embedded_fit import EmbeddedFit, sample_choices
 from personalrm.induction.settings import VARIANTS, InductionSettings
 from personalrm.preferences.messages import Message
 from personalrm.preferences.users import User
-from personalrm.testing import LONG, SHORT, tiny_pair, tiny_users, write_pairs
+from personalrm.testing import LONG, SHORT, ScriptedLM, tiny_pair, tiny_users, write_pairs
+from personalrm.testing.skill import failing, skilled
 
 ASKED = (Message("user", "How do I get to the lake?"),)
 
@@ -35,12 +36,41 @@ def test_asking_before_fitting_is_a_clear_error():
         SynthesizeMe().predict(ASKED, "a", "b")
 
 
-def test_a_model_is_refused_in_one_sentence_and_the_constructor_does_nothing():
-    model = SynthesizeMe(lm="openai/gpt-4o-mini")
-    with pytest.raises(ModelUnavailable, match="leave lm out"):
+def test_a_constructor_does_nothing_and_a_model_nobody_can_find_is_one_sentence():
+    model = SynthesizeMe(lm="llama")
+    with pytest.raises(UnknownName, match="could be anywhere"):
         model.fit(tiny_users(1)[0])
-    with pytest.raises(ModelUnavailable):
-        fit_users(tiny_users(2), lm="x")
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_language_model_fits_judges_and_ranks_through_the_same_interface(variant, tmp_path):
+    lm = ScriptedLM(skilled(1.0))
+    model = SynthesizeMe(lm, settings=InductionSettings(variant=variant)).fit(tiny_users(2, 8)[1])
+    assert model.predict(ASKED, LONG, SHORT).choice == "second"
+    assert model.rank(ASKED, [LONG, SHORT, LONG + SHORT]).best == 1
+    model.save(tmp_path / "u1.json")
+    assert SynthesizeMe.load(tmp_path / "u1.json", lm).predict(ASKED, LONG, SHORT).choice == "second"
+    model.close()
+
+
+def test_a_prompt_made_by_a_model_needs_one_to_judge(tmp_path):
+    model = SynthesizeMe(ScriptedLM(skilled(1.0))).fit(tiny_users(2, 8)[1])
+    model.save(tmp_path / "u1.json")
+    with pytest.raises(ModelUnavailable, match="made by model 'scripted'"):
+        SynthesizeMe.load(tmp_path / "u1.json").predict(ASKED, LONG, SHORT)
+
+
+def test_many_users_are_fitted_with_a_model():
+    prompts = {prompt.user_id: prompt for prompt in fit_users(tiny_users(6, 8), lm=ScriptedLM(skilled(1.0)))}
+    assert [prompts[f"u{k}"].persona.text for k in range(6)] == [
+        "Prefers longer answers.",
+        "Prefers shorter answers.",
+    ] * 3
+
+
+def test_a_model_that_writes_no_persona_is_one_sentence():
+    with pytest.raises(ModelUnavailable, match="1 users could not be fitted, such as 'u0'"):
+        SynthesizeMe(ScriptedLM(failing)).fit(tiny_users(1, 8)[0])
 
 
 def test_pairs_of_two_users_or_none_are_refused():

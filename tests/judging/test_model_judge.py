@@ -4,9 +4,10 @@ import math
 import pytest
 
 from personalrm.errors import AccessRefused, BadInput
-from personalrm.judging.both_orders import judge_both_orders, question_about, rank_with_judge
+from personalrm.judging.both_orders import ToRank, judge_both_orders, question_about, rank_with_judge
 from personalrm.judging.chances import chance_of_first
 from personalrm.judging.model import JudgeOptions, ModelJudge
+from personalrm.judging.personal import rank_completions
 from personalrm.judging.retrieval import nearest_demonstrations
 from personalrm.lm.batch import Caller
 from personalrm.lm.faults import Fault
@@ -176,22 +177,22 @@ def test_an_unreadable_persona_says_why(judge_of):
 
 @pytest.mark.parametrize("tournament", ["round_robin", "knockout"])
 def test_the_best_of_n_is_found(judge_of, tournament):
-    completions = ["x" * n for n in (50, 20, 90, 10, 70)]
-    ranking = rank_with_judge(judge_of(), LIKES_SHORT, ASKED, completions, tournament)
+    completions = tuple("x" * n for n in (50, 20, 90, 10, 70))
+    ranking = rank_with_judge(judge_of(), [ToRank(LIKES_SHORT, ASKED, completions)], tournament)[0]
     assert (ranking.best, ranking.order[0]) == (3, 3)
     assert sorted(ranking.order) == [0, 1, 2, 3, 4]
 
 
 def test_a_knockout_needs_n_minus_one_comparisons_in_both_orders(judge_of):
     judge = judge_of()
-    rank_with_judge(judge, LIKES_SHORT, ASKED, ["x" * n for n in range(1, 8)], "knockout")
+    rank_with_judge(judge, [ToRank(LIKES_SHORT, ASKED, tuple("x" * n for n in range(1, 8)))], "knockout")
     assert len(judge.caller.lm.requests) == 2 * 6
 
 
 def test_one_completion_is_the_best_of_one_and_none_is_an_error(judge_of):
-    assert rank_with_judge(judge_of(), LIKES_SHORT, ASKED, ["only"]).order == (0,)
+    assert rank_completions(LIKES_SHORT, ASKED, ["only"], judge_of()).order == (0,)
     with pytest.raises(BadInput, match="no completions"):
-        rank_with_judge(judge_of(), LIKES_SHORT, ASKED, [])
+        rank_completions(LIKES_SHORT, ASKED, [], judge_of())
 
 
 @pytest.mark.parametrize(

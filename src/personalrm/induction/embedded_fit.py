@@ -128,7 +128,7 @@ class EmbeddedFitEngine:
     def fit_each(self, todo: Iterable[Todo]) -> Iterator[Fitted]:
         """Every user's prompt, in order."""
         for one in todo:
-            recorded = {one.user.user_id: one.earlier.roles} if one.earlier else {}
+            recorded = {one.user.user_id: one.roles}
             yield Fitted(one, next(self._learned.fit([one.user], recorded=recorded.get)))
 
     def stop(self) -> None:

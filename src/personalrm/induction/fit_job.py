@@ -9,7 +9,7 @@ run again ends with the same bytes. What fits a user is an engine: `embedded_fit
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -39,6 +39,13 @@ class Todo:
     earlier: PersonalPrompt | None
     """Their newest prompt, which fixes roles and carries edits."""
     fingerprint: str
+    recorded: Mapping[str, str] | None = None
+    """Roles by pair hash where there is no earlier prompt to take them from."""
+
+    @property
+    def roles(self) -> Mapping[str, str]:
+        """Roles fixed by an earlier fit."""
+        return self.earlier.roles if self.earlier else self.recorded or {}
 
 
 @dataclass(frozen=True, repr=False)

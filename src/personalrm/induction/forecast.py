@@ -64,7 +64,7 @@ def forecast(todo: Iterable[Todo], judge: ModelJudge, settings: InductionSetting
 
 def _add_user(total: Forecast, todo: Todo, judge: ModelJudge, settings: InductionSettings) -> None:
     pairs = tuple(pair for pair in todo.user.pairs if pair.split != "target")
-    split = assign_roles(pairs, todo.earlier.roles if todo.earlier else {}, settings.seed)
+    split = assign_roles(pairs, todo.roles, settings.seed)
     train = in_balanced_order(split.train, settings.seed)
     shown = tuple(Demonstration(ordered, REASONING) for ordered in train)
     n_searches = {"all_pairs": 1, "persona": 1, "demonstrations": 1, "both": 2}[settings.variant]

@@ -67,8 +67,7 @@ class ModelFit:
 
     def _induction(self, todo: Todo) -> Induction:
         pairs = tuple(pair for pair in todo.user.pairs if pair.split != "target")
-        recorded = todo.earlier.roles if todo.earlier else None
-        return synthesize(todo.user.user_id, pairs, self._settings, judge=self._judge.name, recorded=recorded)
+        return synthesize(todo.user.user_id, pairs, self._settings, judge=self._judge.name, recorded=todo.roles)
 
     def _fitted(self, todo: Todo, finished: Finished) -> Fitted:
         prompt = finished.prompt

@@ -2,22 +2,25 @@
 
 Scikit-learn manners: the constructor stores, `fit` returns self. Without `lm` the
 embedded engine answers the induction's questions and, by default, judges with the MAP
-weights of all context pairs.
+weights of all context pairs; with `lm` a language model does both.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
 
-from personalrm.errors import BadFile, BadInput, CorruptFile, ModelUnavailable, NotFitted
+from personalrm.errors import BadFile, CorruptFile, ModelUnavailable, NotFitted
+from personalrm.induction.arguments import all_of, each_once, one_user
 from personalrm.induction.embedded_fit import EmbeddedFit
+from personalrm.induction.fit_job import Todo
+from personalrm.induction.model_fit import ModelFit
 from personalrm.induction.settings import InductionSettings
+from personalrm.judging.model import JudgeOptions, ModelJudge, open_model_judge
 from personalrm.judging.personal import judge_pair, rank_completions
 from personalrm.judging.ranking import Ranking
+from personalrm.lm.protocol import LM
 from personalrm.preferences.messages import Message
 from personalrm.preferences.pairs import PreferencePair
 from personalrm.preferences.personal_prompts import PersonalPrompt
@@ -28,16 +31,17 @@ from personalrm.preferences.users import User
 from personalrm.preferences.verdicts import Verdict
 from personalrm.prompts.rendering import generation_prompt, judge_messages
 
-T = TypeVar("T")
-
 
 class SynthesizeMe:
     """A personal reward model of one user (Ryan et al., ACL 2025).
 
     Args:
-        lm: Name of a language model. None, the default, is the embedded engine; models
-            come with a later version.
-        settings: Variant, number of trials, seed.
+        lm: A language model: `openai/NAME`, `litellm/NAME`, any NAME with a `base_url`, or an
+            `LM` object. None, the default, is the embedded engine.
+        base_url: An OpenAI-compatible server.
+        cache: File that keeps the model's answers; without one they are kept in memory.
+        settings: Variant, number of trials, seed; with a model the default variant is `both`.
+        judge_options: How the model is asked.
 
     Example:
         >>> from personalrm.preferences.people import example_users
@@ -46,10 +50,19 @@ class SynthesizeMe:
         'mara'
     """
 
-    def __init__(self, lm: str | None = None, *, settings: InductionSettings | None = None) -> None:
-        self.lm = lm
-        self.settings = settings or InductionSettings()
+    def __init__(
+        self,
+        lm: str | LM | None = None,
+        *,
+        base_url: str | None = None,
+        cache: str | Path | None = None,
+        settings: InductionSettings | None = None,
+        judge_options: JudgeOptions | None = None,
+    ) -> None:
+        self.lm, self.base_url, self.cache, self.judge_options = lm, base_url, cache, judge_options
+        self.settings = settings or default_settings(lm)
         self._prompt: PersonalPrompt | None = None
+        self._judge: ModelJudge | None = None
 
     def fit(
         self, pairs: User | Sequence[PreferencePair], *, others: Mapping[str, User] | Iterable[User] = ()
@@ -63,13 +76,16 @@ class SynthesizeMe:
 
         Raises:
             BadInput: If there are no pairs, they belong to several users, or another user is given twice.
-            ModelUnavailable: If `lm` was given.
+            ModelUnavailable: If the model cannot be reached, or its replies give no persona.
         """
-        user = _one_user(pairs)
-        refuse_lm(self.lm)
-        known = [other for other in _all_of(User, others, "others") if other.user_id != user.user_id]
-        engine = EmbeddedFit.learned_from([*_each_once(known), user], settings=self.settings)
+        user = one_user(pairs)
+        known = [other for other in all_of(User, others, "others") if other.user_id != user.user_id]
         recorded = self._prompt.roles if self._prompt and self._prompt.user_id == user.user_id else None
+        judge = self._opened()
+        if judge is not None:
+            self._prompt = next(iter(_fit_with_model([user], judge, self.settings, recorded)))
+            return self
+        engine = EmbeddedFit.learned_from([*each_once(known), user], settings=self.settings)
         self._prompt = next(engine.fit([user], recorded=lambda user_id: recorded))
         return self
 
@@ -93,18 +109,19 @@ class SynthesizeMe:
 
     def predict(self, conversation: Sequence[Message], first: str, second: str) -> Verdict:
         """Which of two completions the user prefers; `probability` is that of the first."""
-        first, second = _all_of(str, (first, second), "completions")
-        return judge_pair(self.prompt, _all_of(Message, conversation, "conversation"), first, second)
+        first, second = all_of(str, (first, second), "completions")
+        turns = all_of(Message, conversation, "conversation")
+        return judge_pair(self.prompt, turns, first, second, self._opened())
 
     def rank(self, conversation: Sequence[Message], completions: Sequence[str]) -> Ranking:
         """The completions from best to worst for this user."""
-        turns = _all_of(Message, conversation, "conversation")
-        return rank_completions(self.prompt, turns, _all_of(str, completions, "completions"))
+        turns = all_of(Message, conversation, "conversation")
+        return rank_completions(self.prompt, turns, all_of(str, completions, "completions"), self._opened())
 
     def judge_messages(self, conversation: Sequence[Message], first: str, second: str) -> tuple[Message, ...]:
         """Messages that make any chat model judge as this user would."""
-        first, second = _all_of(str, (first, second), "completions")
-        return judge_messages(self.prompt, _all_of(Message, conversation, "conversation"), first, second)
+        first, second = all_of(str, (first, second), "completions")
+        return judge_messages(self.prompt, all_of(Message, conversation, "conversation"), first, second)
 
     def generation_prompt(self) -> str:
         """A system prompt that makes any chat model write as this user likes."""
@@ -113,7 +130,7 @@ class SynthesizeMe:
     def edit_persona(self, sentences: Sequence[str]) -> SynthesizeMe:
         """Replace the persona by these sentences; judging honours them, evidence of unchanged ones stays."""
         known = {claim.text: claim for claim in self.prompt.persona.claims}
-        claims = tuple(known.get(text, Claim(text)) for text in _all_of(str, sentences, "sentences") if text.strip())
+        claims = tuple(known.get(text, Claim(text)) for text in all_of(str, sentences, "sentences") if text.strip())
         self._prompt = replace(self.prompt, persona=replace(self.prompt.persona, claims=claims))
         return self
 
@@ -122,8 +139,13 @@ class SynthesizeMe:
         Path(path).write_text(prompt_to_json(self.prompt), encoding="utf-8")
 
     @classmethod
-    def load(cls, path: str | Path) -> SynthesizeMe:
+    def load(cls, path: str | Path, lm: str | LM | None = None, *, base_url: str | None = None) -> SynthesizeMe:
         """A fitted model from a saved personal prompt.
+
+        Args:
+            path: What `save` wrote.
+            lm: Who judges; needed where a language model made the prompt, any model may.
+            base_url: As for the constructor.
 
         Raises:
             BadFile: If there is no such file or it cannot be read.
@@ -139,81 +161,101 @@ class SynthesizeMe:
             raise CorruptFile(
                 f"{str(path)!r} is not UTF-8, so no personal prompt; pass a file that save wrote"
             ) from None
-        model = cls()
+        model = cls(lm, base_url=base_url)
         model._prompt = prompt_from_json(text, where=str(path))
         return model
 
-    def __repr__(self) -> str:
-        return f"SynthesizeMe(lm={self.lm!r}, prompt={self._prompt!r})"
+    def close(self) -> None:
+        """Let go of the model's connections and cache; the next use opens them again."""
+        if self._judge is not None:
+            self._judge.caller.close()
+            self._judge = None
 
-
-def refuse_lm(lm: str | None) -> None:
-    """Stop when a language model is asked for."""
-    if lm is not None:
-        raise ModelUnavailable(
-            f"model {lm!r} was asked for, but this version has no door to language models yet; "
-            "leave lm out to use the embedded engine"
-        )
-
-
-def _one_user(pairs: User | Sequence[PreferencePair]) -> User:
-    if isinstance(pairs, User):
-        return pairs
-    given = _all_of(PreferencePair, pairs, "pairs")
-    if not given:
-        raise BadInput("there are no pairs to fit; pass at least one preference pair")
-    users = {pair.user_id for pair in given}
-    if len(users) > 1:
-        raise BadInput(f"fit learns one user, got the pairs of {len(users)}; use fit_users for many")
-    return User(given[0].user_id, given)
-
-
-def _all_of(kind: type[T], values: Mapping[str, T] | Iterable[T], name: str) -> tuple[T, ...]:
-    """The values of an argument, read once; of a mapping what it maps to.
-
-    A text is refused where texts are wanted, since Python would take it for a list of letters.
-    """
-    if isinstance(values, str) or not isinstance(values, Iterable):
-        raise BadInput(f"{name} is a {type(values).__name__}, not a list of {kind.__name__}; pass a list")
-    given = tuple(values.values() if isinstance(values, Mapping) else values)
-    for place, one in enumerate(given):
-        if not isinstance(one, kind):
-            raise BadInput(
-                f"{name} has a {type(one).__name__} at index {place}, not a {kind.__name__}; pass {kind.__name__} only"
+    def _opened(self) -> ModelJudge | None:
+        """The model's judge, opened at the first use; None for the embedded engine."""
+        if self._judge is None and self.lm is not None:
+            self._judge = open_model_judge(
+                self.lm, base_url=self.base_url, cache=self.cache, options=self.judge_options
             )
-    return given
+        return self._judge
+
+    def __repr__(self) -> str:
+        name = self.lm if isinstance(self.lm, str | None) else self.lm.name
+        return f"SynthesizeMe(lm={name!r}, prompt={self._prompt!r})"
 
 
-def _each_once(users: Sequence[User]) -> Sequence[User]:
-    twice = next((user_id for user_id, n in Counter(user.user_id for user in users).items() if n > 1), None)
-    if twice is not None:
-        raise BadInput(f"user {twice!r} is given twice; join their pairs into one User")
-    return users
+def default_settings(lm: object | None) -> InductionSettings:
+    """The paper's variant with a model, all pairs with the embedded engine."""
+    return InductionSettings() if lm is None else InductionSettings(variant="both")
+
+
+def _fit_with_model(
+    users: Iterable[User],
+    judge: ModelJudge,
+    settings: InductionSettings,
+    recorded: Mapping[str, str] | None = None,
+) -> Iterator[PersonalPrompt]:
+    """The prompts, as they are ready; who could not be fitted is named in the end.
+
+    Raises:
+        ModelUnavailable: If the run was stopped, or some users have no prompt.
+    """
+    failed: dict[str, str] = {}
+    for fitted in ModelFit(judge, settings).fit_each(Todo(user, None, "", recorded) for user in users):
+        if fitted.prompt is not None:
+            yield fitted.prompt
+        else:
+            failed[fitted.todo.user.user_id] = fitted.reason
+    if judge.caller.stopped is not None and failed:
+        raise judge.caller.stopped
+    if failed:
+        user_id, reason = next(iter(failed.items()))
+        raise ModelUnavailable(f"{len(failed)} users could not be fitted, such as {user_id!r} ({reason}); try again")
 
 
 def fit_users(
     users: Mapping[str, User] | Iterable[User] | str | Path,
     *,
-    lm: str | None = None,
+    lm: str | LM | None = None,
+    base_url: str | None = None,
+    cache: str | Path | None = None,
     settings: InductionSettings | None = None,
+    judge_options: JudgeOptions | None = None,
     options: ReadOptions | None = None,
 ) -> Iterator[PersonalPrompt]:
     """The personal prompts of many users, streaming, each learned beside all the others.
+
+    With the embedded engine they come in the order of the users, with a model as they are ready.
 
     Args:
         users: What `read_pairs` returned, users, which are held while the prompts come, or
             a file, which is then read twice and never held whole.
         lm: As for `SynthesizeMe`.
+        base_url: As for `SynthesizeMe`.
+        cache: As for `SynthesizeMe`.
         settings: As for `SynthesizeMe`.
+        judge_options: As for `SynthesizeMe`.
         options: How to read the file.
 
     Raises:
         BadInput: If something else than users is given, or a user twice.
-        ModelUnavailable: If `lm` was given.
+        ModelUnavailable: If the model cannot be reached or some users have no prompt; the others came before.
     """
-    refuse_lm(lm)
-    if isinstance(users, str | Path):
-        engine = EmbeddedFit.learned_from(iter_users(users, options), settings=settings)
-        return engine.fit(iter_users(users, options))
-    held = _each_once(_all_of(User, users, "users"))  # the engine goes through them twice
-    return EmbeddedFit.learned_from(held, settings=settings).fit(held)
+    chosen = settings or default_settings(lm)
+    is_file = isinstance(users, str | Path)
+    held = () if isinstance(users, str | Path) else each_once(all_of(User, users, "users"))
+
+    def everybody() -> Iterable[User]:
+        return iter_users(users, options) if isinstance(users, str | Path) else held
+
+    if lm is None:
+        return EmbeddedFit.learned_from(everybody(), settings=chosen).fit(everybody())
+    if is_file:
+        for _ in everybody():  # every row is checked before the first call is paid
+            pass
+    return _with_judge(open_model_judge(lm, base_url=base_url, cache=cache, options=judge_options), everybody(), chosen)
+
+
+def _with_judge(judge: ModelJudge, users: Iterable[User], settings: InductionSettings) -> Iterator[PersonalPrompt]:
+    with judge.caller:
+        yield from _fit_with_model(users, judge, settings)

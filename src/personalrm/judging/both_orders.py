@@ -6,7 +6,7 @@ other decides, where both have none the pair is unscored.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Literal
@@ -51,20 +51,21 @@ def judge_both_orders(judge: Judge, questions: Sequence[Question]) -> list[BothO
     ]
 
 
-def rank_with_judge(
-    judge: Judge,
-    prompt: PersonalPrompt,
-    conversation: Conversation,
-    completions: Sequence[str],
-    tournament: Tournament = "round_robin",
-) -> Ranking:
-    """The completions ordered by comparisons, both orders each.
+@dataclass(frozen=True, repr=False)
+class ToRank:
+    """Completions that one user would put in an order."""
+
+    prompt: PersonalPrompt
+    conversation: Conversation
+    completions: tuple[str, ...]
+
+
+def rank_with_judge(judge: Judge, items: Sequence[ToRank], tournament: Tournament = "round_robin") -> list[Ranking]:
+    """The completions of each item ordered by comparisons, both orders each; all items compare at the same time.
 
     Args:
         judge: Who compares.
-        prompt: What is known of the user.
-        conversation: What the completions answer.
-        completions: At least one.
+        items: Each with at least one completion.
         tournament: `round_robin` compares all with all; `knockout` needs n - 1 comparisons,
             finds the best and orders the others by the round they were beaten in.
 
@@ -72,41 +73,75 @@ def rank_with_judge(
         BadInput: If there is nothing to rank.
         ModelUnavailable: If no comparison was scored.
     """
-    if not completions:
+    if any(not item.completions for item in items):
         raise BadInput("there are no completions to rank; pass at least one")
-    everyone = range(len(completions))
-    wins = [0.0] * len(completions)
-
-    def compare(pairs: Sequence[tuple[int, int]]) -> list[float]:
-        questions = [question_about(prompt, conversation, completions[a], completions[b]) for a, b in pairs]
-        found = [one.verdict for one in judge_both_orders(judge, questions)]
-        if pairs and not any(verdict.is_scored for verdict in found):
-            why = found[0].unscored_reason
-            raise ModelUnavailable(f"none of {len(pairs)} comparisons was scored ({why}); try again")
-        return [0.5 if verdict.probability is None else verdict.probability for verdict in found]
-
-    if tournament == "round_robin":
-        pairs = list(combinations(everyone, 2))
-        for (a, b), chance in zip(pairs, compare(pairs), strict=True):
-            wins[a] += chance
-            wins[b] += 1.0 - chance
-        rewards = [won / max(1, len(completions) - 1) for won in wins]
-    else:
-        rewards = _knockout(len(completions), compare)
-    order = sorted(everyone, key=lambda place: -rewards[place])
-    return Ranking(order[0], tuple(order), tuple(rewards))
+    play = _round_robin if tournament == "round_robin" else _knockout
+    games = [play(len(item.completions)) for item in items]
+    rewards: list[list[float]] = [[] for _ in items]
+    sent: list[list[float] | None] = [None] * len(items)
+    while True:
+        rounds: dict[int, list[tuple[int, int]]] = {}
+        for place, game in enumerate(games):
+            if rewards[place]:
+                continue
+            try:
+                rounds[place] = game.send(sent[place])  # type: ignore[arg-type]  # the first send starts it
+            except StopIteration as end:
+                rewards[place] = end.value
+        if not rounds:
+            return [_ranking(one) for one in rewards]
+        sent = _play(judge, items, rounds)
 
 
-def _knockout(n: int, compare: Callable[[Sequence[tuple[int, int]]], list[float]]) -> list[float]:
+def _play(judge: Judge, items: Sequence[ToRank], rounds: dict[int, list[tuple[int, int]]]) -> list[list[float] | None]:
+    """Chances of the first of each compared couple, for each item that has a round to play."""
+    questions = [
+        question_about(item.prompt, item.conversation, item.completions[a], item.completions[b])
+        for place, couples in rounds.items()
+        for item in (items[place],)
+        for a, b in couples
+    ]
+    found = [one.verdict for one in judge_both_orders(judge, questions)]
+    if found and not any(verdict.is_scored for verdict in found):
+        why = found[0].unscored_reason
+        raise ModelUnavailable(f"none of {len(found)} comparisons was scored ({why}); try again")
+    chances = iter(0.5 if verdict.probability is None else verdict.probability for verdict in found)
+    sent: list[list[float] | None] = [None] * len(items)
+    for place, couples in rounds.items():
+        sent[place] = [next(chances) for _ in couples]
+    return sent
+
+
+Game = Generator[list[tuple[int, int]], list[float], list[float]]
+
+
+def _round_robin(n: int) -> Game:
+    """Everybody against everybody, in one round; the mean chance of winning."""
+    couples = list(combinations(range(n), 2))
+    chances = yield couples
+    wins = [0.0] * n
+    for (a, b), chance in zip(couples, chances, strict=True):
+        wins[a] += chance
+        wins[b] += 1.0 - chance
+    return [won / max(1, n - 1) for won in wins]
+
+
+def _knockout(n: int) -> Game:
     """Rounds survived by each, an odd one out passing; n - 1 comparisons."""
     rounds, alive = [0.0] * n, list(range(n))
     while len(alive) > 1:
-        pairs = list(zip(alive[::2], alive[1::2], strict=False))
-        winners = [a if chance >= 0.5 else b for (a, b), chance in zip(pairs, compare(pairs), strict=True)]
-        alive = winners + alive[2 * len(pairs) :]
+        couples = list(zip(alive[::2], alive[1::2], strict=False))
+        chances = yield couples
+        winners = [a if chance >= 0.5 else b for (a, b), chance in zip(couples, chances, strict=True)]
+        alive = winners + alive[2 * len(couples) :]
         for place in alive:
             rounds[place] += 1.0
     return rounds
+
+
+def _ranking(rewards: Sequence[float]) -> Ranking:
+    order = sorted(range(len(rewards)), key=lambda place: -rewards[place])
+    return Ranking(order[0], tuple(order), tuple(rewards))
 
 
 def _combined(as_asked: Verdict, swapped: Verdict) -> Verdict:

@@ -7,13 +7,16 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
+from pathlib import Path
 
 from personalrm.errors import BadInput, ModelUnavailable
 from personalrm.judging.chances import chance_of_first
 from personalrm.judging.retrieval import n_characters, nearest_demonstrations
 from personalrm.lm.batch import Ask, Caller, Outcome
+from personalrm.lm.cache import Cache
+from personalrm.lm.opening import ModelName, open_model
 from personalrm.lm.prices import CHARACTERS_A_TOKEN
-from personalrm.lm.protocol import Reply, Request, Sampling, Schema
+from personalrm.lm.protocol import LM, Reply, Request, Sampling, Schema
 from personalrm.preferences.demonstrations import Demonstration
 from personalrm.preferences.messages import Message
 from personalrm.preferences.persona_prompts import PersonaPrompt
@@ -235,6 +238,22 @@ class ModelJudge:
         described = list(rest)
         personas = [one.value if isinstance(one.value, Persona) else None for one in described]
         return Judged(verdicts, personas, [one.reason for one in described])
+
+
+def open_model_judge(
+    lm: str | LM,
+    *,
+    base_url: str | None = None,
+    cache: str | Path | None = None,
+    options: JudgeOptions | None = None,
+) -> ModelJudge:
+    """A judge behind a model's name or an `LM` object; nothing is asked yet.
+
+    Raises:
+        UnknownName: If the name does not say where the model is.
+    """
+    model = open_model(ModelName(lm, base_url)) if isinstance(lm, str) else lm
+    return ModelJudge(Caller(model, cache=Cache(":memory:" if cache is None else cache)), options)
 
 
 def _verdict(reply: Reply) -> Verdict:

@@ -1,4 +1,4 @@
-"""Judging with a saved personal prompt, and ranking several completions.
+"""Judging with a saved personal prompt, and ranking several completions: by its weights, or by a model.
 
 A prompt made by the embedded engine carries its weights. If a person has edited the
 persona since, the edits win: a sentence they removed takes its feature back to the
@@ -8,36 +8,64 @@ population, a sentence they added moves its feature to what it says.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from personalrm.errors import BadInput, ModelUnavailable
+from personalrm.judging.both_orders import ToRank, judge_both_orders, question_about, rank_with_judge
 from personalrm.judging.embedded import MIN_CHOICES, give_verdict
 from personalrm.judging.ranking import Ranking
 from personalrm.preferences.messages import Conversation, check_conversation
 from personalrm.preferences.personal_prompts import FeatureWeight, PersonalPrompt
-from personalrm.preferences.verdicts import Question, Verdict
+from personalrm.preferences.verdicts import Judge, Question, Verdict
 from personalrm.stylometry.claims import Leaning, read_claim
 from personalrm.stylometry.features import INDEX, NAMES, difference
 from personalrm.stylometry.population import Prior
 from personalrm.stylometry.weights import Weights
 
 
-def judge_pair(prompt: PersonalPrompt, conversation: Conversation, first: str, second: str) -> Verdict:
-    """Which of two completions this user prefers.
+@dataclass(frozen=True, repr=False)
+class ToJudge:
+    """Two completions one user would choose between."""
+
+    prompt: PersonalPrompt
+    conversation: Conversation
+    first: str
+    second: str
+
+
+def judge_pairs(items: Sequence[ToJudge], judge: Judge | None = None) -> list[Verdict]:
+    """What each user prefers, position bias averaged out.
+
+    Args:
+        items: Who is to choose between what; all are asked at once.
+        judge: A language model's judge; None judges by the weights the prompts carry.
 
     Raises:
-        ModelUnavailable: If the prompt was made by a language model.
-        BadRow: If the conversation cannot be answered.
+        ModelUnavailable: If there is no judge and a prompt was made by a language model.
+        BadRow: If a conversation cannot be answered.
     """
-    check_conversation(conversation)
-    verdict = give_verdict(usable_weights(prompt), Question(prompt.user_id, conversation, first, second))
-    return replace(verdict, too_few_pairs=prompt.too_few_pairs, positions_agree=True)
+    if judge is None:
+        return [_judge_by_weights(item) for item in items]
+    questions = [question_about(item.prompt, item.conversation, item.first, item.second) for item in items]
+    return [
+        replace(both.verdict, too_few_pairs=item.prompt.too_few_pairs)
+        for item, both in zip(items, judge_both_orders(judge, questions), strict=True)
+    ]
 
 
-def rank_completions(prompt: PersonalPrompt, conversation: Conversation, completions: Sequence[str]) -> Ranking:
-    """The completions ordered as this user would order them.
+def judge_pair(
+    prompt: PersonalPrompt, conversation: Conversation, first: str, second: str, judge: Judge | None = None
+) -> Verdict:
+    """`judge_pairs` for one pair."""
+    return judge_pairs([ToJudge(prompt, conversation, first, second)], judge)[0]
+
+
+def rank_completions(
+    prompt: PersonalPrompt, conversation: Conversation, completions: Sequence[str], judge: Judge | None = None
+) -> Ranking:
+    """The completions ordered as this user would order them: by reward, or by a judge's comparisons (round robin).
 
     Raises:
         BadInput: If there is nothing to rank.
@@ -45,10 +73,19 @@ def rank_completions(prompt: PersonalPrompt, conversation: Conversation, complet
     check_conversation(conversation)
     if not completions:
         raise BadInput("there are no completions to rank; pass at least one")
+    if judge is not None:
+        return rank_with_judge(judge, [ToRank(prompt, conversation, tuple(completions))])[0]
     weights = usable_weights(prompt)
     rewards = [float(weights.margin(difference(conversation, one, completions[0]))) for one in completions]
     order = sorted(range(len(rewards)), key=lambda place: -rewards[place])
     return Ranking(order[0], tuple(order), tuple(rewards))
+
+
+def _judge_by_weights(item: ToJudge) -> Verdict:
+    check_conversation(item.conversation)
+    question = Question(item.prompt.user_id, item.conversation, item.first, item.second)
+    verdict = give_verdict(usable_weights(item.prompt), question)
+    return replace(verdict, too_few_pairs=item.prompt.too_few_pairs, positions_agree=True)
 
 
 def pack_weights(weights: Weights) -> tuple[FeatureWeight, ...]:
