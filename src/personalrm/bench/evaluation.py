@@ -25,7 +25,7 @@ from personalrm.stats.accuracy import Accuracy, correctness, mean_correctness
 from personalrm.stats.derangements import derangements
 from personalrm.stats.paired import Comparison, compare
 from personalrm.stylometry.features import FloatArray, difference
-from personalrm.stylometry.observations import IntArray, observe
+from personalrm.stylometry.observations import IntArray, observe, row_pairs
 from personalrm.stylometry.population import Population, Prior, estimate_population
 from personalrm.stylometry.weights import fit_weights
 
@@ -165,11 +165,7 @@ def _jobs(population: Population, held_out: HeldOut, leave_out: str | None) -> _
 
 def _rows_of(population: Population, held_out: HeldOut) -> list[PreferencePair]:
     """The context pair behind each row of the population."""
-    by_id = {(user.user_id, pair.id): pair for user in held_out.context.values() for pair in user.pairs}
-    return [
-        by_id[population.user_ids[owner], pair_id]
-        for owner, pair_id in zip(population.owners, population.pair_ids, strict=True)
-    ]
+    return [pair for user_id in population.user_ids for pair in row_pairs(held_out.context[user_id].pairs)]
 
 
 def _column(pair: PreferencePair, name: str | None) -> str:
