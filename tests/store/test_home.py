@@ -70,6 +70,31 @@ def test_an_index_cut_short_loses_no_prompt(home):
     assert [bool(version.date) for version in home.versions("u1")] == [True, False]
 
 
+def test_the_version_after_a_cut_index_line_keeps_its_date(home):
+    home.save(prompt())
+    index = home.path / "index.jsonl"
+    index.write_bytes(index.read_bytes()[:-30])
+    home.save(prompt(text="Likes coffee."))
+    assert [bool(version.date) for version in home.versions("u1")] == [False, True]
+
+
+@pytest.mark.parametrize("damage", ["[" * 200_000, "\x00\ufffd", '{"user": [', "7"])
+def test_a_damaged_index_line_stops_neither_history_nor_delete(home, damage):
+    home.save(prompt())
+    with (home.path / "index.jsonl").open("a") as index:
+        index.write(damage)
+    assert [bool(version.date) for version in home.versions("u1")] == [True]
+    assert home.delete("u1") == 1
+
+
+def test_delete_erases_a_cut_index_line_of_the_user_too(home):
+    home.save(prompt())
+    index = home.path / "index.jsonl"
+    index.write_bytes(index.read_bytes()[:-10])
+    home.delete("u1")
+    assert index.read_text() == ""
+
+
 def test_temporary_files_of_a_killed_run_are_no_versions(home):
     home.save(prompt())
     folder = next((home.path / "users").iterdir())

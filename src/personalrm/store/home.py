@@ -121,7 +121,7 @@ class Home:
         folder = self._folder(user_id)
         try:
             shutil.rmtree(folder)
-            kept = [line for line in self._index_lines() if _entry(line).get("user") != folder.name]
+            kept = [line for line in self._index_lines() if folder.name not in line]  # damaged lines go too
             _replace(self.path / "index.jsonl", "".join(line + "\n" for line in kept))
         except OSError as error:
             raise _store_error(self.path, "written", error) from None
@@ -161,8 +161,11 @@ class Home:
     def _note(self, user_id: str, number: int) -> None:
         date = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         entry = json.dumps({"user": self._folder(user_id).name, "version": number, "date": date})
-        with (self.path / "index.jsonl").open("a", encoding="utf-8") as index:
-            index.write(entry + "\n")
+        with (self.path / "index.jsonl").open("ab+") as index:
+            if index.tell():
+                index.seek(-1, os.SEEK_END)  # a line that was cut short must not swallow this one
+                entry = entry if index.read() == b"\n" else "\n" + entry
+            index.write(entry.encode() + b"\n")
 
     def _index_lines(self) -> list[str]:
         path = self.path / "index.jsonl"
@@ -182,7 +185,7 @@ def _entry(line: str) -> dict[str, Any]:
     """A line of the index; one that was cut short says nothing."""
     try:
         entry = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return entry if isinstance(entry, dict) else {}
 
