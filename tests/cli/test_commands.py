@@ -154,6 +154,13 @@ def test_delete_asks_first_and_then_erases(fitted):
     assert fitted("show", "u2")[0] == 0
 
 
+def test_delete_erases_a_user_of_whom_a_killed_fit_left_only_a_temporary_file(fitted, tmp_path):
+    (version,) = tmp_path.glob("personalrm-home/users/bb82*/v0001.json")
+    version.rename(version.with_name(".new-abc"))
+    code, out, _ = fitted("delete", "u1", "--yes")
+    assert (code, "erased 0 versions" in out, version.parent.exists()) == (0, True, False)
+
+
 def test_the_demo_runs_on_another_file_and_fails_on_a_missing_one(run, prefs):
     code, out, _ = run("demo", "--file", prefs)
     assert (code, "8 people, 48 choices" in out) == (0, True)

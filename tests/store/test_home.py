@@ -1,6 +1,7 @@
 import json
 import os
 import resource
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -131,6 +132,21 @@ def test_delete_erases_the_user_everywhere_and_nobody_else(home):
     assert len((home.path / "index.jsonl").read_text().splitlines()) == 1
     with pytest.raises(UnknownUser):
         home.delete("a")
+
+
+def test_delete_erases_what_a_killed_run_left_of_a_user_without_versions(home):
+    home.save(prompt())
+    folder = next((home.path / "users").iterdir())
+    (folder / "v0001.json").rename(folder / ".new-abc")
+    assert home.delete("u1") == 0
+    assert not folder.exists()
+
+
+def test_delete_ends_what_a_killed_delete_began(home):
+    home.save(prompt())
+    shutil.rmtree(home.path / "users")
+    assert home.delete("u1") == 0
+    assert (home.path / "index.jsonl").read_text() == ""
 
 
 def test_export_holds_every_version_and_no_dates(home):

@@ -26,7 +26,7 @@ def run(options: argparse.Namespace) -> int:
     from personalrm.store.home import Home
 
     home = Home(options.home)
-    n_versions = len(home.versions(options.user))
+    n_versions = home.count_erasable(options.user)
     if not options.yes and not _confirmed(options.user, n_versions):
         raise BadInput(f"nothing was erased; pass --yes to erase {count(n_versions, 'version')} of {options.user!r}")
     home.delete(options.user)

@@ -93,7 +93,7 @@ class Home:
         """
         numbers = self._numbers(self._folder(user_id))
         if not numbers:
-            raise UnknownUser(f"user {user_id!r} is not in {str(self.path)!r}; fit them first or pass the right --home")
+            raise self._unknown(user_id)
         dates = self._dates(user_id)
         return tuple(Version(number, dates.get(number, "")) for number in numbers)
 
@@ -110,22 +110,37 @@ class Home:
                 content = json.loads(self._text(folder / _file_name(number)))
                 yield json.dumps({"version": number, "prompt": content}, ensure_ascii=False)
 
+    def count_erasable(self, user_id: str) -> int:
+        """How many versions `delete` would erase; 0 where only leftovers of a killed run are there.
+
+        Raises:
+            UnknownUser: If nothing is there.
+        """
+        folder = self._folder(user_id)
+        if folder.exists() or any(folder.name in line for line in self._index_lines()):
+            return len(self._numbers(folder))
+        raise self._unknown(user_id)
+
     def delete(self, user_id: str) -> int:
         """Erase everything about a user, index included; returns the number of versions erased.
 
         Raises:
-            UnknownUser: If the home folder does not know the user.
+            UnknownUser: If the home folder holds nothing of the user.
             StoreError: If the folder cannot be written.
         """
-        n_versions = len(self.versions(user_id))
+        n_versions = self.count_erasable(user_id)
         folder = self._folder(user_id)
         try:
-            shutil.rmtree(folder)
+            if folder.exists():
+                shutil.rmtree(folder)
             kept = [line for line in self._index_lines() if folder.name not in line]  # damaged lines go too
             _replace(self.path / "index.jsonl", "".join(line + "\n" for line in kept))
         except OSError as error:
             raise _store_error(self.path, "written", error) from None
         return n_versions
+
+    def _unknown(self, user_id: str) -> UnknownUser:
+        return UnknownUser(f"user {user_id!r} is not in {str(self.path)!r}; fit them first or pass the right --home")
 
     def _folder(self, user_id: str) -> Path:
         return self.path / "users" / hashlib.sha256(user_id.encode("utf-8", "surrogatepass")).hexdigest()[:32]
