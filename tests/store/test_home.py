@@ -120,8 +120,18 @@ def test_a_prompt_of_another_user_in_the_wrong_place_is_refused(home):
     home.save(prompt("b"))
     first, second = sorted((home.path / "users").iterdir())
     (first / "v0001.json").write_bytes((second / "v0001.json").read_bytes())
-    with pytest.raises(ValueError, match="is the prompt of user"):
+    with pytest.raises(CorruptFile, match="is the prompt of user"):
         [home.load(user) for user in ("a", "b")]
+    with pytest.raises(CorruptFile, match="is the prompt of user"):
+        list(home.export())
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"user_id": "u1"', "\xff"])
+def test_export_refuses_a_damaged_version_as_load_does(home, content):
+    home.save(prompt())
+    (next((home.path / "users").iterdir()) / "v0001.json").write_text(content, encoding="latin-1")
+    with pytest.raises(CorruptFile, match=r"v0001\.json"):
+        list(home.export("u1"))
 
 
 def test_delete_erases_the_user_everywhere_and_nobody_else(home):

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from personalrm.errors import StoreError, UnknownUser
+from personalrm.errors import CorruptFile, StoreError, UnknownUser
 from personalrm.preferences.personal_prompts import PersonalPrompt
 from personalrm.preferences.prompt_json import prompt_from_json, prompt_to_json
 
@@ -78,12 +78,12 @@ class Home:
         number = numbers[-1] if version is None else version
         if number not in numbers:
             raise UnknownUser(f"user {user_id!r} has no version {number}; there are {len(numbers)}")
-        return self._read(self._folder(user_id) / _file_name(number), user_id)
+        return self._read(self._folder(user_id) / _file_name(number))
 
     def newest(self, user_id: str) -> PersonalPrompt | None:
         """A user's newest prompt, or None for somebody not seen yet."""
         numbers = self._numbers(self._folder(user_id))
-        return self._read(self._folder(user_id) / _file_name(numbers[-1]), user_id) if numbers else None
+        return self._read(self._folder(user_id) / _file_name(numbers[-1])) if numbers else None
 
     def versions(self, user_id: str) -> tuple[Version, ...]:
         """All versions of a user, oldest first.
@@ -100,15 +100,21 @@ class Home:
     def users(self) -> Iterator[str]:
         """The ids of all users, in the order of their hashes."""
         for folder in self._folders():
-            yield self._read(folder / _file_name(self._numbers(folder)[-1]), None).user_id
+            yield self._read(folder / _file_name(self._numbers(folder)[-1])).user_id
 
     def export(self, user_id: str | None = None) -> Iterator[str]:
-        """Everything stored about a user, or about everybody, one JSON document a version, no dates."""
+        """Everything stored about a user, or about everybody, one JSON document a version, no dates.
+
+        Raises:
+            UnknownUser: If the home folder does not know the user.
+            CorruptFile: If a version is damaged or is of a user it is not filed under.
+        """
         folders = [self._folder(user_id)] if user_id is not None and self.versions(user_id) else self._folders()
         for folder in folders:
             for number in self._numbers(folder):
-                content = json.loads(self._text(folder / _file_name(number)))
-                yield json.dumps({"version": number, "prompt": content}, ensure_ascii=False)
+                path = folder / _file_name(number)
+                self._read(path)
+                yield json.dumps({"version": number, "prompt": json.loads(self._text(path))}, ensure_ascii=False)
 
     def count_erasable(self, user_id: str) -> int:
         """How many versions `delete` would erase; 0 where only leftovers of a killed run are there.
@@ -170,8 +176,14 @@ class Home:
         except OSError as error:
             raise _store_error(self.path, "read", error) from None
 
-    def _read(self, path: Path, user_id: str | None) -> PersonalPrompt:
-        return prompt_from_json(self._text(path), where=str(path.relative_to(self.path)), expected_user=user_id)
+    def _read(self, path: Path) -> PersonalPrompt:
+        where = str(path.relative_to(self.path))
+        prompt = prompt_from_json(self._text(path), where=where)
+        if self._folder(prompt.user_id) != path.parent:
+            raise CorruptFile(
+                f"{where} is the prompt of user {prompt.user_id!r}, who belongs elsewhere; fit again or delete the user"
+            )
+        return prompt
 
     def _note(self, user_id: str, number: int) -> None:
         date = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
