@@ -147,6 +147,12 @@ def test_validate_counts_rows_users_and_problems(run, prefs, tmp_path):
     assert json.loads(run("validate", bad, "--json")[1])["problems"][0]["line"] == 49
 
 
+def test_export_of_everybody_leaves_a_damaged_version_out_and_says_so(fitted, tmp_path):
+    next(tmp_path.glob("personalrm-home/users/bb82*/v0001.json")).write_text("")
+    code, out, err = fitted("export")
+    assert (code, len(out.splitlines()), "v0001.json is not JSON" in err) == (3, 7, True)
+
+
 def test_delete_asks_first_and_then_erases(fitted):
     assert fitted("delete", "u1")[0] == 2
     assert fitted("delete", "u1", "--yes")[0] == 0

@@ -134,6 +134,67 @@ def test_export_refuses_a_damaged_version_as_load_does(home, content):
         list(home.export("u1"))
 
 
+def test_an_undamaged_prompt_is_newest_and_nothing_is_set_aside(home):
+    assert home.newest_or_set_aside("u1") == (None, "")
+    home.save(prompt())
+    assert home.newest_or_set_aside("u1") == (prompt(), "")
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"format_version": 1, "user_id": "u1"}'])
+def test_a_damaged_version_is_set_aside_and_its_number_is_not_given_again(home, content):
+    home.save(prompt())
+    folder = next((home.path / "users").iterdir())
+    (folder / "v0002.json").write_text(content)
+    newest, sentence = home.newest_or_set_aside("u1")
+    assert (newest, "v0002.json.damaged" in sentence) == (prompt(), True)
+    assert (folder / "v0002.json.damaged").read_text() == content
+    assert [home.save(prompt()), home.save(prompt(text="Likes coffee."))] == [1, 3]
+
+
+def test_a_folder_in_place_of_a_version_is_set_aside(home):
+    home.save(prompt())
+    folder = next((home.path / "users").iterdir())
+    (folder / "v0002.json").mkdir()
+    with pytest.raises(CorruptFile, match="is a folder"):
+        home.load("u1")
+    assert home.newest_or_set_aside("u1")[0] == prompt()
+
+
+def test_a_prompt_of_another_user_is_set_aside_and_the_user_starts_anew(home):
+    home.save(prompt("a"))
+    (folder,) = (home.path / "users").iterdir()
+    home.save(prompt("b"))
+    (folder / "v0001.json").write_bytes(next(home.path.glob(f"users/[!{folder.name[0]}]*/v0001.json")).read_bytes())
+    assert home.newest_or_set_aside("a")[0] is None
+    assert [home.save(prompt("a")), home.load("a")] == [2, prompt("a")]
+
+
+def test_setting_aside_never_replaces_what_was_set_aside_before(home):
+    home.save(prompt())
+    folder = next((home.path / "users").iterdir())
+    for content in ("one", "two"):
+        (folder / "v0001.json").write_text(content)
+        home.newest_or_set_aside("u1")
+    assert [(folder / f"v0001.json.damaged{end}").read_text() for end in ("", "1")] == ["one", "two"]
+
+
+def test_a_newer_version_is_not_damage(home):
+    home.save(prompt())
+    path = next((home.path / "users").iterdir()) / "v0001.json"
+    path.write_text(path.read_text().replace('"format_version": 1', '"format_version": 2'))
+    with pytest.raises(NewerVersion):
+        home.newest_or_set_aside("u1")
+
+
+def test_export_reports_a_damaged_version_and_goes_on(home):
+    home.save(prompt("a"))
+    home.save(prompt("b"))
+    next(home.path.glob("users/*/v0001.json")).write_text("")
+    reported = []
+    assert len(list(home.export(report=reported.append))) == 1
+    assert [type(error) for error in reported] == [CorruptFile]
+
+
 def test_delete_erases_the_user_everywhere_and_nobody_else(home):
     home.save(prompt("a"))
     home.save(prompt("b"))

@@ -1,6 +1,7 @@
 """The home folder: every user's personal prompts, version by version.
 
     <home>/users/<hash of the id>/v0001.json     the truth; written once, never changed
+                                 v0002.json.damaged   set aside by a fit that could not read it
     <home>/index.jsonl                            dates of the versions, one line each
 
 A version is written to a temporary file, flushed to disk and renamed, so it is there
@@ -14,17 +15,23 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
-from personalrm.errors import CorruptFile, StoreError, UnknownUser
+from personalrm.errors import CorruptFile, NewerVersion, StoreError, UnknownUser
 from personalrm.preferences.personal_prompts import PersonalPrompt
 from personalrm.preferences.prompt_json import prompt_from_json, prompt_to_json
+
+DAMAGED = ".damaged"
+"""What is put behind the name of a version that was set aside."""
+VERSION_NAME = re.compile(rf"v([0-9]{{4,}})\.json({re.escape(DAMAGED)}[0-9]*)?")
 
 
 @dataclass(frozen=True)
@@ -35,6 +42,10 @@ class Version:
     """1 is the first."""
     date: str
     """When it was saved, ISO 8601 in UTC; empty when the index does not know."""
+
+
+def _refuse(error: StoreError) -> None:
+    raise error
 
 
 class Home:
@@ -58,12 +69,13 @@ class Home:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             while True:
-                newest = self._numbers(folder)[-1:] or [0]
-                if newest[0] and (folder / _file_name(newest[0])).read_text(encoding="utf-8") == text:
-                    return newest[0]
-                if _write_new(folder / _file_name(newest[0] + 1), text):
-                    self._note(prompt.user_id, newest[0] + 1)
-                    return newest[0] + 1
+                newest = max(self._numbers(folder), default=0)
+                if newest and _holds(folder / _file_name(newest), text):
+                    return newest
+                following = 1 + max(self._numbers(folder, with_damaged=True), default=0)
+                if _write_new(folder / _file_name(following), text):
+                    self._note(prompt.user_id, following)
+                    return following
         except OSError as error:
             raise _store_error(self.path, "written", error) from None
 
@@ -85,6 +97,40 @@ class Home:
         numbers = self._numbers(self._folder(user_id))
         return self._read(self._folder(user_id) / _file_name(numbers[-1])) if numbers else None
 
+    def newest_or_set_aside(self, user_id: str) -> tuple[PersonalPrompt | None, str]:
+        """A user's newest prompt that can be read, or None; and a sentence on what was damaged, else empty.
+
+        For a fit, which must go on: each damaged version on the way is renamed, `v0002.json` to
+        `v0002.json.damaged`, so nothing is lost and its number is not given again.
+
+        Raises:
+            NewerVersion: If a later personalrm wrote the newest version, which is no damage.
+            StoreError: If the folder cannot be read or written.
+        """
+        folder = self._folder(user_id)
+        aside: list[str] = []
+        prompt = None
+        for number in reversed(self._numbers(folder)):
+            try:
+                prompt = self._read(folder / _file_name(number))
+                break
+            except CorruptFile:
+                aside.append(self._set_aside(folder / _file_name(number)))
+        if not aside:
+            return prompt, ""
+        where = folder.relative_to(self.path)
+        return prompt, f"damaged versions of user {user_id!r} were set aside in {where}: {', '.join(aside)}"
+
+    def _set_aside(self, path: Path) -> str:
+        """Rename a damaged version, which may be a folder, to a name that is free; returns the name."""
+        names = (path.with_name(f"{path.name}{DAMAGED}{number or ''}") for number in count())
+        free = next(name for name in names if not name.exists())
+        try:
+            path.rename(free)
+        except OSError as error:
+            raise _store_error(self.path, "written", error) from None
+        return free.name
+
     def versions(self, user_id: str) -> tuple[Version, ...]:
         """All versions of a user, oldest first.
 
@@ -102,18 +148,25 @@ class Home:
         for folder in self._folders():
             yield self._read(folder / _file_name(self._numbers(folder)[-1])).user_id
 
-    def export(self, user_id: str | None = None) -> Iterator[str]:
+    def export(self, user_id: str | None = None, *, report: Callable[[StoreError], None] = _refuse) -> Iterator[str]:
         """Everything stored about a user, or about everybody, one JSON document a version, no dates.
+
+        Args:
+            user_id: Whose versions; None means everybody's.
+            report: Told of each version that is damaged or newer and left out; by default the first is raised.
 
         Raises:
             UnknownUser: If the home folder does not know the user.
-            CorruptFile: If a version is damaged or is of a user it is not filed under.
         """
         folders = [self._folder(user_id)] if user_id is not None and self.versions(user_id) else self._folders()
         for folder in folders:
             for number in self._numbers(folder):
                 path = folder / _file_name(number)
-                self._read(path)
+                try:
+                    self._read(path)
+                except (CorruptFile, NewerVersion) as error:
+                    report(error)
+                    continue
                 yield json.dumps({"version": number, "prompt": json.loads(self._text(path))}, ensure_ascii=False)
 
     def count_erasable(self, user_id: str) -> int:
@@ -158,21 +211,22 @@ class Home:
         except OSError as error:
             raise _store_error(self.path, "read", error) from None
 
-    def _numbers(self, folder: Path) -> list[int]:
-        """Version numbers on disk; temporary files of a killed run are not versions."""
+    def _numbers(self, folder: Path, *, with_damaged: bool = False) -> list[int]:
+        """Version numbers on disk, those set aside only if wanted; temporary files of a killed run are not versions."""
         try:
             names = os.listdir(folder)
         except (FileNotFoundError, NotADirectoryError):
             return []
         except OSError as error:
             raise _store_error(self.path, "read", error) from None
-        return sorted(
-            int(name[1:-5]) for name in names if name[:1] == "v" and name[-5:] == ".json" and name[1:-5].isdigit()
-        )
+        found = [VERSION_NAME.fullmatch(name) for name in names]
+        return sorted(int(match[1]) for match in found if match and (with_damaged or not match[2]))
 
     def _text(self, path: Path) -> str:
         try:
             return path.read_text(encoding="utf-8", errors="replace")
+        except IsADirectoryError:
+            raise CorruptFile(f"{str(path)!r} is a folder, not a file; move it away") from None
         except OSError as error:
             raise _store_error(self.path, "read", error) from None
 
@@ -206,6 +260,10 @@ class Home:
 
 def _file_name(number: int) -> str:
     return f"v{number:04d}.json"
+
+
+def _holds(path: Path, text: str) -> bool:
+    return path.is_file() and path.read_bytes() == text.encode()
 
 
 def _entry(line: str) -> dict[str, Any]:
