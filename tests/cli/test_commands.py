@@ -122,9 +122,11 @@ def test_evaluate_refuses_saved_prompts_that_saw_the_targets(fitted, prefs):
     assert "which is to be scored" in err
 
 
-def test_evaluate_scores_saved_prompts_made_from_context(run, tmp_path):
+@pytest.fixture
+def declared(tmp_path):
+    """A file that names its targets, so that a fit of it sees none of them."""
     pairs = [pair for user in tiny_users(8, 10) for pair in user]
-    declared = [
+    targets_named = [
         tiny_pair(
             p.user_id,
             int(p.order_index),
@@ -133,10 +135,27 @@ def test_evaluate_scores_saved_prompts_made_from_context(run, tmp_path):
         )
         for p in pairs
     ]
-    path = write_pairs(tmp_path / "declared.jsonl", declared)
-    assert run("fit", path)[0] == 0
-    code, out, _ = run("evaluate", path, "--saved", "--methods", "personal")
+    return write_pairs(tmp_path / "declared.jsonl", targets_named)
+
+
+def test_evaluate_scores_saved_prompts_made_from_context(run, declared):
+    assert run("fit", declared)[0] == 0
+    code, out, _ = run("evaluate", declared, "--saved", "--methods", "personal")
     assert (code, "saved prompts  100.0 %" in out) == (0, True)
+
+
+def test_evaluate_leaves_damaged_saved_prompts_out_and_says_so(run, declared, tmp_path):
+    assert run("fit", declared)[0] == 0
+    next(tmp_path.glob("personalrm-home/users/bb82*/v0001.json")).write_text("")
+    code, out, err = run("evaluate", declared, "--saved", "--methods", "personal")
+    assert (code, "7 users, 21 pairs" in out, "user 'u1': " in err) == (3, True, True)
+
+
+def test_evaluate_keeps_its_table_when_no_saved_prompt_can_be_read(run, declared, tmp_path):
+    assert run("fit", declared)[0] == 0
+    [path.write_text("") for path in tmp_path.glob("personalrm-home/users/*/v0001.json")]
+    code, out, err = run("evaluate", declared, "--saved", "--methods", "personal")
+    assert (code, "all users" in out, len(err.splitlines())) == (3, True, 8)
 
 
 def test_validate_counts_rows_users_and_problems(run, prefs, tmp_path):

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from personalrm.bench.targets import HeldOut
-from personalrm.errors import BadInput, UnknownName
+from personalrm.errors import BadInput, CorruptFile, NewerVersion, UnknownName
 from personalrm.induction.embedded_fit import EmbeddedFit
 from personalrm.induction.settings import InductionSettings, Variant
 from personalrm.judging.embedded import EmbeddedJudge, fixed
@@ -124,20 +124,40 @@ def half_of(evaluation: Evaluation, keep: Callable[[str], bool]) -> Evaluation:
     return replace(evaluation, rows=rows, correct=correct, user_ids=user_ids)
 
 
-def score_prompts(held_out: HeldOut, load: Callable[[str], PersonalPrompt]) -> FloatArray:
-    """Correctness of saved prompts on the targets, shape `(targets,)`.
+@dataclass(frozen=True, repr=False)
+class SavedScores:
+    """How saved prompts do on the targets of their users."""
+
+    correct: FloatArray
+    """Correctness of every target pair of a user whose prompt can be read, shape `(pairs,)`."""
+    user_ids: tuple[str, ...]
+    """The owner of each of these pairs."""
+    unreadable: tuple[str, ...]
+    """One sentence for each user left out because their prompt is damaged or newer."""
+
+
+def score_prompts(held_out: HeldOut, load: Callable[[str], PersonalPrompt]) -> SavedScores:
+    """Correctness of saved prompts on the targets.
 
     Raises:
+        UnknownUser: If a user has no saved prompt.
         TargetLeak: If a prompt was made from one of its user's target pairs.
     """
     values: list[float] = []
+    owners: list[str] = []
+    unreadable: list[str] = []
     for user_id in held_out.context:
-        prompt = load(user_id)
+        try:
+            prompt = load(user_id)
+        except (CorruptFile, NewerVersion) as error:
+            unreadable.append(f"user {user_id!r}: {error}")
+            continue
         targets = [pair for pair in held_out.targets if pair.user_id == user_id]
         prompt.refuse_targets(targets)
         weights = usable_weights(prompt)
         values += correctness(weights.margin(_differences(targets))).tolist()
-    return np.array(values)
+        owners += [user_id] * len(targets)
+    return SavedScores(np.array(values), tuple(owners), tuple(unreadable))
 
 
 @dataclass(frozen=True, repr=False)

@@ -9,11 +9,12 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from personalrm.cli.options import add_config, add_home, add_json, add_reading, counts, non_negative, positive
-from personalrm.cli.printing import bold, print_json, print_table, print_wrapped
+from personalrm.cli.printing import bold, print_error, print_json, print_table, print_wrapped
 
 if TYPE_CHECKING:
     from personalrm.bench.evaluation import Evaluation
     from personalrm.bench.targets import HeldOut
+    from personalrm.stats.accuracy import Accuracy
 
 MOST_NAMED = 8
 
@@ -60,12 +61,14 @@ def run(options: argparse.Namespace) -> int:
     )
     parts = [("all users", evaluation), *_halves(evaluation, options.halves)]
     curve = _curve(held_out, options)
-    saved = _saved(held_out, options)
+    saved, unreadable = _saved(held_out, options)
     if options.json:
-        print_json(_as_json(parts, curve, saved, users.tally.n_bad_rows))
+        print_json(_as_json(parts, curve, users.tally.n_bad_rows) | _saved_as_json(saved, unreadable))
     else:
         _print(parts, curve, saved)
-    return 3 if users.tally.n_bad_rows else 0
+    for sentence in unreadable:
+        print_error(f"left out of the saved prompts, {sentence}", 3)
+    return 3 if users.tally.n_bad_rows or unreadable else 0
 
 
 def _halves(evaluation: Evaluation, wanted: bool) -> list[tuple[str, Evaluation]]:
@@ -85,19 +88,21 @@ def _curve(held_out: HeldOut, options: argparse.Namespace) -> list[Any]:
     return accuracy_by_context(held_out, options.by_context, seed=options.seed) if options.by_context else []
 
 
-def _saved(held_out: HeldOut, options: argparse.Namespace) -> Any:
-    """Accuracy of the saved prompts, or None when not asked for."""
+def _saved(held_out: HeldOut, options: argparse.Namespace) -> tuple[Accuracy | None, tuple[str, ...]]:
+    """Accuracy of the saved prompts, None when there are none to score, and a sentence for each that was left out."""
     if not options.saved:
-        return None
+        return None, ()
     from personalrm.bench.evaluation import score_prompts
     from personalrm.stats.accuracy import mean_correctness
     from personalrm.store.home import Home
 
-    correct = score_prompts(held_out, Home(options.home).load)
-    return mean_correctness(correct, held_out.user_ids, seed=options.seed)
+    saved = score_prompts(held_out, Home(options.home).load)
+    if not saved.user_ids:
+        return None, saved.unreadable
+    return mean_correctness(saved.correct, saved.user_ids, seed=options.seed), saved.unreadable
 
 
-def _print(parts: list[tuple[str, Evaluation]], curve: list[Any], saved: Any) -> None:
+def _print(parts: list[tuple[str, Evaluation]], curve: list[Any], saved: Accuracy | None) -> None:
     for title, evaluation in parts:
         print_evaluation(evaluation, title)
     if saved is not None:
@@ -131,7 +136,13 @@ def print_evaluation(evaluation: Evaluation, title: str) -> None:
             print_wrapped(f"left out, {why}: {len(names)} users ({listed})", "  ")
 
 
-def _as_json(parts: list[tuple[str, Evaluation]], curve: list[Any], saved: Any, n_bad_rows: int) -> dict[str, Any]:
+def _saved_as_json(saved: Accuracy | None, unreadable: tuple[str, ...]) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    return {"saved_prompts": asdict(saved) if saved is not None else None, "saved_prompts_left_out": list(unreadable)}
+
+
+def _as_json(parts: list[tuple[str, Evaluation]], curve: list[Any], n_bad_rows: int) -> dict[str, Any]:
     from dataclasses import asdict
 
     tables = {
@@ -149,5 +160,4 @@ def _as_json(parts: list[tuple[str, Evaluation]], curve: list[Any], saved: Any, 
         "left_out_no_target": list(parts[0][1].without_target),
         "tables": tables,
         "by_context": [asdict(point) for point in curve],
-        "saved_prompts": asdict(saved) if saved is not None else None,
     }

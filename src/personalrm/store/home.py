@@ -1,8 +1,8 @@
 """The home folder: every user's personal prompts, version by version.
 
-    <home>/users/<hash of the id>/v0001.json     the truth; written once, never changed
-                                 v0002.json.damaged   set aside by a fit that could not read it
-    <home>/index.jsonl                            dates of the versions, one line each
+    <home>/users/<hash of the id>/v0001.json           the truth; written once, never changed
+    <home>/users/<hash of the id>/v0002.json.damaged   set aside by a fit that could not read it
+    <home>/index.jsonl                                 dates of the versions, one line each
 
 A version is written to a temporary file, flushed to disk and renamed, so it is there
 whole or not at all. The index is an append-only log beside the truth: it holds what must
