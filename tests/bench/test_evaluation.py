@@ -78,6 +78,13 @@ def test_an_item_leaves_the_population_whether_or_not_pair_ids_repeat(named):
     assert evaluation["population"].accuracy.accuracy == 0.0
 
 
+def test_one_user_is_judged_by_the_shipped_prior_and_a_note_says_so():
+    evaluation = evaluate(hold_out(tiny_users(1, 10)))
+    assert [row.method for row in evaluation.rows] == [name for name in METHODS if name != "shuffled_user"]
+    assert len(evaluation.notes) == 1
+    assert accuracy_by_context(hold_out(tiny_users(1, 10)), [1, 2]) == []
+
+
 def test_drawn_choices_are_whole_and_in_order():
     choices = observe(tiny_users(1, 10)[0].pairs)
     drawn = draw_choices(choices, 4, np.random.default_rng(0))

@@ -116,6 +116,28 @@ def test_evaluate_gives_json(run, prefs):
     assert rows["personal"]["accuracy"]["n_users"] == 8
 
 
+def test_evaluate_of_one_user_uses_the_shipped_prior_and_says_so(run, tmp_path):
+    path = write_pairs(tmp_path / "one.jsonl", tiny_users(1, 10)[0].pairs)
+    code, out, _ = run("evaluate", path, "--halves", "--by-context", "1")
+    assert (code, "note: one user is no population: the shipped prior" in out) == (0, True)
+    assert "personal" in out
+    assert "shuffled_user  " not in out
+    assert run("demo", "--file", path)[0] == 0
+
+
+def test_evaluate_says_that_a_half_is_empty_and_prints_the_rest(run, tmp_path):
+    """u3 is in the test half only."""
+    path = write_pairs(tmp_path / "one.jsonl", [tiny_pair("u3", k) for k in range(8)])
+    code, out, _ = run("evaluate", path, "--halves")
+    assert (code, "all users" in out, "test half: 1 users" in out) == (0, True, True)
+    assert "note: no user is in the development half" in out
+
+
+def test_evaluate_allows_spaces_between_methods(run, prefs):
+    tables = json.loads(run("evaluate", prefs, "--json", "--methods", " population, longer")[1])["tables"]
+    assert set(tables["all users"]["rows"]) == {"population", "longer"}
+
+
 def test_evaluate_refuses_saved_prompts_that_saw_the_targets(fitted, prefs):
     code, _, err = fitted("evaluate", prefs, "--saved")
     assert code == 2

@@ -27,9 +27,11 @@ from personalrm.stats.paired import Comparison, compare
 from personalrm.stylometry.features import FloatArray, difference
 from personalrm.stylometry.observations import IntArray, observe, row_pairs
 from personalrm.stylometry.population import Population, Prior, estimate_population
+from personalrm.stylometry.shipped import shipped_prior
 from personalrm.stylometry.weights import fit_weights
 
 N_DERANGEMENTS = 20
+ALONE = "one user is no population: the shipped prior takes its place, and shuffled_user is left out"
 METHODS: dict[str, str] = {
     "random": "a coin",
     "first": "the completion shown first, both orders averaged",
@@ -70,6 +72,8 @@ class Evaluation:
     n_context_pairs: int
     too_few: tuple[str, ...]
     without_target: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+    """What limits the table, one sentence each."""
 
     def __getitem__(self, method: str) -> Row:
         return next(row for row in self.rows if row.method == method)
@@ -93,6 +97,9 @@ def evaluate(
         seed: Seed of the derangements, the bootstrap and the trials.
         settings: Of the induction rows.
 
+    A single user has no population: the shipped prior takes its place, `shuffled_user` is
+    left out, and a note says so.
+
     Raises:
         UnknownName: If a method or the column does not exist.
     """
@@ -100,7 +107,10 @@ def evaluate(
     if unknown:
         raise UnknownName(f"unknown method {unknown[0]!r}; use some of {', '.join(METHODS)}")
     scorer = _Scorer(held_out, leave_out, settings or InductionSettings(seed=seed))
-    wanted = [name for name in METHODS if name in (*methods, "population")]
+    is_alone = len(held_out.context) == 1
+    wanted = [
+        name for name in METHODS if name in (*methods, "population") and not (is_alone and name == "shuffled_user")
+    ]
     correct = {name: scorer.correct(name) for name in wanted}
     rows = tuple(_row(name, correct, held_out.user_ids, seed) for name in wanted)
     return Evaluation(
@@ -110,6 +120,7 @@ def evaluate(
         n_context_pairs=sum(len(user.pairs) for user in held_out.context.values()),
         too_few=held_out.too_few,
         without_target=held_out.without_target,
+        notes=(ALONE,) if is_alone else (),
     )
 
 
@@ -170,11 +181,13 @@ class _Jobs:
     """Shape `(targets,)`."""
 
 
-def _jobs(population: Population, held_out: HeldOut, leave_out: str | None) -> _Jobs:
+def _jobs(population: Population | None, held_out: HeldOut, leave_out: str | None) -> _Jobs:
     values = [_column(pair, leave_out) for pair in held_out.targets]
     keys = list(dict.fromkeys((pair.user_id, value) for pair, value in zip(held_out.targets, values, strict=True)))
     places = {key: place for place, key in enumerate(keys)}
     of_target = np.array([places[pair.user_id, value] for pair, value in zip(held_out.targets, values, strict=True)])
+    if population is None:
+        return _Jobs(tuple(user for user, _ in keys), (shipped_prior(),) * len(keys), of_target)
     priors = [population.prior_for(user_id) for user_id, _ in keys]
     if leave_out:
         in_context = np.array([_column(pair, leave_out) for pair in _rows_of(population, held_out)])
@@ -204,9 +217,10 @@ class _Scorer:
     def __init__(self, held_out: HeldOut, leave_out: str | None, settings: InductionSettings) -> None:
         self._held_out, self._settings = held_out, settings
         self._choices = {user.user_id: observe(user.pairs) for user in held_out.context.values()}
-        self._population = estimate_population(self._choices)
-        self._x = _differences(held_out.targets)
-        self._jobs = _jobs(self._population, held_out, leave_out)
+        population = estimate_population(self._choices) if len(self._choices) > 1 else None
+        self._prior_for = population.prior_for if population else fixed(shipped_prior())
+        self._jobs = _jobs(population, held_out, leave_out)
+        self._x = _differences(held_out.targets) / self._jobs.priors[0].scale  # one scale for all
 
     def correct(self, method: str) -> FloatArray:
         """Correctness of every target pair under one method, shape `(targets,)`."""
@@ -227,7 +241,7 @@ class _Scorer:
         return self._induced(_VARIANTS[method])
 
     def _margins(self, means: FloatArray) -> FloatArray:
-        return np.asarray((self._x / self._population.scale * means[self._jobs.job_of_target]).sum(axis=1))
+        return np.asarray((self._x * means[self._jobs.job_of_target]).sum(axis=1))
 
     def _personal(self, users: Sequence[str], priors: Sequence[Prior]) -> FloatArray:
         """MAP weights on all context pairs, shape `(users, features)`."""
@@ -235,7 +249,7 @@ class _Scorer:
 
     def _induced(self, variant: Variant) -> FloatArray:
         """Weights that follow from an induced prompt, shape `(jobs, features)`."""
-        engine = EmbeddedFit(self._population.prior_for, replace(self._settings, variant=variant))
+        engine = EmbeddedFit(self._prior_for, replace(self._settings, variant=variant))
         prompts = {prompt.user_id: prompt for prompt in engine.fit(self._held_out.context.values())}
         means = []
         for user_id, prior in zip(self._jobs.users, self._jobs.priors, strict=True):
@@ -246,13 +260,12 @@ class _Scorer:
     def _shuffled(self) -> FloatArray:
         """Correctness under the personal weights of another user, mean of `N_DERANGEMENTS` derangements."""
         users = list(self._choices)
-        weights = self._personal(users, [self._population.prior_for(user) for user in users])
+        weights = self._personal(users, [self._prior_for(user) for user in users])
         places = {user: place for place, user in enumerate(users)}
         owner = np.array([places[pair.user_id] for pair in self._held_out.targets])
-        x = self._x / self._population.scale
         shuffles = derangements(len(users), N_DERANGEMENTS, seed=self._settings.seed)
         return np.asarray(
-            np.mean([correctness((x * weights[shuffle[owner]]).sum(axis=1)) for shuffle in shuffles], axis=0)
+            np.mean([correctness((self._x * weights[shuffle[owner]]).sum(axis=1)) for shuffle in shuffles], axis=0)
         )
 
 
