@@ -12,7 +12,7 @@ from personalrm.errors import BadInput, UnknownName
 from personalrm.preferences.reading import ReadOptions, read_pairs
 from personalrm.preferences.users import User
 from personalrm.stylometry.observations import observe
-from personalrm.testing import tiny_users
+from personalrm.testing import tiny_pair, tiny_users
 
 DATA = os.environ.get("PERSONALRM_DATA")
 needs_data = pytest.mark.skipif(DATA is None, reason="PERSONALRM_DATA is not set")
@@ -64,6 +64,25 @@ def test_rows_of_the_targets_item_leave_its_population():
     assert with_item.correct["population"].shape == without.correct["population"].shape
     with pytest.raises(UnknownName, match="'colour'"):
         evaluate(hold_out(users), leave_out="colour")
+
+
+@pytest.mark.parametrize("named", [{}, {"pair_id": "p"}])
+def test_an_item_leaves_the_population_whether_or_not_pair_ids_repeat(named):
+    """Everybody likes long answers on item x only; the targets are on y, so without y all of them are missed."""
+    items = [("x", k) for k in range(3)] + [("y", k) for k in range(3, 8)]
+    users = [
+        User(name, tuple(tiny_pair(name, k, likes_long=item == "x", meta={"item": item}, **named) for item, k in items))
+        for name in ("a", "b", "c", "d", "e", "f")
+    ]
+    evaluation = evaluate(hold_out(users), methods=["population"], leave_out="item")
+    assert evaluation["population"].accuracy.accuracy == 0.0
+
+
+def test_one_user_is_judged_by_the_shipped_prior_and_a_note_says_so():
+    evaluation = evaluate(hold_out(tiny_users(1, 10)))
+    assert [row.method for row in evaluation.rows] == [name for name in METHODS if name != "shuffled_user"]
+    assert len(evaluation.notes) == 1
+    assert accuracy_by_context(hold_out(tiny_users(1, 10)), [1, 2]) == []
 
 
 def test_drawn_choices_are_whole_and_in_order():

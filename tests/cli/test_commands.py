@@ -177,15 +177,39 @@ def test_evaluate_gives_json(run, prefs):
     assert rows["personal"]["accuracy"]["n_users"] == 8
 
 
+def test_evaluate_of_one_user_uses_the_shipped_prior_and_says_so(run, tmp_path):
+    path = write_pairs(tmp_path / "one.jsonl", tiny_users(1, 10)[0].pairs)
+    code, out, _ = run("evaluate", path, "--halves", "--by-context", "1")
+    assert (code, "note: one user is no population: the shipped prior" in out) == (0, True)
+    assert "personal" in out
+    assert "shuffled_user  " not in out
+    assert run("demo", "--file", path)[0] == 0
+
+
+def test_evaluate_says_that_a_half_is_empty_and_prints_the_rest(run, tmp_path):
+    """u3 is in the test half only."""
+    path = write_pairs(tmp_path / "one.jsonl", [tiny_pair("u3", k) for k in range(8)])
+    code, out, _ = run("evaluate", path, "--halves")
+    assert (code, "all users" in out, "test half: 1 users" in out) == (0, True, True)
+    assert "note: no user is in the development half" in out
+
+
+def test_evaluate_allows_spaces_between_methods(run, prefs):
+    tables = json.loads(run("evaluate", prefs, "--json", "--methods", " population, longer")[1])["tables"]
+    assert set(tables["all users"]["rows"]) == {"population", "longer"}
+
+
 def test_evaluate_refuses_saved_prompts_that_saw_the_targets(fitted, prefs):
     code, _, err = fitted("evaluate", prefs, "--saved")
     assert code == 2
     assert "which is to be scored" in err
 
 
-def test_evaluate_scores_saved_prompts_made_from_context(run, tmp_path):
+@pytest.fixture
+def declared(tmp_path):
+    """A file that names its targets, so that a fit of it sees none of them."""
     pairs = [pair for user in tiny_users(8, 10) for pair in user]
-    declared = [
+    targets_named = [
         tiny_pair(
             p.user_id,
             int(p.order_index),
@@ -194,10 +218,27 @@ def test_evaluate_scores_saved_prompts_made_from_context(run, tmp_path):
         )
         for p in pairs
     ]
-    path = write_pairs(tmp_path / "declared.jsonl", declared)
-    assert run("fit", path)[0] == 0
-    code, out, _ = run("evaluate", path, "--saved", "--methods", "personal")
+    return write_pairs(tmp_path / "declared.jsonl", targets_named)
+
+
+def test_evaluate_scores_saved_prompts_made_from_context(run, declared):
+    assert run("fit", declared)[0] == 0
+    code, out, _ = run("evaluate", declared, "--saved", "--methods", "personal")
     assert (code, "saved prompts  100.0 %" in out) == (0, True)
+
+
+def test_evaluate_leaves_damaged_saved_prompts_out_and_says_so(run, declared, tmp_path):
+    assert run("fit", declared)[0] == 0
+    next(tmp_path.glob("personalrm-home/users/bb82*/v0001.json")).write_text("")
+    code, out, err = run("evaluate", declared, "--saved", "--methods", "personal")
+    assert (code, "7 users, 21 pairs" in out, "user 'u1': " in err) == (3, True, True)
+
+
+def test_evaluate_keeps_its_table_when_no_saved_prompt_can_be_read(run, declared, tmp_path):
+    assert run("fit", declared)[0] == 0
+    [path.write_text("") for path in tmp_path.glob("personalrm-home/users/*/v0001.json")]
+    code, out, err = run("evaluate", declared, "--saved", "--methods", "personal")
+    assert (code, "all users" in out, len(err.splitlines())) == (3, True, 8)
 
 
 def test_validate_counts_rows_users_and_problems(run, prefs, tmp_path):
@@ -209,11 +250,24 @@ def test_validate_counts_rows_users_and_problems(run, prefs, tmp_path):
     assert json.loads(run("validate", bad, "--json")[1])["problems"][0]["line"] == 49
 
 
+def test_export_of_everybody_leaves_a_damaged_version_out_and_says_so(fitted, tmp_path):
+    next(tmp_path.glob("personalrm-home/users/bb82*/v0001.json")).write_text("")
+    code, out, err = fitted("export")
+    assert (code, len(out.splitlines()), "v0001.json is not JSON" in err) == (3, 7, True)
+
+
 def test_delete_asks_first_and_then_erases(fitted):
     assert fitted("delete", "u1")[0] == 2
     assert fitted("delete", "u1", "--yes")[0] == 0
     assert fitted("show", "u1")[0] == 2
     assert fitted("show", "u2")[0] == 0
+
+
+def test_delete_erases_a_user_of_whom_a_killed_fit_left_only_a_temporary_file(fitted, tmp_path):
+    (version,) = tmp_path.glob("personalrm-home/users/bb82*/v0001.json")
+    version.rename(version.with_name(".new-abc"))
+    code, out, _ = fitted("delete", "u1", "--yes")
+    assert (code, "erased 0 versions" in out, version.parent.exists()) == (0, True, False)
 
 
 def test_the_demo_runs_on_another_file_and_fails_on_a_missing_one(run, prefs):

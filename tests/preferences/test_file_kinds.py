@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from personalrm.errors import BadInput
 from personalrm.preferences.reading import ReadOptions, read_pairs
-from personalrm.preferences.rows import iter_lines, iter_rows
+from personalrm.preferences.rows import iter_lines, iter_rows, list_columns
 from personalrm.preferences.validation import validate
 
 ROW = {"user_id": "u1", "prompt": "Which tea?", "chosen": "Green tea.", "rejected": "Black tea."}
@@ -92,6 +93,21 @@ def test_a_csv_completion_that_happens_to_be_json_stays_text(tmp_path):
     row = ROW | {"chosen": '{"a": 1}', "rejected": "[1, 2]"}
     (pair,) = read_pairs(write_csv(tmp_path / "prefs.csv", row))["u1"]
     assert (pair.chosen, pair.rejected) == ('{"a": 1}', "[1, 2]")
+
+
+@pytest.mark.parametrize("options", [None, ReadOptions(user_column="rater")])
+@pytest.mark.parametrize("last", ["It's over.", "Should I tell my boss?"])
+def test_a_csv_without_a_header_is_refused_without_showing_its_cells(tmp_path, options, last):
+    path = tmp_path / "prefs.csv"
+    path.write_text(f"u1,Should I tell my boss?,my illness,{last}\nu1,q,a,b\n")
+    with pytest.raises(BadInput, match="4 columns in a first row that does not look like a header") as caught:
+        read_pairs(path, options)
+    assert "boss" not in str(caught.value)
+    assert "illness" not in str(caught.value)
+
+
+def test_at_most_twelve_columns_are_listed():
+    assert list_columns(range(10, 40)) == "columns 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21"
 
 
 def test_a_csv_cell_of_ten_megabytes_is_read(tmp_path):

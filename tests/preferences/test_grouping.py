@@ -2,6 +2,7 @@ import json
 import random
 import subprocess
 import sys
+import tempfile
 
 import pytest
 from hypothesis import given, settings
@@ -84,6 +85,14 @@ def test_no_user_comes_out_before_a_bad_row_is_found(tmp_path):
 def test_a_full_temporary_folder_is_told_in_one_sentence():
     done = subprocess.run([sys.executable, "-c", FULL], capture_output=True, text=True, check=True)
     assert "the temporary folder cannot be written" in done.stdout
+
+
+def test_a_grouping_on_disk_leaves_nothing_to_find_in_the_temporary_folder(tmp_path, monkeypatch):
+    """A killed run cleans up nothing, so the texts must never have had a name."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    pairs = (tiny_pair(f"u{k}") for k in range(9))
+    next(users := group_by_user(enumerate(pairs), report=print, in_memory=1))
+    assert (list(tmp_path.iterdir()), sum(1 for _ in users)) == ([], 8)
 
 
 def test_pairs_stream_in_the_order_of_the_rows(tmp_path):

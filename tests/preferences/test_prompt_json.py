@@ -1,4 +1,6 @@
+import functools
 import json
+import operator
 from dataclasses import replace
 
 import pytest
@@ -78,6 +80,41 @@ def test_a_misspelt_key_is_corrected_and_a_weight_must_be_finite():
         prompt_from_json(json.dumps(content | {"persnoa": {}}), where="f")
     content["weights"][0]["mean"] = float("nan")
     with pytest.raises(CorruptFile, match="finite"):
+        prompt_from_json(json.dumps(content), where="f")
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "message"),
+    [
+        (("persona", "claims", 0, "supporting"), [1, 2], "supporting is no text"),
+        (("persona", "claims", 0, "supporting"), "abc", "supporting is no list"),
+        (("persona", "claims"), {}, "claims is no list"),
+        (("persona",), [], "persona is no object"),
+        (("written",), "abc", "written is no list"),
+        (("demonstrations", 0, "reasoning"), 7, "reasoning is no text"),
+        (("demonstrations", 0, "chosen_first"), "no", "chosen_first is neither"),
+        (("demonstrations", 0, "pair", "user_id"), "u2", "a demonstration is of user 'u2'"),
+        (("demonstrations", 0, "pair", "chosen"), 7, "chosen is no text"),
+        (("demonstrations", 0, "pair", "order_index"), 10**400, "order_index is no finite number"),
+        (("demonstrations", 0, "pair", "conversation", 0, "content"), None, "content is no text"),
+        (("demonstrations", 0, "pair", "conversation", 0, "role"), "robot", "unknown role"),
+        (("weights", 0, "mean"), 10**400, "mean is no finite number"),
+        (("weights", 0, "mean"), 1e308, "mean of a weight is 1e\\+308, out of range"),
+        (("weights", 0, "scale"), 0, "scale of a weight is 0, out of range"),
+        (("weights", 0, "spread"), -0.5, "spread of a weight is -0.5, out of range"),
+        (("weights", 0, "feature"), 7, "feature is no text"),
+        (("too_few_pairs",), "no", "too_few_pairs is neither true nor false"),
+        (("settings",), [], "settings is no object"),
+        (("roles",), ["abc"], "roles is no object"),
+        (("format_version",), -3, "no valid format_version"),
+        (("format_version",), True, "no valid format_version"),
+    ],
+)
+def test_a_field_of_a_wrong_type_or_size_is_refused_by_name(place, value, message):
+    content = json.loads(prompt_to_json(PROMPT))
+    holder = functools.reduce(operator.getitem, place[:-1], content)
+    holder[place[-1]] = value
+    with pytest.raises(CorruptFile, match=message):
         prompt_from_json(json.dumps(content), where="f")
 
 

@@ -1,6 +1,7 @@
 import json
 import os
 import resource
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -70,6 +71,31 @@ def test_an_index_cut_short_loses_no_prompt(home):
     assert [bool(version.date) for version in home.versions("u1")] == [True, False]
 
 
+def test_the_version_after_a_cut_index_line_keeps_its_date(home):
+    home.save(prompt())
+    index = home.path / "index.jsonl"
+    index.write_bytes(index.read_bytes()[:-30])
+    home.save(prompt(text="Likes coffee."))
+    assert [bool(version.date) for version in home.versions("u1")] == [False, True]
+
+
+@pytest.mark.parametrize("damage", ["[" * 200_000, "\x00\ufffd", '{"user": [', "7"])
+def test_a_damaged_index_line_stops_neither_history_nor_delete(home, damage):
+    home.save(prompt())
+    with (home.path / "index.jsonl").open("a") as index:
+        index.write(damage)
+    assert [bool(version.date) for version in home.versions("u1")] == [True]
+    assert home.delete("u1") == 1
+
+
+def test_delete_erases_a_cut_index_line_of_the_user_too(home):
+    home.save(prompt())
+    index = home.path / "index.jsonl"
+    index.write_bytes(index.read_bytes()[:-10])
+    home.delete("u1")
+    assert index.read_text() == ""
+
+
 def test_temporary_files_of_a_killed_run_are_no_versions(home):
     home.save(prompt())
     folder = next((home.path / "users").iterdir())
@@ -94,8 +120,79 @@ def test_a_prompt_of_another_user_in_the_wrong_place_is_refused(home):
     home.save(prompt("b"))
     first, second = sorted((home.path / "users").iterdir())
     (first / "v0001.json").write_bytes((second / "v0001.json").read_bytes())
-    with pytest.raises(ValueError, match="is the prompt of user"):
+    with pytest.raises(CorruptFile, match="is the prompt of user"):
         [home.load(user) for user in ("a", "b")]
+    with pytest.raises(CorruptFile, match="is the prompt of user"):
+        list(home.export())
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"user_id": "u1"', "\xff"])
+def test_export_refuses_a_damaged_version_as_load_does(home, content):
+    home.save(prompt())
+    (next((home.path / "users").iterdir()) / "v0001.json").write_text(content, encoding="latin-1")
+    with pytest.raises(CorruptFile, match=r"v0001\.json"):
+        list(home.export("u1"))
+
+
+def test_an_undamaged_prompt_is_newest_and_nothing_is_set_aside(home):
+    assert home.newest_or_set_aside("u1") == (None, "")
+    home.save(prompt())
+    assert home.newest_or_set_aside("u1") == (prompt(), "")
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"format_version": 1, "user_id": "u1"}'])
+def test_a_damaged_version_is_set_aside_and_its_number_is_not_given_again(home, content):
+    home.save(prompt())
+    folder = next((home.path / "users").iterdir())
+    (folder / "v0002.json").write_text(content)
+    newest, sentence = home.newest_or_set_aside("u1")
+    assert (newest, "v0002.json.damaged" in sentence) == (prompt(), True)
+    assert (folder / "v0002.json.damaged").read_text() == content
+    assert [home.save(prompt()), home.save(prompt(text="Likes coffee."))] == [1, 3]
+
+
+def test_a_folder_in_place_of_a_version_is_set_aside(home):
+    home.save(prompt())
+    folder = next((home.path / "users").iterdir())
+    (folder / "v0002.json").mkdir()
+    with pytest.raises(CorruptFile, match="is a folder"):
+        home.load("u1")
+    assert home.newest_or_set_aside("u1")[0] == prompt()
+
+
+def test_a_prompt_of_another_user_is_set_aside_and_the_user_starts_anew(home):
+    home.save(prompt("a"))
+    (folder,) = (home.path / "users").iterdir()
+    home.save(prompt("b"))
+    (folder / "v0001.json").write_bytes(next(home.path.glob(f"users/[!{folder.name[0]}]*/v0001.json")).read_bytes())
+    assert home.newest_or_set_aside("a")[0] is None
+    assert [home.save(prompt("a")), home.load("a")] == [2, prompt("a")]
+
+
+def test_setting_aside_never_replaces_what_was_set_aside_before(home):
+    home.save(prompt())
+    folder = next((home.path / "users").iterdir())
+    for content in ("one", "two"):
+        (folder / "v0001.json").write_text(content)
+        home.newest_or_set_aside("u1")
+    assert [(folder / f"v0001.json.damaged{end}").read_text() for end in ("", "1")] == ["one", "two"]
+
+
+def test_a_newer_version_is_not_damage(home):
+    home.save(prompt())
+    path = next((home.path / "users").iterdir()) / "v0001.json"
+    path.write_text(path.read_text().replace('"format_version": 1', '"format_version": 2'))
+    with pytest.raises(NewerVersion):
+        home.newest_or_set_aside("u1")
+
+
+def test_export_reports_a_damaged_version_and_goes_on(home):
+    home.save(prompt("a"))
+    home.save(prompt("b"))
+    next(home.path.glob("users/*/v0001.json")).write_text("")
+    reported = []
+    assert len(list(home.export(report=reported.append))) == 1
+    assert [type(error) for error in reported] == [CorruptFile]
 
 
 def test_delete_erases_the_user_everywhere_and_nobody_else(home):
@@ -106,6 +203,21 @@ def test_delete_erases_the_user_everywhere_and_nobody_else(home):
     assert len((home.path / "index.jsonl").read_text().splitlines()) == 1
     with pytest.raises(UnknownUser):
         home.delete("a")
+
+
+def test_delete_erases_what_a_killed_run_left_of_a_user_without_versions(home):
+    home.save(prompt())
+    folder = next((home.path / "users").iterdir())
+    (folder / "v0001.json").rename(folder / ".new-abc")
+    assert home.delete("u1") == 0
+    assert not folder.exists()
+
+
+def test_delete_ends_what_a_killed_delete_began(home):
+    home.save(prompt())
+    shutil.rmtree(home.path / "users")
+    assert home.delete("u1") == 0
+    assert (home.path / "index.jsonl").read_text() == ""
 
 
 def test_export_holds_every_version_and_no_dates(home):

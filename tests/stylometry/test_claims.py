@@ -23,6 +23,7 @@ def test_a_written_sentence_reads_back_to_its_feature_side_and_size(feature, sig
         ("Please keep it brief, I like short answers.", [("length", -0.25)]),
         ("Loves bullet points and emojis!", [("lists", 0.25), ("emoji", 0.25)]),
         ("Prefers far warmer, more positive wording.", [("warmth", 0.7)]),
+        ("Likes far shorter answers and somewhat more lists.", [("length", -0.7), ("lists", 0.1)]),
         ("Does not like shorter answers.", []),
         ("Has two cats and lives near the sea.", []),
         ("", []),
@@ -30,6 +31,53 @@ def test_a_written_sentence_reads_back_to_its_feature_side_and_size(feature, sig
 )
 def test_a_sentence_written_by_hand_is_understood_or_left_alone(sentence, expected):
     assert [(leaning.feature, leaning.shift) for leaning in read_claim(sentence)] == expected
+
+
+@pytest.mark.parametrize(
+    ("sentence", "expected"),
+    [
+        ("Dislikes longer answers.", [("length", -0.25)]),
+        ("Hates longer answers.", [("length", -0.25)]),
+        ("Avoids far longer answers.", [("length", -0.7)]),
+        ("Rejects shorter answers.", [("length", 0.25)]),
+        ("Hates emojis and bullet points.", [("emoji", -0.25), ("lists", -0.25)]),
+        ("Hates emojis, loves bullet points.", [("emoji", -0.25), ("lists", 0.25)]),
+        ("Dislikes answers with no examples.", [("examples", 0.25)]),
+        ("No more lists!", [("lists", -0.25)]),
+        ("Prefers answers without more emoji.", [("emoji", -0.25)]),
+        ("Prefers answers without any bullet points or headings.", [("lists", -0.25), ("layout", -0.25)]),
+        ("Prefers less detailed answers.", [("length", -0.25)]),
+        ("Wants anything but longer answers.", [("length", -0.25)]),
+        ("Prefers short answers rather than long answers.", [("length", -0.25)]),
+        ("Stop using emojis.", [("emoji", -0.25)]),
+        ("Likes a few examples but few disclaimers.", [("examples", 0.25), ("refusals", -0.25)]),
+        ("No emojis but bullet points.", [("emoji", -0.25), ("lists", 0.25)]),
+        ("No fluff, short answers.", [("length", -0.25)]),
+        ("No emojis, no lists, shorter answers.", [("emoji", -0.25), ("lists", -0.25), ("length", -0.25)]),
+    ],
+)
+def test_a_word_against_a_phrase_turns_it_around(sentence, expected):
+    assert [(leaning.feature, leaning.shift) for leaning in read_claim(sentence)] == expected
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "Hates emojis, short answers please.",
+        "Hates answers without examples.",
+        "No emojis, bullet points or headings.",
+        "Has no interest in longer answers.",
+        "Cares less about style and more about concise answers.",
+        "Finds longer answers boring.",
+        "Longer answers are avoided.",
+        "Bullet points are terrible.",
+        "Likes short answers to long answers.",
+        "Prefers nothing else, never longer answers.",
+        "Doesnt want longer answers.",
+    ],
+)
+def test_a_sentence_whose_side_is_in_doubt_is_not_used(sentence):
+    assert read_claim(sentence) == []
 
 
 def test_sentences_that_match_nothing_are_kept_and_named():

@@ -37,6 +37,8 @@ class CurvePoint:
 def accuracy_by_context(held_out: HeldOut, numbers: Sequence[int], *, seed: int = 0) -> list[CurvePoint]:
     """One point for each number of choices that at least two users have."""
     choices = {user.user_id: observe(user.pairs) for user in held_out.context.values()}
+    if len(choices) < 2:
+        return []
     population = estimate_population(choices)
     points = []
     for n_choices in sorted(set(numbers)):

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from personalrm.bench.targets import HeldOut
-from personalrm.errors import BadInput, UnknownName
+from personalrm.errors import BadInput, CorruptFile, NewerVersion, UnknownName
 from personalrm.induction.embedded_fit import EmbeddedFit
 from personalrm.induction.settings import InductionSettings, Variant
 from personalrm.judging.embedded import EmbeddedJudge, fixed
@@ -25,11 +25,13 @@ from personalrm.stats.accuracy import Accuracy, correctness, mean_correctness
 from personalrm.stats.derangements import derangements
 from personalrm.stats.paired import Comparison, compare
 from personalrm.stylometry.features import FloatArray, difference
-from personalrm.stylometry.observations import IntArray, observe
+from personalrm.stylometry.observations import IntArray, observe, row_pairs
 from personalrm.stylometry.population import Population, Prior, estimate_population
+from personalrm.stylometry.shipped import shipped_prior
 from personalrm.stylometry.weights import fit_weights
 
 N_DERANGEMENTS = 20
+ALONE = "one user is no population: the shipped prior takes its place, and shuffled_user is left out"
 METHODS: dict[str, str] = {
     "random": "a coin",
     "first": "the completion shown first, both orders averaged",
@@ -70,6 +72,8 @@ class Evaluation:
     n_context_pairs: int
     too_few: tuple[str, ...]
     without_target: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+    """What limits the table, one sentence each."""
 
     def __getitem__(self, method: str) -> Row:
         return next(row for row in self.rows if row.method == method)
@@ -93,6 +97,9 @@ def evaluate(
         seed: Seed of the derangements, the bootstrap and the trials.
         settings: Of the induction rows.
 
+    A single user has no population: the shipped prior takes its place, `shuffled_user` is
+    left out, and a note says so.
+
     Raises:
         UnknownName: If a method or the column does not exist.
     """
@@ -100,7 +107,10 @@ def evaluate(
     if unknown:
         raise UnknownName(f"unknown method {unknown[0]!r}; use some of {', '.join(METHODS)}")
     scorer = _Scorer(held_out, leave_out, settings or InductionSettings(seed=seed))
-    wanted = [name for name in METHODS if name in (*methods, "population")]
+    is_alone = len(held_out.context) == 1
+    wanted = [
+        name for name in METHODS if name in (*methods, "population") and not (is_alone and name == "shuffled_user")
+    ]
     correct = {name: scorer.correct(name) for name in wanted}
     rows = tuple(_row(name, correct, held_out.user_ids, seed) for name in wanted)
     return Evaluation(
@@ -110,6 +120,7 @@ def evaluate(
         n_context_pairs=sum(len(user.pairs) for user in held_out.context.values()),
         too_few=held_out.too_few,
         without_target=held_out.without_target,
+        notes=(ALONE,) if is_alone else (),
     )
 
 
@@ -124,20 +135,40 @@ def half_of(evaluation: Evaluation, keep: Callable[[str], bool]) -> Evaluation:
     return replace(evaluation, rows=rows, correct=correct, user_ids=user_ids)
 
 
-def score_prompts(held_out: HeldOut, load: Callable[[str], PersonalPrompt]) -> FloatArray:
-    """Correctness of saved prompts on the targets, shape `(targets,)`.
+@dataclass(frozen=True, repr=False)
+class SavedScores:
+    """How saved prompts do on the targets of their users."""
+
+    correct: FloatArray
+    """Correctness of every target pair of a user whose prompt can be read, shape `(pairs,)`."""
+    user_ids: tuple[str, ...]
+    """The owner of each of these pairs."""
+    unreadable: tuple[str, ...]
+    """One sentence for each user left out because their prompt is damaged or newer."""
+
+
+def score_prompts(held_out: HeldOut, load: Callable[[str], PersonalPrompt]) -> SavedScores:
+    """Correctness of saved prompts on the targets.
 
     Raises:
+        UnknownUser: If a user has no saved prompt.
         TargetLeak: If a prompt was made from one of its user's target pairs.
     """
     values: list[float] = []
+    owners: list[str] = []
+    unreadable: list[str] = []
     for user_id in held_out.context:
-        prompt = load(user_id)
+        try:
+            prompt = load(user_id)
+        except (CorruptFile, NewerVersion) as error:
+            unreadable.append(f"user {user_id!r}: {error}")
+            continue
         targets = [pair for pair in held_out.targets if pair.user_id == user_id]
         prompt.refuse_targets(targets)
         weights = usable_weights(prompt)
         values += correctness(weights.margin(_differences(targets))).tolist()
-    return np.array(values)
+        owners += [user_id] * len(targets)
+    return SavedScores(np.array(values), tuple(owners), tuple(unreadable))
 
 
 @dataclass(frozen=True, repr=False)
@@ -150,11 +181,13 @@ class _Jobs:
     """Shape `(targets,)`."""
 
 
-def _jobs(population: Population, held_out: HeldOut, leave_out: str | None) -> _Jobs:
+def _jobs(population: Population | None, held_out: HeldOut, leave_out: str | None) -> _Jobs:
     values = [_column(pair, leave_out) for pair in held_out.targets]
     keys = list(dict.fromkeys((pair.user_id, value) for pair, value in zip(held_out.targets, values, strict=True)))
     places = {key: place for place, key in enumerate(keys)}
     of_target = np.array([places[pair.user_id, value] for pair, value in zip(held_out.targets, values, strict=True)])
+    if population is None:
+        return _Jobs(tuple(user for user, _ in keys), (shipped_prior(),) * len(keys), of_target)
     priors = [population.prior_for(user_id) for user_id, _ in keys]
     if leave_out:
         in_context = np.array([_column(pair, leave_out) for pair in _rows_of(population, held_out)])
@@ -165,11 +198,7 @@ def _jobs(population: Population, held_out: HeldOut, leave_out: str | None) -> _
 
 def _rows_of(population: Population, held_out: HeldOut) -> list[PreferencePair]:
     """The context pair behind each row of the population."""
-    by_id = {(user.user_id, pair.id): pair for user in held_out.context.values() for pair in user.pairs}
-    return [
-        by_id[population.user_ids[owner], pair_id]
-        for owner, pair_id in zip(population.owners, population.pair_ids, strict=True)
-    ]
+    return [pair for user_id in population.user_ids for pair in row_pairs(held_out.context[user_id].pairs)]
 
 
 def _column(pair: PreferencePair, name: str | None) -> str:
@@ -188,9 +217,10 @@ class _Scorer:
     def __init__(self, held_out: HeldOut, leave_out: str | None, settings: InductionSettings) -> None:
         self._held_out, self._settings = held_out, settings
         self._choices = {user.user_id: observe(user.pairs) for user in held_out.context.values()}
-        self._population = estimate_population(self._choices)
-        self._x = _differences(held_out.targets)
-        self._jobs = _jobs(self._population, held_out, leave_out)
+        population = estimate_population(self._choices) if len(self._choices) > 1 else None
+        self._prior_for = population.prior_for if population else fixed(shipped_prior())
+        self._jobs = _jobs(population, held_out, leave_out)
+        self._x = _differences(held_out.targets) / self._jobs.priors[0].scale  # one scale for all
 
     def correct(self, method: str) -> FloatArray:
         """Correctness of every target pair under one method, shape `(targets,)`."""
@@ -211,7 +241,7 @@ class _Scorer:
         return self._induced(_VARIANTS[method])
 
     def _margins(self, means: FloatArray) -> FloatArray:
-        return np.asarray((self._x / self._population.scale * means[self._jobs.job_of_target]).sum(axis=1))
+        return np.asarray((self._x * means[self._jobs.job_of_target]).sum(axis=1))
 
     def _personal(self, users: Sequence[str], priors: Sequence[Prior]) -> FloatArray:
         """MAP weights on all context pairs, shape `(users, features)`."""
@@ -219,7 +249,7 @@ class _Scorer:
 
     def _induced(self, variant: Variant) -> FloatArray:
         """Weights that follow from an induced prompt, shape `(jobs, features)`."""
-        engine = EmbeddedFit(self._population.prior_for, replace(self._settings, variant=variant))
+        engine = EmbeddedFit(self._prior_for, replace(self._settings, variant=variant))
         prompts = {prompt.user_id: prompt for prompt in engine.fit(self._held_out.context.values())}
         means = []
         for user_id, prior in zip(self._jobs.users, self._jobs.priors, strict=True):
@@ -230,13 +260,12 @@ class _Scorer:
     def _shuffled(self) -> FloatArray:
         """Correctness under the personal weights of another user, mean of `N_DERANGEMENTS` derangements."""
         users = list(self._choices)
-        weights = self._personal(users, [self._population.prior_for(user) for user in users])
+        weights = self._personal(users, [self._prior_for(user) for user in users])
         places = {user: place for place, user in enumerate(users)}
         owner = np.array([places[pair.user_id] for pair in self._held_out.targets])
-        x = self._x / self._population.scale
         shuffles = derangements(len(users), N_DERANGEMENTS, seed=self._settings.seed)
         return np.asarray(
-            np.mean([correctness((x * weights[shuffle[owner]]).sum(axis=1)) for shuffle in shuffles], axis=0)
+            np.mean([correctness((self._x * weights[shuffle[owner]]).sum(axis=1)) for shuffle in shuffles], axis=0)
         )
 
 

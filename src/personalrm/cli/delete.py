@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 
 from personalrm.cli.options import add_config, add_home, add_json
 from personalrm.cli.printing import print_json
@@ -26,16 +27,33 @@ def run(options: argparse.Namespace) -> int:
     from personalrm.store.home import Home
 
     home = Home(options.home)
-    n_versions = len(home.versions(options.user))
+    n_versions = home.count_erasable(options.user)
     versions = count(n_versions, "version")
     if not options.yes and not _confirmed(options.user, versions):
         raise BadInput(f"nothing was erased; pass --yes to erase {versions} of {options.user!r}")
+    n_answers = _erase_answers(options)
     home.delete(options.user)
     if options.json:
-        print_json({"user_id": options.user, "versions_erased": n_versions})
+        print_json({"user_id": options.user, "versions_erased": n_versions, "answers_erased": n_answers})
     else:
-        print(f"erased {versions} of {options.user}")
+        answers = f" and {count(n_answers, 'cached answer')}" if n_answers else ""
+        print(f"erased {versions}{answers} of {options.user}")
     return 0
+
+
+def _erase_answers(options: argparse.Namespace) -> int:
+    """Take the user out of the cache of model answers, first: a kill in between leaves the prompts to try again."""
+    path = Path(options.home) / "cache.sqlite"
+    if not path.exists():
+        return 0
+    from personalrm.lm.cache import Cache
+
+    cache = Cache(path)
+    try:
+        cache.open()
+        return cache.erase(options.user)
+    finally:
+        cache.close()
 
 
 def _confirmed(user_id: str, versions: str) -> bool:

@@ -118,7 +118,7 @@ def _print_accuracy(evaluation: Evaluation) -> None:
         + f" on {count(first.n_pairs, 'held-out choice')} of {first.n_users} people, {first.n_unscored} unscored"
     )
     rows = []
-    for name in ROWS:
+    for name in (name for name in ROWS if name in evaluation.correct):
         accuracy = evaluation[name].accuracy
         interval = f"[{percent(accuracy.low)}, {percent(accuracy.high)}]" if first.n_users > 1 else ""
         rows.append((DESCRIPTIONS[name], percent(accuracy.accuracy), interval))

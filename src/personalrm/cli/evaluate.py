@@ -9,11 +9,12 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from personalrm.cli.options import add_config, add_home, add_json, add_reading, counts, non_negative, positive
-from personalrm.cli.printing import bold, print_json, print_table, print_wrapped
+from personalrm.cli.printing import bold, print_error, print_json, print_table, print_wrapped
 
 if TYPE_CHECKING:
     from personalrm.bench.evaluation import Evaluation
     from personalrm.bench.targets import HeldOut
+    from personalrm.stats.accuracy import Accuracy
 
 MOST_NAMED = 8
 
@@ -51,32 +52,39 @@ def run(options: argparse.Namespace) -> int:
     from personalrm.induction.settings import InductionSettings
     from personalrm.preferences.reading import read_pairs
 
-    methods = tuple(options.methods.split(",")) if options.methods else tuple(METHODS)
+    methods = tuple(name.strip() for name in options.methods.split(",")) if options.methods else tuple(METHODS)
     users = read_pairs(options.file, read_options(options))
     held_out = hold_out(users.values(), min_pairs=options.min_pairs)
     settings = InductionSettings(n_trials=options.trials, seed=options.seed)
     evaluation = evaluate(
         held_out, methods=methods, leave_out=options.population_leaves_out, seed=options.seed, settings=settings
     )
-    parts = [("all users", evaluation), *_halves(evaluation, options.halves)]
+    halves = _halves(evaluation) if options.halves else {}
+    parts = [("all users", evaluation), *((title, half) for title, half in halves.items() if half)]
+    notes = [*evaluation.notes, *(f"no user is in the {title}" for title, half in halves.items() if not half)]
     curve = _curve(held_out, options)
-    saved = _saved(held_out, options)
+    saved, unreadable = _saved(held_out, options)
     if options.json:
-        print_json(_as_json(parts, curve, saved, users.tally.n_bad_rows))
+        counted = {"n_bad_rows": users.tally.n_bad_rows, "notes": notes}
+        print_json(_as_json(parts, curve) | counted | _saved_as_json(saved, unreadable))
     else:
         _print(parts, curve, saved)
-    return 3 if users.tally.n_bad_rows else 0
+        for note in notes:
+            print_wrapped(f"note: {note}")
+    for sentence in unreadable:
+        print_error(f"left out of the saved prompts, {sentence}", 3)
+    return 3 if users.tally.n_bad_rows or unreadable else 0
 
 
-def _halves(evaluation: Evaluation, wanted: bool) -> list[tuple[str, Evaluation]]:
+def _halves(evaluation: Evaluation) -> dict[str, Evaluation | None]:
+    """The two halves of the users by title; None for a half without a user."""
     from personalrm.bench.evaluation import half_of, in_development_half
 
-    if not wanted:
-        return []
-    return [
-        ("development half", half_of(evaluation, in_development_half)),
-        ("test half", half_of(evaluation, lambda user_id: not in_development_half(user_id))),
-    ]
+    in_first = {user_id: in_development_half(user_id) for user_id in evaluation.user_ids}
+    return {
+        "development half": half_of(evaluation, in_first.__getitem__) if any(in_first.values()) else None,
+        "test half": half_of(evaluation, lambda user_id: not in_first[user_id]) if not all(in_first.values()) else None,
+    }
 
 
 def _curve(held_out: HeldOut, options: argparse.Namespace) -> list[Any]:
@@ -85,19 +93,21 @@ def _curve(held_out: HeldOut, options: argparse.Namespace) -> list[Any]:
     return accuracy_by_context(held_out, options.by_context, seed=options.seed) if options.by_context else []
 
 
-def _saved(held_out: HeldOut, options: argparse.Namespace) -> Any:
-    """Accuracy of the saved prompts, or None when not asked for."""
+def _saved(held_out: HeldOut, options: argparse.Namespace) -> tuple[Accuracy | None, tuple[str, ...]]:
+    """Accuracy of the saved prompts, None when there are none to score, and a sentence for each that was left out."""
     if not options.saved:
-        return None
+        return None, ()
     from personalrm.bench.evaluation import score_prompts
     from personalrm.stats.accuracy import mean_correctness
     from personalrm.store.home import Home
 
-    correct = score_prompts(held_out, Home(options.home).load)
-    return mean_correctness(correct, held_out.user_ids, seed=options.seed)
+    saved = score_prompts(held_out, Home(options.home).load)
+    if not saved.user_ids:
+        return None, saved.unreadable
+    return mean_correctness(saved.correct, saved.user_ids, seed=options.seed), saved.unreadable
 
 
-def _print(parts: list[tuple[str, Evaluation]], curve: list[Any], saved: Any) -> None:
+def _print(parts: list[tuple[str, Evaluation]], curve: list[Any], saved: Accuracy | None) -> None:
     for title, evaluation in parts:
         print_evaluation(evaluation, title)
     if saved is not None:
@@ -131,7 +141,13 @@ def print_evaluation(evaluation: Evaluation, title: str) -> None:
             print_wrapped(f"left out, {why}: {len(names)} users ({listed})", "  ")
 
 
-def _as_json(parts: list[tuple[str, Evaluation]], curve: list[Any], saved: Any, n_bad_rows: int) -> dict[str, Any]:
+def _saved_as_json(saved: Accuracy | None, unreadable: tuple[str, ...]) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    return {"saved_prompts": asdict(saved) if saved is not None else None, "saved_prompts_left_out": list(unreadable)}
+
+
+def _as_json(parts: list[tuple[str, Evaluation]], curve: list[Any]) -> dict[str, Any]:
     from dataclasses import asdict
 
     tables = {
@@ -144,10 +160,8 @@ def _as_json(parts: list[tuple[str, Evaluation]], curve: list[Any], saved: Any, 
     }
     return {
         "orders": "both",
-        "n_bad_rows": n_bad_rows,
         "left_out_too_few": list(parts[0][1].too_few),
         "left_out_no_target": list(parts[0][1].without_target),
         "tables": tables,
         "by_context": [asdict(point) for point in curve],
-        "saved_prompts": asdict(saved) if saved is not None else None,
     }

@@ -8,6 +8,8 @@ from __future__ import annotations
 import argparse
 
 from personalrm.cli.options import add_config, add_home
+from personalrm.cli.printing import print_error
+from personalrm.errors import StoreError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,6 +21,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     from personalrm.store.home import Home
 
-    for line in Home(options.home).export(options.user):
+    left_out: list[StoreError] = []
+    for line in Home(options.home).export(options.user, report=left_out.append):
         print(line)
-    return 0
+    for error in left_out:
+        print_error(f"left out: {error}", 3)
+    return 3 if left_out else 0

@@ -135,7 +135,7 @@ def _print(report: FitReport, options: argparse.Namespace) -> None:
     ):
         if number:
             print(f"{count(number, noun)} {what}")
-    for line in report.tally.warnings:
+    for line in (*report.damaged, *report.tally.warnings):
         print(f"warning: {line}")
     for title, listed in (("partly done", report.partial), ("without a new prompt", report.failed)):
         if listed:

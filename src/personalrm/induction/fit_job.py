@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from personalrm.errors import UnknownUser
+from personalrm.errors import NewerVersion, UnknownUser
 from personalrm.induction.edits import carry_edits
 from personalrm.preferences.messages import digest
 from personalrm.preferences.personal_prompts import PersonalPrompt
@@ -99,10 +99,13 @@ class FitReport:
     failed: dict[str, str] = field(default_factory=dict)
     """Users without a new prompt, with the reason."""
 
+    damaged: list[str] = field(default_factory=list)
+    """Saved prompts that could not be read and were set aside, a sentence each."""
+
     @property
     def is_whole(self) -> bool:
         """Whether everything that was asked for was done."""
-        return not (self.stopped or self.partial or self.failed or self.tally.n_bad_rows)
+        return not (self.stopped or self.partial or self.failed or self.damaged or self.tally.n_bad_rows)
 
     def as_json(self) -> dict[str, Any]:
         """The report for machines."""
@@ -181,11 +184,22 @@ class FitJob:
                 self.report.n_without_context += 1
                 done(user.user_id)
                 continue
-            one = Todo(user, self._home.newest(user.user_id), self._fingerprint(user))
-            if self._is_unchanged(one):
+            one = self._begin(user)
+            if one is None or self._is_unchanged(one):
                 done(user.user_id)
             else:
                 yield one
+
+    def _begin(self, user: User) -> Todo | None:
+        """What is to be done for a user; None where a later personalrm wrote their prompt, which is left alone."""
+        try:
+            earlier, damage = self._home.newest_or_set_aside(user.user_id)
+        except NewerVersion as error:
+            self.report.failed[user.user_id] = str(error)
+            return None
+        if damage:
+            self.report.damaged.append(damage)
+        return Todo(user, earlier, self._fingerprint(user))
 
     def _fingerprint(self, user: User) -> str:
         return digest([pair_to_dict(pair) for pair in user.pairs], self._engine.depends_on(user.user_id))

@@ -1,20 +1,19 @@
 """Pairs of a file gathered by user, with memory that does not grow with the file.
 
 Up to `in_memory` pairs, or `IN_MEMORY_CHARACTERS` of text, are held. Beyond that all
-pairs go to `N_PARTITIONS` temporary files by a hash of the user id, and one partition is
-held at a time.
+pairs go to `N_PARTITIONS` nameless temporary files by a hash of the user id, and one
+partition is held at a time.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import replace
 from itertools import chain
-from pathlib import Path
+from tempfile import TemporaryFile
 from typing import IO
 
 from personalrm.errors import BadRow, StoreError
@@ -49,11 +48,10 @@ def group_by_user(pairs: Iterable[Numbered], *, report: Report, in_memory: int =
     if following is None:
         yield from list(_gather(held, report))
         return
-    with _temporary_folder() as folder:
-        partitions = _partition(chain(_emptied(held), [following], stream), folder)
-        for path in partitions:
-            with path.open(encoding="utf-8") as lines:
-                yield from _gather((_from_line(line) for line in lines), report)
+    with ExitStack() as open_files:
+        for partition in _partition(chain(_emptied(held), [following], stream), open_files):
+            yield from _gather((_from_line(line) for line in partition), report)
+            partition.close()
 
 
 def _first(stream: Iterator[Numbered], in_memory: int) -> list[Numbered]:
@@ -77,34 +75,29 @@ def _emptied(held: list[Numbered]) -> Iterator[Numbered]:
         yield held.pop()
 
 
-@contextmanager
-def _temporary_folder() -> Iterator[Path]:
-    try:
-        folder = tempfile.TemporaryDirectory(prefix="personalrm-", ignore_cleanup_errors=True)
-    except OSError as error:
-        raise _no_room(error) from None
-    with folder as name:
-        yield Path(name)
-
-
 def _no_room(error: OSError) -> StoreError:
     return StoreError(
         f"the temporary folder cannot be written ({error.strerror or error}); make room or set TMPDIR to another folder"
     )
 
 
-def _partition(pairs: Iterable[Numbered], folder: Path) -> list[Path]:
-    """Write every pair to its user's partition."""
-    paths = [folder / f"{number:03d}.jsonl" for number in range(N_PARTITIONS)]
+def _partition(pairs: Iterable[Numbered], open_files: ExitStack) -> list[IO[str]]:
+    """Every pair in its user's partition, each ready to be read; `open_files` closes them."""
     try:
         with ExitStack() as stack:
-            files: list[IO[str]] = [stack.enter_context(path.open("w", encoding="utf-8")) for path in paths]
+            # without a name, so that a killed run leaves nobody's conversations behind
+            files: list[IO[str]] = [
+                stack.enter_context(TemporaryFile("w+", encoding="utf-8")) for _ in range(N_PARTITIONS)
+            ]
             for line, pair in pairs:
                 number = hashlib.sha256(pair.user_id.encode("utf-8", "surrogatepass")).digest()[0] % N_PARTITIONS
                 files[number].write(_to_line(line, pair))
+            for file in files:
+                file.seek(0)
+            open_files.push(stack.pop_all())
     except OSError as error:
         raise _no_room(error) from None
-    return paths
+    return files
 
 
 def _to_line(line: int, pair: PreferencePair) -> str:

@@ -18,7 +18,7 @@ from personalrm.preferences.options import ReadOptions
 from personalrm.preferences.pairs import PreferencePair
 from personalrm.preferences.prism import read_prism_conversation, read_prism_utterances
 from personalrm.preferences.rated import Dropped, pairs_from_ratings
-from personalrm.preferences.rows import Row
+from personalrm.preferences.rows import Row, list_columns
 
 Outcome = PreferencePair | BadRow | Dropped
 Numbered = tuple[int, Outcome]
@@ -258,5 +258,4 @@ def detect_layout(row: Row) -> str:
     name = find_layout(row)
     if name is not None:
         return name
-    found = ", ".join(column[:60] for column in sorted(map(str, row))[:12]) or "none"
-    raise UnknownName(f"the columns ({found}) fit no known layout; name one with --layout: {', '.join(LAYOUTS)}")
+    raise UnknownName(f"{list_columns(row)} fit no known layout; name one with --layout: {', '.join(LAYOUTS)}")

@@ -9,18 +9,23 @@ from __future__ import annotations
 
 import difflib
 import json
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict, fields
 from typing import Any
 
 from personalrm.errors import BadInput, CorruptFile, NewerVersion
 from personalrm.preferences.demonstrations import Demonstration
-from personalrm.preferences.messages import Message
+from personalrm.preferences.messages import ROLES, Message
 from personalrm.preferences.pairs import OrderedPair, PreferencePair
 from personalrm.preferences.personal_prompts import FORMAT_VERSION, FeatureWeight, PersonalPrompt
 from personalrm.preferences.personas import Claim, Persona
 
 DIGITS = 6
+LARGEST, SMALLEST = 1e6, 1e-9
+"""Beyond these a weight is a slip of the hand, and products of it would overflow."""
+POSITIVE = ("scale", "spread", "sd")
+"""Numbers of a weight that are divisors or standard deviations."""
 KEYS = (
     "format_version", "user_id", "judge", "variant", "too_few_pairs", "notes", "persona", "written",
     "demonstrations", "weights", "settings", "roles",
@@ -114,12 +119,12 @@ def _parse(text: str, where: str) -> dict[str, Any]:
         content = json.loads(text)
     except (ValueError, RecursionError):
         raise CorruptFile(f"{where} is not JSON, perhaps cut short ({len(text)} characters); fit again") from None
-    if not isinstance(content, dict) or not isinstance(content.get("format_version"), int):
-        raise CorruptFile(f"{where} is no personal prompt, it has no format_version; pass a file that fit saved")
-    if content["format_version"] > FORMAT_VERSION:
+    if not isinstance(content, dict) or not _is_version(content.get("format_version")):
+        raise CorruptFile(f"{where} is no personal prompt, it has no valid format_version; pass a file that fit saved")
+    version = content["format_version"]
+    if version > FORMAT_VERSION:
         raise NewerVersion(
-            f"{where} has format version {content['format_version']}, this personalrm reads up to {FORMAT_VERSION}; "
-            "upgrade personalrm"
+            f"{where} has format version {version}, this personalrm reads up to {FORMAT_VERSION}; upgrade personalrm"
         )
     for key in content:
         if key not in KEYS:
@@ -130,25 +135,37 @@ def _parse(text: str, where: str) -> dict[str, Any]:
     return content
 
 
+def _is_version(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
 def _prompt_from_dict(content: Mapping[str, Any]) -> PersonalPrompt:
-    persona = content["persona"]
+    persona = _object(content["persona"], "persona")
+    user_id = _text(content["user_id"], "user_id")
     return PersonalPrompt(
-        user_id=_text(content["user_id"], "user_id"),
-        persona=Persona(tuple(_claim(claim) for claim in persona["claims"]), _text(persona["note"], "note")),
-        demonstrations=tuple(_demonstration_from_dict(row) for row in content["demonstrations"]),
+        user_id=user_id,
+        persona=Persona(
+            tuple(_claim(_object(row, "claim")) for row in _list(persona["claims"], "claims")),
+            _text(persona["note"], "note"),
+        ),
+        demonstrations=tuple(
+            _demonstration_from_dict(_object(row, "demonstration"), user_id)
+            for row in _list(content["demonstrations"], "demonstrations")
+        ),
         judge=_text(content["judge"], "judge"),
         variant=_text(content["variant"], "variant"),
-        settings=dict(content["settings"]),
-        roles={str(key): _text(value, "role") for key, value in content["roles"].items()},
-        weights=tuple(FeatureWeight(**_numbers(row)) for row in content["weights"]),
-        written=tuple(_text(one, "written") for one in content["written"]),
-        notes=tuple(_text(one, "note") for one in content["notes"]),
-        too_few_pairs=bool(content["too_few_pairs"]),
+        settings=_object(content["settings"], "settings"),
+        roles={key: _text(value, "role") for key, value in _object(content["roles"], "roles").items()},
+        weights=tuple(_weight(_object(row, "weight")) for row in _list(content["weights"], "weights")),
+        written=_texts(content["written"], "written"),
+        notes=_texts(content["notes"], "notes"),
+        too_few_pairs=_truth(content["too_few_pairs"], "too_few_pairs"),
     )
 
 
 def _claim(row: Mapping[str, Any]) -> Claim:
-    return Claim(_text(row["text"], "claim"), tuple(row.get("supporting", ())), tuple(row.get("contradicting", ())))
+    supporting, contradicting = (_texts(row.get(name, []), name) for name in ("supporting", "contradicting"))
+    return Claim(_text(row["text"], "claim"), supporting, contradicting)
 
 
 def _demonstration_to_dict(demonstration: Demonstration) -> dict[str, Any]:
@@ -156,24 +173,45 @@ def _demonstration_to_dict(demonstration: Demonstration) -> dict[str, Any]:
     return {"chosen_first": shown.chosen_first, "reasoning": demonstration.reasoning, "pair": pair_to_dict(shown.pair)}
 
 
-def _demonstration_from_dict(row: Mapping[str, Any]) -> Demonstration:
-    return Demonstration(OrderedPair(pair_from_dict(row["pair"]), bool(row["chosen_first"])), row["reasoning"])
+def _demonstration_from_dict(row: Mapping[str, Any], user_id: str) -> Demonstration:
+    pair = _checked_pair(_object(row["pair"], "pair"))
+    if pair.user_id != user_id:
+        raise ValueError(f"a demonstration is of user {pair.user_id!r}")
+    reasoning = None if row["reasoning"] is None else _text(row["reasoning"], "reasoning")
+    return Demonstration(OrderedPair(pair, _truth(row["chosen_first"], "chosen_first")), reasoning)
+
+
+def _checked_pair(row: Mapping[str, Any]) -> PreferencePair:
+    """The pair of a demonstration, which a person may have edited."""
+    for name in ("user_id", "chosen", "rejected", "conversation_id", "pair_id", "split"):
+        _text(row.get(name, ""), name)
+    for name in ("timestamp", "order_index"):
+        _number(row.get(name, 0), name)
+    for turn in _list(row["conversation"], "conversation"):
+        _text(_object(turn, "turn")["content"], "content")
+        if turn["role"] not in ROLES:
+            raise ValueError("a turn has an unknown role")
+    return pair_from_dict(row)
 
 
 def _rounded(row: dict[str, Any]) -> dict[str, Any]:
     return {key: float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value for key, value in row.items()}
 
 
-def _numbers(row: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of a weight; everything but the feature's name is a finite number."""
+def _weight(row: Mapping[str, Any]) -> FeatureWeight:
+    """A weight: the feature's name and numbers within `LARGEST`, those that divide or spread positive."""
     names = {one.name for one in fields(FeatureWeight)}
     if set(row) != names:
         raise ValueError(f"a weight has keys {sorted(row)!r}")
-    return {key: _text(value, key) if key == "feature" else _finite(value, key) for key, value in row.items()}
+    values = {name: _number(row[name], name) for name in names - {"feature"}}
+    for name, value in values.items():
+        if abs(value) > LARGEST or (name in POSITIVE and value < SMALLEST):
+            raise ValueError(f"{name} of a weight is {value:g}, out of range")
+    return FeatureWeight(feature=_text(row["feature"], "feature"), **values)
 
 
-def _finite(value: Any, name: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < float("inf"):
+def _number(value: Any, name: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < sys.float_info.max:
         raise ValueError(f"{name} is no finite number")
     return float(value)
 
@@ -181,4 +219,26 @@ def _finite(value: Any, name: str) -> float:
 def _text(value: Any, name: str) -> str:
     if not isinstance(value, str):
         raise TypeError(f"{name} is no text")
+    return value
+
+
+def _texts(value: Any, name: str) -> tuple[str, ...]:
+    return tuple(_text(one, name) for one in _list(value, name))
+
+
+def _list(value: Any, name: str) -> list[Any]:
+    if not isinstance(value, list):
+        raise TypeError(f"{name} is no list")
+    return value
+
+
+def _object(value: Any, name: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise TypeError(f"{name} is no object")
+    return value
+
+
+def _truth(value: Any, name: str) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} is neither true nor false")
     return value

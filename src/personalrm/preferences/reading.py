@@ -18,7 +18,7 @@ from personalrm.preferences.layouts import LAYOUTS, detect_layout, find_layout
 from personalrm.preferences.options import ReadOptions
 from personalrm.preferences.pairs import PreferencePair
 from personalrm.preferences.rated import Dropped
-from personalrm.preferences.rows import Row, iter_rows
+from personalrm.preferences.rows import Row, iter_rows, list_columns
 from personalrm.preferences.tally import Problem, Tally
 from personalrm.preferences.users import User
 
@@ -146,8 +146,8 @@ def _outcomes(
         yield from ((line, row) for line, row in chain(head, rows) if isinstance(row, BadRow))
         return
     if options.user_column is not None and not any(options.user_column in row for row in readable):
-        names = ", ".join(column[:60] for column in sorted(readable[0])[:12])
-        raise UnknownName(f"{str(path)!r} has no column {options.user_column!r}; it has {names}")
+        columns = list_columns(readable[0])
+        raise UnknownName(f"{str(path)!r} has no column {options.user_column!r}; it has {columns}")
     shown = next((row for row in readable if _shows_layout(row, options)), readable[0])
     tally.layout = options.layout or detect_layout(shown)
     yield from LAYOUTS[tally.layout].read(chain(head, rows), options)

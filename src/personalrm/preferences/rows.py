@@ -11,6 +11,7 @@ import csv
 import gzip
 import io
 import json
+import re
 import shutil
 import tempfile
 import zlib
@@ -31,6 +32,10 @@ TURN_CELLS = frozenset(
     | {"conversation_a", "conversation_b", "conversation_history"}
 )
 """CSV columns that may hold turns as JSON; other JSON in them is text that somebody wrote."""
+LIKE_A_NAME = re.compile(r"[\w.\- ]{1,40}")
+"""What a column's name looks like; anything else may be private text and is not shown."""
+MOST_LISTED = 12
+"""Columns named in a message."""
 PARQUET_ROWS = 256
 """Rows decoded at once."""
 DEEPEST = 100
@@ -198,8 +203,21 @@ def _header(file: Path, cells: list[str] | BadRow | None) -> Sequence[str]:
     names = cells if isinstance(cells, list) else []
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
-        raise BadFile(f"{str(file)!r} has two columns {twice[:60]!r}; rename one")
+        which = repr(twice) if _look_like_names(names) else f"of one name among {list_columns(names)}"
+        raise BadFile(f"{str(file)!r} has two columns {which}; rename one")
     return names
+
+
+def list_columns(names: Iterable[object]) -> str:
+    """The columns for a message; without a header they are somebody's texts, so those are only counted."""
+    columns = [str(name) for name in names]
+    if _look_like_names(columns):
+        return f"columns {', '.join(sorted(columns)[:MOST_LISTED]) or 'none'}"
+    return f"{len(columns)} columns in a first row that does not look like a header"
+
+
+def _look_like_names(columns: Iterable[str]) -> bool:
+    return all(LIKE_A_NAME.fullmatch(column) for column in columns)
 
 
 def _from_cells(names: Sequence[str], cells: list[str], number: int) -> Row | BadRow:

@@ -1,7 +1,8 @@
 """The home folder: every user's personal prompts, version by version.
 
-    <home>/users/<hash of the id>/v0001.json     the truth; written once, never changed
-    <home>/index.jsonl                            dates of the versions, one line each
+    <home>/users/<hash of the id>/v0001.json           the truth; written once, never changed
+    <home>/users/<hash of the id>/v0002.json.damaged   set aside by a fit that could not read it
+    <home>/index.jsonl                                 dates of the versions, one line each
 
 A version is written to a temporary file, flushed to disk and renamed, so it is there
 whole or not at all. The index is an append-only log beside the truth: it holds what must
@@ -14,17 +15,23 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
-from personalrm.errors import StoreError, UnknownUser
+from personalrm.errors import CorruptFile, NewerVersion, StoreError, UnknownUser
 from personalrm.preferences.personal_prompts import PersonalPrompt
 from personalrm.preferences.prompt_json import prompt_from_json, prompt_to_json
+
+DAMAGED = ".damaged"
+"""What is put behind the name of a version that was set aside."""
+VERSION_NAME = re.compile(rf"v([0-9]{{4,}})\.json({re.escape(DAMAGED)}[0-9]*)?")
 
 
 @dataclass(frozen=True)
@@ -35,6 +42,10 @@ class Version:
     """1 is the first."""
     date: str
     """When it was saved, ISO 8601 in UTC; empty when the index does not know."""
+
+
+def _refuse(error: StoreError) -> None:
+    raise error
 
 
 class Home:
@@ -58,12 +69,13 @@ class Home:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             while True:
-                newest = self._numbers(folder)[-1:] or [0]
-                if newest[0] and (folder / _file_name(newest[0])).read_text(encoding="utf-8") == text:
-                    return newest[0]
-                if _write_new(folder / _file_name(newest[0] + 1), text):
-                    self._note(prompt.user_id, newest[0] + 1)
-                    return newest[0] + 1
+                newest = max(self._numbers(folder), default=0)
+                if newest and _holds(folder / _file_name(newest), text):
+                    return newest
+                following = 1 + max(self._numbers(folder, with_damaged=True), default=0)
+                if _write_new(folder / _file_name(following), text):
+                    self._note(prompt.user_id, following)
+                    return following
         except OSError as error:
             raise _store_error(self.path, "written", error) from None
 
@@ -78,12 +90,46 @@ class Home:
         number = numbers[-1] if version is None else version
         if number not in numbers:
             raise UnknownUser(f"user {user_id!r} has no version {number}; there are {len(numbers)}")
-        return self._read(self._folder(user_id) / _file_name(number), user_id)
+        return self._read(self._folder(user_id) / _file_name(number))
 
     def newest(self, user_id: str) -> PersonalPrompt | None:
         """A user's newest prompt, or None for somebody not seen yet."""
         numbers = self._numbers(self._folder(user_id))
-        return self._read(self._folder(user_id) / _file_name(numbers[-1]), user_id) if numbers else None
+        return self._read(self._folder(user_id) / _file_name(numbers[-1])) if numbers else None
+
+    def newest_or_set_aside(self, user_id: str) -> tuple[PersonalPrompt | None, str]:
+        """A user's newest prompt that can be read, or None; and a sentence on what was damaged, else empty.
+
+        For a fit, which must go on: each damaged version on the way is renamed, `v0002.json` to
+        `v0002.json.damaged`, so nothing is lost and its number is not given again.
+
+        Raises:
+            NewerVersion: If a later personalrm wrote the newest version, which is no damage.
+            StoreError: If the folder cannot be read or written.
+        """
+        folder = self._folder(user_id)
+        aside: list[str] = []
+        prompt = None
+        for number in reversed(self._numbers(folder)):
+            try:
+                prompt = self._read(folder / _file_name(number))
+                break
+            except CorruptFile:
+                aside.append(self._set_aside(folder / _file_name(number)))
+        if not aside:
+            return prompt, ""
+        where = folder.relative_to(self.path)
+        return prompt, f"damaged versions of user {user_id!r} were set aside in {where}: {', '.join(aside)}"
+
+    def _set_aside(self, path: Path) -> str:
+        """Rename a damaged version, which may be a folder, to a name that is free; returns the name."""
+        names = (path.with_name(f"{path.name}{DAMAGED}{number or ''}") for number in count())
+        free = next(name for name in names if not name.exists())
+        try:
+            path.rename(free)
+        except OSError as error:
+            raise _store_error(self.path, "written", error) from None
+        return free.name
 
     def versions(self, user_id: str) -> tuple[Version, ...]:
         """All versions of a user, oldest first.
@@ -93,39 +139,67 @@ class Home:
         """
         numbers = self._numbers(self._folder(user_id))
         if not numbers:
-            raise UnknownUser(f"user {user_id!r} is not in {str(self.path)!r}; fit them first or pass the right --home")
+            raise self._unknown(user_id)
         dates = self._dates(user_id)
         return tuple(Version(number, dates.get(number, "")) for number in numbers)
 
     def users(self) -> Iterator[str]:
         """The ids of all users, in the order of their hashes."""
         for folder in self._folders():
-            yield self._read(folder / _file_name(self._numbers(folder)[-1]), None).user_id
+            yield self._read(folder / _file_name(self._numbers(folder)[-1])).user_id
 
-    def export(self, user_id: str | None = None) -> Iterator[str]:
-        """Everything stored about a user, or about everybody, one JSON document a version, no dates."""
+    def export(self, user_id: str | None = None, *, report: Callable[[StoreError], None] = _refuse) -> Iterator[str]:
+        """Everything stored about a user, or about everybody, one JSON document a version, no dates.
+
+        Args:
+            user_id: Whose versions; None means everybody's.
+            report: Told of each version that is damaged or newer and left out; by default the first is raised.
+
+        Raises:
+            UnknownUser: If the home folder does not know the user.
+        """
         folders = [self._folder(user_id)] if user_id is not None and self.versions(user_id) else self._folders()
         for folder in folders:
             for number in self._numbers(folder):
-                content = json.loads(self._text(folder / _file_name(number)))
-                yield json.dumps({"version": number, "prompt": content}, ensure_ascii=False)
+                path = folder / _file_name(number)
+                try:
+                    self._read(path)
+                except (CorruptFile, NewerVersion) as error:
+                    report(error)
+                    continue
+                yield json.dumps({"version": number, "prompt": json.loads(self._text(path))}, ensure_ascii=False)
+
+    def count_erasable(self, user_id: str) -> int:
+        """How many versions `delete` would erase; 0 where only leftovers of a killed run are there.
+
+        Raises:
+            UnknownUser: If nothing is there.
+        """
+        folder = self._folder(user_id)
+        if folder.exists() or any(folder.name in line for line in self._index_lines()):
+            return len(self._numbers(folder))
+        raise self._unknown(user_id)
 
     def delete(self, user_id: str) -> int:
         """Erase everything about a user, index included; returns the number of versions erased.
 
         Raises:
-            UnknownUser: If the home folder does not know the user.
+            UnknownUser: If the home folder holds nothing of the user.
             StoreError: If the folder cannot be written.
         """
-        n_versions = len(self.versions(user_id))
+        n_versions = self.count_erasable(user_id)
         folder = self._folder(user_id)
         try:
-            shutil.rmtree(folder)
-            kept = [line for line in self._index_lines() if _entry(line).get("user") != folder.name]
+            if folder.exists():
+                shutil.rmtree(folder)
+            kept = [line for line in self._index_lines() if folder.name not in line]  # damaged lines go too
             _replace(self.path / "index.jsonl", "".join(line + "\n" for line in kept))
         except OSError as error:
             raise _store_error(self.path, "written", error) from None
         return n_versions
+
+    def _unknown(self, user_id: str) -> UnknownUser:
+        return UnknownUser(f"user {user_id!r} is not in {str(self.path)!r}; fit them first or pass the right --home")
 
     def _folder(self, user_id: str) -> Path:
         return self.path / "users" / hashlib.sha256(user_id.encode("utf-8", "surrogatepass")).hexdigest()[:32]
@@ -137,32 +211,42 @@ class Home:
         except OSError as error:
             raise _store_error(self.path, "read", error) from None
 
-    def _numbers(self, folder: Path) -> list[int]:
-        """Version numbers on disk; temporary files of a killed run are not versions."""
+    def _numbers(self, folder: Path, *, with_damaged: bool = False) -> list[int]:
+        """Version numbers on disk, those set aside only if wanted; temporary files of a killed run are not versions."""
         try:
             names = os.listdir(folder)
         except (FileNotFoundError, NotADirectoryError):
             return []
         except OSError as error:
             raise _store_error(self.path, "read", error) from None
-        return sorted(
-            int(name[1:-5]) for name in names if name[:1] == "v" and name[-5:] == ".json" and name[1:-5].isdigit()
-        )
+        found = [VERSION_NAME.fullmatch(name) for name in names]
+        return sorted(int(match[1]) for match in found if match and (with_damaged or not match[2]))
 
     def _text(self, path: Path) -> str:
         try:
             return path.read_text(encoding="utf-8", errors="replace")
+        except IsADirectoryError:
+            raise CorruptFile(f"{str(path)!r} is a folder, not a file; move it away") from None
         except OSError as error:
             raise _store_error(self.path, "read", error) from None
 
-    def _read(self, path: Path, user_id: str | None) -> PersonalPrompt:
-        return prompt_from_json(self._text(path), where=str(path.relative_to(self.path)), expected_user=user_id)
+    def _read(self, path: Path) -> PersonalPrompt:
+        where = str(path.relative_to(self.path))
+        prompt = prompt_from_json(self._text(path), where=where)
+        if self._folder(prompt.user_id) != path.parent:
+            raise CorruptFile(
+                f"{where} is the prompt of user {prompt.user_id!r}, who belongs elsewhere; fit again or delete the user"
+            )
+        return prompt
 
     def _note(self, user_id: str, number: int) -> None:
         date = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         entry = json.dumps({"user": self._folder(user_id).name, "version": number, "date": date})
-        with (self.path / "index.jsonl").open("a", encoding="utf-8") as index:
-            index.write(entry + "\n")
+        with (self.path / "index.jsonl").open("ab+") as index:
+            if index.tell():
+                index.seek(-1, os.SEEK_END)  # a line that was cut short must not swallow this one
+                entry = entry if index.read() == b"\n" else "\n" + entry
+            index.write(entry.encode() + b"\n")
 
     def _index_lines(self) -> list[str]:
         path = self.path / "index.jsonl"
@@ -178,11 +262,15 @@ def _file_name(number: int) -> str:
     return f"v{number:04d}.json"
 
 
+def _holds(path: Path, text: str) -> bool:
+    return path.is_file() and path.read_bytes() == text.encode()
+
+
 def _entry(line: str) -> dict[str, Any]:
     """A line of the index; one that was cut short says nothing."""
     try:
         entry = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return entry if isinstance(entry, dict) else {}
 

@@ -21,6 +21,7 @@ from personalrm.stats.expectation_propagation import moments
 from personalrm.stylometry.features import BY_NAME, FEATURES, INDEX, FloatArray
 from personalrm.stylometry.observations import Choices
 from personalrm.stylometry.population import Prior
+from personalrm.stylometry.sentences import UNUSABLE, find_mentions
 
 SHARED_TASTES = 0.5
 """Prior share of a user's weights that are the population's own."""
@@ -29,7 +30,6 @@ MOST_DOUBT = 0.37
 LEVELS: tuple[tuple[str, float], ...] = (("somewhat", 0.1), ("clearly", 0.25), ("far", 0.7))
 """Adverb and how far the weight lies from the population's, in scaled units."""
 NOT_USED = "not used by this engine"
-_NEGATION = re.compile(r"\b(?:not|never|no longer|hardly|neither|nor)\b|n't\b")
 _ADVERB = re.compile(r"\b(" + "|".join(adverb for adverb, _ in LEVELS) + r")\b")
 
 
@@ -95,21 +95,25 @@ def write_persona(leanings: Sequence[Leaning], choices: Choices) -> Persona:
 
 
 def read_claim(text: str) -> list[Leaning]:
-    """What a sentence says in terms of the features; empty when it matches none, or denies.
+    """What a sentence says in terms of the features; empty when it matches none, is unclear or contradicts itself.
+
+    The adverb nearest before a phrase says how much; words such as "hates" or "without" turn it around.
 
     >>> read_claim("Prefers clearly shorter answers than most people: 9 of 11 pairs.")
     [Leaning(feature='length', shift=-0.25)]
     """
     sentence = text.casefold().replace("’", "'")
-    if _NEGATION.search(sentence):
+    if UNUSABLE.search(sentence):
         return []
-    adverb = _ADVERB.search(sentence)
-    size = dict(LEVELS)[adverb.group(1)] if adverb else dict(LEVELS)["clearly"]
+    meanings, sizes = _meanings(), dict(LEVELS)
     found: dict[str, float] = {}
-    for phrase, name, sign in _phrases():
-        if re.search(rf"(?<!\w){re.escape(phrase)}(?!\w)", sentence):
-            sentence = sentence.replace(phrase, " ")
-            found.setdefault(name, sign * size)
+    adverb = "clearly"
+    for mention in find_mentions(sentence, list(meanings)):
+        adverb = (_ADVERB.findall(mention.before) or [adverb])[-1]
+        name, sign = meanings[mention.phrase]
+        shift = sign * mention.side * sizes[adverb]
+        if found.setdefault(name, shift) * shift <= 0:
+            return []
     return [Leaning(name, shift) for name, shift in found.items()]
 
 
@@ -157,12 +161,11 @@ def _net_support(leaning: Leaning, choices: Choices) -> int:
     return int(np.sign(choices.differences[:, INDEX[leaning.feature]] * np.sign(leaning.shift)).sum())
 
 
-def _phrases() -> list[tuple[str, str, float]]:
-    """Every phrase that stands for a feature and a side, longest first."""
-    phrases = [
-        (phrase, feature.name, sign)
+def _meanings() -> dict[str, tuple[str, float]]:
+    """Every phrase that stands for a feature and a side."""
+    return {
+        phrase: (feature.name, sign)
         for feature in FEATURES
         for sign, own, others in ((1.0, feature.more, feature.also_more), (-1.0, feature.less, feature.also_less))
         for phrase in (own, *others)
-    ]
-    return sorted(phrases, key=lambda item: -len(item[0]))
+    }

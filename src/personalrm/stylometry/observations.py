@@ -37,15 +37,25 @@ class Choices:
 
 def observe(pairs: Sequence[PreferencePair]) -> Choices:
     """The pairs as choices; cost is one reading of each new text."""
-    numbers: dict[str, int] = {}
-    keyed = [(numbers.setdefault(pair.choice_key, len(numbers)), pair) for pair in pairs]
-    keyed.sort(key=lambda item: item[0])
+    keyed = _keyed(pairs)
     rows = [difference(pair.conversation, pair.chosen, pair.rejected) for _, pair in keyed]
     return Choices(
         differences=np.array(rows).reshape(len(rows), len(FEATURES)),
         groups=np.array([number for number, _ in keyed], dtype=np.int64),
         pair_ids=tuple(pair.id for _, pair in keyed),
     )
+
+
+def row_pairs(pairs: Sequence[PreferencePair]) -> list[PreferencePair]:
+    """The pair behind each row of `observe(pairs)`; ids would not do, since a caller's ids may repeat."""
+    return [pair for _, pair in _keyed(pairs)]
+
+
+def _keyed(pairs: Sequence[PreferencePair]) -> list[tuple[int, PreferencePair]]:
+    """The pairs in row order, each with the number of its choice."""
+    numbers: dict[str, int] = {}
+    keyed = [(numbers.setdefault(pair.choice_key, len(numbers)), pair) for pair in pairs]
+    return sorted(keyed, key=lambda item: item[0])
 
 
 def share_uncovered(pairs: Sequence[PreferencePair]) -> float:

@@ -79,9 +79,7 @@ class Population:
     rows: Problem
     """All scaled rows, their choices numbered through."""
     owners: IntArray
-    """Shape `(rows,)`, the user of each row."""
-    pair_ids: tuple[str, ...]
-    """Length rows, the pair behind each row."""
+    """Shape `(rows,)`, the user of each row; within a user rows stand as in their `Choices`."""
 
     def prior_for(self, user_id: str) -> Prior:
         """The prior of a user, learned from everybody else."""
@@ -126,10 +124,7 @@ def estimate_population(choices: Mapping[str, Choices]) -> Population:
     variances = np.array(
         [_variance([problems[place] for place in places], one) for places, one in zip(kept, kept_means, strict=True)]
     )
-    pair_ids = tuple(pair_id for user in users for pair_id in choices[user].pair_ids)
-    return Population(
-        tuple(users), scale, mean, variances.mean(axis=0), means, variances, groups, rows, owners, pair_ids
-    )
+    return Population(tuple(users), scale, mean, variances.mean(axis=0), means, variances, groups, rows, owners)
 
 
 def root_mean_square(differences: Sequence[FloatArray]) -> FloatArray:
