@@ -7,37 +7,44 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from personalrm.cli.options import add_config, add_induction
+from personalrm.cli.model_options import add_model, optional_judge
+from personalrm.cli.options import add_config, add_home, add_induction
 from personalrm.cli.printing import bold, print_table, print_wrapped, shortened
 
 if TYPE_CHECKING:
-    from personalrm.bench.evaluation import Evaluation
     from personalrm.bench.targets import HeldOut
+    from personalrm.induction.settings import InductionSettings
+    from personalrm.judging.model import ModelJudge
     from personalrm.preferences.personal_prompts import PersonalPrompt
+    from personalrm.stats.accuracy import Accuracy
 
 CHARACTERS = 240
 DESCRIPTIONS = {
     "longer": "the longer answer",
+    "default": "the model, knowing nobody",
     "population": "what most people like",
     "shuffled_user": "somebody else's taste (control)",
     "personal": "this person's taste",
+    "persona_and_demonstrations": "this person's taste",
 }
-ROWS = tuple(DESCRIPTIONS)
+ROWS = ("longer", "population", "shuffled_user", "personal")
+MODEL_ROWS = ("default", "shuffled_user", "persona_and_demonstrations")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--file", help="your own preference pairs instead of the examples")
     add_induction(parser)
+    add_model(parser)
+    add_home(parser)
     add_config(parser)
 
 
 def run(options: argparse.Namespace) -> int:
-    from personalrm.bench.evaluation import evaluate
     from personalrm.bench.targets import hold_out
     from personalrm.cli.options import induction_settings
-    from personalrm.induction.embedded_fit import EmbeddedFit
     from personalrm.preferences.people import example_path
     from personalrm.preferences.reading import read_pairs
     from personalrm.stats.accuracy import count
@@ -46,20 +53,30 @@ def run(options: argparse.Namespace) -> int:
     settings = induction_settings(options)
     users = read_pairs(options.file or example_path())
     held_out = hold_out(users.values(), min_pairs=3)
-    engine = EmbeddedFit.learned_from(held_out.context.values(), settings=settings)
-    prompts = {prompt.user_id: prompt for prompt in engine.fit(held_out.context.values())}
     choices = count(sum(len(user) for user in users.values()), "choice")
-    print(bold("personalrm demo") + f"  {len(users)} people, {choices}, embedded engine (no model, no network)")
+    engine = f"model {options.model}" if options.model else "embedded engine (no model, no network)"
+    print(bold("personalrm demo") + f"  {len(users)} people, {choices}, {engine}")
     print("Each person's later choices were held out; everything below was learned from the earlier ones.\n")
-    telling = max(prompts.values(), key=_telling)
-    _print_person(telling, held_out)
-    _print_verdict(telling, held_out)
-    evaluation = evaluate(held_out, methods=ROWS, seed=settings.seed, settings=settings)
-    _print_accuracy(evaluation)
+    with optional_judge(options) as judge:
+        prompts = list(_fit(held_out, settings, judge))
+        telling = max(prompts, key=_telling)
+        _print_person(telling, held_out)
+        _print_verdict(telling, held_out, judge)
+        _print_accuracy(held_out, settings, judge)
     print(
         f"\ndone in {time.perf_counter() - started:.1f} s. Next: personalrm fit YOUR.jsonl, then personalrm show USER"
     )
     return 0
+
+
+def _fit(held_out: HeldOut, settings: InductionSettings, judge: ModelJudge | None) -> Iterator[PersonalPrompt]:
+    from personalrm.induction.embedded_fit import EmbeddedFit
+    from personalrm.induction.synthesizeme import fit_with_judge
+
+    users = held_out.context.values()
+    if judge is not None:
+        return fit_with_judge(users, judge, settings)
+    return EmbeddedFit.learned_from(users, settings=settings).fit(users)
 
 
 def _telling(prompt: PersonalPrompt) -> tuple[float, int]:
@@ -84,19 +101,19 @@ def _print_person(prompt: PersonalPrompt, held_out: HeldOut) -> None:
         print_wrapped(
             f"for: {', '.join(claim.supporting)}; against: {', '.join(claim.contradicting) or 'none'}", "    "
         )
-    for claim in prompt.persona.claims[:1]:
+    for claim in [claim for claim in prompt.persona.claims if claim.supporting][:1]:
         pair = pairs[claim.supporting[0]]
         print(f"  evidence {pair.id}, asked: {shortened(pair.conversation[-1].content, CHARACTERS // 2)}")
         print_wrapped(f"chose:    {shortened(pair.chosen, CHARACTERS)}", "    ")
         print_wrapped(f"not this: {shortened(pair.rejected, CHARACTERS)}", "    ")
 
 
-def _print_verdict(prompt: PersonalPrompt, held_out: HeldOut) -> None:
+def _print_verdict(prompt: PersonalPrompt, held_out: HeldOut, judge: ModelJudge | None) -> None:
     """One held-out pair of the same person, judged with its reason."""
     from personalrm.judging.personal import judge_pair
 
     pair = next(pair for pair in held_out.targets if pair.user_id == prompt.user_id)
-    verdict = judge_pair(prompt, pair.conversation, pair.rejected, pair.chosen)
+    verdict = judge_pair(prompt, pair.conversation, pair.rejected, pair.chosen, judge)
     outcome = {"second": "right", "first": "wrong", None: "a tie"}[verdict.choice]
     print(
         bold("\nA choice it has not seen")
@@ -104,22 +121,40 @@ def _print_verdict(prompt: PersonalPrompt, held_out: HeldOut) -> None:
     )
     print_wrapped(f"first:  {shortened(pair.rejected, CHARACTERS)}", "  ")
     print_wrapped(f"second: {shortened(pair.chosen, CHARACTERS)}", "  ")
-    print_wrapped(f"verdict: {verdict.choice}, P(first) = {verdict.probability:.2f}. {verdict.reasoning}", "  ")
+    if verdict.probability is None:
+        print_wrapped(f"verdict: none, {verdict.unscored_reason}", "  ")
+        return
+    choice = verdict.choice or "a tie"
+    print_wrapped(f"verdict: {choice}, P(first) = {verdict.probability:.2f}. {verdict.reasoning}", "  ")
     print(f"  {prompt.user_id} really chose: second ({outcome})")
 
 
-def _print_accuracy(evaluation: Evaluation) -> None:
+def _print_accuracy(held_out: HeldOut, settings: InductionSettings, judge: ModelJudge | None) -> None:
     """Held-out accuracy beside the controls."""
     from personalrm.stats.accuracy import count, percent
 
-    first = evaluation.rows[0].accuracy
+    measured = _measure(held_out, settings, judge)
+    first = next(iter(measured.values()))
+    n_unscored = max(accuracy.n_unscored for accuracy in measured.values())
     print(
         bold("\nHow often it is right")
-        + f" on {count(first.n_pairs, 'held-out choice')} of {first.n_users} people, {first.n_unscored} unscored"
+        + f" on {count(first.n_pairs, 'held-out choice')} of {first.n_users} people, {n_unscored} unscored"
     )
     rows = []
-    for name in (name for name in ROWS if name in evaluation.correct):
-        accuracy = evaluation[name].accuracy
+    for name, accuracy in measured.items():
         interval = f"[{percent(accuracy.low)}, {percent(accuracy.high)}]" if first.n_users > 1 else ""
         rows.append((DESCRIPTIONS[name], percent(accuracy.accuracy), interval))
     print_table(("", "accuracy %", "95 % interval"), rows)
+
+
+def _measure(held_out: HeldOut, settings: InductionSettings, judge: ModelJudge | None) -> dict[str, Accuracy]:
+    """Accuracy by method, the controls first."""
+    if judge is not None:
+        from personalrm.bench.model_evaluation import evaluate_model
+
+        found = evaluate_model(held_out, judge, methods=MODEL_ROWS, settings=settings, seed=settings.seed)
+        return {name: found[name].accuracy for name in MODEL_ROWS}
+    from personalrm.bench.evaluation import evaluate
+
+    evaluation = evaluate(held_out, methods=ROWS, seed=settings.seed, settings=settings)
+    return {name: evaluation[name].accuracy for name in ROWS if name in evaluation.correct}

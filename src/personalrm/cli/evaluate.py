@@ -8,6 +8,8 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
+from personalrm.cli.evaluate_model import run_with_model
+from personalrm.cli.model_options import add_model, refuse_model_flags_alone
 from personalrm.cli.options import add_config, add_home, add_json, add_reading, counts, non_negative, positive
 from personalrm.cli.printing import bold, print_error, print_json, print_table, print_wrapped
 
@@ -41,6 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=non_negative, default=0, help="seed of every draw (default: %(default)s)")
     add_home(parser)
     add_reading(parser)
+    add_model(parser)
     add_config(parser)
     add_json(parser)
 
@@ -52,9 +55,12 @@ def run(options: argparse.Namespace) -> int:
     from personalrm.induction.settings import InductionSettings
     from personalrm.preferences.reading import read_pairs
 
-    methods = tuple(name.strip() for name in options.methods.split(",")) if options.methods else tuple(METHODS)
     users = read_pairs(options.file, read_options(options))
     held_out = hold_out(users.values(), min_pairs=options.min_pairs)
+    if options.model is not None:
+        return run_with_model(held_out, options, n_bad_rows=users.tally.n_bad_rows)
+    refuse_model_flags_alone(options)
+    methods = tuple(name.strip() for name in options.methods.split(",")) if options.methods else tuple(METHODS)
     settings = InductionSettings(n_trials=options.trials, seed=options.seed)
     evaluation = evaluate(
         held_out, methods=methods, leave_out=options.population_leaves_out, seed=options.seed, settings=settings

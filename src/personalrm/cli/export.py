@@ -6,10 +6,11 @@ Example: personalrm export u17 > u17.json
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from personalrm.cli.options import add_config, add_home
 from personalrm.cli.printing import print_error
-from personalrm.errors import StoreError
+from personalrm.errors import BadInput, StoreError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,6 +22,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     from personalrm.store.home import Home
 
+    if options.user is None and not Path(options.home).is_dir():
+        raise BadInput(f"home folder {options.home!r} is not there; pass the right --home")
     left_out: list[StoreError] = []
     for line in Home(options.home).export(options.user, report=left_out.append):
         print(line)

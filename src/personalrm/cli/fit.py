@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from personalrm.cli.model_options import add_model, open_judge, print_usage, refuse_model_flags_alone
+from personalrm.cli.model_options import add_model, optional_judge, print_usage
 from personalrm.cli.options import add_config, add_home, add_induction, add_json, add_reading
 from personalrm.cli.printing import Progress, print_json
 
@@ -69,12 +69,8 @@ def _engine(options: argparse.Namespace) -> Iterator[tuple[FitEngine, ModelJudge
     from personalrm.induction.model_fit import ModelFit
 
     settings = induction_settings(options)
-    if options.model is None:
-        refuse_model_flags_alone(options)
-        yield EmbeddedFitEngine(settings), None
-        return
-    with open_judge(options) as judge:
-        yield ModelFit(judge, settings), judge
+    with optional_judge(options) as judge:
+        yield (EmbeddedFitEngine(settings) if judge is None else ModelFit(judge, settings)), judge
 
 
 def _spent(judge: ModelJudge | None) -> str:

@@ -13,14 +13,19 @@ import argparse
 import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
+from personalrm.cli.model_options import add_model
 from personalrm.cli.options import add_config, add_home, add_json
 from personalrm.cli.printing import print_error
 from personalrm.errors import BadInput, BadRow
 
 if TYPE_CHECKING:
+    from personalrm.judging.model import ModelJudge
+    from personalrm.judging.personal import ToJudge
+    from personalrm.preferences.pairs import PreferencePair
     from personalrm.preferences.personal_prompts import PersonalPrompt
+    from personalrm.preferences.verdicts import Verdict
 
 Row = dict[str, Any]
 
@@ -36,39 +41,53 @@ def add_row_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-u", "--user", help="judge as this user, whatever the rows say")
     parser.add_argument("--skip-bad", action="store_true", help="leave bad rows out, count them, exit with 3")
     add_home(parser)
+    add_model(parser)
     add_json(parser)
 
 
 def run(options: argparse.Namespace) -> int:
-    return print_results(options, _judge, _line, _print_total)
+    return print_results(options, _read, _judge, _line, _print_total)
 
 
-def _judge(row: Row, prompt: PersonalPrompt) -> Row:
+def _read(row: Row, prompt: PersonalPrompt) -> tuple[ToJudge, PreferencePair | None]:
+    """What is to be judged, and the pair it is where the row tells the choice."""
     from personalrm.cli.rows import conversation_of, pair_of
-    from personalrm.judging.personal import judge_pair
+    from personalrm.judging.personal import ToJudge
     from personalrm.preferences.fields import read_text
 
-    is_known = row.get("chosen") is not None and row.get("first") is None
-    if is_known:
+    if row.get("chosen") is not None and row.get("first") is None:
         pair = pair_of(row, prompt.user_id)
-        conversation, first, second = pair.conversation, pair.chosen, pair.rejected
-    else:
-        conversation = conversation_of(row)
-        first, second = (read_text(row.get(name), name) for name in ("first", "second"))
-    verdict = judge_pair(prompt, conversation, first, second)
+        return ToJudge(prompt, pair.conversation, pair.chosen, pair.rejected), pair
+    first, second = (read_text(row.get(name), name) for name in ("first", "second"))
+    return ToJudge(prompt, conversation_of(row), first, second), None
+
+
+def _judge(items: Sequence[tuple[ToJudge, PreferencePair | None]], judge: ModelJudge | None) -> list[Row]:
+    from personalrm.judging.personal import judge_pairs
+
+    verdicts = judge_pairs([one for one, _ in items], judge)
+    return [_result(verdict, one, pair) for verdict, (one, pair) in zip(verdicts, items, strict=True)]
+
+
+def _result(verdict: Verdict, one: ToJudge, pair: PreferencePair | None) -> Row:
     result: Row = {
         "choice": verdict.choice,
         "probability": verdict.probability,
         "reasoning": verdict.reasoning,
         "too_few_pairs": verdict.too_few_pairs,
     }
-    if is_known:
+    if not verdict.is_scored:
+        result["unscored_reason"] = verdict.unscored_reason
+    elif pair is not None:
         result["correct"] = {"first": 1.0, "second": 0.0, None: 0.5}[verdict.choice]
-        result["seen"] = pair.hash in prompt.roles
+    if pair is not None:
+        result["seen"] = pair.hash in one.prompt.roles
     return result
 
 
 def _line(result: Row) -> str:
+    if "unscored_reason" in result:
+        return f"unscored: {result['unscored_reason']}"
     choice = result["choice"] or "tie"
     flag = "; too few pairs, most people's taste decides" if result["too_few_pairs"] else ""
     right = {1.0: ", right", 0.0: ", wrong", 0.5: ", a tie"}.get(result.get("correct", -1.0), "")
@@ -80,6 +99,8 @@ def _print_total(results: Sequence[Row], total_to: TextIO) -> None:
     from personalrm.stats.accuracy import count
 
     known = [result for result in results if "correct" in result]
+    if n_unscored := sum("unscored_reason" in result for result in results):
+        print(f"{n_unscored} unscored of {count(len(results), 'row')}", file=total_to)
     if not known:
         return
     n = Counter(result["correct"] for result in known)
@@ -93,51 +114,59 @@ def _print_total(results: Sequence[Row], total_to: TextIO) -> None:
         )
 
 
+Item = TypeVar("Item")
+
+
 def print_results(
     options: argparse.Namespace,
-    answer: Callable[[Row, PersonalPrompt], Row],
+    read: Callable[[Row, PersonalPrompt], Item],
+    answer: Callable[[Sequence[Item], ModelJudge | None], list[Row]],
     line: Callable[[Row], str],
     close: Callable[[Sequence[Row], TextIO], None] | None = None,
 ) -> int:
-    """Answer every row, bad rows listed first; nothing is answered while one is bad and not skipped.
+    """Read every row, bad ones listed first; nothing is answered while one is bad and not skipped.
 
     Args:
         options: Of the command.
-        answer: What is said about one row.
+        read: What is to be answered about one row.
+        answer: The answers, all at once.
         line: The answer in one line, for people.
         close: Prints what all answers come to; onto stderr under --json, where stdout is one object a line.
     """
     import json
 
+    from personalrm.cli.model_options import optional_judge
     from personalrm.stats.accuracy import count
 
-    answered, bad = _answer_all(options, answer)
+    items, bad = _read_all(options, read)
     for error in bad:
         print_error(error, 2)
     if bad and not options.skip_bad:
         print_error(f"{count(len(bad), 'bad row')}, nothing was judged; fix them or pass --skip-bad", 2)
         return 2
-    for number, user_id, result in answered:
+    with optional_judge(options) as judge:
+        results = answer([item for _, _, item in items], judge)
+    for (number, user_id, _), result in zip(items, results, strict=True):
         if options.json:
             print(json.dumps({"line": number, "user_id": user_id, **result}, ensure_ascii=False))
         else:
             print(f"{number}  {user_id}  {line(result)}")
     if close:
-        close([result for _, _, result in answered], sys.stderr if options.json else sys.stdout)
+        close(results, sys.stderr if options.json else sys.stdout)
     if bad:
         print(f"{count(len(bad), 'bad row')} left out", file=sys.stderr)
-    return 3 if bad else 0
+    return 3 if bad or any("unscored_reason" in result for result in results) else 0
 
 
-def _answer_all(
-    options: argparse.Namespace, answer: Callable[[Row, PersonalPrompt], Row]
-) -> tuple[list[tuple[int, str, Row]], list[str]]:
+def _read_all(
+    options: argparse.Namespace, read: Callable[[Row, PersonalPrompt], Item]
+) -> tuple[list[tuple[int, str, Item]], list[str]]:
     from personalrm.cli.rows import rows_of, user_of
     from personalrm.store.home import Home
 
     home = Home(options.home)
     prompts = {options.user: home.load(options.user)} if options.user else {}
-    answered: list[tuple[int, str, Row]] = []
+    items: list[tuple[int, str, Item]] = []
     bad: list[str] = []
     for number, row in rows_of(options.file):
         try:
@@ -146,7 +175,7 @@ def _answer_all(
             user_id = user_of(row, options.user)
             if user_id not in prompts:
                 prompts[user_id] = home.load(user_id)
-            answered.append((number, user_id, answer(row, prompts[user_id])))
+            items.append((number, user_id, read(row, prompts[user_id])))
         except BadInput as error:
             bad.append(f"{options.file} line {number}: {error}")
-    return answered, bad
+    return items, bad

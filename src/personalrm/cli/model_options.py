@@ -74,8 +74,12 @@ def add_model(parser: argparse.ArgumentParser) -> None:
 
 
 @contextmanager
-def open_caller(options: argparse.Namespace) -> Iterator[Caller]:
+def open_caller(options: argparse.Namespace, *, keep: bool = True) -> Iterator[Caller]:
     """The model of the flags, ready to be asked; closed at the end.
+
+    Args:
+        options: Of the command.
+        keep: Whether answers go to the home folder's cache.
 
     Raises:
         UnknownName: If the model's name says not enough, or its price is unknown and a cost ceiling is set.
@@ -99,7 +103,7 @@ def open_caller(options: argparse.Namespace) -> Iterator[Caller]:
         print(f"note: conversations will be sent to {name.host}", file=sys.stderr)
     caller = Caller(
         lm,
-        cache=Cache(Path(options.home) / "cache.sqlite"),
+        cache=Cache(Path(options.home) / "cache.sqlite" if keep else ":memory:"),
         retry=Retry(max_attempts=options.attempts, base_s=options.retry_pause),
         limits=Limits(options.max_in_flight, options.requests_per_minute, options.tokens_per_minute),
         budget=Budget(options.max_calls, options.max_cost),
@@ -127,6 +131,17 @@ def open_judge(options: argparse.Namespace) -> Iterator[ModelJudge]:
     persona_prompt = _persona_prompt(options.persona_prompt)
     with open_caller(options) as caller:
         yield ModelJudge(caller, judge_options, persona_prompt)
+
+
+@contextmanager
+def optional_judge(options: argparse.Namespace) -> Iterator[ModelJudge | None]:
+    """`open_judge` where a model was named, else None."""
+    if options.model is None:
+        refuse_model_flags_alone(options)
+        yield None
+        return
+    with open_judge(options) as judge:
+        yield judge
 
 
 def refuse_model_flags_alone(options: argparse.Namespace) -> None:

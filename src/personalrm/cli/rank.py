@@ -8,22 +8,46 @@ Example: personalrm rank candidates.jsonl --user u17
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from personalrm.cli.judge import add_row_options, print_results
 from personalrm.cli.options import add_config
 
+if TYPE_CHECKING:
+    from personalrm.judging.both_orders import ToRank
+    from personalrm.judging.model import ModelJudge
+    from personalrm.preferences.personal_prompts import PersonalPrompt
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--tournament",
+        choices=("round_robin", "knockout"),
+        default="round_robin",
+        help="how a model compares: all with all, or n - 1 comparisons (default: %(default)s)",
+    )
     add_row_options(parser)
     add_config(parser)
 
 
 def run(options: argparse.Namespace) -> int:
-    from personalrm.cli.rows import completions_of, conversation_of
+    from personalrm.judging.both_orders import rank_with_judge
     from personalrm.judging.personal import rank_completions
 
-    def rank(row: dict[str, object], prompt: object) -> dict[str, object]:
-        ranking = rank_completions(prompt, conversation_of(row), completions_of(row))  # type: ignore[arg-type]
-        return {"best": ranking.best, "order": list(ranking.order), "rewards": list(ranking.rewards)}
+    def rank(items: Sequence[ToRank], judge: ModelJudge | None) -> list[dict[str, Any]]:
+        rankings = (
+            rank_with_judge(judge, items, options.tournament)
+            if judge is not None
+            else [rank_completions(item.prompt, item.conversation, item.completions) for item in items]
+        )
+        return [{"best": one.best, "order": list(one.order), "rewards": list(one.rewards)} for one in rankings]
 
-    return print_results(options, rank, lambda result: f"best {result['best']}, order {result['order']}")
+    return print_results(options, _read, rank, lambda result: f"best {result['best']}, order {result['order']}")
+
+
+def _read(row: dict[str, Any], prompt: PersonalPrompt) -> ToRank:
+    from personalrm.cli.rows import completions_of, conversation_of
+    from personalrm.judging.both_orders import ToRank
+
+    return ToRank(prompt, conversation_of(row), tuple(completions_of(row)))

@@ -83,7 +83,7 @@ class SynthesizeMe:
         recorded = self._prompt.roles if self._prompt and self._prompt.user_id == user.user_id else None
         judge = self._opened()
         if judge is not None:
-            self._prompt = next(iter(_fit_with_model([user], judge, self.settings, recorded)))
+            self._prompt = next(iter(fit_with_judge([user], judge, self.settings, recorded)))
             return self
         engine = EmbeddedFit.learned_from([*each_once(known), user], settings=self.settings)
         self._prompt = next(engine.fit([user], recorded=lambda user_id: recorded))
@@ -189,7 +189,7 @@ def default_settings(lm: object | None) -> InductionSettings:
     return InductionSettings() if lm is None else InductionSettings(variant="both")
 
 
-def _fit_with_model(
+def fit_with_judge(
     users: Iterable[User],
     judge: ModelJudge,
     settings: InductionSettings,
@@ -258,4 +258,4 @@ def fit_users(
 
 def _with_judge(judge: ModelJudge, users: Iterable[User], settings: InductionSettings) -> Iterator[PersonalPrompt]:
     with judge.caller:
-        yield from _fit_with_model(users, judge, settings)
+        yield from fit_with_judge(users, judge, settings)

@@ -1,0 +1,44 @@
+"""Make one small call to a model server and report what it can do.
+
+Example: personalrm check --model my-model --base-url http://localhost:8000/v1
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import asdict
+
+from personalrm.cli.model_options import add_model, open_caller
+from personalrm.cli.options import add_config, add_home, add_json
+from personalrm.cli.printing import print_json
+from personalrm.errors import BadInput
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_model(parser)
+    add_home(parser)
+    add_config(parser)
+    add_json(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    from personalrm.lm.checking import check_model
+
+    if options.model is None:
+        raise BadInput("there is no model to check; name one with --model")
+    with open_caller(options, keep=False) as caller:
+        found = check_model(caller)
+    if options.json:
+        print_json(asdict(found))
+    else:
+        print(f"{found.model}  {'answers' if not found.problem else f'gives no usable reply: {found.problem}'}")
+        for does, what in (
+            (found.takes_schema, "keeps to a JSON schema"),
+            (found.gives_logprobs, "gives log-probabilities"),
+            (found.takes_seed, "takes a seed"),
+            (found.counts_tokens, "counts tokens"),
+        ):
+            print(f"  {'yes' if does else 'no ':3}  {what}")
+        for name, value in sorted(found.limits.items()):
+            print(f"       {name}: {value}")
+    return 1 if found.problem else 0
