@@ -24,7 +24,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src"
 PEOPLE = SOURCE / "personalrm" / "people" / "preferences.jsonl"
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "docs" / "servers").glob("*.md"))]
 FENCE = re.compile(r"^(`{3,})(\w*)")
 MARKER = re.compile(r"^<!-- not run: \S.* -->$")
 PROMPT = "$ personalrm"

@@ -32,6 +32,11 @@ def test_a_refused_feature_is_left_out():
     assert sent.keys() == {"model", "messages", "temperature", "max_tokens"}
 
 
+def test_newer_names_are_used_where_the_server_wants_them():
+    sent = request_body(ASKED, "m", without=frozenset({"max_tokens", "temperature"}))
+    assert (sent["max_completion_tokens"], "max_tokens" in sent, "temperature" in sent) == (9, False, False)
+
+
 def test_a_completion_is_read_with_its_usage():
     reply = read_response(200, {}, body())
     assert (reply.text, reply.model, reply.usage) == ("yes", "m-1", Usage(7, 2, 5))
@@ -86,7 +91,14 @@ def test_a_status_decides_whether_to_try_again(status, content, kind, again):
 
 
 @pytest.mark.parametrize(
-    ("word", "feature"), [("response_format", "schema"), ("logprobs", "logprobs"), ("seed", "seed")]
+    ("word", "feature"),
+    [
+        ("response_format", "schema"),
+        ("logprobs", "logprobs"),
+        ("seed", "seed"),
+        ("use max_completion_tokens", "max_tokens"),
+        ("temperature", "temperature"),
+    ],
 )
 def test_a_refused_feature_is_named(word, feature):
     with pytest.raises(Fault) as caught:

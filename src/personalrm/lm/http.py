@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 MOST_BYTES = 32 * 2**20
 """A longer body is no completion."""
-FEATURES = ("schema", "logprobs", "seed")
+FEATURES = ("schema", "logprobs", "seed", "max_tokens", "temperature")
 
 
 @dataclass(frozen=True, repr=False)

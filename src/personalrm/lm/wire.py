@@ -10,6 +10,7 @@ from __future__ import annotations
 import email.utils
 import json
 import math
+import re
 import time
 from collections.abc import Mapping
 from functools import lru_cache
@@ -47,7 +48,10 @@ def _quoted(text: str) -> str:
 def _settings(request: Request, model: str, without: frozenset[str], extra: Mapping[str, Any] | None) -> dict[str, Any]:
     """Everything in a body but the messages."""
     sampling = request.sampling
-    body: dict[str, Any] = {"model": model, "temperature": sampling.temperature, "max_tokens": sampling.max_tokens}
+    longest = "max_completion_tokens" if "max_tokens" in without else "max_tokens"
+    body: dict[str, Any] = {"model": model, longest: sampling.max_tokens}
+    if "temperature" not in without:
+        body["temperature"] = sampling.temperature
     if request.schema is not None and "schema" not in without:
         schema = {"name": request.schema.name, "schema": request.schema.content, "strict": True}
         body["response_format"] = {"type": "json_schema", "json_schema": schema}
@@ -127,11 +131,12 @@ def _status_fault(status: int, headers: Mapping[str, str], body: bytes) -> Fault
     if status in NO_ACCESS:
         return Fault(f"HTTP {status}", "stop", status=status)
     if status in HOPELESS:
+        if _says(body, "context", "maximum"):
+            return Fault("context too long", "never", status=status)
         feature = _refused_feature(body)
         if status == 404 and not feature:
             return Fault("HTTP 404", "stop", status=status)
-        kind = "context too long" if _says(body, "context", "maximum") else f"HTTP {status}"
-        return Fault(kind, "never", status=status, feature=feature)
+        return Fault(f"HTTP {status}", "never", status=status, feature=feature)
     return Fault(f"HTTP {status}", "same", status=status, retry_after_s=retry_after(headers.get("Retry-After")))
 
 
@@ -145,10 +150,19 @@ def _error_fault(error: Any) -> Fault:
     return Fault("error with status 200", "same")
 
 
+_FEATURES = (
+    ("schema", re.compile(r"response_format|json_schema|guided|structured")),
+    ("logprobs", re.compile(r"logprobs")),
+    ("seed", re.compile(r"\bseed\b")),
+    ("max_tokens", re.compile(r"max_completion_tokens")),
+    ("temperature", re.compile(r"\btemperature\b")),
+)
+
+
 def _refused_feature(body: bytes) -> str:
     """Which part of the request the server says it does not take."""
-    words = (("schema", ("response_format", "json_schema", "guided")), ("logprobs", ("logprobs",)), ("seed", ("seed",)))
-    return next((feature for feature, signs in words if any(_says(body, sign) for sign in signs)), "")
+    text = body[:4000].decode("utf-8", "replace").lower()
+    return next((feature for feature, sign in _FEATURES if sign.search(text)), "")
 
 
 def _says(body: bytes, *words: str) -> bool:
