@@ -17,7 +17,7 @@ from personalrm.judging.model import ModelJudge
 from personalrm.preferences.personal_prompts import PersonalPrompt
 from personalrm.preferences.personas import Persona
 from personalrm.preferences.verdicts import Question, Verdict
-from personalrm.stats.accuracy import Accuracy, correctness, pairwise_accuracy
+from personalrm.stats.accuracy import Accuracy, correctness, mean_correctness, pairwise_accuracy
 from personalrm.stats.arrays import FloatArray
 from personalrm.stats.derangements import derangements
 from personalrm.stats.orders import OrderedOutcome, combine_orders
@@ -25,7 +25,7 @@ from personalrm.stats.paired import Comparison, compare
 
 MODEL_METHODS: dict[str, str] = {
     "default": "the model, knowing nothing of the user",
-    "shuffled_user": "the model with the persona and demonstrations of somebody else (one derangement)",
+    "shuffled_user": "the model with the persona and demonstrations of somebody else",
     "just_persona": "the model with the persona",
     "just_demonstrations": "the model with demonstrations chosen without a persona",
     "persona_and_demonstrations": "the model with both (SynthesizeMe)",
@@ -67,6 +67,7 @@ def evaluate_model(
     methods: Sequence[str] = tuple(MODEL_METHODS),
     settings: InductionSettings | None = None,
     seed: int = 0,
+    n_shuffles: int = 1,
 ) -> ModelEvaluation:
     """Accuracy of each method on the target pairs, every pair judged in both orders.
 
@@ -75,7 +76,8 @@ def evaluate_model(
         judge: Who induces and judges.
         methods: Which rows, see `MODEL_METHODS`; `default` is always measured.
         settings: Of the inductions.
-        seed: Of the derangement and the bootstrap.
+        seed: Of the derangements and the bootstrap.
+        n_shuffles: Derangements the shuffled-user row is the mean of; each costs a judgement of every target.
 
     Raises:
         UnknownName: If a method does not exist.
@@ -86,9 +88,11 @@ def evaluate_model(
         raise UnknownName(f"unknown method {unknown[0]!r}; with a model use some of {', '.join(MODEL_METHODS)}")
     learner = _Learner(held_out, judge, settings or InductionSettings(variant="both", seed=seed))
     wanted = [name for name in MODEL_METHODS if name in (*methods, "default")]
-    outcomes = {name: _judge(held_out, judge, learner.known(name, seed)) for name in wanted}
+    outcomes = {
+        name: [_judge(held_out, judge, known) for known in learner.known(name, seed, n_shuffles)] for name in wanted
+    }
     rows = tuple(_row(name, outcomes, held_out.user_ids, seed) for name in wanted)
-    margins = {name: outcome.margins for name, outcome in outcomes.items()}
+    margins = {name: np.mean([outcome.margins for outcome in found], axis=0) for name, found in outcomes.items()}
     return ModelEvaluation(rows, margins, tuple(held_out.user_ids), learner.failed)
 
 
@@ -100,21 +104,25 @@ class _Learner:
         self._prompts: dict[Variant, dict[str, PersonalPrompt]] = {}
         self.failed: dict[str, str] = {}
 
-    def known(self, method: str, seed: int) -> Callable[[str], PersonalPrompt]:
-        """What a method knows of each user."""
+    def known(self, method: str, seed: int, n_shuffles: int) -> list[Callable[[str], PersonalPrompt]]:
+        """What a method knows of each user; several times for the shuffled users."""
         if method == "default":
-            return nobody
+            return [nobody]
         if method == "just_demonstrations":
-            return self._of("demonstrations").__getitem__
+            return [self._of("demonstrations").__getitem__]
         both = self._of("both")
         if method == "just_persona":
-            return lambda user_id: replace(both[user_id], demonstrations=())
+            return [lambda user_id: replace(both[user_id], demonstrations=())]
         if method == "persona_and_demonstrations":
-            return both.__getitem__
+            return [both.__getitem__]
         users = list(both)
-        shuffle = derangements(len(users), 1, seed=seed)[0]
-        others = {user: both[users[place]] for user, place in zip(users, shuffle, strict=True)}
-        return lambda user_id: replace(others[user_id], user_id=user_id)
+        shuffled: list[Callable[[str], PersonalPrompt]] = []
+        for shuffle in derangements(len(users), n_shuffles, seed=seed):
+            others = {
+                user: replace(both[users[place]], user_id=user) for user, place in zip(users, shuffle, strict=True)
+            }
+            shuffled.append(others.__getitem__)
+        return shuffled
 
     def _of(self, variant: Variant) -> dict[str, PersonalPrompt]:
         if variant not in self._prompts:
@@ -157,11 +165,16 @@ def _chance(verdict: Verdict) -> float:
     return float("nan") if verdict.probability is None else verdict.probability
 
 
-def _row(method: str, outcomes: Mapping[str, OrderedOutcome], user_ids: Sequence[str], seed: int) -> ModelRow:
-    outcome = outcomes[method]
-    accuracy = pairwise_accuracy(outcome.margins, user_ids, seed=seed, n_half_scored=outcome.n_half_scored)
+def _row(method: str, outcomes: Mapping[str, Sequence[OrderedOutcome]], user_ids: Sequence[str], seed: int) -> ModelRow:
+    found = outcomes[method]
+    correct = np.mean([correctness(outcome.margins) for outcome in found], axis=0)
+    accuracy = (
+        pairwise_accuracy(found[0].margins, user_ids, seed=seed, n_half_scored=found[0].n_half_scored)
+        if len(found) == 1
+        else mean_correctness(correct, user_ids, seed=seed, n_unscored=int(max(o.unscored.sum() for o in found)))
+    )
     against = None
     if method != "default":
-        correct, default = correctness(outcome.margins), correctness(outcomes["default"].margins)
-        against = compare(correct, default, user_ids, seed=seed)
-    return ModelRow(method, accuracy, outcome.position_consistency, outcome.accuracy_orders, against)
+        against = compare(correct, correctness(outcomes["default"][0].margins), user_ids, seed=seed)
+    consistency = float(np.mean([outcome.position_consistency for outcome in found]))
+    return ModelRow(method, accuracy, consistency, float(np.mean([o.accuracy_orders for o in found])), against)

@@ -74,18 +74,19 @@ class OpenAIServer:
             Fault: If it fails.
         """
         while True:
+            without = self.refused  # others under way may learn of a refusal while this one waits
             try:
-                return await self._post(request, seed)
+                return await self._post(request, seed, without)
             except Fault as fault:
-                if fault.feature not in FEATURES or fault.feature in self.refused:
+                if fault.feature not in FEATURES or fault.feature in without:
                     raise
                 self.refused |= {fault.feature}
 
-    async def _post(self, request: Request, seed: int) -> Reply:
+    async def _post(self, request: Request, seed: int, without: frozenset[str]) -> Reply:
         import aiohttp
 
-        extra = self.endpoint.body if "seed" in self.refused else {"seed": seed, **self.endpoint.body}
-        data = encode_request(request, self.endpoint.model, without=self.refused, extra=extra)
+        extra = self.endpoint.body if "seed" in without else {"seed": seed, **self.endpoint.body}
+        data = encode_request(request, self.endpoint.model, without=without, extra=extra)
         try:
             async with self._opened().post("chat/completions", data=data) as response:
                 content = await _read(response)
