@@ -6,6 +6,8 @@ import pytest
 from personalrm.cli import COMMANDS
 from personalrm.testing import LONG, SHORT, tiny_pair, tiny_users, write_pairs
 
+pytestmark = pytest.mark.slow
+
 
 def test_fit_saves_every_user_and_a_second_run_changes_nothing(run, prefs, tmp_path):
     assert run("fit", prefs, "--json")[0] == 0

@@ -9,6 +9,8 @@ import pytest
 
 from personalrm.cli.printing import harmless
 
+pytestmark = pytest.mark.slow
+
 
 class Terminal(io.StringIO):
     def isatty(self):

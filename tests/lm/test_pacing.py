@@ -7,6 +7,8 @@ from personalrm.errors import BadInput
 from personalrm.lm.pacing import Pacing
 from personalrm.lm.settings import Budget, Limits, Retry
 
+pytestmark = pytest.mark.slow
+
 
 def moments(limits, n, tokens=1, before=lambda pacing: None):
     async def run():
