@@ -21,6 +21,8 @@ from personalrm.lm.protocol import Reply, Request, TokenChances, Usage
 
 HOPELESS = frozenset({400, 404, 405, 413, 415, 422})
 NO_ACCESS = frozenset({401, 402, 403})
+_LABEL_STARTS = frozenset("fsab12")
+"""How the labels of a verdict begin; only there alternatives of a token are of use."""
 
 
 def request_body(
@@ -121,6 +123,9 @@ def _tokens(choice: Mapping[str, Any]) -> tuple[TokenChances, ...]:
 
 
 def _token(one: Mapping[str, Any]) -> TokenChances:
+    text = one["token"]
+    if isinstance(text, str) and text.strip(" \"'\n")[:1].lower() not in _LABEL_STARTS:
+        return TokenChances(text, ())  # no label begins so; a long reply has hundreds of these, five alternatives each
     pairs = [(str(a["token"]), float(a["logprob"])) for a in (one.get("top_logprobs") or [one])]
     if not all(math.isfinite(chance) or chance == -math.inf for _, chance in pairs):
         raise ValueError("a log-probability is no number")

@@ -25,7 +25,7 @@ from typing import Any
 from aiohttp import web
 
 from personalrm.testing.faults import Faults, fail
-from personalrm.testing.skill import Rule, always_first, by_hash, failing, fixed, obedient, skilled
+from personalrm.testing.skill import Rule, always_first, by_hash, failing, fixed, fixed_with_persona, obedient, skilled
 
 RULES: dict[str, Rule] = {
     "hash": by_hash,
@@ -33,6 +33,7 @@ RULES: dict[str, Rule] = {
     "first": always_first,
     "failing": failing,
     "fixed": fixed,
+    "fixed-persona": fixed_with_persona,
     "obedient": obedient(skilled()),
 }
 _SEED = re.compile(rb'"seed": ?-?\d+')

@@ -124,6 +124,11 @@ def fixed(_: Messages) -> str:
     return '{"reasoning": "it is the better one", "choice": "first"}'
 
 
+def fixed_with_persona(messages: Messages) -> str:
+    """The same verdict for everything and the same persona for everybody, at hardly any cost."""
+    return '{"claims": ["Likes it."]}' if '{"claims"' in messages[0]["content"] else fixed(messages)
+
+
 def likes(taste: str, first: str, second: str) -> bool:
     """Whether somebody of a taste prefers the first of two texts."""
     if taste in ("lists", "prose"):
