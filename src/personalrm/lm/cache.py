@@ -24,6 +24,7 @@ from personalrm.errors import NewerVersion, StoreError
 from personalrm.lm.protocol import Reply, TokenChances, Usage
 
 VERSION = 1
+ROWS_AT_ONCE = 400
 _TABLES = """
 CREATE TABLE IF NOT EXISTS answers (key BLOB PRIMARY KEY, answer TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS owners (owner BLOB NOT NULL, key BLOB NOT NULL, PRIMARY KEY (owner, key)) WITHOUT ROWID;
@@ -59,6 +60,7 @@ class Cache:
         self.set_aside: Path | None = None
         """Where a damaged file was moved when this one was opened."""
         self._db: sqlite3.Connection | None = None
+        self._has_unscored = False
 
     def open(self) -> set[bytes]:
         """Open or make the file; returns the keys it holds answers for.
@@ -96,6 +98,7 @@ class Cache:
         self._db.execute(f"PRAGMA user_version = {VERSION}")
         if self._db.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
             raise sqlite3.DatabaseError("damaged")
+        self._has_unscored = self._db.execute("SELECT EXISTS (SELECT 1 FROM unscored)").fetchone()[0] == 1
         return {row[0] for row in self._db.execute("SELECT key FROM answers")}
 
     def _move_aside(self) -> None:
@@ -137,10 +140,13 @@ class Cache:
         db = self._open_db
         try:
             db.execute("BEGIN IMMEDIATE")
-            db.executemany("INSERT OR IGNORE INTO answers VALUES (?, ?)", answers)
-            db.executemany("DELETE FROM unscored WHERE key = ?", [(key,) for key, _ in answers])
-            db.executemany("INSERT OR REPLACE INTO unscored VALUES (?, ?, ?)", unscored)
-            db.executemany("INSERT OR IGNORE INTO owners VALUES (?, ?)", [(_owner(e.user_id), e.key) for e in entries])
+            _insert(db, "answers", answers)
+            _insert(db, "owners", [(_owner(e.user_id), e.key) for e in entries])
+            if unscored:
+                db.executemany("INSERT OR REPLACE INTO unscored VALUES (?, ?, ?)", unscored)
+                self._has_unscored = True
+            elif self._has_unscored:
+                db.executemany("DELETE FROM unscored WHERE key = ?", [(key,) for key, _ in answers])
             db.execute("COMMIT")
         except sqlite3.Error as error:
             if db.in_transaction:
@@ -188,6 +194,14 @@ class Cache:
             self.open()
         assert self._db is not None
         return self._db
+
+
+def _insert(db: sqlite3.Connection, table: str, rows: Sequence[tuple[bytes, bytes | str]]) -> None:
+    """All rows in few statements: each one gives up the interpreter's lock, and a busy event loop takes it."""
+    for first in range(0, len(rows), ROWS_AT_ONCE):
+        some = rows[first : first + ROWS_AT_ONCE]
+        places = ",".join(["(?,?)"] * len(some))
+        db.execute(f"INSERT OR IGNORE INTO {table} VALUES {places}", [value for row in some for value in row])
 
 
 def _owner(user_id: str) -> bytes:
