@@ -1,7 +1,6 @@
 """Commands with a language model, against the fake server: faults, stops, resumption, the same bytes."""
 
 import json
-from itertools import pairwise
 
 import pytest
 
@@ -135,14 +134,6 @@ def test_no_identical_request_is_sent_twice(fit):
     with FakeServer(latency_s=0.01) as server:
         fit(server)
         assert set(server.log.calls.values()) == {1}
-
-
-def test_a_fit_is_five_waves_deep(fit):
-    with FakeServer(latency_s=0.3) as server:
-        fit(server, "--max-in-flight", "5000")
-        moments = sorted(server.log.moments)
-        waves = 1 + sum(later - earlier > 0.2 for earlier, later in pairwise(moments))
-        assert waves == 5
 
 
 def test_a_server_without_schema_and_log_probabilities_is_used_without_them(run, fit):
