@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from personalrm.embedding.encoders import POOLINGS, Encoder, Pooling, TextSequence
+from personalrm.embedding.encoders import POOLINGS, Encoder, Pooling, TextSequence, Vectors
 from personalrm.errors import BadInput, CorruptFile, NewerVersion, StoreError
 
 IntArray = npt.NDArray[np.int64]
@@ -105,6 +105,34 @@ class EmbeddingStore:
                 "remove the folder, it is made again from the texts"
             ) from None
 
+    def vectors(self, sequences: Sequence[TextSequence], pooling: Pooling = "last") -> Vectors:
+        """The vector of each sequence, shape `(sequences, dim)`; what is missing is embedded but not kept.
+
+        A vector is the same whether it was kept or not: both are rounded to fp16.
+
+        Raises:
+            BadInput: If the encoder gives vectors of another shape or values that are no numbers.
+            StoreError: If the folder cannot be read.
+        """
+        self._refresh()
+        found = np.zeros((len(sequences), self.encoder.dim), dtype=np.float32)
+        kept = [place for place, sequence in enumerate(sequences) if sequence.key in self._rows]
+        if kept:
+            found[kept] = self.matrix(pooling)[[self._rows[sequences[place].key] for place in kept]]
+        missing: dict[bytes, list[int]] = {}
+        for place, sequence in enumerate(sequences):
+            if sequence.key not in self._rows:
+                missing.setdefault(sequence.key, []).append(place)
+        firsts = [places[0] for places in missing.values()]
+        for start in range(0, len(firsts), CHUNK):
+            chunk = firsts[start : start + CHUNK]
+            embedded = self.encoder.embed([sequences[place] for place in chunk])
+            values = embedded.last if pooling == "last" else embedded.mean
+            self._check(pooling, values, len(chunk))
+            for place, vector in zip(chunk, _halved(values), strict=True):
+                found[missing[sequences[place].key]] = vector
+        return found
+
     def __len__(self) -> int:
         self._refresh()
         return len(self._rows)
@@ -143,7 +171,7 @@ class EmbeddingStore:
             first = int(_fact(database, "n_rows"))
             numbers = list(range(first, first + len(new)))
             for pooling in POOLINGS:
-                self._write(pooling, numbers, np.clip(vectors[pooling][new], -LARGEST, LARGEST).astype("<f2"))
+                self._write(pooling, numbers, _halved(vectors[pooling][new]))
             database.executemany(
                 "INSERT INTO rows VALUES (?, ?)", zip(numbers, (sequences[place].key for place in new), strict=True)
             )
@@ -233,6 +261,10 @@ class EmbeddingStore:
                 file.write(vector.tobytes())
             file.flush()
             os.fsync(file.fileno())
+
+
+def _halved(values: Vectors) -> HalfArray:
+    return np.clip(values, -LARGEST, LARGEST).astype("<f2")
 
 
 def _hashed(user_id: str) -> bytes:

@@ -84,24 +84,41 @@ def make_pair_table(pairs: Sequence[PreferencePair], store: EmbeddingStore, *, w
     by_user: dict[str, list[PreferencePair]] = {}
     for pair in pairs:
         by_user.setdefault(pair.user_id, []).append(pair)
-    ordered = [pair for own in by_user.values() for group in in_time_order(own) for pair in group]
-    counts = [len(own) for own in by_user.values()]
-    rows = _rows(ordered, store, with_prompts)
-    choices = Counter((pair.user_id, pair.choice_key) for pair in ordered)
-    conversations: dict[tuple[str, str], int] = {}
-    for pair in ordered:
-        conversations.setdefault((pair.user_id, pair.conversation_key), len(conversations))
+    return _table(list(by_user.values()), tuple(by_user), store, with_prompts)
+
+
+def make_context_table(
+    contexts: Sequence[Sequence[PreferencePair]], store: EmbeddingStore, *, with_prompts: bool = False
+) -> PairTable:
+    """The table of some contexts, in which context k is user k, whoever its pairs are of; contexts may be empty."""
+    return _table(contexts, tuple(str(place) for place in range(len(contexts))), store, with_prompts)
+
+
+def _table(
+    groups: Sequence[Sequence[PreferencePair]], names: tuple[str, ...], store: EmbeddingStore, with_prompts: bool
+) -> PairTable:
+    ordered = [[pair for part in in_time_order(group) for pair in part] for group in groups]
+    flat = [pair for group in ordered for pair in group]
+    counts = np.array([len(group) for group in ordered], dtype=np.int64)
+    user = np.repeat(np.arange(len(groups)), counts)
+    rows = _rows(flat, store, with_prompts)
+    choices = list(zip(user.tolist(), (pair.choice_key for pair in flat), strict=True))
+    times = Counter(choices)
+    conversations: dict[tuple[int, str], int] = {}
+    for owner, pair in zip(user.tolist(), flat, strict=True):
+        conversations.setdefault((owner, pair.conversation_key), len(conversations))
+    keys = zip(user.tolist(), (pair.conversation_key for pair in flat), strict=True)
     return PairTable(
-        pairs=tuple(ordered),
-        user_ids=tuple(by_user),
+        pairs=tuple(flat),
+        user_ids=names,
         offsets=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
-        user=np.repeat(np.arange(len(by_user)), counts),
+        user=user,
         chosen_row=rows[0],
         rejected_row=rows[1],
-        prompt_row=rows[2] if with_prompts else np.full(len(ordered), -1, dtype=np.int64),
-        conversation=np.array([conversations[pair.user_id, pair.conversation_key] for pair in ordered]),
-        time=np.concatenate([np.arange(count) for count in counts]),
-        weight=np.array([1.0 / choices[pair.user_id, pair.choice_key] for pair in ordered]),
+        prompt_row=rows[2] if with_prompts else np.full(len(flat), -1, dtype=np.int64),
+        conversation=np.array([conversations[key] for key in keys], dtype=np.int64),
+        time=np.array([place for group in ordered for place in range(len(group))], dtype=np.int64),
+        weight=np.array([1.0 / times[choice] for choice in choices]),
     )
 
 

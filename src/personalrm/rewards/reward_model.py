@@ -42,6 +42,8 @@ class ScoreItem:
     """What `condition` of the same model returned."""
     conversation: Conversation
     completions: tuple[str, ...]
+    user_id: str = ""
+    """Whose question it is, where its embeddings are to be kept for the next time; they go with the user's erasure."""
 
     def __repr__(self) -> str:
         return f"ScoreItem(turns={len(self.conversation)}, completions={len(self.completions)})"
@@ -100,7 +102,7 @@ class RewardModel(Protocol[State]):
 def margins(model: RewardModel[Any], states: Sequence[Any], pairs: Sequence[PreferencePair]) -> FloatArray:
     """reward(chosen) - reward(rejected) of each pair under its user's state, shape `(pairs,)`; 0 is a tie."""
     items = [
-        ScoreItem(state, pair.conversation, (pair.chosen, pair.rejected))
+        ScoreItem(state, pair.conversation, (pair.chosen, pair.rejected), pair.user_id)
         for state, pair in zip(states, pairs, strict=True)
     ]
     return np.array([rewards[0] - rewards[1] for rewards in model.score_many(items)], dtype=np.float64)
