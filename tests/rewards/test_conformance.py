@@ -16,7 +16,10 @@ from personalrm.errors import BadInput, CorruptFile, NotFitted, StoreError
 from personalrm.preferences.pairs import PreferencePair
 from personalrm.rewards.bases import LowRankOptions
 from personalrm.rewards.low_rank import LowRank
+from personalrm.rewards.pal import PAL, PALOptions
 from personalrm.rewards.reward_model import RewardModel, ScoreItem, margins
+from personalrm.rewards.training import Optimization
+from personalrm.rewards.vpl import VPL, VPLOptions
 from personalrm.testing import tiny_pair
 from personalrm.testing.encoders import PlantedEncoder
 
@@ -31,9 +34,17 @@ class Row:
     load: Callable[[Path, EmbeddingStore], RewardModel[Any]]
 
 
+QUICK = Optimization(n_steps=20, learning_rate=1e-2)
 MODELS: dict[str, Row] = {
     "population": Row(lambda store: LowRank(store, LowRankOptions(n_bases=1)), LowRank.load),
     "low_rank": Row(lambda store: LowRank(store, LowRankOptions(n_bases=3, spread=0.1)), LowRank.load),
+    "pal": Row(lambda store: PAL(store, PALOptions(width=6, training=QUICK)), PAL.load),
+    "pal_cosine": Row(lambda store: PAL(store, PALOptions(width=6, similarity="cosine", training=QUICK)), PAL.load),
+    "pal_a": Row(lambda store: PAL(store, PALOptions(variant="a", n_prototypes=3, training=QUICK)), PAL.load),
+    "vpl": Row(lambda store: VPL(store, VPLOptions(width=8, latent=4, training=QUICK)), VPL.load),
+    "vpl_swapped": Row(
+        lambda store: VPL(store, VPLOptions(width=8, latent=4, swap_weight=0.1, training=QUICK)), VPL.load
+    ),
 }
 IMPERSONAL = {"population"}
 """Rows whose state does not depend on the user."""
