@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,8 @@ from personalrm.embedding.store import EmbeddingStore
 from personalrm.errors import BadInput, CorruptFile, NotFitted, StoreError
 from personalrm.preferences.pairs import PreferencePair
 from personalrm.rewards.bases import LowRankOptions
+from personalrm.rewards.gpo import FAITHFUL, GPO, GPOOptions
+from personalrm.rewards.gpo_network import GPOShape
 from personalrm.rewards.low_rank import LowRank
 from personalrm.rewards.pal import PAL, PALOptions
 from personalrm.rewards.reward_model import RewardModel, ScoreItem, margins
@@ -35,15 +37,22 @@ class Row:
 
 
 QUICK = Optimization(n_steps=20, learning_rate=1e-2)
+SMALL = GPOOptions(
+    shape=GPOShape(width=16, n_heads=2, n_layers=2, n_embedder_layers=2),
+    optimization=Optimization(n_steps=10, learning_rate=1e-2),
+)
+FAITHFUL_SMALL = replace(FAITHFUL, shape=replace(SMALL.shape, has_null=False), optimization=SMALL.optimization)
 MODELS: dict[str, Row] = {
     "population": Row(lambda store: LowRank(store, LowRankOptions(n_bases=1)), LowRank.load),
     "low_rank": Row(lambda store: LowRank(store, LowRankOptions(n_bases=3, spread=0.1)), LowRank.load),
-    "pal": Row(lambda store: PAL(store, PALOptions(width=6, training=QUICK)), PAL.load),
-    "pal_cosine": Row(lambda store: PAL(store, PALOptions(width=6, similarity="cosine", training=QUICK)), PAL.load),
-    "pal_a": Row(lambda store: PAL(store, PALOptions(variant="a", n_prototypes=3, training=QUICK)), PAL.load),
-    "vpl": Row(lambda store: VPL(store, VPLOptions(width=8, latent=4, training=QUICK)), VPL.load),
+    "gpo": Row(lambda store: GPO(store, SMALL), GPO.load),
+    "gpo_faithful": Row(lambda store: GPO(store, FAITHFUL_SMALL), GPO.load),
+    "pal": Row(lambda store: PAL(store, PALOptions(width=6, optimization=QUICK)), PAL.load),
+    "pal_cosine": Row(lambda store: PAL(store, PALOptions(width=6, similarity="cosine", optimization=QUICK)), PAL.load),
+    "pal_a": Row(lambda store: PAL(store, PALOptions(variant="a", n_prototypes=3, optimization=QUICK)), PAL.load),
+    "vpl": Row(lambda store: VPL(store, VPLOptions(width=8, latent=4, optimization=QUICK)), VPL.load),
     "vpl_swapped": Row(
-        lambda store: VPL(store, VPLOptions(width=8, latent=4, swap_weight=0.1, training=QUICK)), VPL.load
+        lambda store: VPL(store, VPLOptions(width=8, latent=4, swap_weight=0.1, optimization=QUICK)), VPL.load
     ),
 }
 IMPERSONAL = {"population"}

@@ -20,7 +20,7 @@ from personalrm.rewards.simplex import softmax
 from personalrm.rewards.training import Optimization
 
 torch.set_num_threads(1)
-SMALL = PALOptions(width=6, batch_size=16, training=Optimization(n_steps=8, learning_rate=1e-2))
+SMALL = PALOptions(width=6, batch_size=16, optimization=Optimization(n_steps=8, learning_rate=1e-2))
 FREE = PALOptions(variant="a", projector="identity", standardize=False)
 """Prototypes as vectors in the space of the embeddings themselves."""
 
@@ -134,9 +134,15 @@ def test_with_planted_prototypes_the_weights_come_back(tmp_path: Path) -> None:
 def test_learned_prototypes_span_the_planted_ones(tmp_path: Path) -> None:
     prototypes, p = 4.0 * np.random.default_rng(1).normal(size=(3, 8)), mixtures(60, 3)
     population = plant(tmp_path, p @ prototypes / 8**0.5, 200, noise=1.0)
-    training = Optimization(n_steps=1500, learning_rate=1e-2)
+    optimization = Optimization(n_steps=1500, learning_rate=1e-2)
     options = replace(
-        FREE, n_prototypes=3, logit_rate=0.03, logit_penalty=1e-4, strength=0.01, batch_size=1024, training=training
+        FREE,
+        n_prototypes=3,
+        logit_rate=0.03,
+        logit_penalty=1e-4,
+        strength=0.01,
+        batch_size=1024,
+        optimization=optimization,
     )
     model = PAL(population.store, options).fit(population.flat(range(60)))
     learned = model._fitted().prototypes.detach().double().numpy()

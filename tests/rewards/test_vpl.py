@@ -23,7 +23,7 @@ from personalrm.testing.encoders import PlantedEncoder
 
 torch.set_num_threads(1)
 
-SMALL = VPLOptions(width=16, latent=4, batch_size=8, training=Optimization(n_steps=5))
+SMALL = VPLOptions(width=16, latent=4, batch_size=8, optimization=Optimization(n_steps=5))
 
 
 def vectors(n_users: int = 3, most: int = 5, latent: int = 4) -> tuple[torch.Tensor, torch.Tensor]:
@@ -96,7 +96,7 @@ def test_contexts_never_hold_the_conversation_of_their_target(tmp_path: Path) ->
 
 
 def test_the_weight_of_kl_rises_with_optimiser_steps_alone(tmp_path: Path) -> None:
-    loss = loss_of(tmp_path, replace(SMALL, kl_weight=1.0, kl_warmup_share=0.5, training=Optimization(n_steps=10)))
+    loss = loss_of(tmp_path, replace(SMALL, kl_weight=1.0, kl_warmup_share=0.5, optimization=Optimization(n_steps=10)))
     assert [round(loss._kl_weight(step), 2) for step in (0, 1, 4, 9)] == [0.2, 0.4, 1.0, 1.0]
 
 

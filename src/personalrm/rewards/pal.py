@@ -90,7 +90,13 @@ class PAL:
 
         look = self._look(dev)
         self.curve = train(
-            module, loss, options.training, seed=options.seed, groups=module.groups(), dev=look, checkpoints=checkpoints
+            module,
+            loss,
+            options.optimization,
+            seed=options.seed,
+            groups=module.groups(),
+            dev=look,
+            checkpoints=checkpoints,
         )
         self.strength = options.strength
         if look is not None and options.n_prototypes > 1:
@@ -161,7 +167,7 @@ class PAL:
     def load(cls, folder: str | Path, store: EmbeddingStore) -> Self:
         """The model that was saved in a folder, without the names of its training users."""
         facts, arrays = read_model(folder, cls.name, encoder=store.encoder.identity)
-        options = PALOptions(**facts["options"] | {"training": Optimization(**facts["options"]["training"])})
+        options = PALOptions(**facts["options"] | {"optimization": Optimization(**facts["options"]["optimization"])})
         model = cls(store, options)
         model.strength = facts["strength"]
         model._module = make_pal_module(store.encoder.dim, len(arrays["logits"]), options)

@@ -43,7 +43,7 @@ class PALOptions:
     pooling: Pooling = "last"
     batch_size: int = 64
     seed: int = 0
-    training: Optimization = field(
+    optimization: Optimization = field(
         default_factory=lambda: Optimization(n_steps=600, learning_rate=1e-3, weight_decay=0.01, optimizer="adamw")
     )
 
@@ -59,8 +59,8 @@ class PALOptions:
     @classmethod
     def faithful(cls) -> PALOptions:
         """As published: K = 2, prompt-dependent prototypes, d = E, nothing standardized, nothing pulled."""
-        training = Optimization(n_steps=2000, learning_rate=1e-4, weight_decay=0.01, optimizer="adam")
-        return cls(standardize=False, logit_penalty=0.0, batch_size=4, training=training)
+        optimization = Optimization(n_steps=2000, learning_rate=1e-4, weight_decay=0.01, optimizer="adam")
+        return cls(standardize=False, logit_penalty=0.0, batch_size=4, optimization=optimization)
 
 
 class Projectors(nn.Module):
@@ -109,12 +109,14 @@ class PALModule(nn.Module):
 
     def groups(self) -> list[Group]:
         """Parameters with their rates: projectors that of the training, logits and prototypes their own."""
-        training, options = self.options.training, self.options
+        optimization, options = self.options.optimization, self.options
         own = [self.logits, self.prototypes]
         names = {id(one) for one in own}
         projectors = [one for one in self.parameters() if id(one) not in names]
         groups = [Group(own, options.logit_rate)]
-        return groups + ([Group(projectors, training.learning_rate, training.weight_decay)] if projectors else [])
+        return groups + (
+            [Group(projectors, optimization.learning_rate, optimization.weight_decay)] if projectors else []
+        )
 
     def item(self, e: Tensor) -> Tensor:
         """f of embeddings `(n, dim)`, shape `(n, width)`."""

@@ -84,7 +84,7 @@ class VPL:
         self._module, self.active_share = module, []
         loss = VPLLoss(module, options, table, vectors)
         self.curve = train(
-            module, loss, options.training, seed=options.seed, dev=self._look(dev), checkpoints=checkpoints
+            module, loss, options.optimization, seed=options.seed, dev=self._look(dev), checkpoints=checkpoints
         )
         return self
 
@@ -142,7 +142,7 @@ class VPL:
         """The model that was saved in a folder."""
         facts, arrays = read_model(folder, cls.name, encoder=store.encoder.identity)
         content = facts["options"]
-        model = cls(store, VPLOptions(**content | {"training": Optimization(**content["training"])}))
+        model = cls(store, VPLOptions(**content | {"optimization": Optimization(**content["optimization"])}))
         model._module = make_vpl_module(store.encoder.dim, model.options)
         model._module.load_state_dict({name: torch.from_numpy(one.copy()) for name, one in arrays.items()})
         return model

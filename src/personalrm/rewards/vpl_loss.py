@@ -67,7 +67,7 @@ class VPLLoss:
         return found
 
     def _kl_weight(self, step: int) -> float:
-        n_warm = self._options.kl_warmup_share * self._options.training.n_steps
+        n_warm = self._options.kl_warmup_share * self._options.optimization.n_steps
         return self._options.kl_weight * min(1.0, (step + 1) / max(1.0, n_warm))
 
     def _swapped(self, context: Tensor, real: Tensor, mean: Tensor, log_variance: Tensor) -> Tensor:

@@ -41,7 +41,7 @@ class VPLOptions:
     batch_size: int = 64
     """Targets in a step."""
     seed: int = 0
-    training: Optimization = field(
+    optimization: Optimization = field(
         default_factory=lambda: Optimization(n_steps=600, learning_rate=1e-3, weight_decay=1e-3, optimizer="adamw")
     )
 
@@ -58,7 +58,7 @@ class VPLOptions:
     @classmethod
     def faithful(cls) -> VPLOptions:
         """As published: no scaling of mu at evaluation, no standardizing, eight contexts, H = D = 512."""
-        training = Optimization(n_steps=2000, learning_rate=3e-4, weight_decay=1e-3, warmup=0.03, optimizer="adamw")
+        optimization = Optimization(n_steps=2000, learning_rate=3e-4, weight_decay=1e-3, warmup=0.03, optimizer="adamw")
         return cls(
             width=512,
             latent=512,
@@ -68,7 +68,7 @@ class VPLOptions:
             normalize_mu=False,
             standardize=False,
             batch_size=32,
-            training=training,
+            optimization=optimization,
         )
 
 
