@@ -174,6 +174,8 @@ class DatasetInfo:
     """n_users, n_conversations, n_pairs, n_unique_queries, multi_turn_share, n_target_users, n_target_pairs, ..."""
     funnel: tuple[FunnelRow, ...] | None = None
     """None for a dataset that was loaded as it is."""
+    shows_texts: bool = False
+    """Whether licence and consent allow a report to show queries and personas of its users."""
 
 
 @dataclass(frozen=True)
