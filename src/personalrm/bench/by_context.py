@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from personalrm.bench.embedded_methods import Engine, personal_method, population_method
-from personalrm.bench.measuring import judge_targets
 from personalrm.bench.method import Method, outcome_of
+from personalrm.bench.target_judgements import judge_targets
 from personalrm.bench.targets import HeldOut
 from personalrm.preferences.pairs import PreferencePair
 from personalrm.preferences.users import User

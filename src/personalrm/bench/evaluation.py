@@ -14,9 +14,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from personalrm.bench.embedded_methods import Engine
-from personalrm.bench.measuring import N_DERANGEMENTS, judge_shuffled, judge_targets
 from personalrm.bench.method import outcome_of
 from personalrm.bench.methods import Tools, make_method
+from personalrm.bench.target_judgements import N_DERANGEMENTS, judge_shuffled, judge_targets
 from personalrm.bench.targets import HeldOut
 from personalrm.errors import BadInput, CorruptFile, NewerVersion, UnknownName
 from personalrm.induction.settings import InductionSettings

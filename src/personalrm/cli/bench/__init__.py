@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import argparse
 
+from personalrm.cli.bench import ls, run, validate
 from personalrm.cli.options import add_commands
 
-COMMANDS = ()
+COMMANDS = (run, ls, validate)
 """One module a command, in the order in which help lists them."""
 
 
