@@ -12,13 +12,13 @@ import sys
 from collections.abc import Sequence
 from contextlib import redirect_stdout, suppress
 
-from personalrm.cli import check, delete, demo, evaluate, export, fit, history, judge, rank, show, validate
-from personalrm.cli.options import Parser, apply_settings
+from personalrm.cli import bench, check, delete, demo, evaluate, export, fit, history, judge, rank, show, validate
+from personalrm.cli.options import Parser, add_commands, apply_settings
 from personalrm.cli.printing import harmless, print_error
 from personalrm.errors import BadInput, PersonalRMError
 
 __all__ = ["build_parser", "main"]
-COMMANDS = (demo, check, validate, fit, show, judge, rank, evaluate, history, export, delete)
+COMMANDS = (demo, check, validate, fit, show, judge, rank, evaluate, bench, history, export, delete)
 OK, FAILED, REFUSED, PARTLY = 0, 1, 2, 3
 
 
@@ -31,19 +31,7 @@ def build_parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=_version())
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for module in COMMANDS:
-        name = module.__name__.rpartition(".")[2]
-        summary, _, example = (module.__doc__ or "").partition("\n\nExample: ")
-        child = commands.add_parser(
-            name,
-            help=summary.splitlines()[0].rstrip("."),
-            description=summary,
-            epilog=f"example: {example.strip()}",
-            allow_abbrev=False,  # `_given` looks for whole flags: a shortened one would lose to the environment
-        )
-        module.add_arguments(child)
-        child.set_defaults(run=module.run)
+    add_commands(parser, COMMANDS, dest="command")
     return parser
 
 

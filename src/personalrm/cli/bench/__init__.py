@@ -1,0 +1,18 @@
+"""PersonalRewardBench: build a benchmark, run methods on it, report what they did.
+
+Example: personalrm bench report runs/prism
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from personalrm.cli.bench import ls, run, validate
+from personalrm.cli.options import add_commands
+
+COMMANDS = (run, ls, validate)
+"""One module a command, in the order in which help lists them."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_commands(parser, COMMANDS, dest="bench_command")
