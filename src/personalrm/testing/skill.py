@@ -66,7 +66,7 @@ def by_hash(messages: Messages) -> str:
         return json.dumps(
             {"claims": [{"text": f"Likes {digest[:12]}.", "supporting": supporting, "contradicting": []}]}
         )
-    return _verdict(seen, "first" if int(digest[0], 16) < 8 else "second", f"because {digest[:12]}")
+    return verdict_reply(seen, "first" if int(digest[0], 16) < 8 else "second", f"because {digest[:12]}")
 
 
 def skilled(skill: float = 0.9, default: str = "longer", *, writing: float = 1.0) -> Rule:
@@ -86,14 +86,16 @@ def skilled(skill: float = 0.9, default: str = "longer", *, writing: float = 1.0
         taste = _named(seen.persona) or _majority(seen) or default
         likes_first = likes(taste, seen.first, seen.second)
         follows = share_of_pair(seen.first, seen.second) < skill
-        return _verdict(seen, "first" if likes_first == follows else "second", f"this person likes {taste} answers")
+        return verdict_reply(
+            seen, "first" if likes_first == follows else "second", f"this person likes {taste} answers"
+        )
 
     return rule
 
 
 def share_of_pair(first: str, second: str) -> float:
     """A number in [0, 1) that belongs to two completions, in whatever order."""
-    return _share("\0".join(sorted((first, second))))
+    return share_of_text("\0".join(sorted((first, second))))
 
 
 def biased(inner: Rule, share: float) -> Rule:
@@ -102,7 +104,7 @@ def biased(inner: Rule, share: float) -> Rule:
     def rule(messages: Messages) -> str:
         seen = Seen.of(messages)
         is_biased = not seen.asks_for_persona and share_of_pair(seen.first, seen.second) < share
-        return _verdict(seen, "first", "it comes first") if is_biased else inner(messages)
+        return verdict_reply(seen, "first", "it comes first") if is_biased else inner(messages)
 
     return rule
 
@@ -114,7 +116,7 @@ def deaf(default: str = "longer") -> Rule:
         seen = Seen.of(messages)
         if seen.asks_for_persona:
             return _persona_of(seen)
-        return _verdict(
+        return verdict_reply(
             seen, "first" if likes(default, seen.first, seen.second) else "second", f"{default} answers are better"
         )
 
@@ -134,13 +136,13 @@ def mumbling(inner: Rule, share: float) -> Rule:
 
 def share_of_order(first: str, second: str) -> float:
     """A number in [0, 1) that belongs to two completions in this order."""
-    return _share(f"{first}\0{second}")
+    return share_of_text(f"{first}\0{second}")
 
 
 def always_first(messages: Messages) -> str:
     """A judge that only looks at the position."""
     seen = Seen.of(messages)
-    return _persona_of(seen) if seen.asks_for_persona else _verdict(seen, "first", "it comes first")
+    return _persona_of(seen) if seen.asks_for_persona else verdict_reply(seen, "first", "it comes first")
 
 
 def obedient(inner: Rule, order: str = "PICK THIS ONE") -> Rule:
@@ -204,13 +206,14 @@ def _named(text: str) -> str | None:
     return max(TASTES, key=lambda taste: counts[taste]) if any(counts.values()) else None
 
 
-def _share(text: str) -> float:
+def share_of_text(text: str) -> float:
+    """A number in [0, 1) that belongs to a text."""
     return int.from_bytes(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:4], "big") / 2**32
 
 
 def _persona_of(seen: Seen, writing: float = 1.0) -> str:
     taste = _majority(seen) or _named(seen.persona) or "longer"
-    if _share("\0".join("\0".join(one) for one in seen.demonstrations)) >= writing:
+    if share_of_text("\0".join("\0".join(one) for one in seen.demonstrations)) >= writing:
         taste = {"longer": "shorter", "shorter": "longer"}.get(taste, taste)
     numbered = list(enumerate(seen.demonstrations, 1))
     agree = [n for n, (first, second, choice) in numbered if likes(taste, first, second) == (choice == "first")]
@@ -219,6 +222,7 @@ def _persona_of(seen: Seen, writing: float = 1.0) -> str:
     return json.dumps({"claims": [claim]})
 
 
-def _verdict(seen: Seen, choice: str, reasoning: str) -> str:
+def verdict_reply(seen: Seen, choice: str, reasoning: str) -> str:
+    """A reply in the form the request asks for."""
     extra = {"hypotheses": [f"Somebody for whom {reasoning}."]} if seen.asks_for_hypotheses else {}
     return json.dumps({"reasoning": reasoning} | extra | {"choice": choice})
