@@ -23,7 +23,6 @@ from personalrm.preferences.users import User
 from personalrm.preferences.verdicts import Question, Verdict
 
 NO_SURVEY = "no survey, judged knowing nothing"
-NO_PAIRS = "no context pair, judged knowing nothing"
 Write = Callable[[Sequence[User], Surveys], list[Knowledge]]
 """What is known of each user, in order: a personal prompt."""
 Induce = Callable[[User, InductionSettings, str], Induction]
@@ -104,7 +103,7 @@ class Inductions:
 
     def _induce(self, users: Sequence[User], induce: Induce) -> list[Knowledge]:
         able = [user for user in users if user.pairs]
-        found = {user.user_id: Knowledge(user.user_id, nobody(user.user_id), NO_PAIRS) for user in users}
+        found = {user.user_id: Knowledge(user.user_id, nobody(user.user_id)) for user in users}
         inductions: Iterable[Induction] = (induce(user, self._settings, self._judge.name) for user in able)
         at_once = self._judge.caller.limits.max_in_flight
         for finished in run_overlapping(inductions, self._judge, users_at_once=at_once):
