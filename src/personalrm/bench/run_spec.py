@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
 from collections.abc import Iterable, Sequence
@@ -13,6 +12,7 @@ from urllib.parse import urlsplit
 from personalrm.bench.methods import METHODS
 from personalrm.bench.target_judgements import N_DERANGEMENTS
 from personalrm.errors import BadInput, UnknownName
+from personalrm.running.typed_values import suggestion
 
 EXAMPLE = "example"
 """Path of the preferences that ship with the package."""
@@ -194,17 +194,6 @@ class RunSpec:
         for name in self.methods:
             if "persona_prompt" in METHODS[name].needs and not any(one.persona_prompt for one in self.models):
                 raise BadInput(f"method {name!r} needs a model with a persona_prompt; name the file of one model")
-
-
-def suggestion(name: str, known: Iterable[str]) -> str:
-    """Advice for the end of an error: the name that was probably meant.
-
-    >>> suggestion("sedes", ["seeds", "models"])
-    "did you mean 'seeds'?"
-    """
-    names = sorted(known)
-    near = difflib.get_close_matches(name, names, 1)
-    return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(names) or 'none'}"
 
 
 def _check_name(what: str, name: str) -> None:
