@@ -74,8 +74,7 @@ def _tell(trained: Any, report: Any, options: argparse.Namespace) -> None:
     print(f"{options.method} learned from {trained.n_pairs:,} pairs of {trained.n_users:,} users{left_out}")
     if trained.dev_accuracy is not None:
         print(f"on {trained.n_dev_targets:,} held-out pairs of {trained.n_dev_users:,} other users: {trained.dev}")
-    print(
-        f"saved in {options.out}; next: personalrm score DRAFTS.jsonl --model-folder {options.out} --context {options.file}"
-    )
+    print(f"saved in {options.out}")
+    print(f"next: personalrm score DRAFTS.jsonl --model-folder {options.out} --context {options.file}")
     if report.n_bad_rows:
         print(f"{report.n_bad_rows:,} bad rows were left out; personalrm validate lists them", file=sys.stderr)
