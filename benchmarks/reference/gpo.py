@@ -38,10 +38,12 @@ class ReferenceGPO(torch.nn.Module):
 
 def reference_from(network: GPONetwork) -> ReferenceGPO:
     """The same weights in the original's modules; the network must have no null token."""
-    width, dim = network.first.out_features, network.first.in_features - 1
+    width, dim = network.first.out_features, network.first.in_features
     reference = ReferenceGPO(dim, width, network.blocks[0].n_heads, len(network.blocks), 1 + len(network.rest))
     with torch.no_grad():
-        for ours, theirs in zip([network.first, *network.rest], reference.embedder[::2], strict=True):
+        reference.embedder[0].weight.copy_(torch.cat([network.first.weight, network.label[:, None]], dim=1))
+        reference.embedder[0].bias.copy_(network.first.bias)
+        for ours, theirs in zip(network.rest, reference.embedder[2::2], strict=True):
             theirs.load_state_dict(ours.state_dict())
         for block, layer in zip(network.blocks, reference.encoder.layers, strict=True):
             layer.self_attn.in_proj_weight.copy_(torch.cat([block.query.weight, block.key_value.weight]))
