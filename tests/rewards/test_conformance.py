@@ -18,8 +18,10 @@ from personalrm.rewards.bases import LowRankOptions
 from personalrm.rewards.gpo import FAITHFUL, GPO, GPOOptions
 from personalrm.rewards.gpo_network import GPOShape
 from personalrm.rewards.low_rank import LowRank
+from personalrm.rewards.mrm import MRM, MRMOptions
 from personalrm.rewards.pal import PAL, PALOptions
 from personalrm.rewards.reward_model import RewardModel, ScoreItem, margins
+from personalrm.rewards.soups import Soup, SoupOptions
 from personalrm.rewards.training import Optimization
 from personalrm.rewards.vpl import VPL, VPLOptions
 from personalrm.testing import tiny_pair
@@ -42,9 +44,12 @@ SMALL = GPOOptions(
     optimization=Optimization(n_steps=10, learning_rate=1e-2),
 )
 FAITHFUL_SMALL = replace(FAITHFUL, shape=replace(SMALL.shape, has_null=False), optimization=SMALL.optimization)
+SMALL_MRM = MRMOptions(n_bases=3, spread=0.1, optimization=Optimization(n_steps=10, learning_rate=1e-2))
 MODELS: dict[str, Row] = {
     "population": Row(lambda store: LowRank(store, LowRankOptions(n_bases=1)), LowRank.load),
     "low_rank": Row(lambda store: LowRank(store, LowRankOptions(n_bases=3, spread=0.1)), LowRank.load),
+    "mrm": Row(lambda store: MRM(store, SMALL_MRM), MRM.load),
+    "soup": Row(lambda store: Soup(store, SoupOptions(n_bases=2)), Soup.load),
     "gpo": Row(lambda store: GPO(store, SMALL), GPO.load),
     "gpo_faithful": Row(lambda store: GPO(store, FAITHFUL_SMALL), GPO.load),
     "pal": Row(lambda store: PAL(store, PALOptions(width=6, optimization=QUICK)), PAL.load),

@@ -1,4 +1,4 @@
-"""Train a reward model on preference pairs of many users: bradley_terry, low_rank, gpo, vpl, pal; resumable.
+"""Train a reward model on preference pairs of many users: low-rank bases, MRM, soups, GPO, VPL, PAL; resumable.
 
 Example: personalrm train vpl prefs.jsonl --out models/vpl
 """
@@ -15,7 +15,7 @@ from personalrm.cli.printing import print_json
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("method", help="bradley_terry, low_rank, gpo, vpl or pal")
+    parser.add_argument("method", help="bradley_terry_head, low_rank, mrm, soup, gpo, vpl or pal")
     parser.add_argument("file", help="file of preference pairs")
     parser.add_argument("--out", type=folder, required=True, metavar="DIR", help="folder of the trained model")
     parser.add_argument(

@@ -42,17 +42,23 @@ def fit_tokens(tokenizer: Any, sequence: TextSequence, longest: int) -> Fitted:
 
 def tokens_of(tokenizer: Any, sequence: TextSequence) -> Tokens:
     """Token ids of the whole sequence; a conversation alone ends where a completion would start."""
-    turns = [{"role": turn.role, "content": _clean(turn.content)} for turn in sequence.conversation]
-    if sequence.completion is not None:
-        turns.append({"role": "assistant", "content": _clean(sequence.completion)})
     if getattr(tokenizer, "chat_template", None):
+        turns = [{"role": turn.role, "content": _clean(turn.content)} for turn in sequence.conversation]
+        if sequence.completion is not None:
+            turns.append({"role": "assistant", "content": _clean(sequence.completion)})
         # The template brings its own special tokens; a second beginning-of-text would change every vector.
         text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=sequence.completion is None)
         found = tokenizer(text, add_special_tokens=False)["input_ids"]
     else:
-        text = "\n".join(f"{turn['role']}: {turn['content']}" for turn in turns)
-        found = tokenizer(text if sequence.completion is not None else f"{text}\nassistant:")["input_ids"]
+        found = tokenizer(plain_text(sequence))["input_ids"]
     return tuple(found)
+
+
+def plain_text(sequence: TextSequence) -> str:
+    """Turns line by line, for models without a chat template; a conversation alone ends with the assistant's name."""
+    turns = [f"{turn.role}: {_clean(turn.content)}" for turn in sequence.conversation]
+    last = "assistant:" if sequence.completion is None else f"assistant: {_clean(sequence.completion)}"
+    return "\n".join([*turns, last])
 
 
 def _without_oldest(conversation: Conversation) -> tuple[Message, ...] | None:

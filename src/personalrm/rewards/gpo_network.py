@@ -61,8 +61,8 @@ class Block(torch.nn.Module):
 class GPONetwork(torch.nn.Module):
     """Embedder, encoder and head.
 
-    The first linear layer takes embedding and label side by side. It is linear, so a token's
-    embedding is projected once (`project`), whatever its label or order, and kept that way.
+    The first linear layer takes embedding and label side by side. Its two parts are kept apart
+    (`first`, `label`), so that a token's embedding is projected once, whatever its label.
 
     Args:
         dim: Width of a token's embedding.
@@ -72,7 +72,8 @@ class GPONetwork(torch.nn.Module):
     def __init__(self, dim: int, shape: GPOShape) -> None:
         super().__init__()
         width = shape.width
-        self.first = torch.nn.Linear(dim + 1, width)
+        self.first = torch.nn.Linear(dim, width)
+        self.label = torch.nn.Parameter(torch.empty(width).uniform_(-1.0, 1.0) / (dim + 1) ** 0.5)
         self.rest = torch.nn.ModuleList(torch.nn.Linear(width, width) for _ in range(shape.n_embedder_layers - 1))
         self.blocks = torch.nn.ModuleList(Block(shape) for _ in range(shape.n_layers))
         self.head = torch.nn.Sequential(torch.nn.Linear(width, width), torch.nn.ReLU(), torch.nn.Linear(width, 1))
@@ -80,7 +81,7 @@ class GPONetwork(torch.nn.Module):
 
     def project(self, x: torch.Tensor) -> torch.Tensor:
         """The embedding's share of the first layer, (..., dim) -> (..., width); odd in x."""
-        return torch.nn.functional.linear(x, self.first.weight[:, :-1])
+        return torch.nn.functional.linear(x, self.first.weight)
 
     def forward(
         self, context: torch.Tensor, labels: torch.Tensor, mask: torch.Tensor, targets: torch.Tensor
@@ -93,7 +94,7 @@ class GPONetwork(torch.nn.Module):
             mask: Which of them are real, (B, C).
             targets: Projected target tokens, (B, T, width).
         """
-        labelled = context + labels[..., None] * self.first.weight[:, -1]
+        labelled = context + labels[..., None] * self.label
         h = torch.cat([labelled, targets], dim=1) + self.first.bias  # a target's label is 0
         for layer in self.rest:
             h = layer(torch.relu(h))

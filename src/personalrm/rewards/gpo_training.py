@@ -103,10 +103,8 @@ class Pool:
         )
 
     def shown(self, places: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
-        """Tokens in the order they are shown, (..., dim)."""
-        if self.tokens.shape[1] == 2:
-            return self.tokens[places, second.long()]
-        return self.tokens[places, 0] * (1.0 - 2.0 * second)[..., None]
+        """Tokens of some pairs in the order they are shown, (..., dim)."""
+        return in_order(self.tokens[places], second)
 
     def _users(self, n_users: int, generator: torch.Generator) -> torch.Tensor:
         n, device = len(self.places), self.tokens.device
@@ -136,6 +134,13 @@ class Pool:
         return torch.randint(0, 2, like.shape, generator=generator, device=like.device).float()
 
 
+def in_order(tokens: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+    """Tokens as shown, (..., orders, dim) -> (..., dim): `second` is 1 where the chosen completion is shown second."""
+    if tokens.shape[-2] == 2:
+        return torch.where(second[..., None] > 0, tokens[..., 1, :], tokens[..., 0, :])
+    return tokens[..., 0, :] * (1.0 - 2.0 * second)[..., None]
+
+
 def both_orders(network: GPONetwork, tokens: torch.Tensor) -> torch.Tensor:
     """Projected tokens of both orders, (..., orders, dim) -> (..., 2, width); projecting is odd."""
     projected = network.project(tokens)
@@ -145,11 +150,10 @@ def both_orders(network: GPONetwork, tokens: torch.Tensor) -> torch.Tensor:
 def episode_loss(network: GPONetwork, episode: Episode, style: Style) -> torch.Tensor:
     """Cross-entropy, averaged over each user's targets, then over users that have any."""
     labels = style.written(episode.second) * episode.mask
-    targets = both_orders(network, episode.targets)  # (B, T, 2, width)
     if style.is_antisymmetric:
-        shown = targets.flatten(1, 2)
+        shown = both_orders(network, episode.targets).flatten(1, 2)  # (B, 2 T, width)
     else:
-        shown = torch.where(episode.target_second[..., None] > 0, targets[:, :, 1], targets[:, :, 0])
+        shown = network.project(in_order(episode.targets, episode.target_second))
     logits = network(network.project(episode.context), labels, episode.mask, shown)
     if style.is_antisymmetric:
         both = logits.unflatten(1, (-1, 2))

@@ -29,6 +29,8 @@ class RewardMethod:
     faithful: Callable[[Any], Any] | None = None
     """The published settings, made by the class of the options; None where there are none apart from ours."""
     is_personal: bool = True
+    takes_steps: bool = False
+    """Whether training takes optimiser steps, so that it can be killed and go on."""
 
     def classes(self) -> tuple[Any, Any]:
         """The model's class and that of its options.
@@ -57,17 +59,25 @@ class RewardMethod:
 
 
 REWARD_METHODS: Mapping[str, RewardMethod] = {
-    "bradley_terry": RewardMethod(
-        "Bradley-Terry on embeddings (non-personal)",
+    "bradley_terry_head": RewardMethod(
+        "Bradley-Terry head on embeddings (non-personal)",
         "Bradley and Terry 1952",
         "low_rank:LowRank:LowRankOptions",
         {"n_bases": 1},
         is_personal=False,
     ),
     "low_rank": RewardMethod("Low-rank bases", "LoRe 2025", "low_rank:LowRank:LowRankOptions", {}),
-    "gpo": RewardMethod("GPO", "Zhao et al. 2023", "gpo:GPO:GPOOptions", {}, lambda _: _gpo_faithful()),
-    "vpl": RewardMethod("VPL", "Poddar et al. 2024", "vpl:VPL:VPLOptions", {}, lambda kind: kind.faithful()),
-    "pal": RewardMethod("PAL", "Chen et al. 2024", "pal:PAL:PALOptions", {}, lambda kind: kind.faithful()),
+    "mrm": RewardMethod("MRM", "MRM, SIGIR 2026", "mrm:MRM:MRMOptions", {}),
+    "soup": RewardMethod("Reward soup over user clusters", "rewarded soups 2023", "soups:Soup:SoupOptions", {}),
+    "gpo": RewardMethod(
+        "GPO", "Zhao et al. 2023", "gpo:GPO:GPOOptions", {}, lambda _: _gpo_faithful(), takes_steps=True
+    ),
+    "vpl": RewardMethod(
+        "VPL", "Poddar et al. 2024", "vpl:VPL:VPLOptions", {}, lambda kind: kind.faithful(), takes_steps=True
+    ),
+    "pal": RewardMethod(
+        "PAL", "Chen et al. 2024", "pal:PAL:PALOptions", {}, lambda kind: kind.faithful(), takes_steps=True
+    ),
 }
 
 
@@ -82,11 +92,21 @@ def reward_method(name: str) -> RewardMethod:
     return REWARD_METHODS[name]
 
 
-def make_reward_model(name: str, store: EmbeddingStore, options: Any = None) -> RewardModel[Any]:
-    """An untrained model; `options` are those of its class, its defaults where None."""
+def make_reward_model(
+    name: str, store: EmbeddingStore, options: Any = None, *, checkpoint: Path | None = None
+) -> RewardModel[Any]:
+    """An untrained model.
+
+    Args:
+        name: Its method.
+        store: Where its embeddings are.
+        options: Of its class; the defaults where None.
+        checkpoint: File to keep a training in and to go on from, for methods that take steps.
+    """
     method = reward_method(name)
-    model, _ = method.classes()
-    made: RewardModel[Any] = model(store, options if options is not None else method.options({}, where=name))
+    kept = {"checkpoint": checkpoint} if method.takes_steps else {}
+    chosen = options if options is not None else method.options({}, where=name)
+    made: RewardModel[Any] = method.classes()[0](store, chosen, **kept)
     return made
 
 

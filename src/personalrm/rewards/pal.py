@@ -29,7 +29,7 @@ from personalrm.rewards.pal_module import PALModule, PALOptions, make_pal_module
 from personalrm.rewards.reward_model import DevUser, FloatArray, ScoreItem
 from personalrm.rewards.saving import read_model, write_model
 from personalrm.rewards.simplex import softmax
-from personalrm.rewards.training import Checkpoints, Curve, Optimization, train
+from personalrm.rewards.training import Curve, Optimization, checkpoints_for, train
 
 __all__ = ["PAL", "PALOptions", "PALState"]
 STRENGTHS = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
@@ -50,20 +50,22 @@ class PAL:
     Args:
         store: Where the vectors are and where missing ones are put.
         options: Geometry and training.
+        checkpoint: File to keep a training in and to go on from.
     """
 
     name = "pal"
 
-    def __init__(self, store: EmbeddingStore, options: PALOptions | None = None) -> None:
+    def __init__(
+        self, store: EmbeddingStore, options: PALOptions | None = None, *, checkpoint: Path | None = None
+    ) -> None:
+        self.checkpoint = checkpoint
         self.store, self.options = store, options or PALOptions()
         self.curve: Curve | None = None
         self.strength = self.options.strength
         self.trained_users: tuple[str, ...] = ()
         self._module: PALModule | None = None
 
-    def fit(
-        self, pairs: Sequence[PreferencePair], *, dev: Sequence[DevUser] = (), checkpoints: Checkpoints | None = None
-    ) -> Self:
+    def fit(self, pairs: Sequence[PreferencePair], *, dev: Sequence[DevUser] = ()) -> Self:
         """Train projectors, prototypes and the training users' mixtures; dev users stop it and choose the pull.
 
         Raises:
@@ -96,7 +98,7 @@ class PAL:
             seed=options.seed,
             groups=module.groups(),
             dev=look,
-            checkpoints=checkpoints,
+            checkpoints=checkpoints_for(self.checkpoint, asdict(options), self.store.encoder.identity, table.hashes),
         )
         self.strength = options.strength
         if look is not None and options.n_prototypes > 1:

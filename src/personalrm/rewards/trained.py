@@ -88,10 +88,10 @@ def train_to_folder(
     pairs = [pair for user in train for pair in user.pairs if pair.split != "target"]
     if not pairs:
         raise BadInput("there is no pair to learn from; add users, or lower --dev-percent")
-    model = make_reward_model(method, store, options)
     path = Path(folder)
     _write(path, "encoder.json", asdict(chosen))
-    _fit(model, pairs, dev, path / "checkpoint.safetensors", asdict(chosen))
+    model = make_reward_model(method, store, options, checkpoint=path / "checkpoint.safetensors")
+    model.fit(pairs, dev=dev)
     model.save(path)
     accuracy = _dev_accuracy(model, dev)
     n_targets = sum(pair.split == "target" for user in train for pair in user.pairs)
@@ -129,18 +129,6 @@ def open_store(folder: str | Path, encoder: EncoderSpec) -> EmbeddingStore:
     """The store of an encoder inside a folder that holds one for each."""
     opened = open_encoder(encoder)
     return EmbeddingStore(Path(folder) / digest(opened.identity), opened)
-
-
-def _fit(model: Any, pairs: Any, dev: Sequence[DevUser], file: Path, encoder: Any) -> None:
-    """Train, with checkpoints where the method takes steps."""
-    if not hasattr(model, "curve"):
-        model.fit(pairs, dev=dev)
-        return
-    from personalrm.rewards.training import Checkpoints
-
-    seen = [pair.hash for pair in pairs] + [pair.hash for one in dev for pair in (*one.context, *one.targets)]
-    fingerprint = digest(model.name, repr(model.options), encoder, seen)
-    model.fit(pairs, dev=dev, checkpoints=Checkpoints(file, fingerprint))
 
 
 def _divided(users: Sequence[User], dev_percent: int) -> tuple[list[User], list[DevUser]]:

@@ -29,7 +29,7 @@ from personalrm.rewards.gathering import ContextBatch, gather_contexts, gather_i
 from personalrm.rewards.pair_table import make_pair_table
 from personalrm.rewards.reward_model import DevUser, FloatArray, ScoreItem
 from personalrm.rewards.saving import read_model, write_model
-from personalrm.rewards.training import Checkpoints, Curve, Optimization, train
+from personalrm.rewards.training import Curve, Optimization, checkpoints_for, train
 from personalrm.rewards.vpl_loss import VPLLoss
 from personalrm.rewards.vpl_module import VPLModule, VPLOptions, make_vpl_module, to_norm
 
@@ -53,11 +53,15 @@ class VPL:
     Args:
         store: Where the vectors are and where missing ones are put.
         options: Architecture, loss, training.
+        checkpoint: File to keep a training in and to go on from.
     """
 
     name = "vpl"
 
-    def __init__(self, store: EmbeddingStore, options: VPLOptions | None = None) -> None:
+    def __init__(
+        self, store: EmbeddingStore, options: VPLOptions | None = None, *, checkpoint: Path | None = None
+    ) -> None:
+        self.checkpoint = checkpoint
         self.store = store
         self.options = options or VPLOptions()
         self.curve: Curve | None = None
@@ -65,9 +69,7 @@ class VPL:
         """Share of active units of z over the dev users, at each look at them; near 0 is posterior collapse."""
         self._module: VPLModule | None = None
 
-    def fit(
-        self, pairs: Sequence[PreferencePair], *, dev: Sequence[DevUser] = (), checkpoints: Checkpoints | None = None
-    ) -> Self:
+    def fit(self, pairs: Sequence[PreferencePair], *, dev: Sequence[DevUser] = ()) -> Self:
         """Train on the pairs of many users; dev users stop it in time.
 
         Raises:
@@ -84,7 +86,12 @@ class VPL:
         self._module, self.active_share = module, []
         loss = VPLLoss(module, options, table, vectors)
         self.curve = train(
-            module, loss, options.optimization, seed=options.seed, dev=self._look(dev), checkpoints=checkpoints
+            module,
+            loss,
+            options.optimization,
+            seed=options.seed,
+            dev=self._look(dev),
+            checkpoints=checkpoints_for(self.checkpoint, asdict(options), self.store.encoder.identity, table.hashes),
         )
         return self
 
