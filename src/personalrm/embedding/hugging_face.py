@@ -144,6 +144,9 @@ class HuggingFaceEncoder:
             import transformers
         except ImportError:
             raise MissingExtra("transformers is not installed; pip install 'personalrm[embed]'") from None
+        bars = transformers.utils.logging
+        had_bars = bars.is_progress_bar_enabled()
+        bars.disable_progress_bar()  # whoever embeds shows progress of their own, or none
         try:
             return getattr(transformers, what).from_pretrained(self.name, local_files_only=self.local_only, **options)
         except (OSError, ValueError) as error:
@@ -151,6 +154,9 @@ class HuggingFaceEncoder:
                 f"encoder {self.name!r} cannot be loaded ({type(error).__name__}); name a model of the hub or a folder "
                 "that holds model and tokenizer"
             ) from None
+        finally:
+            if had_bars:
+                bars.enable_progress_bar()
 
     def _pooled(self, sequences: Sequence[Tokens]) -> Iterator[tuple[list[int], tuple[torch.Tensor, torch.Tensor]]]:
         """Places of the sequences of a batch, and their last and mean vectors in fp32."""
