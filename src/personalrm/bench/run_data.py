@@ -15,6 +15,7 @@ from personalrm.errors import BadInput
 from personalrm.preferences.messages import conversation_digest
 from personalrm.preferences.people import example_path
 from personalrm.preferences.reading import ReadOptions, iter_users
+from personalrm.preferences.surveys import read_surveys
 from personalrm.preferences.tally import Tally
 from personalrm.preferences.users import User
 
@@ -64,7 +65,8 @@ def load_dataset(spec: DatasetSpec, base: Path, *, limit: int | None = None) -> 
         statistics=_statistics(users, held_out),
         shows_texts=spec.shows_texts,
     )
-    return Dataset(spec, held_out, {}, info, tally.n_bad_rows)
+    surveys = read_surveys(base / spec.surveys) if spec.surveys is not None else {}
+    return Dataset(spec, held_out, surveys, info, tally.n_bad_rows)
 
 
 def _held_out(users: Sequence[User], spec: DatasetSpec) -> HeldOut:
