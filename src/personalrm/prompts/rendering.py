@@ -27,10 +27,6 @@ EXTENTS: Mapping[PersonaTask, str] = {
     "digest": "Write one sentence an observation, most telling first, at most twelve.",
     "profile": "Write two to four sentences, most telling first.",
 }
-KNOWN: Mapping[PersonaTask, str] = {
-    "insights": "Insights so far:",
-    "profile": "Observations:",
-}
 _SLOT = re.compile(r"\{\{(\w+)\}\}")
 
 
@@ -111,7 +107,9 @@ def describing_messages(
         "thing": "observation" if task == "profile" else "choice",
     }
     lines = "\n".join(f"{n}. {text}" for n, text in enumerate(known, 1))
-    parts = [f"{KNOWN[task]}\n{field('persona', lines)}"] if known else []
+    parts = (
+        [f"{'Observations:' if task == 'profile' else 'Insights so far:'}\n{field('persona', lines)}"] if known else []
+    )
     parts += [f"Choice {n}\n{_demonstration(one)}" for n, one in enumerate(demonstrations, 1)]
     return (Message("system", _fill("persona", values)), Message("user", "\n\n".join(parts)))
 
