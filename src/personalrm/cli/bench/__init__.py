@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import argparse
 
+from personalrm.cli.bench import report
 from personalrm.cli.options import add_commands
 
-COMMANDS = ()
+COMMANDS = (report,)
 """One module a command, in the order in which help lists them."""
 
 
