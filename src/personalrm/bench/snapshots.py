@@ -22,10 +22,10 @@ NOT_DATA = frozenset(
 """Files beside the rows; a survey is asked for by its name only."""
 SPLIT_NAMES = {
     "train": "train",
-    "val": "val",
-    "validation": "val",
-    "valid": "val",
-    "dev": "val",
+    "dev": "dev",
+    "val": "dev",
+    "valid": "dev",
+    "validation": "dev",
     "test": "test",
 }
 """Names of splits over users, as files and columns spell them."""
@@ -83,7 +83,7 @@ def data_files(folder: str | Path, config: str | None = None) -> list[Path]:
 
 
 def split_of(path: Path, root: Path) -> str:
-    """The split over users that a file's or its folder's name says: train, val, test, or empty."""
+    """The split over users that a file's or its folder's name says: train, dev, test, or empty."""
     words = _words(path.relative_to(root)) if path != root else _words(Path(path.name))
     return next((SPLIT_NAMES[word] for word in reversed(words) if word in SPLIT_NAMES), "")
 
