@@ -205,3 +205,15 @@ def _turns(turns: Conversation, n_left_out: int = 0) -> str:
 def _plain(text: str) -> str:
     """One line of Markdown that is text and nothing else."""
     return re.sub(r"([\\`*_\[\]<>#|])", r"\\\1", " ".join(text.split()))
+
+
+def conversation_messages(conversation: Conversation, max_characters: int | None = None) -> Shown:
+    """A conversation alone, cut to a length by the rule of `pair_messages`."""
+    turns = _newest(conversation, max_characters)
+    n_left_out = len(conversation) - len(turns)
+    return Shown((Message("user", _turns(turns, n_left_out)),), n_left_out)
+
+
+def fill_template(name: str, values: Mapping[str, str]) -> str:
+    """A template of this room with all its slots filled in one pass."""
+    return _fill(name, values).strip()
