@@ -10,9 +10,12 @@ from pathlib import Path
 from personalrm.bench.method import Surveys
 from personalrm.bench.run_records import DatasetInfo, TargetRow
 from personalrm.bench.run_spec import EXAMPLE, DatasetSpec
+from personalrm.bench.snapshots import split_of
+from personalrm.bench.sources import OpenSource, open_source
 from personalrm.bench.targets import HeldOut, hold_out
 from personalrm.errors import BadInput
 from personalrm.preferences.messages import conversation_digest
+from personalrm.preferences.pairs import PreferencePair
 from personalrm.preferences.people import example_path
 from personalrm.preferences.reading import ReadOptions, iter_users
 from personalrm.preferences.tally import Tally
@@ -53,18 +56,42 @@ def load_dataset(spec: DatasetSpec, base: Path, *, limit: int | None = None) -> 
         BadInput: If rows are bad and `skip_bad` is off, or nobody has a target.
     """
     tally = Tally()
-    path = example_path() if spec.path == EXAMPLE else base / spec.path
     options = ReadOptions(spec.layout, spec.user_column, min_gap=spec.min_gap, skip_bad=spec.skip_bad)
-    users = list(_limited(iter_users(path, options, tally=tally), spec.min_pairs, limit))
+    source = None if spec.path == EXAMPLE else open_source(_path(spec.path, base), options, survey=_survey(spec, base))
+    everybody = iter_users(example_path(), options, tally=tally) if source is None else _users_of(source, tally)
+    users = list(_limited(everybody, spec.min_pairs, limit))
     held_out = _held_out(users, spec)
     info = DatasetInfo(
         spec.name,
         hash=_hash_of(users),
-        licence=spec.licence,
+        licence=spec.licence or (source.source.licence if source and source.source.hub_name else ""),
         statistics=_statistics(users, held_out),
         shows_texts=spec.shows_texts,
     )
-    return Dataset(spec, held_out, {}, info, tally.n_bad_rows)
+    return Dataset(spec, held_out, source.surveys() if source else {}, info, tally.n_bad_rows)
+
+
+def _path(name: str, base: Path) -> str:
+    """A path beside the run file where there is one, else the name of a source."""
+    return str(base / name) if (base / name).exists() or Path(name).suffix else name
+
+
+def _survey(spec: DatasetSpec, base: Path) -> Path | None:
+    return None if spec.surveys is None else base / spec.surveys
+
+
+def _users_of(source: OpenSource, tally: Tally) -> Iterator[User]:
+    """The users of all files of a source; where files are parts of the users, the part is their `user_split`."""
+    if len(source.files) == 1:
+        yield from iter_users(source.files[0], source.options, tally=tally)
+        return
+    parts: dict[str, list[PreferencePair]] = {}
+    for file in source.files:
+        part = split_of(file, file.parent.parent)
+        for user in iter_users(file, source.options, tally=tally):
+            marked = [replace(pair, meta={USER_SPLIT: part, **pair.meta}) for pair in user] if part else user.pairs
+            parts.setdefault(user.user_id, []).extend(marked)
+    yield from (User(user_id, tuple(pairs)) for user_id, pairs in parts.items())
 
 
 def _held_out(users: Sequence[User], spec: DatasetSpec) -> HeldOut:

@@ -27,10 +27,6 @@ EXTENTS: Mapping[PersonaTask, str] = {
     "digest": "Write one sentence an observation, most telling first, at most twelve.",
     "profile": "Write two to four sentences, most telling first.",
 }
-KNOWN: Mapping[PersonaTask, str] = {
-    "insights": "Insights so far:",
-    "profile": "Observations:",
-}
 _SLOT = re.compile(r"\{\{(\w+)\}\}")
 
 
@@ -111,7 +107,9 @@ def describing_messages(
         "thing": "observation" if task == "profile" else "choice",
     }
     lines = "\n".join(f"{n}. {text}" for n, text in enumerate(known, 1))
-    parts = [f"{KNOWN[task]}\n{field('persona', lines)}"] if known else []
+    parts = (
+        [f"{'Observations:' if task == 'profile' else 'Insights so far:'}\n{field('persona', lines)}"] if known else []
+    )
     parts += [f"Choice {n}\n{_demonstration(one)}" for n, one in enumerate(demonstrations, 1)]
     return (Message("system", _fill("persona", values)), Message("user", "\n\n".join(parts)))
 
@@ -207,3 +205,15 @@ def _turns(turns: Conversation, n_left_out: int = 0) -> str:
 def _plain(text: str) -> str:
     """One line of Markdown that is text and nothing else."""
     return re.sub(r"([\\`*_\[\]<>#|])", r"\\\1", " ".join(text.split()))
+
+
+def conversation_messages(conversation: Conversation, max_characters: int | None = None) -> Shown:
+    """A conversation alone, cut to a length by the rule of `pair_messages`."""
+    turns = _newest(conversation, max_characters)
+    n_left_out = len(conversation) - len(turns)
+    return Shown((Message("user", _turns(turns, n_left_out)),), n_left_out)
+
+
+def fill_template(name: str, values: Mapping[str, str]) -> str:
+    """A template of this room with all its slots filled in one pass."""
+    return _fill(name, values).strip()
