@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from typing import Any
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from personalrm.bench.method import Item, Judgement, Knowledge, Surveys
 from personalrm.bench.targets import HeldOut
@@ -19,7 +21,13 @@ from personalrm.errors import BadInput, NotFitted
 from personalrm.preferences.pairs import PreferencePair
 from personalrm.preferences.splits import split_context, split_user
 from personalrm.preferences.users import User
+from personalrm.rewards.encoder_spec import EncoderSpec
+from personalrm.rewards.methods import make_reward_model, reward_method
 from personalrm.rewards.reward_model import DevUser, RewardModel, margins
+from personalrm.rewards.trained import open_store
+
+if TYPE_CHECKING:
+    from personalrm.bench.run_spec import RunEncoder, RunSpec
 
 N_FOLDS = 5
 DEV_SHARE = 0.2
@@ -83,6 +91,25 @@ class TrainedMethod:
 
     def _fold(self, user_id: str) -> int:
         return _byte("fold", user_id) % self._n_folds
+
+
+def reward_maker(
+    spec: RunSpec, encoder: RunEncoder, embeddings: str | Path, *, seed: int
+) -> Callable[[str], RewardModel[Any]]:
+    """Makes the reward models of a run on one encoder, with the run's settings and a cell's seed."""
+    store = open_store(embeddings, EncoderSpec(encoder.name, max_tokens=encoder.max_tokens, device=encoder.device))
+    given = {one.method: one for one in spec.reward_models}
+
+    def make(name: str) -> RewardModel[Any]:
+        own = given.get(name)
+        settings = {"pooling": encoder.pooling, **(own.settings if own else {})}
+        if "seed" in {one.name for one in fields(reward_method(name).classes()[1])}:
+            settings.setdefault("seed", seed)
+        where = f"settings of reward model {name!r}"
+        options = reward_method(name).options(settings, where=where, faithful=own.faithful if own else False)
+        return make_reward_model(name, store, options)
+
+    return make
 
 
 def _is_dev(user: User) -> bool:

@@ -83,6 +83,8 @@ def _value(value: Any, kind: Any, where: str) -> Any:
     if origin is tuple:
         listed = _expected(value, list, where)
         return tuple(_value(one, inner[0], f"item {n} of {where}") for n, one in enumerate(listed, 1))
+    if origin is dict:
+        return dict(_expected(value, dict, where))
     if is_dataclass(kind) and isinstance(kind, type):
         return spec_from(kind, value, where)
     if kind is float and not isinstance(value, bool):

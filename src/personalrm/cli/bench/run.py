@@ -63,7 +63,15 @@ def run(options: argparse.Namespace) -> int:
     begin_run(spec, datasets, persona_prompts, folder)
     _warn_of_hosts(spec, models)
     reports = []
-    runner = Runner(spec, datasets, folder, models, persona_prompts, retry_unscored=options.retry_unscored)
+    runner = Runner(
+        spec,
+        datasets,
+        folder,
+        models,
+        persona_prompts,
+        retry_unscored=options.retry_unscored,
+        embeddings=Path(options.home) / "embeddings",
+    )
     for report in runner.run():
         reports.append(report)
         _tell_cell(report)
