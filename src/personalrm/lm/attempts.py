@@ -69,6 +69,7 @@ class Attempts:
     def stop(self, why: ModelUnavailable) -> None:
         """Let nothing leave from now on; what is under way comes back."""
         self.stopped = self.stopped or why
+        self._pacing.is_over = True
 
     async def answer(self, request: Request, read: Callable[[Reply], Any]) -> Answer | Unscored:
         """A reply that can be read, or why there is none.
@@ -113,6 +114,7 @@ class Attempts:
                 for account in accounts:
                     account.cost += cost
         self._last_success = time.monotonic()
+        self._pacing.note_answer()
         for account in accounts:
             account.add(reply.usage, cost)
         if used := reply.usage.prompt_tokens + reply.usage.completion_tokens:

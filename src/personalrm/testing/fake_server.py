@@ -49,6 +49,8 @@ class Log:
     n_requests: int = 0
     n_answered: int = 0
     """Completions that were right and whole."""
+    n_tokens: int = 0
+    """Tokens of those, prompt and completion."""
     most_in_flight: int = 0
     statuses: dict[str, int] = field(default_factory=dict)
     """Faults by kind, and plain statuses."""
@@ -73,6 +75,8 @@ class Log:
             "prefix_optimum": 1.0 - n_different_blocks / max(1, self.n_blocks),
             "first_s": min(self.moments, default=0.0),
             "last_s": max(self.moments, default=0.0),
+            "tokens": self.n_tokens,
+            "cpu_s": time.process_time(),
         }
 
 
@@ -192,6 +196,7 @@ class FakeServer:
             return await fail(kind, request, good, self._patience_s)
         self._streak[call] = 0
         self._count_prefix(prompt)
+        self._count_tokens(**good["usage"])
         self.log.n_answered += 1
         return web.json_response(good)
 
@@ -213,7 +218,7 @@ class FakeServer:
         return self._over_rate(prompt)
 
     def _over_rate(self, prompt: str) -> web.Response | None:
-        """429 when a bucket of one second's worth is empty."""
+        """429 when a bucket of one second's worth is empty; completions are taken out of it when they are known."""
         now, limited = time.monotonic(), self._limited
         for place, (rate, amount) in enumerate(
             ((limited.requests_per_minute, 1.0), (limited.tokens_per_minute, len(prompt) / 4))
@@ -225,6 +230,11 @@ class FakeServer:
                 return self._error(429, "rate limit", {"Retry-After": f"{busy_until - now:.3f}"})
             self._buckets[place] = busy_until + amount * 60.0 / rate
         return None
+
+    def _count_tokens(self, prompt_tokens: int, completion_tokens: int) -> None:
+        self.log.n_tokens += prompt_tokens + completion_tokens
+        if self._limited.tokens_per_minute is not None:
+            self._buckets[1] += completion_tokens * 60.0 / self._limited.tokens_per_minute
 
     def _error(self, status: int, message: str, headers: Mapping[str, str] | None = None) -> web.Response:
         self._note(str(status))

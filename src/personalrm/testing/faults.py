@@ -58,7 +58,9 @@ class Faults:
         return int.from_bytes(digest[:6], "big") / 2**48
 
 
-async def fail(kind: str, request: web.BaseRequest, good: Mapping[str, object], patience_s: float) -> web.StreamResponse:
+async def fail(
+    kind: str, request: web.BaseRequest, good: Mapping[str, object], patience_s: float
+) -> web.StreamResponse:
     """The faulty response of a kind.
 
     Args:
