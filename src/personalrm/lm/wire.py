@@ -130,15 +130,12 @@ def _tokens(choice: Mapping[str, Any]) -> tuple[TokenChances, ...]:
     if not isinstance(listed, list):
         return ()
     try:
-        return tuple(_token(one) for one in listed)
+        return tuple([_without_label(one["token"]) or _token(one) for one in listed])
     except (KeyError, TypeError, ValueError):
         return ()
 
 
 def _token(one: Mapping[str, Any]) -> TokenChances:
-    text = one["token"]
-    if isinstance(text, str) and (bare := _without_label(text)) is not None:
-        return bare  # a long reply has hundreds of these, five alternatives each
     pairs = [(str(a["token"]), float(a["logprob"])) for a in (one.get("top_logprobs") or [one])]
     if not all(math.isfinite(chance) or chance == -math.inf for _, chance in pairs):
         raise ValueError("a log-probability is no number")
@@ -146,9 +143,14 @@ def _token(one: Mapping[str, Any]) -> TokenChances:
 
 
 @lru_cache(maxsize=4096)
-def _without_label(text: str) -> TokenChances | None:
-    """The token without its alternatives where no label begins like it; None where one may."""
-    return TokenChances(text, ()) if text.strip(" \"'\n")[:1].lower() not in _LABEL_STARTS else None
+def _without_label(text: Any) -> TokenChances | None:
+    """The token without its alternatives where no label begins like it; None where one may.
+
+    A long reply has hundreds of these, five alternatives each.
+    """
+    if not isinstance(text, str) or text.strip(" \"'\n")[:1].lower() in _LABEL_STARTS:
+        return None
+    return TokenChances(text, ())
 
 
 def _status_fault(status: int, headers: Mapping[str, str], body: bytes) -> Fault:
