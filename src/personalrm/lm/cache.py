@@ -5,8 +5,9 @@ model, extra body) and the request's messages, sampling and schema. Each entry k
 whose data asked for it, as hashes; erasing a user takes their entries, unless somebody
 else's request was the same. Unscored requests are kept apart, with their reason.
 
-One connection a process, used from one thread; a rollback journal, since the write-ahead
-log of SQLite before 3.51.3 is unsafe with two connections.
+New answers come by way of `journal.py`. One connection a process, used from one
+thread; a rollback journal, since the write-ahead log of SQLite before 3.51.3 is unsafe
+with two connections.
 """
 
 from __future__ import annotations

@@ -19,13 +19,14 @@ import re
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 from aiohttp import web
 
 from personalrm.testing.faults import Faults, fail
+from personalrm.testing.server_log import Log
 from personalrm.testing.skill import Rule, always_first, by_hash, failing, fixed, fixed_with_persona, obedient, skilled
 
 RULES: dict[str, Rule] = {
@@ -38,46 +39,6 @@ RULES: dict[str, Rule] = {
     "obedient": obedient(skilled()),
 }
 _SEED = re.compile(rb'"seed": ?-?\d+')
-BLOCK = 512
-"""Characters a block of the prefix accounting."""
-
-
-@dataclass
-class Log:
-    """What the server saw."""
-
-    n_requests: int = 0
-    n_answered: int = 0
-    """Completions that were right and whole."""
-    n_tokens: int = 0
-    """Tokens of those, prompt and completion."""
-    most_in_flight: int = 0
-    statuses: dict[str, int] = field(default_factory=dict)
-    """Faults by kind, and plain statuses."""
-    calls: dict[str, int] = field(default_factory=dict)
-    """Requests a call, that is a body without its seed."""
-    moments: list[float] = field(default_factory=list)
-    """When each request came in, seconds since the server started."""
-    n_blocks: int = 0
-    n_blocks_seen: int = 0
-    """Prompt blocks whose whole prefix a finished request had brought before."""
-
-    def summary(self, n_different_blocks: int) -> dict[str, Any]:
-        """The counts, for benchmarks."""
-        return {
-            "requests": self.n_requests,
-            "calls": len(self.calls),
-            "duplicates": self.n_requests - len(self.calls),
-            "answered": self.n_answered,
-            "most_in_flight": self.most_in_flight,
-            "statuses": dict(sorted(self.statuses.items())),
-            "prefix_seen": self.n_blocks_seen / max(1, self.n_blocks),
-            "prefix_optimum": 1.0 - n_different_blocks / max(1, self.n_blocks),
-            "first_s": min(self.moments, default=0.0),
-            "last_s": max(self.moments, default=0.0),
-            "tokens": self.n_tokens,
-            "cpu_s": time.process_time(),
-        }
 
 
 @dataclass(frozen=True)
@@ -119,7 +80,6 @@ class FakeServer:
         self._limited = limited or Limited()
         self._logprobs, self._takes_schema, self._patience_s, self._port = logprobs, takes_schema, patience_s, port
         self.log = Log()
-        self._blocks: set[int] = set()
         self._streak: dict[str, int] = {}
         self._buckets = [0.0, 0.0]
         self._n_in_flight = 0
@@ -134,7 +94,7 @@ class FakeServer:
 
     def summary(self) -> dict[str, Any]:
         """The log's counts."""
-        return self.log.summary(len(self._blocks))
+        return self.log.summary()
 
     def __enter__(self) -> FakeServer:
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
@@ -163,7 +123,7 @@ class FakeServer:
         if (request.method, request.path) == ("GET", "/log"):
             return web.json_response(self.summary())
         if (request.method, request.path) == ("POST", "/reset"):
-            self.log, self._blocks, self._started = Log(), set(), time.monotonic()
+            self.log, self._started = Log(), time.monotonic()
             return web.json_response({})
         return web.Response(status=404)
 
@@ -195,7 +155,7 @@ class FakeServer:
             self._note(kind)
             return await fail(kind, request, good, self._patience_s)
         self._streak[call] = 0
-        self._count_prefix(prompt)
+        self.log.count_prefix(prompt)
         self._count_tokens(**good["usage"])
         self.log.n_answered += 1
         return web.json_response(good)
@@ -262,15 +222,6 @@ class FakeServer:
         n_prompt = sum(len(message["content"]) for message in body["messages"]) // 4
         usage = {"prompt_tokens": n_prompt, "completion_tokens": len(text) // 4}
         return {"object": "chat.completion", "model": body["model"], "choices": [choice], "usage": usage}
-
-    def _count_prefix(self, prompt: str) -> None:
-        block, seen = 0, True
-        for at in range(0, len(prompt), BLOCK):
-            block = hash((block, prompt[at : at + BLOCK]))  # of the whole prefix; 64 bits do for a log
-            self.log.n_blocks += 1
-            seen = seen and block in self._blocks
-            self.log.n_blocks_seen += seen
-            self._blocks.add(block)
 
 
 def _call_of(raw: bytes) -> str:
