@@ -71,9 +71,16 @@ class Journal:
         return rows
 
     def moved(self) -> None:
-        """What the last turn gave is safe in SQLite: its file may be emptied."""
-        if self._files:
-            os.ftruncate(self._files[1 - self._turn][0], 0)
+        """What the last turn gave is safe in SQLite: its file may be emptied.
+
+        Raises:
+            StoreError: If that fails.
+        """
+        try:
+            if self._files:
+                os.ftruncate(self._files[1 - self._turn][0], 0)
+        except OSError as error:
+            raise store_error(self._path, error) from None
 
     def close(self, *, everything_moved: bool) -> None:
         """Let go of the files; what was not moved stays for whoever opens the cache next."""

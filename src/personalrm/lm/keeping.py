@@ -87,12 +87,11 @@ class Keeping:
             self._moving, self._fresh = self._fresh, {}
             try:
                 await asyncio.get_running_loop().run_in_executor(self._disk, self.cache.keep_rows, rows)
+                self._journal.moved()
             except StoreError as error:
                 self._is_broken = True
                 self._fresh = self._moving | self._fresh
                 self._failed(error)
-            else:
-                self._journal.moved()
             self._moving = {}
         self._mover = None
 
