@@ -11,13 +11,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from personalrm.cli.model_options import add_model, optional_judge, print_usage
+from personalrm.cli.model_options import add_model, optional_judge, print_usage, warn_of_change
 from personalrm.cli.options import add_config, add_home, add_induction, add_json, add_reading
 from personalrm.cli.printing import Progress, print_json
 
 if TYPE_CHECKING:
     from personalrm.induction.fit_job import FitEngine, FitJob, FitReport
     from personalrm.judging.model import ModelJudge
+    from personalrm.lm.usage import Ledger
 
 MOST_LISTED = 10
 
@@ -105,19 +106,23 @@ def _predict(job: FitJob, options: argparse.Namespace, judge: ModelJudge | None)
 def _tell(report: FitReport, options: argparse.Namespace, judge: ModelJudge | None) -> int:
     """Print the report; the exit code says whether everything was done."""
     if options.json:
-        usage = {"usage": {k: vars(v) for k, v in judge.caller.ledger.by_stage.items()}} if judge else {}
-        print_json(report.as_json() | usage)
+        print_json(report.as_json() | (_usage(judge.caller.ledger) if judge else {}))
     else:
         _print(report, options)
     if judge is not None:
         if not options.json:
             print_usage(judge.caller)
+        warn_of_change(judge.caller)
         if losses := judge.losses.line():
             print(losses, file=sys.stderr)
         if judge.caller.stopped is not None and report.stopped:
             print(f"personalrm: {judge.caller.stopped}", file=sys.stderr)
     nothing_done = report.stopped and not report.n_fitted and not report.n_unchanged
     return 0 if report.is_whole else 1 if nothing_done else 3
+
+
+def _usage(ledger: Ledger) -> dict[str, Any]:
+    return {"usage": {stage: vars(one) for stage, one in ledger.by_stage.items()}, "served_by": ledger.served_by}
 
 
 def _print(report: FitReport, options: argparse.Namespace) -> None:

@@ -180,3 +180,11 @@ def print_usage(caller: Caller, stream: Any = None) -> None:
     if ledger.faults:
         told = ", ".join(f"{kind} {n}" for kind, n in sorted(ledger.faults.items()))
         print(f"survived or counted: {told}", file=stream)
+
+
+def warn_of_change(caller: Caller) -> None:
+    """Say so on stderr when the server named more than one model: its answers may be of different minds."""
+    names = caller.ledger.served_by
+    if len(names) > 1:
+        told = ", ".join(f"{name!r} {n:,}" for name, n in names.items())
+        print(f"warning: the server answered under several model names ({told}); it may have changed", file=sys.stderr)
