@@ -58,9 +58,13 @@ def run(options: argparse.Namespace) -> int:
         if options.dry_run:
             return _predict(job, options, judge)
         with Progress("fit", job.report.n_users) as progress:
-            for _ in job.run():
+            for _ in job.run(_say_stopping):
                 progress.step(_spent(judge))
     return _tell(job.report, options, judge)
+
+
+def _say_stopping() -> None:
+    print("\nstopping, answers under way are awaited and kept; interrupt again to leave at once", file=sys.stderr)
 
 
 @contextmanager

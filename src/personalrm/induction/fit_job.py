@@ -157,12 +157,20 @@ class FitJob:
             self.report.n_users += self._user_id in (None, user.user_id)
             yield user
 
-    def run(self) -> Iterator[str]:
+    def run(self, interrupted: Callable[[], object] = lambda: None) -> Iterator[str]:
         """Second pass: yields each user's id when they are safe on disk, or when there is nothing to save.
 
-        An interrupt lets the engine finish what is under way and then ends the job.
+        An interrupt lets the engine finish what is under way and then ends the job; a second one ends it at once.
+
+        Args:
+            interrupted: Called at the first interrupt.
         """
-        with Drain(self._engine.stop) as drain:
+
+        def stop() -> None:
+            self._engine.stop()
+            interrupted()
+
+        with Drain(stop) as drain:
             done: list[str] = []
             for fitted in self._engine.fit_each(self.todo(lambda: drain.is_asked, done.append)):
                 self._save(fitted)
