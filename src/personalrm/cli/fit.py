@@ -9,15 +9,20 @@ import argparse
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from personalrm.cli.model_options import add_model, optional_judge, print_usage, warn_of_change
 from personalrm.cli.options import add_config, add_home, add_induction, add_json, add_reading
 from personalrm.cli.printing import Progress, print_json
+from personalrm.errors import NewerVersion, StoreError
 
 if TYPE_CHECKING:
     from personalrm.induction.fit_job import FitEngine, FitJob, FitReport
+    from personalrm.induction.forecast import Kept
     from personalrm.judging.model import ModelJudge
+    from personalrm.lm.cache import Unscored
+    from personalrm.lm.protocol import Reply
     from personalrm.lm.usage import Ledger
 
 MOST_LISTED = 10
@@ -89,7 +94,7 @@ def _spent(judge: ModelJudge | None) -> str:
 
 def _predict(job: FitJob, options: argparse.Namespace, judge: ModelJudge | None) -> int:
     from personalrm.cli.options import induction_settings
-    from personalrm.induction.forecast import forecast
+    from personalrm.induction.forecast import forecast, nothing_kept
     from personalrm.lm.prices import price_of
     from personalrm.stats.accuracy import count
 
@@ -97,7 +102,10 @@ def _predict(job: FitJob, options: argparse.Namespace, judge: ModelJudge | None)
         told: dict[str, Any] = {"n_users": job.report.n_users, "n_calls": 0, "n_tokens": 0, "cost": 0.0}
         line = f"would fit {count(job.report.n_users, 'user')} with the embedded engine: 0 calls, 0 tokens, no cost"
     else:
-        guess = forecast(job.todo(), judge, induction_settings(options), price_of(options.model, options.prices))
+        price = price_of(options.model, options.prices)
+        with _kept(options) as kept:
+            todo = job.todo(only_look=True)
+            guess = forecast(todo, judge, induction_settings(options), price, kept or nothing_kept)
         told = guess.as_json()
         line = guess.line()
     if options.json:
@@ -105,6 +113,29 @@ def _predict(job: FitJob, options: argparse.Namespace, judge: ModelJudge | None)
     else:
         print(line)
     return 0
+
+
+@contextmanager
+def _kept(options: argparse.Namespace) -> Iterator[Kept | None]:
+    """Answers the home folder's cache holds; None where there is no sound one, as a fit would begin anew then."""
+    from personalrm.lm.cache import Unscored
+    from personalrm.lm.cache_reader import CacheReader
+
+    try:
+        reader = CacheReader(Path(options.home) / "cache.sqlite")
+    except NewerVersion:
+        raise
+    except StoreError as error:
+        print(f"warning: {error}", file=sys.stderr)
+        yield None
+        return
+
+    def find(key: bytes) -> Reply | Unscored | None:
+        found = reader.find(key)
+        return None if isinstance(found, Unscored) and options.retry_unscored else found
+
+    with reader:
+        yield find
 
 
 def _tell(report: FitReport, options: argparse.Namespace, judge: ModelJudge | None) -> int:

@@ -112,8 +112,17 @@ def open_caller(options: argparse.Namespace, *, keep: bool = True) -> Iterator[C
     )
     with caller:
         yield caller
-        if caller.cache is not None and caller.cache.set_aside is not None:
-            print(f"warning: a damaged cache was set aside as {caller.cache.set_aside}", file=sys.stderr)
+        _tell_damage(caller)
+
+
+def _tell_damage(caller: Caller) -> None:
+    cache = caller.cache
+    if cache is not None and cache.set_aside is not None:
+        print(f"warning: a damaged cache was set aside as {cache.set_aside}", file=sys.stderr)
+    if cache is not None and cache.n_damaged:
+        print(
+            f"warning: {cache.n_damaged:,} damaged answers of the cache were forgotten and asked again", file=sys.stderr
+        )
 
 
 @contextmanager

@@ -124,7 +124,7 @@ def run_overlapping(inductions: Iterable[Induction], judge: StartingJudge, *, us
     """
     remaining = enumerate(inductions)
     answered: queue.SimpleQueue[tuple[int, Judged]] = queue.SimpleQueue()
-    running: dict[int, _Running] = {}
+    running: dict[int, Running] = {}
 
     def advance(place: int, answers: Answers | None) -> Finished | None:
         one = running[place]
@@ -138,7 +138,7 @@ def run_overlapping(inductions: Iterable[Induction], judge: StartingJudge, *, us
 
     while True:
         while len(running) < users_at_once and (following := next(remaining, None)) is not None:
-            running[following[0]] = _Running(following[1])
+            running[following[0]] = Running(following[1])
             if (finished := advance(following[0], None)) is not None:
                 yield finished
         if not running:
@@ -153,8 +153,8 @@ def run_overlapping(inductions: Iterable[Induction], judge: StartingJudge, *, us
 
 
 @dataclass
-class _Running:
-    """An induction under way."""
+class Running:
+    """An induction under way, and why verdicts of it are missing."""
 
     induction: Induction
     unscored: list[str] = field(default_factory=list)

@@ -5,6 +5,9 @@ model, extra body) and the request's messages, sampling and schema. Each entry k
 whose data asked for it, as hashes; erasing a user takes their entries, unless somebody
 else's request was the same. Unscored requests are kept apart, with their reason.
 
+Each answer carries a checksum of its key and text, since SQLite has none: an answer that
+was changed on disk is forgotten and asked again, never used.
+
 One connection a process, used from one thread; a rollback journal, since the write-ahead
 log of SQLite before 3.51.3 is unsafe with two connections.
 """
@@ -25,6 +28,8 @@ from personalrm.lm.protocol import Reply, TokenChances, Usage
 
 VERSION = 1
 ROWS_AT_ONCE = 400
+CHECKSUM = 16
+"""Characters of the checksum in front of an answer."""
 _TABLES = """
 CREATE TABLE IF NOT EXISTS answers (key BLOB PRIMARY KEY, answer TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS owners (owner BLOB NOT NULL, key BLOB NOT NULL, PRIMARY KEY (owner, key)) WITHOUT ROWID;
@@ -59,6 +64,8 @@ class Cache:
         self.path = Path(path)
         self.set_aside: Path | None = None
         """Where a damaged file was moved when this one was opened."""
+        self.n_damaged = 0
+        """Answers that were found changed on disk, and forgotten."""
         self._db: sqlite3.Connection | None = None
         self._has_unscored = False
 
@@ -87,15 +94,12 @@ class Cache:
         if self._db is not None:
             self._db.close()
         self._db = sqlite3.connect(self.path, timeout=30.0, isolation_level=None, check_same_thread=False)
-        version = self._db.execute("PRAGMA user_version").fetchone()[0]
-        if version > VERSION:
-            raise NewerVersion(
-                f"cache {str(self.path)!r} has version {version}, this personalrm reads up to {VERSION}; upgrade it"
-            )
+        version = _refuse_newer(self.path, self._db)
         self._db.execute("PRAGMA journal_mode = TRUNCATE")
         self._db.execute("PRAGMA synchronous = NORMAL")
         self._db.executescript(_TABLES)
-        self._db.execute(f"PRAGMA user_version = {VERSION}")
+        if version < VERSION:
+            self._db.execute(f"PRAGMA user_version = {VERSION}")
         if self._db.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
             raise sqlite3.DatabaseError("damaged")
         self._has_unscored = self._db.execute("SELECT EXISTS (SELECT 1 FROM unscored)").fetchone()[0] == 1
@@ -121,7 +125,10 @@ class Cache:
     def _find(self, key: bytes) -> Reply | Unscored | None:
         row = self._open_db.execute("SELECT answer FROM answers WHERE key = ?", (key,)).fetchone()
         if row is not None:
-            return _reply_from(json.loads(row[0]))
+            if (content := _checked(key, row[0])) is not None:
+                return _reply_from(content)
+            self.n_damaged += 1  # left for `keep` to replace, so that reading never writes
+            return None
         row = self._open_db.execute("SELECT reason, attempts FROM unscored WHERE key = ?", (key,)).fetchone()
         return Unscored(*row) if row is not None else None
 
@@ -135,12 +142,12 @@ class Cache:
         Raises:
             StoreError: If the disk is full or the file cannot be written.
         """
-        answers = [(e.key, _as_text(e.result)) for e in entries if isinstance(e.result, Reply)]
+        answers = [(e.key, _as_text(e.key, e.result)) for e in entries if isinstance(e.result, Reply)]
         unscored = [(e.key, e.result.reason, e.result.attempts) for e in entries if isinstance(e.result, Unscored)]
         db = self._open_db
         try:
             db.execute("BEGIN IMMEDIATE")
-            _insert(db, "answers", answers)
+            _insert(db, "answers", answers, over=self.n_damaged > 0)
             _insert(db, "owners", [(_owner(e.user_id), e.key) for e in entries])
             if unscored:
                 db.executemany("INSERT OR REPLACE INTO unscored VALUES (?, ?, ?)", unscored)
@@ -171,12 +178,38 @@ class Cache:
             raise _store_error(self.path, error) from None
         return gone
 
+    def owns(self, user_id: str) -> bool:
+        """Whether a user's data asked for anything that is kept."""
+        owned = "SELECT EXISTS (SELECT 1 FROM owners WHERE owner = ?)"
+        return bool(self._open_db.execute(owned, (_owner(user_id),)).fetchone()[0])
+
+    def clear(self) -> int:
+        """Forget everything, damaged files that were set aside included; returns how many answers went."""
+        db, n_answers = self._open_db, self.count()
+        try:
+            db.execute("PRAGMA secure_delete = ON")
+            db.executescript("BEGIN IMMEDIATE; DELETE FROM answers; DELETE FROM owners; DELETE FROM unscored; COMMIT;")
+            db.execute("VACUUM")
+            for aside in self.files_set_aside():
+                aside.unlink()
+        except (OSError, sqlite3.Error) as error:
+            raise _store_error(self.path, error) from None
+        return n_answers
+
+    def files_set_aside(self) -> list[Path]:
+        """Damaged files that may still hold answers of anybody."""
+        return sorted(self.path.parent.glob(f"{self.path.name}.damaged-*"))
+
+    def query(self, text: str) -> list[tuple[Any, ...]]:
+        """Rows of a query of our own."""
+        return self._open_db.execute(text).fetchall()
+
     def owned_by(self, user_id: str) -> list[dict[str, Any]]:
         """Every answer a user's data asked for, as JSON values, for their export."""
         rows = self._open_db.execute(
-            "SELECT answer FROM answers JOIN owners USING (key) WHERE owner = ? ORDER BY key", (_owner(user_id),)
+            "SELECT key, answer FROM answers JOIN owners USING (key) WHERE owner = ? ORDER BY key", (_owner(user_id),)
         )
-        return [json.loads(row[0]) for row in rows]
+        return [content for row in rows if (content := _checked(*row)) is not None]
 
     def count(self) -> int:
         """How many answers are kept."""
@@ -196,22 +229,68 @@ class Cache:
         return self._db
 
 
-def _insert(db: sqlite3.Connection, table: str, rows: Sequence[tuple[bytes, bytes | str]]) -> None:
+def read_only(path: Path) -> Cache:
+    """The cache in a file that is there, for reading; nothing is written, not even a damaged file is set aside.
+
+    Raises:
+        NewerVersion: If a later personalrm wrote it.
+        StoreError: If it is damaged or cannot be read.
+    """
+    cache = Cache(path)
+    try:
+        cache._db = db = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=30.0)
+        _refuse_newer(path, db)
+        db.execute("SELECT key, answer FROM answers LIMIT 1").fetchone()
+    except (OSError, sqlite3.Error) as error:
+        cache.close()
+        raise _store_error(path, error) from None
+    return cache
+
+
+def _refuse_newer(path: Path, db: sqlite3.Connection) -> int:
+    """The version of the file, if this personalrm can read it."""
+    version = int(db.execute("PRAGMA user_version").fetchone()[0])
+    if version > VERSION:
+        raise NewerVersion(
+            f"cache {str(path)!r} has version {version}, this personalrm reads up to {VERSION}; upgrade it"
+        )
+    return version
+
+
+def _insert(
+    db: sqlite3.Connection, table: str, rows: Sequence[tuple[bytes, bytes | str]], *, over: bool = False
+) -> None:
     """All rows in few statements: each one gives up the interpreter's lock, and a busy event loop takes it."""
     for first in range(0, len(rows), ROWS_AT_ONCE):
         some = rows[first : first + ROWS_AT_ONCE]
         places = ",".join(["(?,?)"] * len(some))
-        db.execute(f"INSERT OR IGNORE INTO {table} VALUES {places}", [value for row in some for value in row])
+        db.execute(
+            f"INSERT OR {'REPLACE' if over else 'IGNORE'} INTO {table} VALUES {places}",
+            [value for row in some for value in row],
+        )
 
 
 def _owner(user_id: str) -> bytes:
     return hashlib.sha256(user_id.encode("utf-8", "surrogatepass")).digest()[:16]
 
 
-def _as_text(reply: Reply) -> str:
+def _as_text(key: bytes, reply: Reply) -> str:
+    """The answer as JSON behind its checksum."""
     content = {"text": reply.text, "finish_reason": reply.finish_reason, "model": reply.model}
     tokens = [[one.text, one.alternatives] for one in reply.tokens]
-    return json.dumps(content | {"usage": asdict(reply.usage)} | ({"tokens": tokens} if tokens else {}))
+    text = json.dumps(content | {"usage": asdict(reply.usage)} | ({"tokens": tokens} if tokens else {}))
+    return _checksum(key, text) + text
+
+
+def _checked(key: bytes, kept: object) -> dict[str, Any] | None:
+    """The content of a kept answer; None if it is not as it was written."""
+    if not isinstance(kept, str) or kept[:CHECKSUM] != _checksum(key, kept[CHECKSUM:]):
+        return None
+    return dict(json.loads(kept[CHECKSUM:]))
+
+
+def _checksum(key: bytes, text: str) -> str:
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), key=key, digest_size=CHECKSUM // 2).hexdigest()
 
 
 def _reply_from(content: dict[str, Any]) -> Reply:
