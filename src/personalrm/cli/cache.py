@@ -48,12 +48,7 @@ def _tell(path: Path, options: argparse.Namespace) -> int:
         print_json({"path": str(path), **asdict(found), "by_model": dict(found.by_model)})
         return 0
     print(f"{path}  {found.n_bytes / 2**20:.1f} MB")
-    held = (
-        (found.n_answers, "answer"),
-        (found.n_unscored, "request without a usable answer"),
-        (found.n_owners, "user"),
-    )
-    print("  " + ", ".join(count(n, noun) for n, noun in held))
+    print(f"  {count(found.n_answers, 'answer')}, {found.n_unscored:,} unscored, of {count(found.n_owners, 'user')}")
     for model, n in found.by_model:
         print(f"  {n:8,}  {model or '(damaged)'}")
     return 0

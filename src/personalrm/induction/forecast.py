@@ -7,7 +7,7 @@ the most it can take (specification, induction sections 4 and 9).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -16,16 +16,16 @@ from personalrm.induction.draws import in_balanced_order
 from personalrm.induction.fit_job import Todo
 from personalrm.induction.roles import assign_roles
 from personalrm.induction.settings import InductionSettings
-from personalrm.induction.synthesize import synthesize
-from personalrm.induction.waves import Running, Wave
+from personalrm.induction.synthesize import search, synthesize
+from personalrm.induction.waves import Answers, Running, Wave
 from personalrm.judging.model import ModelJudge
 from personalrm.lm.batch import Ask, Outcome, key_of
 from personalrm.lm.cache import Unscored
 from personalrm.lm.prices import Price
 from personalrm.lm.protocol import Reply, Request, Usage
 from personalrm.preferences.demonstrations import Demonstration
-from personalrm.preferences.pairs import PreferencePair
 from personalrm.preferences.verdicts import PersonaQuestion, Question
+from personalrm.stats.accuracy import count
 
 REASONING = "x" * 500
 """Stands for a reasoning that is not written yet."""
@@ -53,7 +53,7 @@ class Forecast:
     n_users: int = 0
     n_calls: int = 0
     n_calls_same_personas: int = 0
-    """If nobody's new persona differs from their last: then the reasonings of old pairs are there already."""
+    """The same if nobody's new persona differs from their last: then much of the last search is there already."""
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cost: float | None = 0.0
@@ -70,7 +70,7 @@ class Forecast:
         calls = f"at most {self.n_calls:,} calls"
         if self.n_calls_same_personas < self.n_calls:
             calls += f" ({self.n_calls_same_personas:,} where personas stay as they are)"
-        return f"would fit {self.n_users:,} users: {calls}, {tokens}, {cost}"
+        return f"would fit {count(self.n_users, 'user')}: {calls}, {tokens}, {cost}"
 
 
 def forecast(
@@ -122,14 +122,28 @@ class _User:
         self._todo, self._judge, self._settings, self._kept = todo, judge, settings, kept
         self._pairs = tuple(pair for pair in todo.user.pairs if pair.split != "target")
         split = assign_roles(self._pairs, todo.roles, settings.seed)
-        self._train: tuple[PreferencePair, ...] = split.train
-        self._n_validation = len(split.validation)
+        self._train = in_balanced_order(split.train, settings.seed)
+        self._validation = in_balanced_order(split.validation, settings.seed)
 
     def missing(self) -> tuple[list[Request], list[_Step]]:
         """The requests of the first wave that is not answered, and the steps that come after it."""
-        steps = self._steps()
         user_id, name = self._todo.user.user_id, self._judge.name
-        running = Running(synthesize(user_id, self._pairs, self._settings, judge=name, recorded=self._todo.roles))
+        induction = synthesize(user_id, self._pairs, self._settings, judge=name, recorded=self._todo.roles)
+        return self._play(induction, self._steps())
+
+    def saved_by_the_same_persona(self, rest: Sequence[_Step]) -> int:
+        """Calls of the last search that are known, should the persona come out as it was."""
+        names = [step.name for step in rest]
+        if self._todo.earlier is None or "persona" not in names or "bootstrap" not in names:
+            return 0
+        at_most = rest[names.index("persona") + 1 :]
+        again = search(self._train, self._validation, self._todo.earlier.persona, self._settings)
+        missing, later = self._play(again, list(at_most))
+        return sum(step.n_calls for step in at_most) - len(missing) - sum(step.n_calls for step in later)
+
+    def _play(self, induction: Generator[Wave, Answers, Any], steps: list[_Step]) -> tuple[list[Request], list[_Step]]:
+        """The requests of the first wave that is not answered, and the steps that come after it."""
+        running = Running(induction)
         wave: Wave | None = next(running.induction)
         while wave is not None:
             asks = self._judge.asks(wave.step, wave.questions, wave.persona_questions)
@@ -145,12 +159,6 @@ class _User:
             except StopIteration:
                 wave = None
         return [], []
-
-    def saved_by_the_same_persona(self, rest: Sequence[_Step]) -> int:
-        """Calls of the second bootstrap that are known, should the persona stay as it was."""
-        if self._todo.earlier is None or [step.name for step in rest].count("bootstrap") == 0:
-            return 0
-        return sum(pair.hash in self._todo.earlier.roles for pair in self._train) * self._judge.options.n_samples
 
     def _look_up(self, ask: Ask[Any]) -> tuple[bytes, Request, Outcome[Any] | None]:
         request = ask.build()
@@ -169,10 +177,8 @@ class _User:
         """After a bootstrap, trials at their largest but for the candidate without demonstrations where it is kept."""
         if wave.step != "bootstrap" or not rest or rest[0].name != "trials":
             return rest
-        split = assign_roles(self._pairs, self._todo.roles, self._settings.seed)
-        shown = in_balanced_order(split.validation, self._settings.seed)
         both = self._settings.validation_orders == "both"
-        orders = [one for ordered in shown for one in ((ordered, ordered.swapped()) if both else (ordered,))]
+        orders = [one for ordered in self._validation for one in ((ordered, ordered.swapped()) if both else (ordered,))]
         persona, user_id = wave.questions[0].persona, self._todo.user.user_id
         questions = [Question(user_id, one.pair.conversation, one.first, one.second, persona) for one in orders]
         found = [self._look_up(ask)[2] for ask in self._judge.asks("trials", questions, ())]
@@ -183,7 +189,7 @@ class _User:
         """All steps of the fit at their largest."""
         if not self._train:
             return []
-        shown = tuple(Demonstration(one, REASONING) for one in in_balanced_order(self._train, self._settings.seed))
+        shown = tuple(Demonstration(one, REASONING) for one in self._train)
         first = shown[0].shown
         question = Question(self._todo.user.user_id, first.pair.conversation, first.first, first.second)
         bare = self._judge.judge_request(replace(question, wants_hypotheses=True), "bootstrap").n_characters
@@ -192,7 +198,7 @@ class _User:
         full = self._judge.judge_request(half, "trials").n_characters
         persona = self._judge.persona_request(PersonaQuestion(self._todo.user.user_id, shown)).n_characters
         n_orders = 2 if self._settings.validation_orders == "both" else 1
-        n_trials = (self._settings.n_trials + 1) * n_orders * self._n_validation
+        n_trials = (self._settings.n_trials + 1) * n_orders * len(self._validation)
         n_samples = self._judge.options.n_samples
         largest = {
             "bootstrap": _Step("bootstrap", len(self._train) * n_samples, bare),

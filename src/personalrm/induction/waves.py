@@ -13,7 +13,7 @@ import queue
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Protocol
+from typing import Any, Protocol
 
 from personalrm.judging.model import Judged
 from personalrm.preferences.personal_prompts import PersonalPrompt
@@ -156,7 +156,7 @@ def run_overlapping(inductions: Iterable[Induction], judge: StartingJudge, *, us
 class Running:
     """An induction under way, and why verdicts of it are missing."""
 
-    induction: Induction
+    induction: Generator[Wave, Answers, Any]
     unscored: list[str] = field(default_factory=list)
 
     def take(self, judged: Judged) -> tuple[Answers | None, str]:
