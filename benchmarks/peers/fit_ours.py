@@ -13,8 +13,8 @@ from pathlib import Path
 
 started = time.perf_counter()
 import aiohttp  # noqa: E402, F401  # a fit imports it when it connects; here it is timed with the rest
-from peers.people import pairs_of  # noqa: E402
 
+from peers.people import pairs_of  # noqa: E402
 from personalrm.induction.settings import InductionSettings  # noqa: E402
 from personalrm.induction.synthesize import synthesize  # noqa: E402
 from personalrm.induction.waves import run_overlapping  # noqa: E402

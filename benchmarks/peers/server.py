@@ -4,6 +4,7 @@
 """
 
 import argparse
+import hashlib
 import json
 import subprocess
 import sys
@@ -14,13 +15,29 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from peers.dspy_layout import in_both_layouts
-
+from peers.dspy_layout import Messages, in_both_layouts
 from personalrm.testing.fake_server import FakeServer
-from personalrm.testing.skill import fixed, skilled
+from personalrm.testing.skill import Seen, fixed, skilled
 
 SKILL = 0.85
-RULES = {"skilled": skilled(SKILL), "fixed": fixed}
+_CERTAIN = skilled(1.0)
+
+
+def leaning(messages: Messages) -> str:
+    """A judge that leans to the first place, less so the more it is shown.
+
+    It follows the taste it sees, as `skilled` does, on a share of the pairs that grows with the demonstrations (0.6 and
+    0.05 for each, at most 0.9); on the others it says "first" in either order.
+    """
+    reply, seen = json.loads(_CERTAIN(messages)), Seen.of(messages)
+    if "choice" not in reply:
+        return json.dumps(reply)
+    pair = hashlib.sha256("\0".join(sorted((seen.first, seen.second))).encode("utf-8", "surrogatepass")).digest()
+    follows = int.from_bytes(pair[:4], "big") / 2**32 < min(0.9, 0.6 + 0.05 * len(seen.demonstrations))
+    return json.dumps(reply if follows else reply | {"choice": "first"})
+
+
+RULES = {"skilled": skilled(SKILL), "leaning": leaning, "fixed": fixed}
 
 
 class DepthServer(FakeServer):
