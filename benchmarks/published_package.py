@@ -91,9 +91,7 @@ def main() -> None:
     parser.add_argument("--users", type=int, nargs="+", default=[1, 12, 100])
     parser.add_argument("--latencies", type=int, nargs="+", default=[50, 200, 1000], help="milliseconds a call")
     parser.add_argument("--sides", choices=SIDES, nargs="+", default=SIDES)
-    parser.add_argument(
-        "--rule", choices=("skilled", "leaning"), default="skilled", help="how the server's judge judges"
-    )
+    parser.add_argument("--rule", choices=("skilled", "leaning"), default="skilled", help="the server's judge")
     options = parser.parse_args()
     numbers, latencies = ([1, 3], [50]) if options.quick else (options.users, options.latencies)
     for n_users in numbers:
