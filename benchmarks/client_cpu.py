@@ -1,7 +1,7 @@
 """Client CPU of one call, beside `openai`, `litellm` and dspy, each in its own environment.
 
-20 KB prompts, 20 ms a call, 16 in flight, the server in a process of its own. Ours includes building the prompt, looking
-into the cache, the durable write, reading and checking the reply; dspy includes its cache, which is on by default.
+20 KB prompts, 20 ms a call, 16 in flight, the server in a process of its own. Ours includes building the prompt, the
+cache (look-up and durable write), reading and checking the reply; dspy includes its cache, which is on by default.
 Target: at most 1/20 of dspy 2.6.24. `model_calls.py` has the row beside bare aiohttp.
 """
 

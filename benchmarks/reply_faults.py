@@ -12,7 +12,9 @@ contradicts itself reaches the caller as it is; dspy and we read it.
 import argparse
 import json
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 from peers.asking import CLIENTS, IN_FLIGHT, ask, item_of, numbered, questions
@@ -28,6 +30,8 @@ from personalrm.testing.fake_server import FakeServer
 from personalrm.testing.faults import TRANSIENT, Faults
 
 RATE = 0.2
+PATIENCE_S = 0.005  # a byte of the "byte a second", a hundredth of "never answered": time is not what is counted here
+AT_ONCE = 6
 TOO_HEAVY = {"huge chunked", "gzip bomb"}  # a client that reads 200 MB sixty times tells nothing new
 KINDS = tuple(kind for kind in TRANSIENT if kind not in TOO_HEAVY)
 OUTCOMES = ("right", "error", "null", "cut off", "other")
@@ -58,27 +62,26 @@ def rows_of_peer(client: str, kinds: list[str], n_calls: int) -> dict[str, Row]:
 
 
 def rows_of_ours(kinds: list[str], n_calls: int) -> dict[str, Row]:
-    rows = {}
-    for kind in kinds:
-        with faulty_server(kind) as server:
-            caller = Caller(
-                open_model(ModelName("fake", server.url)),
-                cache=Cache(":memory:"),
-                limits=Limits(max_in_flight=IN_FLIGHT),
-            )
-            with caller:
-                verdicts = ModelJudge(caller).judge(questions(kind, n_calls, "Likes it."))
-            texts = [{"reasoning": one.reasoning, "choice": one.choice} for one in verdicts]
-            answers = [
-                {"text": json.dumps(text)} if one.is_scored else {"error": one.unscored_reason}
-                for one, text in zip(verdicts, texts, strict=True)
-            ]
-            rows[kind] = row(Counter(outcome(one, k) for k, one in enumerate(answers)), server)
-    return rows
+    with ThreadPoolExecutor(AT_ONCE) as threads:
+        return dict(zip(kinds, threads.map(lambda kind: row_of_ours(kind, n_calls), kinds), strict=True))
+
+
+def row_of_ours(kind: str, n_calls: int) -> Row:
+    with faulty_server(kind) as server:
+        model = open_model(ModelName("fake", server.url))
+        with Caller(model, cache=Cache(":memory:"), limits=Limits(max_in_flight=IN_FLIGHT)) as caller:
+            verdicts = ModelJudge(caller).judge(questions(kind, n_calls, "Likes it."))
+        answers = [
+            {"text": json.dumps({"reasoning": one.reasoning, "choice": one.choice})}
+            if one.is_scored
+            else {"error": one.unscored_reason}
+            for one in verdicts
+        ]
+        return row(Counter(outcome(one, k) for k, one in enumerate(answers)), server)
 
 
 def faulty_server(kind: str) -> FakeServer:
-    return FakeServer(in_both_layouts(numbered), faults=Faults(kinds=(kind,), rate=RATE))
+    return FakeServer(in_both_layouts(numbered), faults=Faults(kinds=(kind,), rate=RATE), patience_s=PATIENCE_S)
 
 
 def row(found: Counter[str], server: FakeServer) -> Row:
@@ -93,15 +96,16 @@ def main() -> None:
     options = parser.parse_args()
     print(versions("clients", "openai", "litellm", "dspy"), versions("package", "litellm", "dspy"))
     print(f"{'client':12} {'fault':22} " + " ".join(f"{name:>8}" for name in (*OUTCOMES, "requests")))
+
+    def rows(client: str) -> dict[str, Row]:
+        return (rows_of_ours if client == "ours" else partial(rows_of_peer, client))(options.kinds, options.calls)
+
     table = {}
-    for client in options.clients:
-        peer = client != "ours"
-        make = (
-            rows_of_peer(client, options.kinds, options.calls) if peer else rows_of_ours(options.kinds, options.calls)
-        )
-        table[client] = make
-        for kind, found in make.items():
-            print(f"{client:12} {kind:22} " + " ".join(f"{found[name]:>8}" for name in (*OUTCOMES, "requests")))
+    with ThreadPoolExecutor(len(options.clients)) as threads:
+        for client, found in zip(options.clients, threads.map(rows, options.clients), strict=True):
+            table[client] = found
+            for kind, one in found.items():
+                print(f"{client:12} {kind:22} " + " ".join(f"{one[name]:>8}" for name in (*OUTCOMES, "requests")))
     print(json.dumps({"benchmark": "reply faults", "calls": options.calls, "rate": RATE, "rows": table}))
 
 
