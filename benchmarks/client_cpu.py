@@ -1,6 +1,6 @@
 """Client CPU of one call, beside `openai`, `litellm` and dspy, each in its own environment.
 
-20 KB prompts, 20 ms a call, 16 in flight, the server in a process of its own. Ours includes building the prompt, the
+20 KB prompts, 200 ms a call, 64 in flight, the server in a process of its own. Ours includes building the prompt, the
 cache (look-up and durable write), reading and checking the reply; dspy includes its cache, which is on by default.
 Target: at most 1/20 of dspy 2.6.24. `model_calls.py` has the row beside bare aiohttp.
 """
@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from _table import show
-from peers.asking import CLIENTS, IN_FLIGHT, Item, ask, item_of, questions
+from peers.asking import CLIENTS, Item, ask, item_of, questions
 from peers.environments import versions
 from peers.server import running
 
@@ -20,7 +20,7 @@ from personalrm.lm.cache import Cache
 from personalrm.lm.opening import ModelName, open_model
 from personalrm.lm.settings import Limits
 
-N_CALLS, N_OURS, N_WARM = 400, 4_000, 32
+N_CALLS, N_OURS, N_WARM, IN_FLIGHT = 512, 2_048, 64, 64
 PERSONA = "Likes answers that " + "go to the point and " * 1000 + "stop."
 
 
@@ -47,7 +47,8 @@ def peer(client: str, url: str) -> float:
     def items(run: str, n: int) -> list[Item]:
         return [item_of(question) for question in questions(f"{client} {run}", n, PERSONA)]
 
-    found = ask(client, {"warm": (url, items("warm", N_WARM)), "timed": (url, items("timed", N_CALLS))})
+    runs = {"warm": (url, items("warm", N_WARM)), "timed": (url, items("timed", N_CALLS))}
+    found = ask(client, runs, in_flight=IN_FLIGHT)
     failed = [one["error"] for one in found["timed"]["answers"] if "error" in one]
     assert not failed, failed[:3]
     return 1000 * float(found["timed"]["cpu_s"]) / N_CALLS
@@ -56,10 +57,9 @@ def peer(client: str, url: str) -> float:
 if __name__ == "__main__":
     for environment in ("clients", "package"):
         versions(environment, "dspy")  # made before anything is timed
-    with running("fixed", 20) as url:
+    with running("fixed", 200) as url:
         spent = {"ours": ours(url)} | {client: peer(client, url) for client in CLIENTS}
     figures: dict[str, object] = {f"ms CPU a call, {client}": value for client, value in spent.items()}
     figures |= {f"{client} / ours": value / spent["ours"] for client, value in spent.items() if client != "ours"}
-    show(
-        "client CPU a call (target: dspy 2.6.24 / ours at least 20)", figures | versions("clients", "openai", "litellm")
-    )
+    figures |= versions("clients", "openai", "litellm", "dspy")
+    show("client CPU a call (target: dspy 2.6.24 / ours at least 20)", figures)

@@ -17,7 +17,7 @@ from contextlib import ExitStack
 from functools import partial
 from typing import Any
 
-from peers.asking import CLIENTS, IN_FLIGHT, ask, item_of, numbered, questions
+from peers.asking import CLIENTS, ask, item_of, numbered, questions
 from peers.dspy_layout import in_both_layouts
 from peers.environments import versions
 
@@ -31,7 +31,7 @@ from personalrm.testing.faults import TRANSIENT, Faults
 
 RATE = 0.2
 PATIENCE_S = 0.005  # a byte of the "byte a second", a hundredth of "never answered": time is not what is counted here
-AT_ONCE = 6
+IN_FLIGHT, AT_ONCE = 16, 6
 TOO_HEAVY = {"huge chunked", "gzip bomb"}  # a client that reads 200 MB sixty times tells nothing new
 KINDS = tuple(kind for kind in TRANSIENT if kind not in TOO_HEAVY)
 OUTCOMES = ("right", "error", "null", "cut off", "other")
@@ -54,7 +54,7 @@ def rows_of_peer(client: str, kinds: list[str], n_calls: int) -> dict[str, Row]:
     with ExitStack() as stack:
         servers = {kind: stack.enter_context(faulty_server(kind)) for kind in kinds}
         asked = {kind: [item_of(q) for q in questions(kind, n_calls, "Likes it.")] for kind in kinds}
-        found = ask(client, {kind: (servers[kind].url, asked[kind]) for kind in kinds})
+        found = ask(client, {kind: (servers[kind].url, asked[kind]) for kind in kinds}, in_flight=IN_FLIGHT)
         return {
             kind: row(Counter(outcome(one, k) for k, one in enumerate(found[kind]["answers"])), servers[kind])
             for kind in kinds

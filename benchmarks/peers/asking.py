@@ -22,7 +22,6 @@ CLIENTS = {
     "dspy 2.6.24": ("package", "dspy"),
     "dspy 3": ("clients", "dspy"),
 }
-IN_FLIGHT = 16
 Item = dict[str, Any]
 
 
@@ -56,15 +55,16 @@ def numbered(messages: Messages) -> str:
     return json.dumps({"reasoning": f"because {number}", "choice": "first" if even else "second"})
 
 
-def ask(client: str, runs: Mapping[str, tuple[str, list[Item]]]) -> dict[str, Any]:
+def ask(client: str, runs: Mapping[str, tuple[str, list[Item]]], *, in_flight: int) -> dict[str, Any]:
     """What came back of each run's questions, through a client in its own environment.
 
     Args:
         client: One of `CLIENTS`.
         runs: Server URL and questions by name.
+        in_flight: Questions under way at one time.
     """
     environment, name = CLIENTS[client]
-    plan = {"in_flight": IN_FLIGHT, "runs": {run: {"url": url, "items": items} for run, (url, items) in runs.items()}}
+    plan = {"in_flight": in_flight, "runs": {run: {"url": url, "items": items} for run, (url, items) in runs.items()}}
     with tempfile.TemporaryDirectory() as folder:
         given, result = Path(folder) / "plan.json", Path(folder) / "result.json"
         given.write_text(json.dumps(plan))

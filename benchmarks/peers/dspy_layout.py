@@ -14,7 +14,9 @@ from personalrm.prompts.delimiters import field
 from personalrm.testing.skill import Rule
 
 Messages = Sequence[Mapping[str, str]]
-_FIELD = re.compile(r"\[\[ ## (\w+) ## \]\]\n(.*?)(?=\n*\[\[ ## |\n+Respond with (?:the|a JSON)|\Z)", re.DOTALL)
+_FIELD = re.compile(
+    r"\[\[ ## (\w+) ## \]\]\n(.*?)(?=\n*\[\[ ## \w+ ## \]\]|\n+Respond with (?:the|a JSON)|\Z)", re.DOTALL
+)
 _PERSONA = re.compile(r"FOLLOWING PERSONA: ===\n(.*?)\n\s*===", re.DOTALL)
 _JUDGED = re.compile(
     r"\*\*Completion One \(FIRST COMPLETION\)\*\*: «(.*?)»\n===\n"

@@ -5,6 +5,7 @@ completions are those of the example people that ship, marked by user, so that n
 """
 
 import random
+from collections.abc import Sequence
 from typing import Any
 
 from personalrm.preferences.messages import Message
@@ -54,7 +55,13 @@ def pairs_of(user_id: str, rows: list[Row]) -> list[PreferencePair]:
     ]
 
 
+def n_train_and_validation(pairs: Sequence[PreferencePair]) -> tuple[int, int]:
+    """n_t and n_v of a user all of whose pairs are context."""
+    split = split_context(pairs)
+    return len(split.train), len(split.validation)
+
+
 def most_calls(user: Row) -> int:
     """2 n_t + 2 (T + 1) n_v o + 1 with both orders: the most one full fit may ask (specification, induction 4)."""
-    split = split_context(pairs_of(user["user_id"], user["context"]))
-    return 2 * len(split.train) + 2 * (N_TRIALS + 1) * len(split.validation) * 2 + 1
+    n_t, n_v = n_train_and_validation(pairs_of(user["user_id"], user["context"]))
+    return 2 * n_t + 2 * (N_TRIALS + 1) * n_v * 2 + 1
