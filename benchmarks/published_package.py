@@ -28,7 +28,7 @@ from peers.server import running
 from personalrm.stats.accuracy import pairwise_accuracy
 
 HERE = Path(__file__).parent
-SIDES = ("package", "ours")
+SIDES = ("package", "package without its cache", "ours")
 TOO_LONG = {("package", 100, 200), ("package", 100, 1000)}
 
 
@@ -38,10 +38,10 @@ def fit(side: str, users: list[dict[str, Any]], latency_ms: int, rule: str) -> d
         given, result = Path(folder) / "users.json", Path(folder) / "result.json"
         given.write_text(json.dumps(users))
         program = {
-            "package": [python_of("package"), "peers/fit_package.py"],
             "ours": [sys.executable, "-m", "peers.fit_ours"],
+            "package": [python_of("package"), "peers/fit_package.py"],
         }
-        command = [*program[side], url, str(given), str(result)]
+        command = [*program[side.split()[0]], url, str(given), str(result), *(["no-cache"] if " " in side else [])]
         done = subprocess.run(command, cwd=HERE, check=False, capture_output=True, text=True)
         if done.returncode:
             raise RuntimeError(f"the {side} side failed: {done.stderr[-2000:]}")
@@ -62,7 +62,7 @@ def figures(side: str, users: list[dict[str, Any]], found: dict[str, Any]) -> di
         "requests a user": server["requests"] / n,
         "identical requests": f"{server['duplicates'] / server['requests']:.0%}",
     }
-    if side == "package" or n == 1:  # where users overlap, one user's depth cannot be told from the others'
+    if side != "ours" or n == 1:  # where users overlap, one user's depth cannot be told from the others'
         rows["rounds one after the other, a user"] = server["waves"] / n
     rows |= {
         "wall s": found["wall_s"],
@@ -90,7 +90,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="one user and three, at 50 ms")
     parser.add_argument("--users", type=int, nargs="+", default=[1, 12, 100])
     parser.add_argument("--latencies", type=int, nargs="+", default=[50, 200, 1000], help="milliseconds a call")
-    parser.add_argument("--sides", choices=SIDES, nargs="+", default=SIDES)
+    parser.add_argument("--sides", choices=SIDES, nargs="+", default=["package", "ours"])
     parser.add_argument("--rule", choices=("skilled", "leaning"), default="skilled", help="the server's judge")
     options = parser.parse_args()
     numbers, latencies = ([1, 3], [50]) if options.quick else (options.users, options.latencies)

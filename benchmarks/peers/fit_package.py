@@ -1,7 +1,7 @@
 """Fits users with the published package, unmodified and at its defaults. Runs in its own environment.
 
-`python fit_package.py URL USERS.json RESULT.json`. The package's cache (dspy's) lies in a fresh folder, so that nothing
-is remembered from an earlier run; it is on, as by default.
+`python fit_package.py URL USERS.json RESULT.json [no-cache]`. The package's cache (dspy's) lies in a fresh folder, so
+that nothing is remembered from an earlier run; it is on, as by default, unless the last word says otherwise.
 """
 
 import json
@@ -15,12 +15,16 @@ import urllib.request
 os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # otherwise importing it waits for a download
 
 
-def main(url, users_file, result_file):
+def main(url, users_file, result_file, cached="cache"):
     with tempfile.TemporaryDirectory() as cache:
         os.environ["DSPY_CACHEDIR"] = cache
         started = time.perf_counter()
         from synthesizeme.personalrm.synthesizeme import SynthesizeMe
 
+        if cached == "no-cache":
+            import dspy
+
+            dspy.configure_cache(enable_disk_cache=False, enable_memory_cache=False, enable_litellm_cache=False)
         result = {"import_s": time.perf_counter() - started, "fits": [], "right": {}, "kept": {}, "failed": {}}
         with open(users_file) as file:
             users = json.load(file)

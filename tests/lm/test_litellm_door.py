@@ -146,24 +146,33 @@ def test_a_dead_server_is_named_and_stops_the_run():
             judged(url, 3, retry=Retry(max_attempts=2, base_s=0.01))
 
 
-def test_another_server_never_gets_openais_key(monkeypatch):
-    monkeypatch.setenv("OPENAI_API_KEY", "sk-openai")
-    keys = []
+def heads_sent(**how):
+    """Header lines of the requests that reach a server which hangs up."""
+    lines = []
 
     async def listen(reader, writer):
-        head = await reader.readuntil(b"\r\n\r\n")
-        keys.extend(line for line in head.decode().splitlines() if line.lower().startswith("authorization"))
+        lines.extend((await reader.readuntil(b"\r\n\r\n")).decode().lower().splitlines())
         writer.close()
 
     async def ask():
         async with await asyncio.start_server(listen, "127.0.0.1", 0) as server:
-            lm = open_model(ModelName(NAME, f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"))
+            lm = open_model(ModelName(NAME, f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1", **how))
             with pytest.raises(Fault):
                 await lm.complete(ASKED, seed=0)
             await lm.close()
 
     asyncio.run(ask())
-    assert [key.split()[-1] for key in keys] == ["none"]
+    return lines
+
+
+def test_another_server_never_gets_openais_key(monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-openai")
+    assert [line for line in heads_sent() if line.startswith("authorization")] == ["authorization: bearer none"]
+
+
+def test_our_key_and_extra_headers_are_sent(monkeypatch):
+    monkeypatch.setenv("PERSONALRM_API_KEY", "sk-ours")
+    assert {"authorization: bearer sk-ours", "x-team: a"} <= set(heads_sent(headers={"X-Team": "a"}))
 
 
 def test_nothing_is_printed_and_no_prompt_is_in_an_error(capfd):
@@ -181,12 +190,11 @@ def test_tenant_url_body_and_model_are_its_identity_and_the_key_is_not(monkeypat
     assert (lm.name, "sk-secret" in repr(lm.endpoint)) == (NAME, False)
 
 
-def test_headers_and_extra_body_are_sent():
+def test_the_extra_body_is_sent():
     with FakeServer(by_hash) as server:
-        plain = attempt(server.url)
-        more = attempt(server.url, headers={"X-Team": "a"}, body={"top_p": 0.5})
+        plain, more = attempt(server.url), attempt(server.url, body={"top_p": 0.5})
         assert plain.text == more.text
-        assert server.summary()["calls"] == 2  # the body differs
+        assert server.summary()["calls"] == 2  # bodies that differ
 
 
 def test_a_base_url_with_a_login_is_refused_without_it():
