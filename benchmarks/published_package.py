@@ -41,7 +41,8 @@ def fit(side: str, users: list[dict[str, Any]], latency_ms: int, rule: str) -> d
             "ours": [sys.executable, "-m", "peers.fit_ours"],
             "package": [python_of("package"), "peers/fit_package.py"],
         }
-        command = [*program[side.split()[0]], url, str(given), str(result), *(["no-cache"] if " " in side else [])]
+        command = [*program[side.partition(" ")[0]], url, str(given), str(result)]
+        command += ["no-cache"] if side.endswith("without its cache") else []
         done = subprocess.run(command, cwd=HERE, check=False, capture_output=True, text=True)
         if done.returncode:
             raise RuntimeError(f"the {side} side failed: {done.stderr[-2000:]}")
