@@ -25,6 +25,7 @@ from personalrm.rewards.training import Optimization
 from personalrm.testing import tiny_pair
 from personalrm.testing.encoders import PlantedEncoder
 
+pytestmark = pytest.mark.slow  # torch alone takes over a second to import
 torch.set_num_threads(1)
 
 
