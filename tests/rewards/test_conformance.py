@@ -27,6 +27,7 @@ from personalrm.rewards.vpl import VPL, VPLOptions
 from personalrm.testing import tiny_pair
 from personalrm.testing.encoders import PlantedEncoder
 
+pytestmark = pytest.mark.slow  # torch alone takes over a second to import
 torch.set_num_threads(1)
 
 

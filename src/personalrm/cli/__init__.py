@@ -14,15 +14,18 @@ from contextlib import redirect_stdout, suppress
 
 from personalrm.cli import (
     bench,
+    cache,
     check,
     delete,
     demo,
+    edit,
     evaluate,
     export,
     fit,
     history,
     judge,
     rank,
+    restore,
     score,
     show,
     train,
@@ -34,8 +37,24 @@ from personalrm.errors import BadInput, PersonalRMError
 
 __all__ = ["build_parser", "main"]
 COMMANDS = (
-    demo, check, validate, fit, show, judge, rank, evaluate, train, score, bench, history, export, delete,
-)  # fmt: skip
+    demo,
+    check,
+    validate,
+    fit,
+    show,
+    judge,
+    rank,
+    evaluate,
+    train,
+    score,
+    bench,
+    edit,
+    history,
+    restore,
+    export,
+    delete,
+    cache,
+)
 OK, FAILED, REFUSED, PARTLY = 0, 1, 2, 3
 
 

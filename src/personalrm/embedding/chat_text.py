@@ -48,9 +48,9 @@ def tokens_of(tokenizer: Any, sequence: TextSequence) -> Tokens:
             turns.append({"role": "assistant", "content": _clean(sequence.completion)})
         # The template brings its own special tokens; a second beginning-of-text would change every vector.
         text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=sequence.completion is None)
-        found = tokenizer(text, add_special_tokens=False)["input_ids"]
+        found = tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
     else:
-        found = tokenizer(plain_text(sequence))["input_ids"]
+        found = tokenizer(plain_text(sequence), verbose=False)["input_ids"]  # we cut it ourselves
     return tuple(found)
 
 
