@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -20,6 +22,12 @@ Texts = Literal["allowed", "all", "none"]
 SCRIPTED = " (scripted)"
 GROUPS = ("controls", "embedded engine", "judges", "SynthesizeMe", "reward models")
 PUBLISHED_MODELS = {"3B": 3e9, "8B": 8e9, "70B": 70e9}
+
+
+def read_published() -> dict[str, Any]:
+    """Numbers printed in papers, from the data file beside this module."""
+    content: dict[str, Any] = json.loads(files(__package__).joinpath("published.json").read_text(encoding="utf-8"))
+    return content
 
 
 @dataclass(frozen=True)
@@ -56,7 +64,7 @@ class Material:
     """Whether queries and personas of people are shown: where the data allows it, everywhere, nowhere."""
     user: str | None = None
     """Whose personas are shown; None picks the one whom most models described."""
-    published: dict[str, Any] = field(default_factory=lambda: read_published())
+    published: dict[str, Any] = field(default_factory=read_published)
 
     @cached_property
     def datasets(self) -> tuple[DatasetInfo, ...]:
@@ -112,12 +120,6 @@ class Material:
         return next((name for name in ("arena", "prism") if name in dataset.lower()), None)
 
 
-def read_published() -> dict[str, Any]:
-    """Numbers printed in papers, from the data file beside this module."""
-    content: dict[str, Any] = json.loads(files(__package__).joinpath("published.json").read_text(encoding="utf-8"))
-    return content
-
-
 def accuracy_value(entry: EntrySummary | None, *, is_best: bool = False, mark: str = "") -> Value:
     """Accuracy in percent with its interval; a dash where nothing was run, words where nothing was scored."""
     if entry is None:
@@ -154,5 +156,8 @@ def share(value: float | None) -> str:
 
 
 def slug(name: str) -> str:
-    """A name for files and anchors."""
-    return "".join(sign if sign.isascii() and sign.isalnum() else "-" for sign in name.lower())[:60] or "unnamed"
+    """A name for files and anchors; names that had to be changed get digits, so that none meets another."""
+    plain = re.sub(r"[^a-z0-9_-]+", "-", name.lower())[:60]
+    return (
+        plain if plain == name else f"{plain}-{hashlib.sha256(name.encode('utf-8', 'surrogatepass')).hexdigest()[:6]}"
+    )
