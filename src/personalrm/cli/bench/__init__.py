@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import argparse
 
-from personalrm.cli.bench import report
+from personalrm.cli.bench import compare, ls, report, run, validate
 from personalrm.cli.options import add_commands
 
-COMMANDS = (report,)
+COMMANDS = (run, report, ls, validate, compare)
 """One module a command, in the order in which help lists them."""
 
 
