@@ -70,11 +70,12 @@ def points_with_bars(
 
 def colour(field: str, names: Sequence[str]) -> dict[str, Any]:
     """A colour a name, in a legend under the picture."""
+    longest = max(map(len, names), default=0)
     palette = [COLOURS[place % len(COLOURS)] for place in range(len(names))]
     legend = {
         "orient": "bottom",
         "title": None,
-        "columns": 2 if max(map(len, names), default=0) > 24 else 4,
+        "columns": 1 if longest > 44 else 2 if longest > 24 else 4,
         "labelLimit": 300,
     }
     return {
