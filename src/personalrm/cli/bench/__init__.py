@@ -6,10 +6,12 @@ Example: personalrm bench report runs/prism
 from __future__ import annotations
 
 import argparse
+from types import ModuleType
 
+from personalrm.cli.bench import build
 from personalrm.cli.options import add_commands
 
-COMMANDS = ()
+COMMANDS: tuple[ModuleType, ...] = (build,)
 """One module a command, in the order in which help lists them."""
 
 
