@@ -71,8 +71,8 @@ def test_a_name_fetches_the_real_hub_name(tmp_path, name):
     asked = []
     write_lines(tmp_path / "hub" / "conversations.jsonl", (row for row, _ in prism_rows(3, 2)))
 
-    def fetch(hub_name, patterns):
-        asked.append(hub_name)
+    def fetch(*wanted):
+        asked.append(wanted[0])
         return tmp_path / "hub"
 
     open_source(name, fetch=fetch)

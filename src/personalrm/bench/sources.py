@@ -138,7 +138,8 @@ def open_source(
     """
     path, known = Path(where), _named(str(where))
     if path.exists():
-        source = _recognised(path) or Source(path.name, "", ())
+        known = _recognised(path)
+        source = replace(known, title=f"{known.title}, local copy", hub_name="") if known else Source(path.name, "", ())
         root = path
     elif known is not None:
         source, root = known, fetch(known.hub_name, _patterns(known, config))
