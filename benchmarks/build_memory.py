@@ -11,7 +11,7 @@ from pathlib import Path
 
 from _table import show
 
-N_BATTLES = 4
+N_BATTLES = 8
 JOB = """
 import resource, sys, time
 from pathlib import Path
@@ -51,7 +51,7 @@ def write(path: Path, n_rows: int) -> None:
     """So many battles; the judges are taken as they come until there are enough."""
     from personalrm.testing.raw_sources import arena_rows
 
-    rows = arena_rows(n_rows // N_BATTLES + n_rows // 20, N_BATTLES)
+    rows = arena_rows(n_rows // N_BATTLES + n_rows // 40, N_BATTLES)
     with path.open("w", encoding="utf-8") as file:
         for _, (row, _) in zip(range(n_rows), rows, strict=False):
             file.write(json.dumps(row) + "\n")
