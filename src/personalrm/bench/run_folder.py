@@ -77,7 +77,17 @@ class RunFolder:
         Raises:
             CorruptFile: If a file does not begin with a cell, or bears another cell's name.
         """
-        return [self._head(path)[0] for path in sorted((self.path / "judgements").glob("*.jsonl"))]
+        return [self._head(path)[0] for path in self._cell_paths()]
+
+    def readable_cells(self) -> tuple[list[Cell], list[str]]:
+        """The finished cells, and a sentence for each file that is none: a report goes on without it."""
+        cells, damaged = [], []
+        for path in self._cell_paths():
+            try:
+                cells.append(self._head(path)[0])
+            except StoreError as error:
+                damaged.append(str(error))
+        return cells, damaged
 
     def rows(self, cell: Cell) -> Iterator[JudgementRow]:
         """The judgements of a finished cell, by user, pair and draw.
@@ -117,6 +127,14 @@ class RunFolder:
         path = self.path / "prompts" / cell.name / f"{_digest(user_id)}.json"
         return prompt_from_json(self._text(path), where=str(path), expected_user=user_id) if path.is_file() else None
 
+    def has_prompt(self, cell: Cell, user_id: str) -> bool:
+        """Whether a cell stored a personal prompt of a user."""
+        return (self.path / "prompts" / cell.name / f"{_digest(user_id)}.json").is_file()
+
+    def has_prompts(self, cell: Cell) -> bool:
+        """Whether a cell stored any personal prompt."""
+        return (self.path / "prompts" / cell.name).is_dir()
+
     def note_timing(self, entry: Mapping[str, Any]) -> None:
         """Append clock times, durations or usage; the one file that differs between equal runs."""
         try:
@@ -146,6 +164,9 @@ class RunFolder:
             raise self._refused("written", error) from None
         except UnicodeEncodeError:
             raise BadInput(f"{name} would hold a lone surrogate; fix the text or id it came from") from None
+
+    def _cell_paths(self) -> list[Path]:
+        return sorted((self.path / "judgements").glob("*.jsonl"))
 
     def _cell_path(self, cell: Cell) -> Path:
         return self.path / "judgements" / f"{cell.name}.jsonl"

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from personalrm.errors import AccessRefused, BudgetSpent, ModelUnavailable, UnreadableReply
-from personalrm.lm.cache import Unscored
+from personalrm.lm.entries import Unscored
 from personalrm.lm.faults import Fault
 from personalrm.lm.pacing import Pacing
 from personalrm.lm.prices import estimated_tokens
@@ -69,6 +69,7 @@ class Attempts:
     def stop(self, why: ModelUnavailable) -> None:
         """Let nothing leave from now on; what is under way comes back."""
         self.stopped = self.stopped or why
+        self._pacing.is_over = True
 
     async def answer(self, request: Request, read: Callable[[Reply], Any]) -> Answer | Unscored:
         """A reply that can be read, or why there is none.
@@ -113,6 +114,7 @@ class Attempts:
                 for account in accounts:
                     account.cost += cost
         self._last_success = time.monotonic()
+        self._pacing.note_answer()
         for account in accounts:
             account.add(reply.usage, cost)
         if used := reply.usage.prompt_tokens + reply.usage.completion_tokens:

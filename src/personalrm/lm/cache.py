@@ -5,23 +5,26 @@ model, extra body) and the request's messages, sampling and schema. Each entry k
 whose data asked for it, as hashes; erasing a user takes their entries, unless somebody
 else's request was the same. Unscored requests are kept apart, with their reason.
 
-One connection a process, used from one thread; a rollback journal, since the write-ahead
-log of SQLite before 3.51.3 is unsafe with two connections.
+New answers come by way of `journal.py`. One connection a process, used from one
+thread; a rollback journal, since the write-ahead log of SQLite before 3.51.3 is unsafe
+with two connections.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import sqlite3
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from personalrm.errors import NewerVersion, StoreError
-from personalrm.lm.protocol import Reply, TokenChances, Usage
+from personalrm.lm.entries import Entry, Row, Unscored, owner_of, reply_from_text
+from personalrm.lm.journal import store_error, take_over
+from personalrm.lm.protocol import Reply
+
+__all__ = ["Cache", "Entry", "Unscored"]
 
 VERSION = 1
 ROWS_AT_ONCE = 400
@@ -32,24 +35,6 @@ CREATE INDEX IF NOT EXISTS owners_by_key ON owners (key);
 CREATE TABLE IF NOT EXISTS unscored (key BLOB PRIMARY KEY, reason TEXT NOT NULL, attempts INTEGER NOT NULL)
     WITHOUT ROWID;
 """
-
-
-@dataclass(frozen=True)
-class Unscored:
-    """A request without a usable answer."""
-
-    reason: str
-    attempts: int
-
-
-@dataclass(frozen=True)
-class Entry:
-    """Something to be kept."""
-
-    key: bytes
-    user_id: str
-    result: Reply | Unscored | None
-    """None only adds the owner to an entry that is there."""
 
 
 class Cache:
@@ -81,7 +66,7 @@ class Cache:
         except StoreError:
             raise
         except (OSError, sqlite3.Error) as error:
-            raise _store_error(self.path, error) from None
+            raise store_error(self.path, error) from None
 
     def _connect(self) -> set[bytes]:
         if self._db is not None:
@@ -99,6 +84,8 @@ class Cache:
         if self._db.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
             raise sqlite3.DatabaseError("damaged")
         self._has_unscored = self._db.execute("SELECT EXISTS (SELECT 1 FROM unscored)").fetchone()[0] == 1
+        if str(self.path) != ":memory:":
+            take_over(self.path, self.keep_rows)
         return {row[0] for row in self._db.execute("SELECT key FROM answers")}
 
     def _move_aside(self) -> None:
@@ -121,7 +108,7 @@ class Cache:
     def _find(self, key: bytes) -> Reply | Unscored | None:
         row = self._open_db.execute("SELECT answer FROM answers WHERE key = ?", (key,)).fetchone()
         if row is not None:
-            return _reply_from(json.loads(row[0]))
+            return reply_from_text(row[0])
         row = self._open_db.execute("SELECT reason, attempts FROM unscored WHERE key = ?", (key,)).fetchone()
         return Unscored(*row) if row is not None else None
 
@@ -135,13 +122,21 @@ class Cache:
         Raises:
             StoreError: If the disk is full or the file cannot be written.
         """
-        answers = [(e.key, _as_text(e.result)) for e in entries if isinstance(e.result, Reply)]
-        unscored = [(e.key, e.result.reason, e.result.attempts) for e in entries if isinstance(e.result, Unscored)]
+        self.keep_rows([Row.of(entry) for entry in entries])
+
+    def keep_rows(self, rows: Sequence[Row]) -> None:
+        """`keep` for entries in the form they are written in; the same rows again change nothing.
+
+        Raises:
+            StoreError: If the disk is full or the file cannot be written.
+        """
+        answers = [(row.key, row.text) for row in rows if row.kind == "answer"]
+        unscored = [(row.key, *json.loads(row.text)) for row in rows if row.kind == "unscored"]
         db = self._open_db
         try:
             db.execute("BEGIN IMMEDIATE")
             _insert(db, "answers", answers)
-            _insert(db, "owners", [(_owner(e.user_id), e.key) for e in entries])
+            _insert(db, "owners", [(row.owner, row.key) for row in rows])
             if unscored:
                 db.executemany("INSERT OR REPLACE INTO unscored VALUES (?, ?, ?)", unscored)
                 self._has_unscored = True
@@ -151,11 +146,11 @@ class Cache:
         except sqlite3.Error as error:
             if db.in_transaction:
                 db.execute("ROLLBACK")
-            raise _store_error(self.path, error) from None
+            raise store_error(self.path, error) from None
 
     def erase(self, user_id: str) -> int:
         """Take a user out; entries nobody else owns go. Returns how many went."""
-        db, owner = self._open_db, _owner(user_id)
+        db, owner = self._open_db, owner_of(user_id)
         orphans = (
             "SELECT key FROM owners WHERE owner = ? AND NOT EXISTS "
             "(SELECT 1 FROM owners AS other WHERE other.key = owners.key AND other.owner <> owners.owner)"
@@ -168,13 +163,13 @@ class Cache:
             db.execute("DELETE FROM owners WHERE owner = ?", (owner,))
             db.execute("COMMIT")
         except sqlite3.Error as error:
-            raise _store_error(self.path, error) from None
+            raise store_error(self.path, error) from None
         return gone
 
     def owned_by(self, user_id: str) -> list[dict[str, Any]]:
         """Every answer a user's data asked for, as JSON values, for their export."""
         rows = self._open_db.execute(
-            "SELECT answer FROM answers JOIN owners USING (key) WHERE owner = ? ORDER BY key", (_owner(user_id),)
+            "SELECT answer FROM answers JOIN owners USING (key) WHERE owner = ? ORDER BY key", (owner_of(user_id),)
         )
         return [json.loads(row[0]) for row in rows]
 
@@ -202,26 +197,3 @@ def _insert(db: sqlite3.Connection, table: str, rows: Sequence[tuple[bytes, byte
         some = rows[first : first + ROWS_AT_ONCE]
         places = ",".join(["(?,?)"] * len(some))
         db.execute(f"INSERT OR IGNORE INTO {table} VALUES {places}", [value for row in some for value in row])
-
-
-def _owner(user_id: str) -> bytes:
-    return hashlib.sha256(user_id.encode("utf-8", "surrogatepass")).digest()[:16]
-
-
-def _as_text(reply: Reply) -> str:
-    content = {"text": reply.text, "finish_reason": reply.finish_reason, "model": reply.model}
-    tokens = [[one.text, one.alternatives] for one in reply.tokens]
-    return json.dumps(content | {"usage": asdict(reply.usage)} | ({"tokens": tokens} if tokens else {}))
-
-
-def _reply_from(content: dict[str, Any]) -> Reply:
-    tokens = tuple(
-        TokenChances(text, tuple((str(token), float(chance)) for token, chance in alternatives))
-        for text, alternatives in content.get("tokens", ())
-    )
-    usage = Usage(**content["usage"])
-    return Reply(content["text"], content["finish_reason"], usage, tokens, content["model"])
-
-
-def _store_error(path: Path, error: Exception) -> StoreError:
-    return StoreError(f"cache {str(path)!r} cannot be used ({error}); check the path, the rights and the disk")

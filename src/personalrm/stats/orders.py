@@ -32,6 +32,8 @@ class OrderedOutcome:
     """Mean probability given to the first completion over pairs read in both orders, 0.5 without bias; or NaN."""
     accuracy_orders: float
     """The paper's accuracy: mean over single orders, an unscored one counting 0.5; NaN when nothing was scored."""
+    single_orders: FloatArray
+    """Shape `(2 pairs,)`, correctness of every single order; what the paper's interval resamples."""
 
     @property
     def probabilities(self) -> FloatArray:
@@ -85,6 +87,7 @@ def combine_orders(chosen_first: FloatArray, chosen_second: FloatArray) -> Order
         unscored=~(read_12 | read_21),
         position_consistency=_mean(agree.astype(np.float64)),
         first_share=_mean((p12[both] + p21[both]) / 2),
+        single_orders=single,
         accuracy_orders=_mean(single) if (read_12 | read_21).any() else float("nan"),
     )
 

@@ -74,4 +74,4 @@ def _slopes(x: FloatArray, totals: FloatArray) -> FloatArray:
     spread = there * (x - mean_x[:, None])
     square = (spread**2).sum(axis=1)
     along = (spread * (y - mean_y[:, None])).sum(axis=1)
-    return np.divide(along, square, out=np.full(len(totals), np.nan), where=square > 0)
+    return np.asarray(np.divide(along, square, out=np.full(len(totals), np.nan), where=square > 0))

@@ -19,12 +19,14 @@ import re
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from aiohttp import web
 
 from personalrm.testing.faults import Faults, fail
+from personalrm.testing.server_log import Log
 from personalrm.testing.skill import Rule, always_first, by_hash, failing, fixed, fixed_with_persona, obedient, skilled
 
 RULES: dict[str, Rule] = {
@@ -37,42 +39,6 @@ RULES: dict[str, Rule] = {
     "obedient": obedient(skilled()),
 }
 _SEED = re.compile(rb'"seed": ?-?\d+')
-BLOCK = 512
-"""Characters a block of the prefix accounting."""
-
-
-@dataclass
-class Log:
-    """What the server saw."""
-
-    n_requests: int = 0
-    n_answered: int = 0
-    """Completions that were right and whole."""
-    most_in_flight: int = 0
-    statuses: dict[str, int] = field(default_factory=dict)
-    """Faults by kind, and plain statuses."""
-    calls: dict[str, int] = field(default_factory=dict)
-    """Requests a call, that is a body without its seed."""
-    moments: list[float] = field(default_factory=list)
-    """When each request came in, seconds since the server started."""
-    n_blocks: int = 0
-    n_blocks_seen: int = 0
-    """Prompt blocks whose whole prefix a finished request had brought before."""
-
-    def summary(self, n_different_blocks: int) -> dict[str, Any]:
-        """The counts, for benchmarks."""
-        return {
-            "requests": self.n_requests,
-            "calls": len(self.calls),
-            "duplicates": self.n_requests - len(self.calls),
-            "answered": self.n_answered,
-            "most_in_flight": self.most_in_flight,
-            "statuses": dict(sorted(self.statuses.items())),
-            "prefix_seen": self.n_blocks_seen / max(1, self.n_blocks),
-            "prefix_optimum": 1.0 - n_different_blocks / max(1, self.n_blocks),
-            "first_s": min(self.moments, default=0.0),
-            "last_s": max(self.moments, default=0.0),
-        }
 
 
 @dataclass(frozen=True)
@@ -114,7 +80,6 @@ class FakeServer:
         self._limited = limited or Limited()
         self._logprobs, self._takes_schema, self._patience_s, self._port = logprobs, takes_schema, patience_s, port
         self.log = Log()
-        self._blocks: set[bytes] = set()
         self._streak: dict[str, int] = {}
         self._buckets = [0.0, 0.0]
         self._n_in_flight = 0
@@ -129,7 +94,7 @@ class FakeServer:
 
     def summary(self) -> dict[str, Any]:
         """The log's counts."""
-        return self.log.summary(len(self._blocks))
+        return self.log.summary()
 
     def __enter__(self) -> FakeServer:
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
@@ -145,27 +110,27 @@ class FakeServer:
         self._loop.close()
 
     async def _serve(self) -> None:
-        app = web.Application(client_max_size=64 * 2**20)
-        app.router.add_post("/v1/chat/completions", self._complete)
-        app.router.add_get("/log", self._tell)
-        app.router.add_post("/reset", self._reset)
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+        self._runner = web.ServerRunner(web.Server(self._route, access_log=None), shutdown_timeout=0.1)
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", self._port, backlog=4096)
         await site.start()
         self._port = self._runner.addresses[0][1]
 
-    async def _tell(self, request: web.Request) -> web.Response:
-        return web.json_response(self.summary())
+    async def _route(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Without an application: clients are measured against this server, so it must cost little itself."""
+        if (request.method, request.path) == ("POST", "/v1/chat/completions"):
+            return await self._complete(request)
+        if (request.method, request.path) == ("GET", "/log"):
+            return web.json_response(self.summary())
+        if (request.method, request.path) == ("POST", "/reset"):
+            self.log, self._started = Log(), time.monotonic()
+            return web.json_response({})
+        return web.Response(status=404)
 
-    async def _reset(self, request: web.Request) -> web.Response:
-        self.log, self._blocks, self._started = Log(), set(), time.monotonic()
-        return web.json_response({})
-
-    async def _complete(self, request: web.Request) -> web.StreamResponse:
-        raw = await request.read()
+    async def _complete(self, request: web.BaseRequest) -> web.StreamResponse:
+        raw = await request.content.read()
         body = json.loads(raw)
-        call = hashlib.blake2b(_SEED.sub(b"", raw), digest_size=12).hexdigest()
+        call = _call_of(raw)
         log = self.log
         log.n_requests += 1
         log.moments.append(time.monotonic() - self._started)
@@ -177,7 +142,7 @@ class FakeServer:
         finally:
             self._n_in_flight -= 1
 
-    async def _respond(self, request: web.Request, body: Mapping[str, Any], call: str) -> web.StreamResponse:
+    async def _respond(self, request: web.BaseRequest, body: Mapping[str, Any], call: str) -> web.StreamResponse:
         prompt = "\n".join(message["content"] for message in body["messages"])
         refused = self._refuse(body, prompt)
         if refused is not None:
@@ -190,7 +155,8 @@ class FakeServer:
             self._note(kind)
             return await fail(kind, request, good, self._patience_s)
         self._streak[call] = 0
-        self._count_prefix(prompt)
+        self.log.count_prefix(prompt)
+        self._count_tokens(**good["usage"])
         self.log.n_answered += 1
         return web.json_response(good)
 
@@ -212,7 +178,7 @@ class FakeServer:
         return self._over_rate(prompt)
 
     def _over_rate(self, prompt: str) -> web.Response | None:
-        """429 when a bucket of one second's worth is empty."""
+        """429 when a bucket of one second's worth is empty; completions are taken out of it when they are known."""
         now, limited = time.monotonic(), self._limited
         for place, (rate, amount) in enumerate(
             ((limited.requests_per_minute, 1.0), (limited.tokens_per_minute, len(prompt) / 4))
@@ -224,6 +190,11 @@ class FakeServer:
                 return self._error(429, "rate limit", {"Retry-After": f"{busy_until - now:.3f}"})
             self._buckets[place] = busy_until + amount * 60.0 / rate
         return None
+
+    def _count_tokens(self, prompt_tokens: int, completion_tokens: int) -> None:
+        self.log.n_tokens += prompt_tokens + completion_tokens
+        if self._limited.tokens_per_minute is not None:
+            self._buckets[1] += completion_tokens * 60.0 / self._limited.tokens_per_minute
 
     def _error(self, status: int, message: str, headers: Mapping[str, str] | None = None) -> web.Response:
         self._note(str(status))
@@ -252,17 +223,17 @@ class FakeServer:
         usage = {"prompt_tokens": n_prompt, "completion_tokens": len(text) // 4}
         return {"object": "chat.completion", "model": body["model"], "choices": [choice], "usage": usage}
 
-    def _count_prefix(self, prompt: str) -> None:
-        digest, seen = hashlib.blake2b(digest_size=12), True
-        for at in range(0, len(prompt), BLOCK):
-            digest.update(prompt[at : at + BLOCK].encode("utf-8", "replace"))
-            block = digest.digest()
-            self.log.n_blocks += 1
-            seen = seen and block in self._blocks
-            self.log.n_blocks_seen += seen
-            self._blocks.add(block)
+
+def _call_of(raw: bytes) -> str:
+    """What a request is known by: its body without the seed, which stands before or after the messages."""
+    found = _SEED.search(raw)
+    digest = hashlib.blake2b(raw[: found.start()] if found else raw, digest_size=12)
+    if found:
+        digest.update(raw[found.end() :])
+    return digest.hexdigest()
 
 
+@lru_cache(maxsize=1024)
 def _tokens(text: str) -> list[dict[str, Any]]:
     """Tokens of four characters but for the label, which is one token with its alternative at 0.1."""
     before, label, after = text, "", ""

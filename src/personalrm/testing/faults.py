@@ -58,7 +58,9 @@ class Faults:
         return int.from_bytes(digest[:6], "big") / 2**48
 
 
-async def fail(kind: str, request: web.Request, good: Mapping[str, object], patience_s: float) -> web.StreamResponse:
+async def fail(
+    kind: str, request: web.BaseRequest, good: Mapping[str, object], patience_s: float
+) -> web.StreamResponse:
     """The faulty response of a kind.
 
     Args:
@@ -114,12 +116,12 @@ def _retry_after(kind: str, patience_s: float) -> dict[str, str]:
     return {"Retry-After": values[when]} if when in values else {}
 
 
-def _abort(request: web.Request) -> None:
+def _abort(request: web.BaseRequest) -> None:
     if request.transport is not None:
         request.transport.abort()
 
 
-async def _stream(kind: str, request: web.Request, body: bytes, patience_s: float) -> web.StreamResponse:
+async def _stream(kind: str, request: web.BaseRequest, body: bytes, patience_s: float) -> web.StreamResponse:
     length = HUGE if kind == "huge" else len(body)
     response = web.StreamResponse(headers={"Content-Type": "application/json", "Content-Length": str(length)})
     await response.prepare(request)

@@ -6,12 +6,11 @@ Example: personalrm bench report runs/prism
 from __future__ import annotations
 
 import argparse
-from types import ModuleType
 
-from personalrm.cli.bench import build
+from personalrm.cli.bench import build, compare, ls, report, run, validate
 from personalrm.cli.options import add_commands
 
-COMMANDS: tuple[ModuleType, ...] = (build,)
+COMMANDS = (build, run, report, ls, validate, compare)
 """One module a command, in the order in which help lists them."""
 
 
