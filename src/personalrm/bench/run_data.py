@@ -85,7 +85,7 @@ def _read(spec: DatasetSpec, base: Path) -> _Found:
     if not path.is_file() and not path.suffix:
         found = load_benchmark(path if path.is_dir() else spec.path, options)
         notes = tuple(f"dataset {spec.name!r}, {check.line()}" for check in found.failed_checks)
-        by_part = {part: list(users) for part, users in found.users.items()}
+        by_part = {str(part): list(users) for part, users in found.users.items()}
         return _Found(by_part, surveys or found.surveys, found.tally, notes)
     tally, parts = Tally(), dict[str, list[User]]()
     for user in iter_users(path, options, tally=tally):
