@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from personalrm.errors import MissingExtra, PersonalRMError
@@ -46,11 +47,11 @@ def personal_scorer(
 
         async def ask(prompt: PersonalPrompt, conversation: Conversation, answer: str, reference: str) -> Verdict:
             """The verdict from a thread of its own; only the first opens the judge's connection."""
-            work = (judge_pair, prompt, conversation, answer, reference, judge)
+            work = partial(judge_pair, prompt, conversation, answer, reference, judge)
             if opened:
-                return await asyncio.to_thread(*work)
+                return await asyncio.to_thread(work)
             async with opening:
-                verdict = await asyncio.to_thread(*work)
+                verdict = await asyncio.to_thread(work)
                 opened.append(True)
                 return verdict
 

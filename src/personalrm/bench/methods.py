@@ -15,7 +15,7 @@ from personalrm.bench.embedded_methods import Engine, induced_method, personal_m
 from personalrm.bench.method import Method
 from personalrm.bench.model_methods import Induce, Inductions, ModelMethod, know_nobody, persona_only, read_surveys
 from personalrm.bench.prompt_writers import by_memory, by_profile, by_synthesis, show_history
-from personalrm.bench.reward_methods import TrainedMethod
+from personalrm.bench.reward_methods import RewardRow
 from personalrm.errors import BadInput, UnknownName
 from personalrm.induction.settings import InductionSettings, Variant
 from personalrm.judging.model import ModelJudge
@@ -85,7 +85,7 @@ def _trained(name: str, title: str, *, is_personal: bool = True) -> Entry:
         maker = tools.rewards
         if maker is None:
             raise BadInput(f"method {name!r} stands on embeddings and no encoder was given; name one in encoders")
-        return TrainedMethod(lambda: maker(name))
+        return RewardRow(lambda: maker(name))
 
     return Entry(title, "reward models", encoder=make, is_personal=is_personal)
 

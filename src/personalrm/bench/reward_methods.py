@@ -10,6 +10,7 @@ context. Targets are never read.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -29,12 +30,13 @@ from personalrm.rewards.trained import open_store
 if TYPE_CHECKING:
     from personalrm.bench.run_spec import RunEncoder, RunSpec
 
+NOT_FINITE = "the reward model gave no finite reward"
 N_FOLDS = 5
 DEV_SHARE = 0.2
 """Share of the training users whose validation pairs decide when to stop."""
 
 
-class TrainedMethod:
+class RewardRow:
     """A reward model as a row.
 
     Args:
@@ -55,9 +57,9 @@ class TrainedMethod:
         """
         if held_out is self._learned_from:
             return
-        users = list(held_out.learnable.values())
+        users = [user for user in held_out.learnable.values() if user.pairs]
         if len(users) < 2:
-            raise BadInput(f"a reward model learns from other users and there are {len(users)}; add users")
+            raise BadInput(f"a reward model learns from other users' pairs and {len(users)} has any; add users")
         self._models = [self._trained(users, list(held_out.dev.values()), fold) for fold in range(self._n_folds)]
         self._learned_from = held_out
 
@@ -72,22 +74,26 @@ class TrainedMethod:
 
     def know(self, users: Sequence[User]) -> list[Knowledge]:
         """The state of each user under every fold's model: their own pairs need one, somebody else's another."""
-        if not self._models:
-            raise NotFitted("this method has not seen the data; call learn before know and judge")
         contexts = [user.pairs for user in users]
-        states = [model.condition_many(contexts) for model in self._models]
+        states = [model.condition_many(contexts) for model in self._trained_models]
         return [Knowledge(user.user_id, own) for user, own in zip(users, zip(*states, strict=True), strict=True)]
 
     def judge(self, items: Sequence[Item]) -> list[Judgement]:
         """The margin of every pair under the model that has not seen its owner."""
         found: list[Judgement] = [Judgement()] * len(items)
-        for fold, model in enumerate(self._models):
+        for fold, model in enumerate(self._trained_models):
             places = [place for place, (_, pair) in enumerate(items) if self._fold(pair.user_id) == fold]
             states = [items[place][0].value[fold] for place in places]
             pairs: list[PreferencePair] = [items[place][1] for place in places]
             for place, margin in zip(places, margins(model, states, pairs) if pairs else (), strict=True):
-                found[place] = Judgement(margin=float(margin))
+                found[place] = _judgement(float(margin))
         return found
+
+    @property
+    def _trained_models(self) -> list[RewardModel[Any]]:
+        if not self._models:
+            raise NotFitted("this reward model was not trained; call learn before know and judge")
+        return self._models
 
     def _fold(self, user_id: str) -> int:
         return _byte("fold", user_id) % self._n_folds
@@ -110,6 +116,10 @@ def reward_maker(
         return make_reward_model(name, store, options)
 
     return make
+
+
+def _judgement(margin: float) -> Judgement:
+    return Judgement(margin=margin) if math.isfinite(margin) else Judgement(unscored=NOT_FINITE)
 
 
 def _is_dev(user: User) -> bool:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -27,6 +27,7 @@ from personalrm.stats.calibration import Calibration, LengthStrata, calibration,
 from personalrm.stats.runs import RunMean, run_mean
 
 SUMMARY_VERSION = 1
+Named = TypeVar("Named")
 
 
 @dataclass(frozen=True)
@@ -119,10 +120,18 @@ def _joined(infos: Sequence[RunInfo]) -> RunInfo:
         name=" + ".join(info.name for info in infos),
         settings={info.name: info.settings for info in infos},
         versions=infos[0].versions,
-        methods=tuple({one.name: one for info in reversed(infos) for one in info.methods}.values()),
-        models=tuple({one.label: one for info in reversed(infos) for one in info.models}.values()),
-        datasets=tuple({one.name: one for info in reversed(infos) for one in info.datasets}.values()),
+        methods=_first((one.name, one) for info in infos for one in info.methods),
+        models=_first((one.label, one) for info in infos for one in info.models),
+        datasets=_first((one.name, one) for info in infos for one in info.datasets),
     )
+
+
+def _first(named: Iterable[tuple[str, Named]]) -> tuple[Named, ...]:
+    """One value a name, the first, in the order in which names come up."""
+    found: dict[str, Named] = {}
+    for name, value in named:
+        found.setdefault(name, value)
+    return tuple(found.values())
 
 
 def _entry(measured: Measured, characters: tuple[np.ndarray, np.ndarray] | None) -> EntrySummary:

@@ -32,8 +32,13 @@ def accuracy_chart(material: Material, dataset: str, entries: Sequence[EntrySumm
     told = f" Highest: {best['method']} with {best['model']}, {best['accuracy']:.1f} %." if best else ""
     y = {"field": "method", "type": "nominal", "sort": None, "title": None, "axis": {"labelLimit": 320, "grid": True}}
     models = list(dict.fromkeys(row["model"] for row in rows))
-    offset = {"field": "model", "type": "nominal", "sort": models}
-    layers = points_with_bars(x=percent_axis(), y={**y}, colour=colour("model", models), extra={"yOffset": offset})
+    # What needs no model stands alone on its line, so its place is the middle.
+    named = [model for model in models if model != material.label(None)]
+    middle = [*named[: len(named) // 2], material.label(None), *named[len(named) // 2 :]]
+    offset = {"field": "model", "type": "nominal", "sort": middle}
+    layers = points_with_bars(
+        x=percent_axis(), y={**y}, colour=colour("model", models), extra={"yOffset": offset} if len(named) > 1 else {}
+    )
     return Chart(
         f"accuracy-{slug(dataset)}",
         f"{dataset}: accuracy with 95 % intervals over users; the dashed line is a coin.",
@@ -67,11 +72,12 @@ def points_with_bars(
 
 def colour(field: str, names: Sequence[str]) -> dict[str, Any]:
     """A colour a name, in a legend under the picture."""
+    longest = max(map(len, names), default=0)
     palette = [COLOURS[place % len(COLOURS)] for place in range(len(names))]
     legend = {
         "orient": "bottom",
         "title": None,
-        "columns": 2 if max(map(len, names), default=0) > 24 else 4,
+        "columns": 1 if longest > 44 else 2 if longest > 24 else 4,
         "labelLimit": 300,
     }
     return {
@@ -89,6 +95,7 @@ def rule_at(value: float, axis: str) -> dict[str, Any]:
 
 
 def percent_axis(title: str = "accuracy, %") -> dict[str, Any]:
+    """The axis of accuracy, from wherever the data begins."""
     return {"field": "accuracy", "type": "quantitative", "title": title, "scale": {"zero": False, "nice": True}}
 
 
@@ -104,6 +111,15 @@ def specification(
         "width": width,
         "config": _config(),
     }
+
+
+def faceted(whole: dict[str, Any], field: str, names: Sequence[str]) -> dict[str, Any]:
+    """A small picture for each name, side by side, three in a row."""
+    inner = {key: whole[key] for key in ("layer", "height", "width")}
+    head = {"labelColor": INK, "labelFontSize": 12}
+    facet = {"field": field, "type": "nominal", "sort": list(names), "title": None, "header": head}
+    outer = {key: whole[key] for key in ("$schema", "data", "config")}
+    return {**outer, "facet": facet, "columns": 3, "spec": inner}
 
 
 def accuracy_fields(entry: EntrySummary) -> dict[str, Any]:

@@ -11,7 +11,8 @@ from personalrm.bench.run_records import DatasetInfo, Removed
 
 STATISTICS = {
     "n_users": "users", "n_conversations": "conversations", "n_pairs": "pairs", "n_unique_queries": "unique queries",
-    "multi_turn_share": "multi-turn, %", "n_context_pairs": "context pairs", "n_target_users": "target users", "n_target_pairs": "target pairs",
+    "multi_turn_share": "multi-turn, %", "n_context_pairs": "context pairs",
+    "n_target_users": "target users", "n_target_pairs": "target pairs",
 }  # fmt: skip
 MOST_EXAMPLES = 3
 
@@ -23,7 +24,7 @@ def data_section(material: Material) -> Section | None:
     known = {name for one in material.datasets for name in one.statistics} | set(STATISTICS)
     names = [*STATISTICS, *sorted(known - set(STATISTICS))]
     names = [name for name in names if any(name in one.statistics for one in material.datasets)]
-    columns = tuple(Column(STATISTICS.get(name, name)) for name in names) + (Column("licence"), Column("hash"))
+    columns = (*(Column(STATISTICS.get(name, name)) for name in names), Column("licence"), Column("hash"))
     rows = [
         Row(
             one.name,
@@ -116,6 +117,7 @@ def _funnel_chart(dataset: DatasetInfo) -> Chart:
     ]
     told = f"from {funnel[0].n_pairs:,} to {funnel[-1].n_pairs:,} pairs in {len(funnel)} stages" if funnel else "empty"
     return Chart(
-        f"funnel-{slug(dataset.name)}", f"{dataset.name}: pairs left after each stage.", f"Bars of pairs by stage, {told}.",
+        f"funnel-{slug(dataset.name)}", f"{dataset.name}: pairs left after each stage.",
+        f"Bars of pairs by stage, {told}.",
         specification(rows, layers, height={"step": 28}, width=460),
     )  # fmt: skip

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
-from personalrm.bench.report.charts import INK, colour, specification
+from personalrm.bench.report.charts import INK, colour, faceted, specification
 from personalrm.bench.report.material import Chart, Material, Section, gap_interval, number, p_text, share, slug
 from personalrm.bench.report.tables import Column, Row, Table, Value
 from personalrm.bench.summary import EntrySummary
-from personalrm.stats.calibration import Stratum
+from personalrm.stats.calibration import CalibrationBin, Stratum
 from personalrm.stats.paired import points
 
 LEAST_CONSISTENT, MOST_LEANING, MOST_UNSCORED, ALPHA = 0.7, 0.1, 0.05, 0.05
@@ -31,14 +32,14 @@ def gates_section(material: Material) -> Section | None:
             tables.append(_strata(material, dataset.name, entries))
         if any(entry.calibration for entry in entries):
             charts.append(_calibration_chart(material, dataset.name, entries))
-    text = (
-        "Consistency: share of pairs on which both orders name the same completion. First share: mean probability of whatever stands "
-        "first, 0.5 without bias. Gap: own persona minus somebody else's, the personalization really measured. "
-        f"Warnings below {LEAST_CONSISTENT:.0%} consistency, {MOST_LEANING} from an even first share, above {MOST_UNSCORED:.0%} "
-        "unscored, and where the gap is not told from zero.",
+    words = (
+        "Consistency: share of pairs on which both orders name the same completion. First share: mean probability of "
+        "whatever stands first, 0.5 without bias. Gap: own persona minus somebody else's, the personalization really "
+        f"measured. Warnings below {LEAST_CONSISTENT:.0%} consistency, more than {MOST_LEANING} from an even first "
+        f"share, above {MOST_UNSCORED:.0%} unscored, and where the gap is not told from zero."
     )
     return (
-        Section("gates", "Quality of the judges", "reliability, section 5", text, tuple(tables), tuple(charts))
+        Section("gates", "Quality of the judges", "reliability, section 5", (words,), tuple(tables), tuple(charts))
         if tables
         else None
     )
@@ -46,18 +47,9 @@ def gates_section(material: Material) -> Section | None:
 
 def _gates(material: Material, dataset: str, entries: list[EntrySummary]) -> Table:
     names = (
-        "model",
-        "consistency, %",
-        "first share",
-        "unscored",
-        "half scored",
-        "ties",
-        "Brier",
-        "ECE",
-        "gap, points",
-        "p (Holm)",
-        "warnings",
-    )
+        "model", "warnings", "consistency, %", "first share", "unscored", "half scored", "ties", "Brier", "ECE",
+        "gap, points", "p (Holm)",
+    )  # fmt: skip
     rows = tuple(Row(material.title(one.cell.method), tuple(_values(material, one))) for one in entries)
     n_users = max((one.accuracy.n_users for one in entries if one.accuracy), default=0)
     n_pairs = max((one.accuracy.n_pairs for one in entries if one.accuracy), default=0)
@@ -73,7 +65,7 @@ def _gates(material: Material, dataset: str, entries: list[EntrySummary]) -> Tab
 
 def _values(material: Material, entry: EntrySummary) -> Iterator[Value]:
     a, c = entry.accuracy, entry.calibration
-    yield Value(material.label(entry.cell.model))
+    yield from (Value(material.label(entry.cell.model)), Value("; ".join(warnings(material, entry))))
     yield from (Value(share(entry.position_consistency)), Value(number(entry.first_share, 2)))
     yield Value(f"{entry.n_unscored:,} of {entry.n_judgements:,}")
     yield from (Value(f"{a.n_half_scored:,}" if a else "0"), Value(f"{a.n_ties:,}" if a else "0"))
@@ -84,7 +76,6 @@ def _values(material: Material, entry: EntrySummary) -> Iterator[Value]:
     else:
         one = gap.comparison
         yield from (Value(points(one.difference), gap_interval(one.low, one.high)), Value(p_text(gap.p_holm)))
-    yield Value("\n".join(warnings(material, entry)))
 
 
 def warnings(material: Material, entry: EntrySummary) -> Iterator[str]:
@@ -137,29 +128,45 @@ def _stratum(stratum: Stratum) -> tuple[Value, Value]:
 
 
 def _calibration_chart(material: Material, dataset: str, entries: list[EntrySummary]) -> Chart:
-    rows = [
-        {
-            "judge": f"{material.title(one.cell.method)}, {material.label(one.cell.model)}", "n": place.n_pairs,
-            "confidence": round(100 * place.confidence, 2), "accuracy": round(100 * place.accuracy, 2),
-        }
+    """A small picture a model: with all judges in one, nobody could tell them apart."""
+    rows: list[dict[str, Any]] = [
+        {"judge": one.cell.method, "model": material.label(one.cell.model), **_bin(place)}
         for one in entries
         if one.calibration
         for place in one.calibration.bins
         if place.n_pairs
-    ]  # fmt: skip
+    ]
+    for row in rows:
+        row["judge"] = material.title(row["judge"])
     names = list(dict.fromkeys(str(row["judge"]) for row in rows))
     x = {"field": "confidence", "type": "quantitative", "title": "confidence, %", "scale": {"domain": [50, 100]}}
     y = {"field": "accuracy", "type": "quantitative", "title": "right, %", "scale": {"domain": [0, 100]}}
-    size = {"field": "n", "type": "quantitative", "title": "pairs", "legend": None, "scale": {"range": [15, 260]}}
-    encoding = {"x": x, "y": y, "size": size, "color": colour("judge", names)}
-    ideal = {"x": {"datum": 50}, "y": {"datum": 50}, "x2": {"datum": 100}, "y2": {"datum": 100}}
+    size = {"field": "n", "type": "quantitative", "legend": None, "scale": {"range": [15, 160]}}
+    ideal = {"x": {"datum": 50, **_same(x)}, "y": {"datum": 50, **_same(y)}, "x2": {"datum": 100}, "y2": {"datum": 100}}
+    dots = {"x": x, "y": y, "color": colour("judge", names)}
     layers = [
         {"mark": {"type": "rule", "strokeDash": [4, 4], "color": INK}, "encoding": ideal},
-        {"mark": {"type": "circle", "opacity": 0.75}, "encoding": encoding},
+        {"mark": {"type": "line", "strokeWidth": 1, "opacity": 0.6}, "encoding": dots},
+        {"mark": {"type": "circle", "opacity": 0.9}, "encoding": {**dots, "size": size}},
     ]
+    models = list(dict.fromkeys(str(row["model"]) for row in rows))
     return Chart(
         f"calibration-{slug(dataset)}",
-        f"{dataset}: how often judges are right at each confidence; on the dashed line they are as sure as they should be.",
-        f"Reliability diagram of {len(names)} judges on {dataset}; Brier score and calibration error stand in the table.",
-        specification(rows, layers, height=280, width=420),
+        f"{dataset}: how often judges are right at each confidence; on the dashed line as often as they think.",
+        f"Reliability diagrams of {len(names)} methods with {len(models)} models on {dataset}; "
+        "Brier scores and calibration errors stand in the table.",
+        faceted(specification(rows, layers, height=190, width=190), "model", models),
     )
+
+
+def _bin(place: CalibrationBin) -> dict[str, Any]:
+    return {
+        "n": place.n_pairs,
+        "confidence": round(100 * place.confidence, 2),
+        "accuracy": round(100 * place.accuracy, 2),
+    }
+
+
+def _same(axis: dict[str, Any]) -> dict[str, Any]:
+    """Type, title and scale of an axis, for a layer that draws fixed values on it."""
+    return {key: axis[key] for key in ("type", "title", "scale")}

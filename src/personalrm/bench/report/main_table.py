@@ -12,12 +12,11 @@ from personalrm.bench.report.material import (
     accuracy_value,
     gap_interval,
     interval,
-    number,
     p_text,
     share,
     slug,
 )
-from personalrm.bench.report.tables import Column, Row, Table, Value
+from personalrm.bench.report.tables import DASH, Column, Row, Table, Value
 from personalrm.bench.run_records import DatasetInfo
 from personalrm.bench.summary import EntrySummary
 from personalrm.stats.accuracy import count, percent
@@ -37,14 +36,16 @@ def main_section(material: Material) -> Section | None:
         entries = list(_entries(material, dataset.name))
         if entries:
             tables += [_wide(material, dataset), _long(material, dataset.name, entries)]
-            charts.append(accuracy_chart(material, dataset.name, entries))
-    text = (
-        "Accuracy in percent of target pairs, both orders averaged; a tie or an unscored judgement counts 0.5. Brackets: "
-        "95 % interval, percentile bootstrap over users (10,000 resamples). Bold: the best of its column. "
-        f"{TIE} marks methods that a paired sign-flip test over users, Holm-corrected, does not tell from the best.",
+            tables.append(_differences(material, dataset.name, entries))
+            if any(entry.accuracy for entry in entries):
+                charts.append(accuracy_chart(material, dataset.name, entries))
+    words = (
+        "Accuracy in percent of target pairs, both orders averaged; a tie or an unscored judgement counts 0.5. "
+        "Brackets: 95 % interval, percentile bootstrap over users (10,000 resamples). Bold: the best of its column. "
+        f"{TIE} marks methods that a paired sign-flip test over users, Holm-corrected, does not tell from the best."
     )
     return (
-        Section("accuracy", "Accuracy of all methods", "Table 3", text, tuple(tables), tuple(charts))
+        Section("accuracy", "Accuracy of all methods", "Table 3", (words,), tuple(tables), tuple(charts))
         if tables
         else None
     )
@@ -69,8 +70,7 @@ def _wide(material: Material, dataset: DatasetInfo) -> Table:
         cells += [values.get(method.name, Value("\N{EN DASH}")) for values in published.values()]
         if any(material.main(dataset.name, method.name, label) for label in shown):
             rows.append(Row(method.title, tuple(cells), method.group))
-    own = {values_name for values in published.values() for values_name in values}
-    rows += [row for row in _only_published(material, dataset.name, len(shown), published) if row.heading and own]
+    rows += _only_published(material, dataset.name, len(shown), published)
     return Table(
         f"accuracy-{slug(dataset.name)}",
         f"{dataset.name}: accuracy in percent, {_size(material, dataset.name)}",
@@ -125,12 +125,13 @@ def _notes(material: Material, dataset: DatasetInfo, has_published: bool) -> Ite
     entries = list(_entries(material, dataset.name))
     n_unscored = sum(entry.n_unscored for entry in entries)
     yield f"Unscored: {n_unscored:,} of {sum(entry.n_judgements for entry in entries):,} judgements; by method below."
-    if material.is_scripted:
+    scripted = {one.label for one in material.models if one.is_scripted}
+    if any(entry.cell.model in scripted for entry in entries):
         yield "Scripted models are fakes that follow a script; their numbers say nothing about language models."
     if has_published:
         yield (
-            "Published numbers: the paper's Table 3 with its own 95 % interval over single judgements. They were measured "
-            "on 284 (Arena) or 3,033 (PRISM) target pairs; on other pairs they are a landmark, not a comparison."
+            "Published numbers: the paper's Table 3 with its own 95 % interval over single judgements. They were "
+            "measured on 284 (Arena) or 3,033 (PRISM) target pairs; elsewhere they are a landmark, not a comparison."
         )
         yield from _reproduced(material, dataset.name, entries)
 
@@ -152,57 +153,73 @@ def _reproduced(material: Material, dataset: str, entries: list[EntrySummary]) -
             if is_same and abs(parameters / PUBLISHED_MODELS[row["size"]] - 1) <= SAME_SIZE:
                 inside = accuracy.low <= row["accuracy"] / 100 <= accuracy.high
                 verdict = "lies in" if inside else "lies outside"
-                yield f"{material.title(entry.cell.method)}, {material.label(entry.cell.model)}: the published {row['accuracy']} {verdict} our interval."
+                name = f"{material.title(entry.cell.method)}, {material.label(entry.cell.model)}"
+                yield f"{name}: the published {row['accuracy']} {verdict} our interval."
 
 
 def _long(material: Material, dataset: str, entries: list[EntrySummary]) -> Table:
     """Every number of every method and model of a dataset."""
     names = (
         "model", "accuracy", "macro", "scored only", "single orders", "paper's interval", "users", "pairs", "unscored",
-        "half scored", "ties", "against reference", "p", "p (Holm)", "McNemar p (ignores clustering)", "gap to shuffled user",
+        "half scored", "ties",
     )  # fmt: skip
-    rows = tuple(
-        Row(material.title(entry.cell.method), tuple(_numbers(material, entry)), _group(material, entry))
-        for entry in entries
-    )
-    notes = (
-        "Reference: the default judge with the same model, else the population, else the longer completion. Differences in "
-        "percentage points on the pairs both judged, with a 95 % interval over users; p: sign-flip test over users, stars "
-        "after Holm over this table (* 0.05, ** 0.01, *** 0.001). The paper's interval is over single judgements and "
-        "ignores who judged, so it is too narrow.",
+    rows = tuple(_row(material, entry, _numbers(material, entry)) for entry in entries)
+    note = (
+        "Macro: mean over users. Scored only: without unscored judgements. Single orders and the interval beside it "
+        "are the paper's, over single judgements; it ignores who judged, so it is too narrow."
     )
     caption = f"{dataset}: every number, {_size(material, dataset)}"
-    return Table(f"numbers-{slug(dataset)}", caption, "method", tuple(map(Column, names)), rows, notes)
+    return Table(f"numbers-{slug(dataset)}", caption, "method", tuple(map(Column, names)), rows, (note,))
 
 
-def _group(material: Material, entry: EntrySummary) -> str:
-    return next((one.group for one in material.methods if one.name == entry.cell.method), "")
+def _differences(material: Material, dataset: str, entries: list[EntrySummary]) -> Table:
+    """Paired comparisons of every method and model of a dataset."""
+    columns = (
+        Column("model"), *(Column(name, "against the reference") for name in ("points", "p", "p (Holm)", "McNemar p")),
+        *(Column(name, "own minus shuffled user") for name in ("points", "p", "p (Holm)")),
+        Column("users"), Column("unscored"),
+    )  # fmt: skip
+    rows = tuple(_row(material, entry, _comparisons(material, entry)) for entry in entries)
+    note = (
+        "Reference: the default judge with the same model, else the population, else the longer completion. Points "
+        "on the pairs both judged, 95 % interval over users; p: sign-flip test over users; stars after Holm over this "
+        "table (* 0.05, ** 0.01, *** 0.001). McNemar's test ignores clustering."
+    )
+    caption = f"{dataset}: paired comparisons, {_size(material, dataset)}"
+    return Table(f"paired-{slug(dataset)}", caption, "method", columns, rows, (note,))
+
+
+def _row(material: Material, entry: EntrySummary, values: Iterator[Value]) -> Row:
+    group = next((one.group for one in material.methods if one.name == entry.cell.method), "")
+    return Row(material.title(entry.cell.method), tuple(values), group)
 
 
 def _numbers(material: Material, entry: EntrySummary) -> Iterator[Value]:
     a = entry.accuracy
     yield Value(material.label(entry.cell.model))
     yield accuracy_value(entry)
-    yield Value(percent(a.macro), interval(a.macro_low, a.macro_high)) if a else Value("\N{EN DASH}")
-    yield Value(percent(a.accuracy_scored) if a else "\N{EN DASH}")
+    yield Value(percent(a.macro), interval(a.macro_low, a.macro_high)) if a else Value(DASH)
+    yield Value(percent(a.accuracy_scored) if a else DASH)
     yield Value(share(entry.accuracy_orders))
-    yield Value("", interval(entry.paper_ci.low, entry.paper_ci.high)) if entry.paper_ci else Value("\N{EN DASH}")
-    counts = (a.n_users, a.n_pairs) if a else ("\N{EN DASH}", "\N{EN DASH}")
-    for n in (*counts, entry.n_unscored, a.n_half_scored if a else 0, a.n_ties if a else 0):
-        yield Value(f"{n:,}" if isinstance(n, int) else n)
-    row = material.summary.paired("reference", entry.cell)
-    if row is None:
-        yield from [Value("\N{EN DASH}")] * 4
-    else:
+    yield Value("", interval(entry.paper_ci.low, entry.paper_ci.high)) if entry.paper_ci else Value(DASH)
+    yield from (Value(f"{a.n_users:,}" if a else DASH), Value(f"{a.n_pairs:,}" if a else DASH))
+    for n in (entry.n_unscored, a.n_half_scored if a else 0, a.n_ties if a else 0):
+        yield Value(f"{n:,}")
+
+
+def _comparisons(material: Material, entry: EntrySummary) -> Iterator[Value]:
+    yield Value(material.label(entry.cell.model))
+    for kind in ("reference", "shuffled_user"):
+        row = material.summary.paired(kind, entry.cell)
+        if row is None:
+            yield from [Value(DASH)] * (4 if kind == "reference" else 3)
+            continue
         c = row.comparison
         yield Value(points(c.difference), gap_interval(c.low, c.high), stars(row.p_holm))
-        yield from (Value(p_text(c.p)), Value(p_text(row.p_holm)), Value(p_text(c.mcnemar_p)))
-    gap = material.summary.paired("shuffled_user", entry.cell)
-    yield (
-        Value(points(gap.comparison.difference), gap_interval(gap.comparison.low, gap.comparison.high))
-        if gap
-        else Value(number(None))
-    )
+        yield from (Value(p_text(c.p)), Value(p_text(row.p_holm)))
+        if kind == "reference":
+            yield Value(p_text(c.mcnemar_p))
+    yield from (Value(f"{entry.accuracy.n_users:,}" if entry.accuracy else DASH), Value(f"{entry.n_unscored:,}"))
 
 
 def _size(material: Material, dataset: str) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -20,6 +22,12 @@ Texts = Literal["allowed", "all", "none"]
 SCRIPTED = " (scripted)"
 GROUPS = ("controls", "embedded engine", "judges", "SynthesizeMe", "reward models")
 PUBLISHED_MODELS = {"3B": 3e9, "8B": 8e9, "70B": 70e9}
+
+
+def read_published() -> dict[str, Any]:
+    """Numbers printed in papers, from the data file beside this module."""
+    content: dict[str, Any] = json.loads(files(__package__).joinpath("published.json").read_text(encoding="utf-8"))
+    return content
 
 
 @dataclass(frozen=True)
@@ -56,7 +64,7 @@ class Material:
     """Whether queries and personas of people are shown: where the data allows it, everywhere, nowhere."""
     user: str | None = None
     """Whose personas are shown; None picks the one whom most models described."""
-    published: dict[str, Any] = field(default_factory=lambda: read_published())
+    published: dict[str, Any] = field(default_factory=read_published)
 
     @cached_property
     def datasets(self) -> tuple[DatasetInfo, ...]:
@@ -97,7 +105,7 @@ class Material:
         if model is None:
             return "no model"
         scripted = next((one.is_scripted for one in self.models if one.label == model), False)
-        return model + SCRIPTED if scripted else model
+        return model + SCRIPTED if scripted and "scripted" not in model.lower() else model
 
     def title(self, method: str) -> str:
         """A method as tables call it."""
@@ -110,12 +118,6 @@ class Material:
     def benchmark(self, dataset: str) -> str | None:
         """Which published benchmark the dataset's name says it belongs to."""
         return next((name for name in ("arena", "prism") if name in dataset.lower()), None)
-
-
-def read_published() -> dict[str, Any]:
-    """Numbers printed in papers, from the data file beside this module."""
-    content: dict[str, Any] = json.loads(files(__package__).joinpath("published.json").read_text(encoding="utf-8"))
-    return content
 
 
 def accuracy_value(entry: EntrySummary | None, *, is_best: bool = False, mark: str = "") -> Value:
@@ -154,5 +156,8 @@ def share(value: float | None) -> str:
 
 
 def slug(name: str) -> str:
-    """A name for files and anchors."""
-    return "".join(sign if sign.isascii() and sign.isalnum() else "-" for sign in name.lower())[:60] or "unnamed"
+    """A name for files and anchors; names that had to be changed get digits, so that none meets another."""
+    plain = re.sub(r"[^a-z0-9_-]+", "-", name.lower())[:60]
+    return (
+        plain if plain == name else f"{plain}-{hashlib.sha256(name.encode('utf-8', 'surrogatepass')).hexdigest()[:6]}"
+    )

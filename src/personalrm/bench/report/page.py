@@ -18,6 +18,8 @@ from personalrm.bench.report.charts import GRID, INK
 from personalrm.bench.report.material import Chart, Material, Section
 from personalrm.bench.report.tables import as_html
 
+SAYS_NOTHING = "nothing here says anything about a language model."
+
 
 def page(material: Material, sections: Sequence[Section], pictures: Mapping[str, str], notes: Sequence[str]) -> str:
     """The whole page.
@@ -30,17 +32,20 @@ def page(material: Material, sections: Sequence[Section], pictures: Mapping[str,
     """
     style = files(__package__).joinpath("page.css").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    policy = f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
     title = f"Benchmark report: {material.summary.run.name}"
     links = "".join(f'<li><a href="#{one.name}">{escape(one.title)}</a></li>' for one in sections)
     parts = [
         "<!doctype html>",
         '<html lang="en"><head><meta charset="utf-8">',
-        f"<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'\">",
-        '<meta name="viewport" content="width=device-width, initial-scale=1"><meta name="referrer" content="no-referrer">',
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">',
+        '<meta name="viewport" content="width=device-width, initial-scale=1">',
+        '<meta name="referrer" content="no-referrer">',
         f"<title>{escape(title)}</title><style>{style}</style></head><body>",
         f'<a class="skip" href="#main">skip to the numbers</a><header><h1>{escape(title)}</h1>',
         *(f'<p class="banner" role="note">{escape(note)}</p>' for note in _banners(material, notes)),
-        f'<nav aria-label="contents"><ul>{links}<li><a href="#about">About this run</a></li></ul></nav></header><main id="main">',
+        f'<nav aria-label="contents"><ul>{links}<li><a href="#about">About this run</a></li></ul></nav></header>',
+        '<main id="main">',
         *(_section(one, pictures) for one in sections),
         _about(material),
         "</main></body></html>",
@@ -50,7 +55,7 @@ def page(material: Material, sections: Sequence[Section], pictures: Mapping[str,
 
 def _banners(material: Material, notes: Sequence[str]) -> list[str]:
     scripted = [one.label for one in material.models if one.is_scripted]
-    words = f"Scripted models: {', '.join(scripted)}. They are fakes that follow a script; nothing here says anything about a language model."
+    words = f"Scripted models: {', '.join(scripted)}. They are fakes that follow a script; {SAYS_NOTHING}"
     return ([words] if scripted else []) + list(notes)
 
 
@@ -86,10 +91,7 @@ def _about(material: Material) -> str:
         ("runs", ", ".join(folder.path.name for folder in material.folders)),
         *run.versions.items(),
         *((f"model {material.label(one.label)}", _model(one.kind, one.n_parameters)) for one in material.models),
-        *(
-            (f"data {one.name}", f"hash {one.hash or 'not given'}, licence {one.licence or 'not given'}")
-            for one in material.datasets
-        ),
+        *((f"data {one.name}", _data(one.hash, one.licence)) for one in material.datasets),
         *(("left out", sentence) for sentence in material.summary.left_out),
     ]
     rows = "".join(f"<dt>{escape(str(name))}</dt><dd>{escape(str(value))}</dd>" for name, value in facts)
@@ -97,8 +99,13 @@ def _about(material: Material) -> str:
     return (
         f'<section id="about" class="about"><h2>About this run</h2><dl>{rows}</dl>'
         f"<details><summary>Settings</summary><pre>{settings}</pre></details>"
-        "<p>Every number stands in summary.json, every table in tables/ as Markdown, CSV and LaTeX, every picture in pictures/.</p></section>"
+        "<p>Every number stands in summary.json, every table in tables/ as Markdown, CSV and LaTeX, every picture in "
+        "pictures/.</p></section>"
     )
+
+
+def _data(digest: str, licence: str) -> str:
+    return f"hash {digest or 'not given'}, licence {licence or 'not given'}"
 
 
 def _model(kind: str, n_parameters: float | None) -> str:

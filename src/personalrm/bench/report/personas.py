@@ -28,7 +28,7 @@ def personas_section(material: Material) -> Section | None:
     cells = [(folder, cell) for folder, cell in stored if cell.method == method and cell.dataset in allowed]
     title, paper = "One user, described by different models", "appendix G"
     if not cells:
-        text = "Personas are left out: the data does not say that texts of its users may be shown (--texts all shows them)."
+        text = "Personas are left out: the data does not allow texts of its users to be shown (--texts all shows them)."
         return Section("personas", title, paper, (text,))
     user = material.user or _described_most(material, cells)
     dataset = next((cell.dataset for folder, cell in cells if folder.prompt(cell, user)), None)
@@ -46,11 +46,11 @@ def personas_section(material: Material) -> Section | None:
 def _described_most(material: Material, cells: list[tuple[RunFolder, Cell]]) -> str:
     """The user with prompts in most cells; of several the first by id."""
     names = {cell.dataset for _, cell in cells}
-    users = sorted({row.user for f, c in cells for row in f.targets(c.dataset)} or {
-        user for entry in material.summary.entries if entry.cell.dataset in names for user in _users(material, entry.cell)
-    })  # fmt: skip
+    judged = [entry.cell for entry in material.summary.entries if entry.cell.dataset in names]
+    users = {row.user for folder, cell in cells for row in folder.targets(cell.dataset)}
+    users = users or {user for cell in judged for user in _users(material, cell)}
     counts = Counter({user: sum(f.has_prompt(c, user) for f, c in cells) for user in users})
-    return max(users, key=lambda user: counts[user], default="")
+    return max(sorted(users), key=lambda user: counts[user], default="")
 
 
 def _users(material: Material, cell: Cell) -> set[str]:
@@ -61,9 +61,14 @@ def _table(
     material: Material, user: str, dataset: str, method: str, prompts: dict[str | None, PersonalPrompt]
 ) -> Table:
     columns = tuple(Column(material.label(model)) for model in prompts)
+    shown = list(prompts.values())
     rows = (
-        Row("persona", tuple(Value("\n".join(claim.text for claim in one.persona.claims) or one.persona.note or "no claim") for one in prompts.values())),
-        Row("demonstrations", tuple(Value(str(len(one.demonstrations))) for one in prompts.values())),
-        Row("pairs seen", tuple(Value(str(len(one.roles))) for one in prompts.values())),
-    )  # fmt: skip
+        Row("persona", tuple(Value(_persona(one)) for one in shown)),
+        Row("demonstrations", tuple(Value(str(len(one.demonstrations))) for one in shown)),
+        Row("pairs seen", tuple(Value(str(len(one.roles))) for one in shown)),
+    )
     return Table("personas", f"{dataset}: user {user}, {material.title(method)}", "", columns, rows)
+
+
+def _persona(prompt: PersonalPrompt) -> str:
+    return "\n".join(claim.text for claim in prompt.persona.claims) or prompt.persona.note or "no claim"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from importlib import import_module
 from typing import Any
 
@@ -17,7 +18,7 @@ def checked(specification: dict[str, Any]) -> dict[str, Any]:
     Raises:
         MissingExtra: If Altair is not installed.
     """
-    content: dict[str, Any] = _extra("altair").LayerChart.from_dict(specification).to_dict()
+    content: dict[str, Any] = _extra("altair").Chart.from_dict(specification).to_dict()
     return content
 
 
@@ -27,7 +28,11 @@ def as_svg(specification: dict[str, Any]) -> str:
     Raises:
         MissingExtra: If vl-convert-python is not installed.
     """
-    return str(_extra("vl_convert").vegalite_to_svg(specification))
+    svg = str(_extra("vl_convert").vegalite_to_svg(specification))
+    # The renderer numbers ids through the life of the process; here every picture begins at 0.
+    ids = dict.fromkeys(re.findall(r'\bid="([^"]+)"', svg))
+    names = {name: re.sub(r"[0-9]+$", "", name) + str(place) for place, name in enumerate(ids)}
+    return re.sub(r'(\bid="|url\(#|href="#)([^")]+)', lambda hit: hit[1] + names.get(hit[2], hit[2]), svg)
 
 
 def as_png(specification: dict[str, Any]) -> bytes:

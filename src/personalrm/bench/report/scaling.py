@@ -18,7 +18,9 @@ from personalrm.bench.report.material import Chart, Material, Section, accuracy_
 from personalrm.bench.report.tables import Column, Row, Table, Value
 from personalrm.bench.run_records import ModelInfo
 from personalrm.bench.summary import EntrySummary
+from personalrm.stats.accuracy import count
 from personalrm.stats.paired import points
+from personalrm.stats.runs import stars
 from personalrm.stats.slopes import Slope
 
 
@@ -59,36 +61,30 @@ def size_section(material: Material) -> Section | None:
 
 
 def _size_chart(dataset: str, found: list[tuple[str, ModelInfo, EntrySummary]], is_scripted: bool) -> Chart:
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"method": title, "parameters": (one.n_parameters or 0) / 1e9, **accuracy_fields(entry)}
         for title, one, entry in found
         if entry.accuracy
     ]
     axis = {
-        "field": "parameters", "type": "quantitative", "title": "parameters, billions", "scale": {"type": "log"},
+        "field": "at", "type": "quantitative", "title": "parameters, billions", "scale": {"type": "log"},
         "axis": {"values": sorted({row["parameters"] for row in rows}), "format": "~g"},
     }  # fmt: skip
     names = list(dict.fromkeys(str(row["method"]) for row in rows))
-    layers = points_with_bars(
-        x=axis, y=percent_axis(), colour=colour("method", names), extra={"xOffset": _beside("method", names)}, line=True
-    )
+    for row in rows:  # the axis is logarithmic
+        row["at"] = float(row["parameters"]) * 1.03 ** _aside(names.index(str(row["method"])), len(names), 1.0)
+    layers = points_with_bars(x=axis, y=percent_axis(), colour=colour("method", names), extra={}, line=True)
     return Chart(
         f"by-size-{slug(dataset)}",
         f"{dataset}: accuracy by size of the model{', scripted models' if is_scripted else ''}.",
-        f"One line a method over {len({row['parameters'] for row in rows})} sizes of models on {dataset}; numbers in the table.",
+        f"One line a method over the sizes of the models on {dataset}; numbers in the table.",
         specification(rows, [*layers, rule_at(50.0, "y")]),
     )
 
 
-def _beside(field: str, names: list[str]) -> dict[str, Any]:
-    """A few units sideways, so that bars at one place do not cover each other."""
-    spread = 6.0 * (len(names) - 1) / 2
-    return {
-        "field": field,
-        "type": "nominal",
-        "sort": names,
-        "scale": {"range": [-spread, spread] if spread else [0, 0.01]},
-    }
+def _aside(place: int, n: int, step: float) -> float:
+    """How far the place-th of n curves stands beside the true value: bars at one place would cover each other."""
+    return step * (place - (n - 1) / 2)
 
 
 def context_section(material: Material) -> Section | None:
@@ -100,13 +96,19 @@ def context_section(material: Material) -> Section | None:
             numbers = sorted({k for row in curves for k in row.numbers})
             tables += [_curve_table(material, dataset.name, numbers), _slope_table(material, dataset.name)]
             charts.append(_context_chart(material, dataset.name, numbers))
-    text = (
-        "For each k the users with at least k context pairs, k of them drawn at random, scored on all their targets (paper 6.1). "
-        "Who these users are changes with k; the slope of the same users keeps only those who are there at every k.",
+    words = (
+        "For each k the users with at least k context pairs, k of them drawn at random, scored on all their targets "
+        "(paper 6.1). Who these users are changes with k; the slope of the same users keeps only those who are there "
+        "at every k. Points stand a little aside of their k where bars would cover each other."
     )
     return (
         Section(
-            "by-context", "Accuracy by number of context pairs", "Figures 2 and 8", text, tuple(tables), tuple(charts)
+            "by-context",
+            "Accuracy by number of context pairs",
+            "Figures 2 and 8",
+            (words,),
+            tuple(tables),
+            tuple(charts),
         )
         if tables
         else None
@@ -131,7 +133,8 @@ def _curve_table(material: Material, dataset: str, numbers: list[int]) -> Table:
     rows.append(Row("users", tuple(Value(f"{n:,}") for n in users)))
     note = _unscored(entry for _, row in curves for entry in row if entry)
     return Table(
-        f"by-context-{slug(dataset)}", f"{dataset}: accuracy in percent with k context pairs a user", "method and model", columns, tuple(rows), (note,)
+        f"by-context-{slug(dataset)}", f"{dataset}: accuracy in percent with k context pairs a user",
+        "method and model", columns, tuple(rows), (note,),
     )  # fmt: skip
 
 
@@ -149,9 +152,7 @@ def _slope_table(material: Material, dataset: str) -> Table:
         Column("slope", "same users"),
         Column("users", "same users"),
     )
-    notes = [
-        "Percentage points for each additional context pair, least squares through the points; 95 % interval over users."
-    ]
+    notes = ["Points for each additional context pair, least squares through the means; 95 % interval over users."]
     published = material.published["slope"].get(material.benchmark(dataset))
     notes += [f"Published: about {published} points a pair (paper 6.1), not measured here."] if published else []
     return Table(
@@ -177,22 +178,31 @@ def _context_chart(material: Material, dataset: str, numbers: list[int]) -> Char
             for k, e in zip(numbers, curve, strict=True)
             if e and e.accuracy
         ]
-    names = list(dict.fromkeys(row["curve"] for row in rows))
+    names = list(dict.fromkeys(str(row["curve"]) for row in rows))
+    step = 0.008 * (numbers[-1] - numbers[0])
+    for row in rows:
+        row["at"] = row["k"] + _aside(names.index(str(row["curve"])), len(names), step)
     axis = {
         "field": "k",
         "type": "quantitative",
         "title": "context pairs a user (k)",
+        "scale": {"zero": False, "nice": False, "padding": 16},
         "axis": {"values": numbers, "format": "d"},
     }
-    layers = points_with_bars(
-        x=axis, y=percent_axis(), colour=colour("curve", names), extra={"xOffset": _beside("curve", names)}, line=True
-    )
+    layers = points_with_bars(x=axis, y=percent_axis(), colour=colour("curve", names), extra={}, line=True)
     return Chart(
         f"by-context-{slug(dataset)}",
         f"{dataset}: accuracy by number of context pairs, 95 % intervals over users.",
         f"{len(names)} curves over k = {', '.join(map(str, numbers))} on {dataset}; numbers and slopes in the tables.",
         specification(rows, [*layers, rule_at(50.0, "y")]),
     )
+
+
+FAMILY_NOTE = (
+    "Accuracy in percent, mean of the runs; \N{PLUS-MINUS SIGN} is the paper's 95 % interval over the runs (Student's "
+    "t), in brackets is ours over users. Stars: sign-flip test over users on the mean of the runs, Holm-corrected "
+    "over the dataset's table (* 0.05, ** 0.01, *** 0.001)."
+)
 
 
 def families_section(material: Material) -> Section | None:
@@ -221,12 +231,12 @@ def families_section(material: Material) -> Section | None:
         if any(found is one for _, found in pairs)
     )
     notes = (
-        "Accuracy in percent, mean of the runs; \N{PLUS-MINUS SIGN} is the paper's 95 % interval over the runs (Student's t), in brackets is ours over "
-        "users. Stars: sign-flip test over users on the mean of the runs, Holm-corrected over the table (* 0.05, ** 0.01, *** 0.001).",
+        FAMILY_NOTE,
         _unscored(e for d, one in pairs for m in ("default", full) if (e := material.main(d, m, one.label))),
     )
     entries = [e for d, one in pairs if (e := material.main(d, "default", one.label))]
-    caption = f"Model families: default judge against SynthesizeMe, {_users(entries)}, {max(len(e.seeds) for e in entries)} runs"
+    n_runs = max(len(entry.seeds) for entry in entries)
+    caption = f"Model families: default judge against SynthesizeMe, {_users(entries)}, {count(n_runs, 'run')}"
     table = Table("families", caption, "model", columns, rows, notes)
     return Section(
         "families",
@@ -248,8 +258,6 @@ def _family_values(material: Material, dataset: str, model: str, full: str) -> I
     if row is None or row.other.method != "default":
         yield from (Value("\N{EN DASH}"), Value("\N{EN DASH}"))
     else:
-        from personalrm.stats.runs import stars
-
         c = row.comparison
         yield Value(points(c.difference), gap_interval(c.low, c.high), stars(row.p_holm))
         yield Value(p_text(row.p_holm))
@@ -265,9 +273,7 @@ def _published_families(material: Material) -> Table:
     columns = tuple(
         Column(name, f"published, {dataset}") for dataset in ("Arena", "PRISM") for name in ("default", "SynthesizeMe")
     )
-    notes = (
-        "Published in the paper's Table 5, not measured here; \N{PLUS-MINUS SIGN} over five runs, stars as printed there.",
-    )
+    notes = ("The paper's Table 5, not measured here; \N{PLUS-MINUS SIGN} over five runs, stars as printed there.",)
     return Table(
         "families-published",
         "Published: model families (paper, Table 5)",

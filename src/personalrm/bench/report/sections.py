@@ -31,19 +31,24 @@ class Part:
 
 
 LATER = "Not built yet: it comes with a later version."
+TABLE_5 = "Needs models with a family and the default judge."
 PARTS = (
     Part("accuracy", "Accuracy of all methods", "Table 3", main_section),
     Part("gates", "Quality of the judges", "reliability, section 5", gates_section),
     Part("by-size", "Accuracy by size of the model", "Figures 6 and 7", size_section, "Needs models of two sizes."),
-    Part("by-context", "Accuracy by number of context pairs", "Figures 2 and 8", context_section, "Needs `by_context` in the run file."),
-    Part("transfer", "Transfer between models", "Figures 4 and 9", transfer_section, "Needs `transfer` in the run file."),
-    Part("families", "Model families", "Table 5", families_section, "Needs models with a family and the default judge."),
-    Part("personas", "One user, described by different models", "appendix G", personas_section, "No prompts were stored."),
+    Part(
+        "by-context", "Accuracy by number of context pairs", "Figures 2 and 8", context_section, "Needs curves over k."
+    ),
+    Part("transfer", "Transfer between models", "Figures 4 and 9", transfer_section, "Needs prompts of another model."),
+    Part("families", "Model families", "Table 5", families_section, TABLE_5),
+    Part(
+        "personas", "One user, described by different models", "appendix G", personas_section, "No prompts are stored."
+    ),
     Part("persona-validity", "Do personas match what users say of themselves", "Figure 3", missing=LATER),
     Part("persona-concepts", "What personas say", "Table 4", missing=LATER),
     Part("persona-map", "Personas and demographics", "Figure 10", missing=LATER),
     Part("data", "Data", "benchmark statistics and appendix C", data_section),
-)  # fmt: skip
+)
 
 
 def build_sections(material: Material) -> list[Section]:

@@ -24,11 +24,12 @@ def transfer_section(material: Material) -> Section | None:
         matrix = _matrix(material, dataset, method)
         tables.append(_table(material, dataset, method, matrix))
         charts.append(_chart(material, dataset, method, matrix))
-    text = (
-        "The teacher wrote the personal prompts (across), the student judges with them (down); the diagonal is each model on its own prompts.",
+    words = (
+        "The teacher wrote the personal prompts (across), the student judges with them (down); the diagonal is each "
+        "model on its own prompts."
     )
     return (
-        Section("transfer", "Transfer between models", "Figures 4 and 9", text, tuple(tables), tuple(charts))
+        Section("transfer", "Transfer between models", "Figures 4 and 9", (words,), tuple(tables), tuple(charts))
         if tables
         else None
     )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from personalrm.bench.report.material import Chart, Material, Section, Texts
-from personalrm.bench.report.page import page
+from personalrm.bench.report.page import SAYS_NOTHING, page
 from personalrm.bench.report.pictures import as_png, as_svg, checked
 from personalrm.bench.report.sections import build_sections
 from personalrm.bench.report.tables import as_csv, as_latex, as_markdown
@@ -84,7 +84,7 @@ def _draw(folder: RunFolder, charts: Sequence[Chart]) -> tuple[dict[str, str], l
 def _as_markdown(
     material: Material, sections: Sequence[Section], pictures: dict[str, str], notes: Sequence[str]
 ) -> str:
-    scripted = ["Scripted models are fakes that follow a script; nothing here says anything about a language model."]
+    scripted = [f"Scripted models are fakes that follow a script; {SAYS_NOTHING}"]
     lines = [
         f"# Benchmark report: {_line(material.summary.run.name)}",
         *(scripted if material.is_scripted else []),

@@ -51,7 +51,7 @@ def _rows(summary: Summary) -> list[tuple[str, ...]]:
     from personalrm.stats.accuracy import percent
 
     scripted = {one.label for one in summary.run.models if one.is_scripted}
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for entry in summary.entries:
         cell, a = entry.cell, entry.accuracy
         if cell.control is None and cell.k is None and cell.teacher is None:

@@ -57,6 +57,8 @@ def run(options: argparse.Namespace) -> int:
     models = _models(spec, options)
     models.check()
     datasets, persona_prompts = load_datasets(spec, data), load_persona_prompts(spec, base)
+    for note in (note for one in datasets.values() for note in one.notes):
+        print(f"warning: {note}", file=sys.stderr)
     if options.dry_run:
         return _predict(spec, datasets, options)
     folder = RunFolder(options.folder or Path(options.home) / "runs" / spec.name)
