@@ -19,9 +19,11 @@ from personalrm.rewards.gpo import FAITHFUL, GPO, GPOOptions
 from personalrm.rewards.gpo_network import GPOShape
 from personalrm.rewards.low_rank import LowRank
 from personalrm.rewards.mrm import MRM, MRMOptions
+from personalrm.rewards.pal import PAL, PALOptions
 from personalrm.rewards.reward_model import RewardModel, ScoreItem, margins
 from personalrm.rewards.soups import Soup, SoupOptions
 from personalrm.rewards.training import Optimization
+from personalrm.rewards.vpl import VPL, VPLOptions
 from personalrm.testing import tiny_pair
 from personalrm.testing.encoders import PlantedEncoder
 
@@ -37,6 +39,7 @@ class Row:
     load: Callable[[Path, EmbeddingStore], RewardModel[Any]]
 
 
+QUICK = Optimization(n_steps=20, learning_rate=1e-2)
 SMALL = GPOOptions(
     shape=GPOShape(width=16, n_heads=2, n_layers=2, n_embedder_layers=2),
     optimization=Optimization(n_steps=10, learning_rate=1e-2),
@@ -50,6 +53,13 @@ MODELS: dict[str, Row] = {
     "soup": Row(lambda store: Soup(store, SoupOptions(n_bases=2)), Soup.load),
     "gpo": Row(lambda store: GPO(store, SMALL), GPO.load),
     "gpo_faithful": Row(lambda store: GPO(store, FAITHFUL_SMALL), GPO.load),
+    "pal": Row(lambda store: PAL(store, PALOptions(width=6, optimization=QUICK)), PAL.load),
+    "pal_cosine": Row(lambda store: PAL(store, PALOptions(width=6, similarity="cosine", optimization=QUICK)), PAL.load),
+    "pal_a": Row(lambda store: PAL(store, PALOptions(variant="a", n_prototypes=3, optimization=QUICK)), PAL.load),
+    "vpl": Row(lambda store: VPL(store, VPLOptions(width=8, latent=4, optimization=QUICK)), VPL.load),
+    "vpl_swapped": Row(
+        lambda store: VPL(store, VPLOptions(width=8, latent=4, swap_weight=0.1, optimization=QUICK)), VPL.load
+    ),
 }
 IMPERSONAL = {"population"}
 """Rows whose state does not depend on the user."""

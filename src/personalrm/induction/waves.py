@@ -31,6 +31,8 @@ class Wave:
     """What they are for: `bootstrap`, `trials`, `persona`; for progress and cost tables."""
     questions: tuple[Question, ...] = ()
     persona_questions: tuple[PersonaQuestion, ...] = ()
+    may_miss: bool = False
+    """Whether the induction goes on without a persona that could not be read; it gets an empty one with a note."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -133,6 +135,7 @@ def run_overlapping(inductions: Iterable[Induction], judge: StartingJudge, *, us
         except StopIteration as stop:
             del running[place]
             return Finished(place, stop.value, unscored=tuple(one.unscored))
+        one.may_miss = wave.may_miss
         judge.start(wave.step, wave.questions, wave.persona_questions, lambda judged: answered.put((place, judged)))
         return None
 
@@ -158,16 +161,16 @@ class Running:
 
     induction: Generator[Wave, Answers, Any]
     unscored: list[str] = field(default_factory=list)
+    may_miss: bool = False
 
     def take(self, judged: Judged) -> tuple[Answers | None, str]:
         """The answers to go on with, or None and why there are none."""
         if judged.is_stopped:
             return None, STOPPED
         self.unscored += [verdict.unscored_reason for verdict in judged.verdicts if not verdict.is_scored]
-        personas = [persona for persona in judged.personas if persona is not None]
-        if len(personas) < len(judged.personas):
+        if None in judged.personas and not self.may_miss:
             return None, f"no persona: {next(filter(None, judged.reasons), 'no reply')}"
-        return Answers(judged.verdicts, personas), ""
+        return Answers(judged.verdicts, [persona or Persona(note="not read") for persona in judged.personas]), ""
 
 
 def _ask(waves: list[Wave], judge: Judge) -> list[Answers]:

@@ -23,9 +23,9 @@ from personalrm.preferences.persona_prompts import PersonaPrompt
 from personalrm.preferences.personas import Persona
 from personalrm.preferences.verdicts import PersonaQuestion, Question, Verdict, verdict_from_probability
 from personalrm.prompts.rendering import (
+    describing_messages,
     judge_instructions,
     pair_messages,
-    persona_messages,
     shipped_persona_prompt,
 )
 from personalrm.prompts.replies import read_persona, read_verdict
@@ -208,11 +208,12 @@ class ModelJudge:
         )
 
     def persona_request(self, question: PersonaQuestion) -> Request:
-        """The request of a persona, from the latest demonstrations that fit."""
+        """The request of a persona or of what leads to one, from the latest demonstrations that fit."""
         room = int(self.options.max_prompt_tokens * CHARACTERS_A_TOKEN) - len(self.persona_prompt.instruction)
-        messages = persona_messages(_latest(question.demonstrations, room), self.persona_prompt)
+        shown = _latest(question.demonstrations, room - sum(map(len, question.known)))
+        messages = describing_messages(question.task, shown, question.known, self.persona_prompt)
         sampling = replace(self._sampling(0), top_logprobs=0, temperature=self.options.temperature)
-        return Request(messages, sampling, PERSONA, "persona", question.user_id)
+        return Request(messages, sampling, PERSONA, question.task, question.user_id)
 
     def _sampling(self, sample: int) -> Sampling:
         o = self.options
@@ -271,7 +272,8 @@ def _verdict(reply: Reply) -> Verdict:
 
 
 def _persona(reply: Reply, question: PersonaQuestion) -> Persona:
-    return read_persona(reply.text, [one.shown.pair.id for one in question.demonstrations])
+    numbered = [one.shown.pair.id for one in question.demonstrations]
+    return read_persona(reply.text, numbered or [str(n) for n in range(1, len(question.known) + 1)])
 
 
 def _latest(demonstrations: Sequence[Demonstration], room: int) -> tuple[Demonstration, ...]:

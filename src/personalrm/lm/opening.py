@@ -33,6 +33,8 @@ class ModelName:
     body: Mapping[str, Any] = field(default_factory=dict)
     timeout_s: float = 120.0
     tenant: str = ""
+    key: str | None = None
+    """The key itself, where the caller has it; it is not looked for then."""
 
     @property
     def is_on_this_machine(self) -> bool:
@@ -102,6 +104,8 @@ def _endpoint(model: ModelName, served: str, base_url: str) -> Endpoint:
 
 
 def _key(model: ModelName) -> str:
+    if model.key is not None:
+        return model.key
     if model.key_file is not None:
         try:
             return Path(model.key_file).read_text(encoding="utf-8").strip()

@@ -28,6 +28,7 @@ from typing import Any
 from personalrm.errors import CorruptFile, NewerVersion, StoreError, UnknownUser
 from personalrm.preferences.personal_prompts import PersonalPrompt
 from personalrm.preferences.prompt_json import prompt_from_json, prompt_to_json
+from personalrm.store.atomic import replace_file, sync_folder
 
 DAMAGED = ".damaged"
 """What is put behind the name of a version that was set aside."""
@@ -205,7 +206,7 @@ class Home:
             if folder.exists():
                 shutil.rmtree(folder)
             kept = [line for line in self._index_lines() if folder.name not in line]  # damaged lines go too
-            _replace(self.path / "index.jsonl", "".join(line + "\n" for line in kept))
+            replace_file(self.path / "index.jsonl", (line + "\n" for line in kept))
         except OSError as error:
             raise _store_error(self.path, "written", error) from None
         return n_versions
@@ -300,25 +301,8 @@ def _write_new(path: Path, text: str) -> bool:
             return False
         finally:
             os.unlink(file.name)
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
     return True
-
-
-def _replace(path: Path, text: str) -> None:
-    temporary = path.with_suffix(".new")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _store_error(path: Path, verb: str, error: OSError) -> StoreError:
