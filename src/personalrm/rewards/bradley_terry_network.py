@@ -119,7 +119,8 @@ def open_network(path: str, lora: Lora, *, seed: int, options: NetworkOptions) -
         else:
             torch.nn.init.normal_(network.head.weight, std=decoder.config.hidden_size**-0.5)
     if options.checkpointing:
-        decoder.gradient_checkpointing_enable({"use_reentrant": False})
+        newer = getattr(decoder, "activation_checkpointing_enable", None)  # its name from transformers 5.23 on
+        (newer or decoder.gradient_checkpointing_enable)({"use_reentrant": False})
     return network.eval()
 
 
