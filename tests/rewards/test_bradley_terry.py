@@ -21,12 +21,13 @@ from personalrm.preferences.demonstrations import Demonstration
 from personalrm.preferences.personal_prompts import PersonalPrompt
 from personalrm.preferences.personas import Claim, Persona
 from personalrm.preferences.prepared_prompts import PreparedPrompt, PreparedPrompts
-from personalrm.rewards.bradley_terry import BradleyTerry, UserTurn
+from personalrm.rewards.adapter_soups import soup
+from personalrm.rewards.bradley_terry import BradleyTerry
 from personalrm.rewards.bradley_terry_network import Lora, NetworkOptions
 from personalrm.rewards.bradley_terry_training import BradleyTerryOptions
 from personalrm.rewards.prefix_cache import PrefixCache
 from personalrm.rewards.reward_model import DevUser, ScoreItem, margins
-from personalrm.rewards.user_turns import RawHistory, SavedPrompts
+from personalrm.rewards.user_turns import RawHistory, SavedPrompts, UserTurn
 from personalrm.testing import tiny_pair
 from tests.rewards.tiny import talk, tiny_model, tiny_model_of, tiny_options, training_pairs
 
@@ -353,3 +354,19 @@ def test_nothing_of_a_user_is_shown_by_repr(model: BradleyTerry) -> None:
     state = UserTurn("Loves brevity.")
     item = ScoreItem(state, (Message("user", "secret"),), ("secret",))
     assert "brevity" not in repr(state) and "secret" not in repr(item)
+
+
+def test_a_soup_of_one_scores_as_it_does(model: BradleyTerry) -> None:
+    other = tiny_model_of(seed=1).fit(PAIRS)
+    mixed = model.with_adapter(soup([model.adapter(), other.adapter()], (1.0, 0.0)))
+    assert mixed.score(UserTurn(""), ASKED, OFFERED).tolist() == model.score(UserTurn(""), ASKED, OFFERED).tolist()
+
+
+def test_a_soup_runs_saves_and_leaves_its_parts_alone(model: BradleyTerry, tmp_path: Path) -> None:
+    other, before = tiny_model_of(seed=1, epochs=2).fit(PAIRS), model.score(UserTurn(""), ASKED, OFFERED)
+    mixed = model.with_adapter(soup([model.adapter(), other.adapter()], (0.3, 0.7)))
+    mixed.save(tmp_path)
+    found = mixed.score(UserTurn(""), ASKED, OFFERED)
+    assert BradleyTerry.load(tmp_path).score(UserTurn(""), ASKED, OFFERED).tolist() == found.tolist()
+    assert model.score(UserTurn(""), ASKED, OFFERED).tolist() == before.tolist() != found.tolist()
+    assert mixed.options.lora == Lora(8, 8.0)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -18,6 +18,7 @@ import numpy as np
 from personalrm.errors import BadInput, CorruptFile, NotFitted
 from personalrm.preferences.messages import Conversation
 from personalrm.preferences.pairs import PreferencePair
+from personalrm.rewards.adapter_soups import Adapter
 from personalrm.rewards.bradley_terry_network import (
     Lora,
     NetworkOptions,
@@ -36,20 +37,9 @@ from personalrm.rewards.prefix_cache import PrefixCache
 from personalrm.rewards.reward_model import DevUser, FloatArray, ScoreItem
 from personalrm.rewards.saving import read_model, write_model
 from personalrm.rewards.training import Curve
-from personalrm.rewards.user_turns import KNOWS, Nothing, UserTurns
+from personalrm.rewards.user_turns import KNOWS, Nothing, UserTurn, UserTurns
 
 KIND = "bradley_terry"
-
-
-@dataclass(frozen=True, repr=False)
-class UserTurn:
-    """What is known of one user: the system turn."""
-
-    system: str
-    """Empty for the average user."""
-
-    def __repr__(self) -> str:
-        return f"UserTurn(characters={len(self.system)})"
 
 
 @dataclass
@@ -170,8 +160,7 @@ class BradleyTerry:
     def save(self, folder: str | Path) -> None:
         """Write adapter and head (safetensors), settings (JSON) and a model card; the base model is not copied."""
         self._fitted()
-        network = self.network
-        arrays = {name: tensor.float().numpy() for name, tensor in trained_tensors(network).items()}
+        network, arrays = self.network, self.adapter().arrays
         facts = {
             "base": self.base,
             "encoder": fingerprint(network.decoder),
@@ -217,6 +206,22 @@ class BradleyTerry:
         restore_tensors(network, {name: torch.from_numpy(array.copy()) for name, array in arrays.items()})
         model.training = Training(**facts["training"])
         model._open(network.eval())
+        return model
+
+    def adapter(self) -> Adapter:
+        """LoRA and head as arrays, for `adapter_soups.soup`."""
+        arrays = {name: tensor.float().numpy().copy() for name, tensor in trained_tensors(self.network).items()}
+        return Adapter(arrays, self.options.lora.rank, self.options.lora.alpha)
+
+    def with_adapter(self, adapter: Adapter) -> BradleyTerry:
+        """A model of the same base and turns with another adapter, such as a soup; this one stays as it is."""
+        from personalrm.embedding.with_torch import torch
+
+        lora = replace(self.options.lora, rank=adapter.rank, alpha=adapter.alpha)
+        model = BradleyTerry(self.base, replace(self.options, lora=lora), turns=self.turns)
+        network = open_network(self.base, lora, seed=self.options.seed, options=self.options.network)
+        restore_tensors(network, {name: torch.from_numpy(array.copy()) for name, array in adapter.arrays.items()})
+        model._open(network)
         return model
 
     @property

@@ -26,6 +26,17 @@ KNOWS: dict[str, str] = {
 """What is told -> the method's name in tables."""
 
 
+@dataclass(frozen=True, repr=False)
+class UserTurn:
+    """What is known of one user: the system turn."""
+
+    system: str
+    """Empty for the average user."""
+
+    def __repr__(self) -> str:
+        return f"UserTurn(characters={len(self.system)})"
+
+
 class UserTurns(Protocol):
     """Says what to tell of a user."""
 
