@@ -3,10 +3,11 @@
 Both sides train the same LoRA and head of one small random Llama on the same token ids, in
 fp32, without checkpointing. TRL's side is its current release, its own `training_step`
 (one concatenated forward and backward pass). Loss and gradients are compared before
-anything is timed; times are medians after a warm-up, the two sides taking turns. Peak
-memory is that of a process of its own a side. Needs the extra `train`.
+anything is timed; times are medians after a warm-up, the sides taking turns, and CPU time
+stands beside wall time for machines that are not idle. Memory is the peak of one step in
+a process of its own a side, above what the loaded model takes (Linux). Needs the extra `train`.
 
-    python benchmarks/bradley_terry.py [--prompts 600 3000] [--pairs 4] [--repeats 3] [--json FILE]
+    python benchmarks/bradley_terry.py [--prompts 600 3000] [--pairs 2] [--repeats 5] [--json FILE]
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -32,7 +32,7 @@ SIDES = ("trl", "shared")
 
 
 def make_pairs(n_pairs: int, n_prompt: int) -> list[tuple[list[int], list[int]]]:
-    """Token ids of chosen and rejected: one personal prompt, a turn each, two completions that differ from the start."""
+    """Token ids of chosen and rejected: one personal prompt, a turn each, two completions unlike from the start."""
     import numpy as np
 
     rng = np.random.default_rng(0)
@@ -172,13 +172,15 @@ def compare(path: str, options: argparse.Namespace, n_prompt: int) -> dict[str, 
     if largest > 1e-5 or max(gaps.values()) > 1e-4:
         raise SystemExit(f"the sides differ, loss by {largest:.1e} and gradients by {gaps}, so times mean nothing")
     sides = {"trl": trl, "shared": shared, "user tree": tree}
-    times: dict[str, list[float]] = {name: [] for name in sides}
+    wall: dict[str, list[float]] = {name: [] for name in sides}
+    busy: dict[str, list[float]] = {name: [] for name in sides}
     for _ in range(options.repeats):
         for name, side in sides.items():
-            start = time.perf_counter()
+            start, started = time.perf_counter(), time.process_time()
             side.step()
-            times[name].append(time.perf_counter() - start)
-    seconds = {name: statistics.median(values) for name, values in times.items()}
+            wall[name].append(time.perf_counter() - start)
+            busy[name].append(time.process_time() - started)
+    seconds, worked = ({name: statistics.median(values) for name, values in one.items()} for one in (wall, busy))
     return {
         "prompt_tokens": n_prompt,
         "loss_difference": largest,
@@ -186,11 +188,12 @@ def compare(path: str, options: argparse.Namespace, n_prompt: int) -> dict[str, 
         "tokens": {name: side.n_tokens() for name, side in sides.items()},
         "pairs_a_second": {name: options.pairs / value for name, value in seconds.items()},
         "ratio": {name: seconds["trl"] / value for name, value in seconds.items()},
+        "ratio_of_cpu_time": {name: worked["trl"] / value for name, value in worked.items()},
     }
 
 
 def peak_megabytes(path: str, options: argparse.Namespace, n_prompt: int) -> dict[str, float]:
-    """Peak memory of a process that does two steps of one side, above what it had before the first."""
+    """Peak memory of a process that does a step of one side, above what it had before the first."""
     found = {}
     for side in SIDES:
         command = [sys.executable, __file__, "--side", side, "--path", path, "--prompts", str(n_prompt)]
@@ -201,7 +204,7 @@ def peak_megabytes(path: str, options: argparse.Namespace, n_prompt: int) -> dic
 
 
 def one_side(options: argparse.Namespace) -> None:
-    """Two steps of one side; prints megabytes."""
+    """A step of one side; prints megabytes."""
     from personalrm.rewards.bradley_terry_network import quietly
 
     pairs = make_pairs(options.pairs, options.prompts[0])
@@ -209,9 +212,16 @@ def one_side(options: argparse.Namespace) -> None:
         side: Any = Ours(options.path, pairs, "pair", options.width)
         if options.side == "trl":
             side = Trl(options.path, pairs, side)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    side.step(), side.step()
-    print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+    Path("/proc/self/clear_refs").write_text("5")  # the peak starts again from here
+    before = kilobytes("VmRSS")
+    side.step()
+    print((kilobytes("VmHWM") - before) / 1024)
+
+
+def kilobytes(name: str) -> int:
+    """What Linux counts of this process's memory: VmRSS now, VmHWM at its peak."""
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(name))
+    return int(line.split()[1])
 
 
 def main() -> None:
@@ -219,10 +229,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--prompts", type=int, nargs="+", default=[600, 3000], help="tokens of the personal prompt")
     parser.add_argument("--pairs", type=int, default=2, help="pairs of a step")
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--width", type=int, default=256)
-    parser.add_argument("--layers", type=int, default=4)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--layers", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--json", type=Path, help="also write the JSON here")
     parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
     parser.add_argument("--path", help=argparse.SUPPRESS)
@@ -251,16 +261,18 @@ def report(rows: list[dict[str, Any]], options: argparse.Namespace) -> None:
 
     machine = f"{platform.machine()}, {options.threads} threads, torch {torch.__version__}, trl {trl.__version__}"
     print(f"Llama of {options.layers} layers, width {options.width}, fp32, {options.pairs} pairs a step; {machine}")
-    head = f"{'prompt':>7} {'side':<10}{'tokens':>8}{'pairs/s':>9}{'ratio':>7}{'MB':>8}{'gradients differ':>18}"
+    head = f"{'prompt':>7} {'side':<10}{'tokens':>8}{'pairs/s':>9}{'ratio':>7}{'of CPU':>8}{'MB':>8}{'gradients differ':>18}"
     print(head)
     for row in rows:
         for name in ("trl", "shared", "user tree"):
             megabytes = row["megabytes"].get(name)
             shown = f"{megabytes:>8.0f}" if megabytes is not None else f"{'':>8}"
             gap = f"{row['gradient_difference'][name]:>18.1e}" if name in row["gradient_difference"] else ""
+            speed = row["pairs_a_second"][name]
             print(
-                f"{row['prompt_tokens']:>7} {name:<10}{row['tokens'][name]:>8}{row['pairs_a_second'][name]:>9.3f}"
-                f"{row['ratio'][name]:>6.2f}x{shown}{gap}"
+                f"{row['prompt_tokens']:>7} {name:<10}{row['tokens'][name]:>8}{speed:>9.3f}"
+                f"{row['ratio'][name]:>6.2f}x{row['ratio_of_cpu_time'][name]:>7.2f}x"
+                f"{shown}{gap}"
             )
         print(f"{'':>7} losses differ by at most {row['loss_difference']:.1e}")
     result = {"benchmark": "bradley_terry", "machine": machine, "rows": rows, "target_ratio_at_3000": 1.6}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from personalrm.errors import BadInput
-from personalrm.rewards.adapter_soups import A, B, Adapter, soup
+from personalrm.rewards.adapter_soups import A, Adapter, B, soup
 
 LAYERS = ("l0.q", "l0.v")
 
@@ -54,8 +54,10 @@ def test_inputs_are_not_mutated_and_not_shared() -> None:
     parts = [adapter(0), adapter(1)]
     for weights in ((0.5, 0.5), (1.0, 0.0)):
         for array in soup(parts, weights).arrays.values():
-            array += 1.0
-    assert all(np.array_equal(part.arrays[n], adapter(s).arrays[n]) for s, part in enumerate(parts) for n in part.arrays)
+            np.add(array, 1.0, out=array)
+    assert all(
+        np.array_equal(part.arrays[n], adapter(s).arrays[n]) for s, part in enumerate(parts) for n in part.arrays
+    )
 
 
 def test_weight_zero_leaves_no_trace() -> None:

@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tests.rewards.tiny import talk, tiny_model, tiny_model_of, tiny_options, training_pairs
 
 from personalrm.errors import BadInput, CorruptFile, StoreError, TargetLeak, TrainingFailed
+from personalrm.preferences.demonstrations import Demonstration
 from personalrm.preferences.messages import Message
 from personalrm.preferences.pairs import OrderedPair
-from personalrm.preferences.demonstrations import Demonstration
 from personalrm.preferences.personal_prompts import PersonalPrompt
 from personalrm.preferences.personas import Claim, Persona
 from personalrm.preferences.prepared_prompts import PreparedPrompt, PreparedPrompts
@@ -29,7 +30,6 @@ from personalrm.rewards.prefix_cache import PrefixCache
 from personalrm.rewards.reward_model import DevUser, ScoreItem, margins
 from personalrm.rewards.user_turns import RawHistory, SavedPrompts, UserTurn
 from personalrm.testing import tiny_pair
-from tests.rewards.tiny import talk, tiny_model, tiny_model_of, tiny_options, training_pairs
 
 pytestmark = pytest.mark.slow  # transformers and PEFT take seconds to import
 PAIRS = training_pairs()
@@ -135,7 +135,7 @@ def test_lora_targets_the_model_lacks_are_refused() -> None:
         tiny_model_of(lora=Lora(4, 8.0, ("c_attn",))).fit(PAIRS)
 
 
-def test_equal_rewards_are_a_tie_of_margin_zero(model: BradleyTerry) -> None:
+def test_equal_rewards_are_a_tie_of_margin_zero() -> None:
     flat = BradleyTerry(tiny_model(), tiny_options()).fit(PAIRS[:1])
     with torch.no_grad():
         flat.network.head.weight.zero_()
@@ -150,7 +150,9 @@ def test_over_long_pairs_are_truncated_and_counted() -> None:
 
 def test_completions_that_are_cut_off_fail_loudly() -> None:
     """Both completions are cut to the same last tokens, so every margin is 0."""
-    pairs = [replace(p, chosen=p.chosen + " the same end" * 9, rejected=p.rejected + " the same end" * 9) for p in PAIRS]
+    pairs = [
+        replace(p, chosen=p.chosen + " the same end" * 9, rejected=p.rejected + " the same end" * 9) for p in PAIRS
+    ]
     with pytest.raises(TrainingFailed, match="exactly 0"):
         tiny_model_of(max_tokens=12, epochs=2).fit(pairs)
 
@@ -225,7 +227,9 @@ def test_the_checkpoint_of_other_data_is_refused(tmp_path: Path) -> None:
 
 
 def items(n_users: int = 3) -> list[ScoreItem]:
-    states = [UserTurn(f"This one likes lakes, trains and the number {n}, and nothing else at all.") for n in range(n_users)]
+    states = [
+        UserTurn(f"This one likes lakes, trains and the number {n}, and nothing else at all.") for n in range(n_users)
+    ]
     return [ScoreItem(state, tiny_pair("u", 40 + n).conversation, OFFERED) for n in range(2) for state in states]
 
 
@@ -350,7 +354,7 @@ def test_network_options_that_mean_nothing_are_refused(fields: dict[str, Any]) -
         NetworkOptions(**fields)
 
 
-def test_nothing_of_a_user_is_shown_by_repr(model: BradleyTerry) -> None:
+def test_nothing_of_a_user_is_shown_by_repr() -> None:
     state = UserTurn("Loves brevity.")
     item = ScoreItem(state, (Message("user", "secret"),), ("secret",))
     assert "brevity" not in repr(state) and "secret" not in repr(item)

@@ -95,30 +95,30 @@ def test_what_is_told_of_a_user_joins_the_systems_own_turn(chat: ChatTokenizer) 
 @pytest.mark.parametrize("refusing", ["{{ raise_exception('no system') }}", ""])
 def test_a_template_without_a_system_turn_gets_it_in_the_first_user_turn(refusing: str) -> None:
     loop = "{% for m in messages %}"
-    guarded = (
-        TEMPLATE.replace(loop, loop + "{% if m['role'] == 'system' %}" + refusing + "{% else %}").replace(
-            "<|eot_id|>{% endfor %}", "<|eot_id|>{% endif %}{% endfor %}"
-        )
+    guarded = TEMPLATE.replace(loop, loop + "{% if m['role'] == 'system' %}" + refusing + "{% else %}").replace(
+        "<|eot_id|>{% endfor %}", "<|eot_id|>{% endif %}{% endfor %}"
     )
     told = shown(ChatTokenizer(tiny_tokenizer(template=guarded)), TOLD)
     assert "user<|end_header_id|>\n\nLikes lakes.\n\nWhere to?" in told
 
 
-def long_question(chat: ChatTokenizer) -> Question:
+def long_question() -> Question:
     middle = [Message(role, f"{role} says {n} and more") for n in range(6) for role in ("user", "assistant")]  # type: ignore[arg-type]
     return Question("Likes lakes.", (Message("system", "Be brief."), *middle, Message("user", "The last one?")))
 
 
 def test_the_oldest_turns_go_first_and_are_counted(chat: ChatTokenizer) -> None:
-    found = ChatTokenizer(chat.tokenizer, 150).tokenize(long_question(chat), ["To the lake."])
+    found = ChatTokenizer(chat.tokenizer, 150).tokenize(long_question(), ["To the lake."])
     text = str(chat.tokenizer.decode(found.sequences[0]))
     assert found.n_turns_left_out > 0 and found.n_tokens_cut == 0 and len(found.sequences[0]) <= 150
     assert "says 0" not in text and "Likes lakes." in text and "Be brief." in text
-    assert text.endswith("The last one?<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\nTo the lake.<|eot_id|>")
+    assert text.endswith(
+        "The last one?<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\nTo the lake.<|eot_id|>"
+    )
 
 
 def test_completions_of_one_question_lose_the_same_turns(chat: ChatTokenizer) -> None:
-    both = ChatTokenizer(chat.tokenizer, 180).tokenize(long_question(chat), ["Lake.", "To the lake. " * 10])
+    both = ChatTokenizer(chat.tokenizer, 180).tokenize(long_question(), ["Lake.", "To the lake. " * 10])
     prefix = [chat.tokenizer.decode(sequence).split("The last one?")[0] for sequence in both.sequences]
     assert prefix[0] == prefix[1] and both.n_turns_left_out > 0
 
@@ -135,7 +135,9 @@ def test_a_users_prefix_begins_every_sequence_of_theirs(chat: ChatTokenizer) -> 
     assert len(prefix) > 10 and all(tokens(chat, one)[: len(prefix)] == prefix for one in questions)
 
 
-@pytest.mark.parametrize("text", ["", " ", "\n", "\x00", "é" * 50, "\u202eabc", "😀" * 20, "{{ bos_token }}", "a" * 9000])
+@pytest.mark.parametrize(
+    "text", ["", " ", "\n", "\x00", "é" * 50, "\u202eabc", "😀" * 20, "{{ bos_token }}", "a" * 9000]
+)
 def test_any_text_becomes_tokens(chat: ChatTokenizer, text: str) -> None:
     question = Question(text, (Message("user", text or "a"),))
     assert tokens(chat, question, text)[-1] == chat.closing_id

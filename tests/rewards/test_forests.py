@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.rewards.tiny import tiny_model
 
 from personalrm.errors import BadInput
 from personalrm.rewards.bradley_terry_network import Lora, NetworkOptions, RewardNetwork, open_network
@@ -16,7 +17,6 @@ from personalrm.rewards.bradley_terry_training import pair_losses
 from personalrm.rewards.forests import make_forest
 from personalrm.rewards.pair_batches import TokenPair, plant
 from personalrm.rewards.tree_attention import ATTENTIONS, run_forest, use_attention
-from tests.rewards.tiny import tiny_model
 
 pytestmark = pytest.mark.slow  # transformers and PEFT take seconds to import
 SHORT = st.lists(st.integers(5, 8), min_size=1, max_size=6).map(tuple)
@@ -54,7 +54,9 @@ def two_passes(network: RewardNetwork, pairs: list[TokenPair]) -> list[torch.Ten
     network.decoder.set_attn_implementation("eager")
     sides = []
     for name in ("chosen", "rejected"):
-        rows = [network.decoder(input_ids=torch.tensor([getattr(pair, name)])).last_hidden_state[0, -1] for pair in pairs]
+        rows = [
+            network.decoder(input_ids=torch.tensor([getattr(pair, name)])).last_hidden_state[0, -1] for pair in pairs
+        ]
         sides.append(network.head(torch.stack(rows))[:, 0])
     return sides
 

@@ -37,7 +37,11 @@ def test_sharing_saves_the_prompt_and_the_equal_opening_of_completions() -> None
 
 
 def test_a_conversation_tree_holds_a_chosen_completion_once() -> None:
-    pairs = [TokenPair((1, 2, 3), (1, 2, 4), "c"), TokenPair((1, 2, 3), (1, 2, 5), "c"), TokenPair((1, 2, 3, 6), (1, 2, 3, 7), "c")]
+    pairs = [
+        TokenPair((1, 2, 3), (1, 2, 4), "c"),
+        TokenPair((1, 2, 3), (1, 2, 5), "c"),
+        TokenPair((1, 2, 3, 6), (1, 2, 3, 7), "c"),
+    ]
     assert len(plant(pairs).forest) == 7
 
 

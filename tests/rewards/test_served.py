@@ -77,7 +77,9 @@ def test_a_trailing_v1_of_the_base_url_is_dropped() -> None:
 
 def test_a_text_of_ones_own_making_is_sent_as_input() -> None:
     with FakeRewardServer(length) as server:
-        own = RewardServer(Endpoint("rm", server.url), route="pooling", render=lambda request: f"n={len(request.messages)}")
+        own = RewardServer(
+            Endpoint("rm", server.url), route="pooling", render=lambda request: f"n={len(request.messages)}"
+        )
         with (model := ServedRewards(Caller(own))).caller:
             assert model.score(UserTurn(""), ASKED, OFFERED[:1]).tolist() == [3.0]
 
@@ -89,9 +91,9 @@ def test_passing_faults_are_survived(statuses: tuple[int, ...]) -> None:
 
 
 def test_a_wrong_key_is_told() -> None:
-    with FakeRewardServer(length, statuses=(401,)) as server, (model := served(server)).caller:
-        with pytest.raises(AccessRefused, match="check the key"):
-            model.score(UserTurn(""), ASKED, OFFERED[:1])
+    refused = pytest.raises(AccessRefused, match="check the key")
+    with FakeRewardServer(length, statuses=(401,)) as server, (model := served(server)).caller, refused:
+        model.score(UserTurn(""), ASKED, OFFERED[:1])
 
 
 @pytest.mark.parametrize("reward", [math.nan, math.inf])

@@ -40,8 +40,13 @@ def test_each_completion_is_scored_as_its_own_user() -> None:
 
 def test_conversational_rows_are_understood() -> None:
     prompts = [[{"role": "system", "content": "s"}, {"role": "user", "content": "q"}]] * 2
-    completions = [[{"role": "assistant", "content": "abc"}], [{"role": "assistant", "content": [{"type": "text", "text": "ab"}]}]]
-    found = reward()(prompts=prompts, completions=completions, completion_ids=[[1], [2]], user_id=["a", "a"], trainer_state=None)
+    completions = [
+        [{"role": "assistant", "content": "abc"}],
+        [{"role": "assistant", "content": [{"type": "text", "text": "ab"}]}],
+    ]
+    found = reward()(
+        prompts=prompts, completions=completions, completion_ids=[[1], [2]], user_id=["a", "a"], trainer_state=None
+    )
     assert found == [3.0, 2.0]
 
 
@@ -71,10 +76,9 @@ def test_unknown_users_are_refused_where_wanted() -> None:
 @pytest.mark.filterwarnings("ignore")  # TRL's and its packages' own
 def test_it_works_in_the_real_grpo_trainer(tmp_path: Path) -> None:
     from datasets import Dataset
+    from tests.rewards.tiny import tiny_model
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from trl import GRPOConfig, GRPOTrainer
-
-    from tests.rewards.tiny import tiny_model
 
     tokenizer = AutoTokenizer.from_pretrained(tiny_model())
     tokenizer.pad_token = "<|finetune_right_pad_id|>"

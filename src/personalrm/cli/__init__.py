@@ -12,13 +12,26 @@ import sys
 from collections.abc import Sequence
 from contextlib import redirect_stdout, suppress
 
-from personalrm.cli import check, delete, demo, evaluate, export, fit, history, judge, rank, show, validate
+from personalrm.cli import (
+    check,
+    delete,
+    demo,
+    evaluate,
+    export,
+    fit,
+    history,
+    judge,
+    prepare_prompts,
+    rank,
+    show,
+    validate,
+)
 from personalrm.cli.options import Parser, apply_settings
 from personalrm.cli.printing import harmless, print_error
 from personalrm.errors import BadInput, PersonalRMError
 
 __all__ = ["build_parser", "main"]
-COMMANDS = (demo, check, validate, fit, show, judge, rank, evaluate, history, export, delete)
+COMMANDS = (demo, check, validate, fit, show, judge, rank, evaluate, history, export, prepare_prompts, delete)
 OK, FAILED, REFUSED, PARTLY = 0, 1, 2, 3
 
 
@@ -33,7 +46,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=_version())
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for module in COMMANDS:
-        name = module.__name__.rpartition(".")[2]
+        name = module.__name__.rpartition(".")[2].replace("_", "-")
         summary, _, example = (module.__doc__ or "").partition("\n\nExample: ")
         child = commands.add_parser(
             name,

@@ -96,6 +96,31 @@ class BradleyTerry:
         """The method's name in tables, by what it is told of users."""
         return KNOWS[self.turns.knows]
 
+    def fit_with_trl(self, pairs: Sequence[PreferencePair], folder: str | Path) -> list[float]:
+        """Train by TRL's RewardTrainer instead of our loop, as a reference; returns TRL's losses, step by step.
+
+        Args:
+            pairs: What to train on.
+            folder: Where TRL writes what it writes.
+        """
+        from personalrm.rewards.trl_reference import train_with_trl
+
+        tokens = self._begin(pairs)
+        _, tokenizer = self._fitted()
+        losses = train_with_trl(
+            self.network,
+            self.base,
+            tokens,
+            self.options,
+            tokenizer=tokenizer.tokenizer,
+            pad_token_id=tokenizer.pad_token_id,
+            folder=Path(folder),
+        )
+        self.network.eval()
+        self.cache.clear()
+        self.training.n_steps = self.training.best_step = len(losses)
+        return losses
+
     def fit(self, pairs: Sequence[PreferencePair], *, dev: Sequence[DevUser] = ()) -> Self:
         """Train; dev users' targets choose the step that is kept.
 
@@ -103,27 +128,13 @@ class BradleyTerry:
             BadInput: If there are no pairs, or the base model cannot be loaded.
             TrainingFailed: If the loss is no number, or chosen and rejected are always scored alike.
         """
-        if not pairs:
-            raise BadInput("there are no pairs to train a Bradley-Terry model on; pass at least one")
-        network = open_network(self.base, self.options.lora, seed=self.options.seed, options=self.options.network)
-        self._open(network)
-        turns = [self.turns.of_training(pair) for pair in pairs]
-        tokens = self._token_pairs(pairs, turns)
+        tokens = self._begin(pairs)
         told = [(self.turns.of_context(user.context), pair) for user in dev for pair in user.targets]
         dev_tokens = self._token_pairs([pair for _, pair in told], [turn for turn, _ in told])
-        self.curve = train_network(network, tokens, self.options, dev=dev_tokens, checkpoint=self.checkpoint)
+        curve = train_network(self.network, tokens, self.options, dev=dev_tokens, checkpoint=self.checkpoint)
         self.cache.clear()
-        self.training = Training(
-            n_pairs=len(pairs),
-            n_users=len({pair.user_id for pair in pairs}),
-            n_users_told_of=len({pair.user_id for pair, turn in zip(pairs, turns, strict=True) if turn}),
-            n_truncated=sum(one.n_turns_left_out > 0 for one in tokens),
-            n_cut=sum(one.n_tokens_cut > 0 for one in tokens),
-            n_steps=len(self.curve.losses),
-            n_skipped=self.curve.n_skipped,
-            best_step=self.curve.best_step,
-            dev_losses=list(self.curve.dev),
-        )
+        self.curve, self.training.n_steps, self.training.n_skipped = curve, len(curve.losses), curve.n_skipped
+        self.training.best_step, self.training.dev_losses = curve.best_step, list(curve.dev)
         return self
 
     def condition_many(self, contexts: Sequence[Sequence[PreferencePair]]) -> list[UserTurn]:
@@ -196,8 +207,8 @@ class BradleyTerry:
         model = cls(base or path, options, turns=turns, cache=cache)
         if model.turns.knows != knows:
             raise BadInput(
-                f"model folder {str(folder)!r} was trained with the user turn {knows!r}, got {model.turns.knows!r}; pass "
-                "turns of that kind"
+                f"model folder {str(folder)!r} was trained with the user turn {knows!r}, got {model.turns.knows!r}; "
+                "pass turns of that kind"
             )
         network = open_network(model.base, options.lora, seed=options.seed, options=options.network)
         facts, arrays = read_model(folder, KIND, encoder=fingerprint(network.decoder))
@@ -235,6 +246,22 @@ class BradleyTerry:
             raise NotFitted("a bradley_terry model was asked before it was fitted; call fit or load first")
         return self._network
 
+    def _begin(self, pairs: Sequence[PreferencePair]) -> list[TokenPair]:
+        """A fresh network, and the pairs as tokens, counted."""
+        if not pairs:
+            raise BadInput("there are no pairs to train a Bradley-Terry model on; pass at least one")
+        self._open(open_network(self.base, self.options.lora, seed=self.options.seed, options=self.options.network))
+        turns = [self.turns.of_training(pair) for pair in pairs]
+        tokens = self._token_pairs(pairs, turns)
+        self.training = Training(
+            n_pairs=len(pairs),
+            n_users=len({pair.user_id for pair in pairs}),
+            n_users_told_of=len({pair.user_id for pair, turn in zip(pairs, turns, strict=True) if turn}),
+            n_truncated=sum(one.n_turns_left_out > 0 for one in tokens),
+            n_cut=sum(one.n_tokens_cut > 0 for one in tokens),
+        )
+        return tokens
+
     def _open(self, network: RewardNetwork) -> None:
         self._network = network
         self._tokenizer = ChatTokenizer(load_tokenizer(self.base), self.options.max_tokens)
@@ -260,7 +287,8 @@ class BradleyTerry:
         for place, (pair, turn) in enumerate(zip(pairs, turns, strict=True)):
             both = tokenizer.tokenize(Question(turn, pair.conversation), (pair.chosen, pair.rejected))
             key = sharing_key(pair, place, self.options.sharing)
-            found.append(TokenPair(*both.sequences, key, both.n_turns_left_out, both.n_tokens_cut))
+            chosen, rejected = both.sequences
+            found.append(TokenPair(chosen, rejected, key, both.n_turns_left_out, both.n_tokens_cut))
         return found
 
 

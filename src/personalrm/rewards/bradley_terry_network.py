@@ -112,7 +112,7 @@ def open_network(path: str, lora: Lora, *, seed: int, options: NetworkOptions) -
             network = RewardNetwork(get_peft_model(decoder, config), decoder.config.hidden_size)
         except ValueError:
             raise BadInput(
-                f"model {path!r} has no layers named {', '.join(lora.targets)}; name its attention layers as LoRA targets"
+                f"model {path!r} has no layers named {', '.join(lora.targets)}; name its attention layers as targets"
             ) from None
         if options.head_start == "zero":
             torch.nn.init.zeros_(network.head.weight)
@@ -178,8 +178,8 @@ def restore_tensors(network: RewardNetwork, tensors: Mapping[str, torch.Tensor])
     wanted = {name: tensor.shape for name, tensor in trained_tensors(network).items()}
     if {name: tensor.shape for name, tensor in tensors.items()} != wanted:
         raise BadInput(
-            f"the saved adapter has {len(tensors)} tensors that do not fit the {len(wanted)} of this model; load it with "
-            "the base model and the LoRA settings it was trained with"
+            f"the saved adapter has {len(tensors)} tensors that do not fit the {len(wanted)} of this model; load it "
+            "with the base model and the LoRA settings it was trained with"
         )
     set_peft_model_state_dict(network.backbone, {name: t for name, t in tensors.items() if name != HEAD})
     with torch.no_grad():

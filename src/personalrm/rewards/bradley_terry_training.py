@@ -13,7 +13,7 @@ import json
 import math
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -41,8 +41,8 @@ MOST_FLAT = 3
 class BradleyTerryOptions:
     """How a Bradley-Terry model is trained (paper, Table 6; what the table lacks is said in docs/paper.md)."""
 
-    lora: Lora = Lora()
-    network: NetworkOptions = NetworkOptions()
+    lora: Lora = field(default_factory=Lora)
+    network: NetworkOptions = field(default_factory=NetworkOptions)
     max_tokens: int = 8192
     """Longest sequence; oldest turns are left out of longer ones."""
     epochs: int = 1

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -120,7 +121,7 @@ def _segments(ends: IntArray, offset: int) -> list[Segment]:
     borders = [0, *(np.flatnonzero(np.diff(ends) != 0) + 1).tolist(), len(ends)]
     found: list[Segment] = []
     path: list[tuple[int, int, int]] = []  # start, end and last descendant of the runs above
-    for start, end in zip(borders[:-1], borders[1:], strict=True):
+    for start, end in pairwise(borders):
         while path and path[-1][2] <= start:
             path.pop()
         before = tuple((a + offset, b + offset) for a, b, _ in path)

@@ -22,12 +22,14 @@ def model_card(facts: Mapping[str, Any]) -> str:
     rows = {
         "base model": f"`{facts['base']}`",
         "told of a user": TOLD[facts["knows"]],
-        "trained": f"LoRA rank {lora['rank']}, alpha {lora['alpha']:g} on {', '.join(lora['targets'])}; linear head, fp32",
+        "trained": f"LoRA rank {lora['rank']}, alpha {lora['alpha']:g} on {', '.join(lora['targets'])}; "
+        "linear head, fp32",
         "loss": "-log sigmoid(r(chosen) - r(rejected))"
         + (f" + {options['centering']:g} (r(chosen) + r(rejected))^2" if options["centering"] else ""),
         "precision of the base model": network["precision"],
         "pairs, users": f"{training['n_pairs']:,}, {training['n_users']:,} ({training['n_users_told_of']:,} told of)",
-        "truncated, cut": f"{training['n_truncated']:,} pairs lost their oldest turns, {training['n_cut']:,} were cut too",
+        "truncated, cut": f"{training['n_truncated']:,} pairs lost their oldest turns, "
+        f"{training['n_cut']:,} were cut too",
         "steps": f"{training['n_steps']:,} of {options['pairs_a_step']} pairs, {training['n_skipped']:,} left out, "
         f"step {training['best_step']:,} kept",
         "learning rate, epochs, seed": f"{options['learning_rate']:g}, {options['epochs']}, {options['seed']}",

@@ -52,7 +52,7 @@ class PairForest:
 
 
 def sharing_key(pair: PreferencePair, place: int, sharing: Sharing) -> Hashable:
-    """What tells who shares: the pair itself, its user's conversation, or its user; persona and history go with them."""
+    """What tells who shares: the pair itself, its user's conversation, or its user."""
     if sharing == "user":
         return pair.user_id
     return (pair.user_id, pair.conversation_key) if sharing == "conversation" else place

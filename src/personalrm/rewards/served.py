@@ -54,8 +54,8 @@ class ServedRewards:
             raise self.caller.stopped
         if outcomes and all(outcome.value is None for outcome in outcomes):
             raise ModelUnavailable(
-                f"the server gave none of {len(outcomes)} rewards ({outcomes[0].reason}); check that it serves a reward "
-                "model on this route"
+                f"the server gave none of {len(outcomes)} rewards ({outcomes[0].reason}); check that it serves a "
+                "reward model on this route"
             )
         rewards = np.array([np.nan if one.value is None else one.value for one in outcomes], dtype=np.float64)
         return np.split(rewards, np.cumsum([len(item.completions) for item in items])[:-1]) if items else []

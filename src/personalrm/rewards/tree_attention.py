@@ -67,7 +67,7 @@ def run_forest(
 
 
 def segment_attention(
-    module: Any,
+    module: Any,  # noqa: ARG001  # transformers hands it in
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,
@@ -85,7 +85,9 @@ def segment_attention(
     """
     unknown = [name for name in ("softcap", "s_aux", "sliding_window") if others.get(name) is not None]
     if unknown or attention_mask is not None:
-        raise BadInput(f"attention 'segments' knows no {(unknown or ['mask'])[0]}; use attention 'eager' for this model")
+        raise BadInput(
+            f"attention 'segments' knows no {(unknown or ['mask'])[0]}; use attention 'eager' for this model"
+        )
     shares = query.shape[1] // key.shape[1]
     if shares > 1:  # grouped queries
         key, value = (tensor.repeat_interleave(shares, dim=1) for tensor in (key, value))

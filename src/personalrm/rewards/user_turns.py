@@ -102,8 +102,8 @@ class SavedPrompts:
             return ""
         if strange := prompt.context_hashes - {pair.hash for pair in context}:
             raise TargetLeak(
-                f"the prompt of user {prompt.user_id!r} was made from {len(strange)} pairs outside the context; prepare "
-                "it from the context pairs only"
+                f"the prompt of user {prompt.user_id!r} was made from {len(strange)} pairs outside the context; "
+                "prepare it from the context pairs only"
             )
         is_shown = self.knows == "persona_demonstrations"
         return reward_instructions(prompt.persona, [d.shown.pair for d in prompt.demonstrations] if is_shown else [])
