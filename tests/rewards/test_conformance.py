@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,13 @@ from personalrm.embedding.store import EmbeddingStore
 from personalrm.errors import BadInput, CorruptFile, NotFitted, StoreError
 from personalrm.preferences.pairs import PreferencePair
 from personalrm.rewards.bases import LowRankOptions
+from personalrm.rewards.gpo import FAITHFUL, GPO, GPOOptions
+from personalrm.rewards.gpo_network import GPOShape
 from personalrm.rewards.low_rank import LowRank
+from personalrm.rewards.mrm import MRM, MRMOptions
 from personalrm.rewards.reward_model import RewardModel, ScoreItem, margins
+from personalrm.rewards.soups import Soup, SoupOptions
+from personalrm.rewards.training import Optimization
 from personalrm.testing import tiny_pair
 from personalrm.testing.encoders import PlantedEncoder
 
@@ -31,9 +36,19 @@ class Row:
     load: Callable[[Path, EmbeddingStore], RewardModel[Any]]
 
 
+SMALL = GPOOptions(
+    shape=GPOShape(width=16, n_heads=2, n_layers=2, n_embedder_layers=2),
+    optimization=Optimization(n_steps=10, learning_rate=1e-2),
+)
+FAITHFUL_SMALL = replace(FAITHFUL, shape=replace(SMALL.shape, has_null=False), optimization=SMALL.optimization)
+SMALL_MRM = MRMOptions(n_bases=3, spread=0.1, optimization=Optimization(n_steps=10, learning_rate=1e-2))
 MODELS: dict[str, Row] = {
     "population": Row(lambda store: LowRank(store, LowRankOptions(n_bases=1)), LowRank.load),
     "low_rank": Row(lambda store: LowRank(store, LowRankOptions(n_bases=3, spread=0.1)), LowRank.load),
+    "mrm": Row(lambda store: MRM(store, SMALL_MRM), MRM.load),
+    "soup": Row(lambda store: Soup(store, SoupOptions(n_bases=2)), Soup.load),
+    "gpo": Row(lambda store: GPO(store, SMALL), GPO.load),
+    "gpo_faithful": Row(lambda store: GPO(store, FAITHFUL_SMALL), GPO.load),
 }
 IMPERSONAL = {"population"}
 """Rows whose state does not depend on the user."""

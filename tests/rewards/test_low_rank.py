@@ -28,7 +28,7 @@ def planted_mixtures(n_users: int, seed: int = 0) -> tuple[np.ndarray, np.ndarra
 
 @pytest.mark.slow
 def test_weights_of_planted_bases_are_found(tmp_path: Path) -> None:
-    bases, mixtures = planted_mixtures(60)
+    bases, mixtures = planted_mixtures(40)
     population = plant(tmp_path, mixtures @ bases.T, 200, noise=1.0)
     model = LowRank(population.store, LowRankOptions(n_bases=N_BASES))
     model.learned = Bases(bases, np.ones(DIM), np.zeros(N_BASES), 0.1)
@@ -38,14 +38,14 @@ def test_weights_of_planted_bases_are_found(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_planted_bases_are_learned(tmp_path: Path) -> None:
-    bases, mixtures = planted_mixtures(150)
+    bases, mixtures = planted_mixtures(80)
     population = plant(tmp_path, mixtures @ bases.T, 200, noise=1.0)
-    model = LowRank(population.store, LowRankOptions(n_bases=N_BASES, **WEAK)).fit(population.flat(range(150)))
+    model = LowRank(population.store, LowRankOptions(n_bases=N_BASES, **WEAK)).fit(population.flat(range(80)))
     assert model.learned is not None
     learned = model.learned.bases / model.learned.scale[:, None]
     assert np.degrees(subspace_angles(learned, bases)).max() <= 10.0
     found = np.array([state.weights for state in model.condition_many(population.pairs)])
-    affine = np.column_stack([found, np.ones(150)])
+    affine = np.column_stack([found, np.ones(80)])
     rest = mixtures - affine @ np.linalg.lstsq(affine, mixtures, rcond=None)[0]
     assert 1.0 - rest.var(axis=0).sum() / mixtures.var(axis=0).sum() >= 0.9
 

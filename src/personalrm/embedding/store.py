@@ -256,11 +256,20 @@ class EmbeddingStore:
         """Put vectors at their rows and flush them; called inside a write transaction."""
         width = 2 * self.encoder.dim
         with open(os.open(self._file(pooling), os.O_RDWR | os.O_CREAT, 0o600), "r+b") as file:
-            for number, vector in zip(numbers, vectors, strict=True):
-                file.seek(number * width)
-                file.write(vector.tobytes())
+            for start, stop in _runs(numbers):
+                file.seek(numbers[start] * width)
+                file.write(vectors[start:stop].tobytes())
             file.flush()
             os.fsync(file.fileno())
+
+
+def _runs(numbers: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Where stretches of numbers that follow each other start and stop."""
+    start = 0
+    for place in range(1, len(numbers) + 1):
+        if place == len(numbers) or numbers[place] != numbers[place - 1] + 1:
+            yield start, place
+            start = place
 
 
 def _halved(values: Vectors) -> HalfArray:

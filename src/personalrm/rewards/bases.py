@@ -63,13 +63,8 @@ def fit_bases(
     kind = torch.float64 if rows.size <= 2**26 else torch.float32
     d, c = torch.as_tensor(rows).to(kind), torch.as_tensor(table.weight).to(kind)
     user, dim = torch.as_tensor(table.user), rows.shape[1]
-    centre = torch.zeros(dim, dtype=kind, requires_grad=True)
-
-    def population() -> torch.Tensor:
-        loss: torch.Tensor = bradley_terry_loss(d @ centre, c) + 0.5 * dim * options.ridge * squared(centre)
-        return loss
-
-    minimise(population, [centre], options.n_iterations)
+    head = fit_head(rows, table.weight, options.ridge, np.zeros(dim), options.n_iterations)
+    centre = torch.as_tensor(head).to(kind).requires_grad_()
     if options.n_bases == 1:
         return centre.detach().double().numpy()[:, None], np.zeros((table.n_users, 1))
     with torch.no_grad():
@@ -89,6 +84,30 @@ def fit_bases(
     minimise(joint, [centre, apart, logits], options.n_iterations)
     bases = (centre[:, None] + apart).detach().double().numpy()
     return bases, logits.detach().double().numpy()
+
+
+def fit_head(
+    rows: npt.NDArray[np.floating], weights: FloatArray, ridge: float, centre: FloatArray, n_iterations: int
+) -> FloatArray:
+    """Ridge Bradley-Terry: the direction v, shape `(dim,)`, that minimises loss + dim/2 ridge |v - centre|^2.
+
+    Args:
+        rows: Scaled differences, shape `(pairs, dim)`; none leave v at the centre.
+        weights: How much each counts, shape `(pairs,)`.
+        ridge: Pull to the centre.
+        centre: Where v starts, shape `(dim,)`.
+        n_iterations: Most iterations.
+    """
+    kind = torch.float64 if rows.size <= 2**26 else torch.float32
+    d, c, start = (torch.as_tensor(array).to(kind) for array in (rows, weights, centre))
+    v = start.clone().requires_grad_()
+
+    def objective() -> torch.Tensor:
+        loss: torch.Tensor = bradley_terry_loss(d @ v, c) + 0.5 * len(v) * ridge * squared(v - start)
+        return loss
+
+    minimise(objective, [v], n_iterations)
+    return np.asarray(v.detach().double().numpy())
 
 
 def bradley_terry_loss(margins: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:

@@ -8,7 +8,7 @@ users at once. One basis is plain Bradley-Terry on embeddings.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Self
 
@@ -19,7 +19,7 @@ from personalrm.errors import NotFitted
 from personalrm.preferences.messages import Conversation
 from personalrm.preferences.pairs import PreferencePair
 from personalrm.rewards.bases import LowRankOptions, fit_bases
-from personalrm.rewards.pair_table import make_context_table, make_pair_table
+from personalrm.rewards.pair_table import PairTable, make_context_table, make_pair_table
 from personalrm.rewards.reward_model import DevUser, FloatArray, ScoreItem
 from personalrm.rewards.saving import read_model, write_model
 from personalrm.rewards.simplex import fit_simplex
@@ -53,15 +53,19 @@ class Bases:
 class LowRank:
     """Bases shared by all, mixed for each user.
 
+    MRM and soups find their bases, or a user's weights, in other ways and inherit the rest:
+    a state is a mixture for all three, and they are saved alike.
+
     Args:
         store: Where the embeddings are.
         options: Number of bases and strengths of the priors.
     """
 
     name = "low_rank"
+    options_type: type[LowRankOptions] = LowRankOptions
 
     def __init__(self, store: EmbeddingStore, options: LowRankOptions | None = None) -> None:
-        self.store, self.options = store, options or LowRankOptions()
+        self.store, self.options = store, options or self.options_type()
         self.learned: Bases | None = None
 
     def fit(self, pairs: Sequence[PreferencePair], *, dev: Sequence[DevUser] = ()) -> Self:
@@ -73,12 +77,20 @@ class LowRank:
         options, table = self.options, make_pair_table(pairs, self.store)
         rows = differences(table, self.store, options.pooling)
         scale = scale_of(rows)
-        bases, logits = fit_bases(rows / scale, table, options)
-        self.learned = Bases(bases, scale, logits.mean(axis=0), options.strength)
+        bases, prior = self.learn(rows / scale, table)
+        self.learned = Bases(bases, scale, prior, options.strength)
         if dev and options.n_bases > 1:
-            found = {strength: self._dev_loss(dev, strength) for strength in STRENGTHS}
-            self.learned = Bases(bases, scale, logits.mean(axis=0), min(found, key=lambda one: found[one]))
+            self.learned = replace(self.learned, strength=self._best_strength(dev))
         return self
+
+    def learn(self, rows: FloatArray, table: PairTable) -> tuple[FloatArray, FloatArray]:
+        """Bases, `(dim, bases)`, and the average user's logits, `(bases,)`, from scaled differences `(pairs, dim)`."""
+        bases, logits = fit_bases(rows, table, self.options)
+        return bases, logits.mean(axis=0)
+
+    def mix(self, margins: Sequence[FloatArray], weights: Sequence[FloatArray], learned: Bases) -> FloatArray:
+        """Weights of some users, `(users, bases)`, from each one's margins under each basis, `(pairs, bases)`."""
+        return fit_simplex(margins, weights=weights, prior=learned.prior, strength=learned.strength).weights
 
     def condition_many(self, contexts: Sequence[Sequence[PreferencePair]]) -> list[MixtureState]:
         """Weights of each user, all in one solve."""
@@ -86,8 +98,7 @@ class LowRank:
         if not contexts:
             return []
         margins, weights = self._margins(contexts)
-        fit = fit_simplex(margins, weights=weights, prior=learned.prior, strength=learned.strength)
-        return [MixtureState(weights) for weights in fit.weights]
+        return [MixtureState(own) for own in self.mix(margins, weights, learned)]
 
     def score_many(self, items: Sequence[ScoreItem]) -> list[FloatArray]:
         """e / scale V p of each completion."""
@@ -118,7 +129,7 @@ class LowRank:
     def load(cls, folder: str | Path, store: EmbeddingStore) -> Self:
         """The model that was saved in a folder."""
         facts, arrays = read_model(folder, cls.name, encoder=store.encoder.identity)
-        model = cls(store, LowRankOptions(**facts["options"]))
+        model = cls(store, cls.options_type(**facts["options"]))
         model.learned = Bases(**arrays, strength=facts["strength"])
         return model
 
@@ -135,11 +146,14 @@ class LowRank:
         borders = table.offsets[1:-1]
         return np.split(rows @ learned.bases, borders), np.split(table.weight, borders)
 
-    def _dev_loss(self, dev: Sequence[DevUser], strength: float) -> float:
-        """Mean loss of a pair of the dev users' targets."""
+    def _best_strength(self, dev: Sequence[DevUser]) -> float:
+        """The strength with the least loss on the dev users' targets."""
         learned = self._learned()
-        context, counts = self._margins([user.context for user in dev])
-        fit = fit_simplex(context, weights=counts, prior=learned.prior, strength=strength)
-        targets, weights = self._margins([user.targets for user in dev])
-        losses = [c * np.logaddexp(0.0, -a @ p) for a, c, p in zip(targets, weights, fit.weights, strict=True)]
-        return float(np.concatenate(losses).sum() / np.concatenate(weights).sum())
+        margins, weights = self._margins([user.context for user in dev])
+        targets, counts = self._margins([user.targets for user in dev])
+        found = {}
+        for strength in STRENGTHS:
+            mixed = self.mix(margins, weights, replace(learned, strength=strength))
+            losses = [c * np.logaddexp(0.0, -a @ p) for a, c, p in zip(targets, counts, mixed, strict=True)]
+            found[strength] = float(np.concatenate(losses).sum())
+        return min(found, key=lambda one: found[one])

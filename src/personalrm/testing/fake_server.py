@@ -24,6 +24,7 @@ from typing import Any
 
 from aiohttp import web
 
+from personalrm.testing.fake_embeddings import FakeEmbeddings
 from personalrm.testing.faults import Faults, fail
 from personalrm.testing.skill import Rule, always_first, by_hash, failing, fixed, fixed_with_persona, obedient, skilled
 
@@ -114,6 +115,7 @@ class FakeServer:
         self._limited = limited or Limited()
         self._logprobs, self._takes_schema, self._patience_s, self._port = logprobs, takes_schema, patience_s, port
         self.log = Log()
+        self.embeddings = FakeEmbeddings()
         self._blocks: set[bytes] = set()
         self._streak: dict[str, int] = {}
         self._buckets = [0.0, 0.0]
@@ -147,6 +149,7 @@ class FakeServer:
     async def _serve(self) -> None:
         app = web.Application(client_max_size=64 * 2**20)
         app.router.add_post("/v1/chat/completions", self._complete)
+        app.router.add_post("/v1/embeddings", self.embeddings.answer)
         app.router.add_get("/log", self._tell)
         app.router.add_post("/reset", self._reset)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
