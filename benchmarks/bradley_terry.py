@@ -261,8 +261,8 @@ def report(rows: list[dict[str, Any]], options: argparse.Namespace) -> None:
 
     machine = f"{platform.machine()}, {options.threads} threads, torch {torch.__version__}, trl {trl.__version__}"
     print(f"Llama of {options.layers} layers, width {options.width}, fp32, {options.pairs} pairs a step; {machine}")
-    head = f"{'prompt':>7} {'side':<10}{'tokens':>8}{'pairs/s':>9}{'ratio':>7}{'of CPU':>8}{'MB':>8}{'gradients differ':>18}"
-    print(head)
+    head = f"{'prompt':>7} {'side':<10}{'tokens':>8}{'pairs/s':>9}{'ratio':>7}{'of CPU':>8}{'MB':>8}"
+    print(head + f"{'gradients differ':>18}")
     for row in rows:
         for name in ("trl", "shared", "user tree"):
             megabytes = row["megabytes"].get(name)

@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tests.rewards.tiny import tiny_model, tiny_options
 
 from personalrm.embedding.store import EmbeddingStore
 from personalrm.errors import BadInput, CorruptFile, NotFitted, StoreError
 from personalrm.preferences.pairs import PreferencePair
 from personalrm.rewards.bases import LowRankOptions
+from personalrm.rewards.bradley_terry import BradleyTerry
 from personalrm.rewards.gpo import FAITHFUL, GPO, GPOOptions
 from personalrm.rewards.gpo_network import GPOShape
 from personalrm.rewards.low_rank import LowRank
@@ -22,6 +24,7 @@ from personalrm.rewards.mrm import MRM, MRMOptions
 from personalrm.rewards.reward_model import RewardModel, ScoreItem, margins
 from personalrm.rewards.soups import Soup, SoupOptions
 from personalrm.rewards.training import Optimization
+from personalrm.rewards.user_turns import Nothing, RawHistory, UserTurns
 from personalrm.testing import tiny_pair
 from personalrm.testing.encoders import PlantedEncoder
 
@@ -50,8 +53,10 @@ MODELS: dict[str, Row] = {
     "gpo": Row(lambda store: GPO(store, SMALL), GPO.load),
     "gpo_faithful": Row(lambda store: GPO(store, FAITHFUL_SMALL), GPO.load),
 }
-IMPERSONAL = {"population"}
+IMPERSONAL = {"population", "bradley_terry"}
 """Rows whose state does not depend on the user."""
+HEAVY = {"bradley_terry", "bradley_terry_history"}
+"""Rows that load a language model; transformers and PEFT take seconds to import."""
 QUESTION = tiny_pair().conversation
 COMPLETIONS = ("One.", "Two, and more of it.", "Three!")
 
@@ -65,7 +70,29 @@ CONTEXT = user_pairs(7, 4)
 CONTEXTS = [CONTEXT, user_pairs(8, 2), [], user_pairs(9, 5)]
 
 
-@pytest.fixture(scope="module", params=MODELS)
+def language_model_row(*, with_history: bool) -> Row:
+    """A model that needs no store; the store's encoder stands for the base model."""
+
+    def base(store: EmbeddingStore) -> str:
+        return tiny_model(int(store.encoder.identity.split()[-1]))
+
+    def turns() -> UserTurns:
+        return RawHistory(TRAINING, k=2) if with_history else Nothing()
+
+    return Row(
+        lambda store: BradleyTerry(base(store), tiny_options(epochs=2), turns=turns()),
+        lambda folder, store: BradleyTerry.load(folder, base=base(store), turns=turns()),
+    )
+
+
+MODELS["bradley_terry"] = language_model_row(with_history=False)
+MODELS["bradley_terry_history"] = language_model_row(with_history=True)
+
+
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(name, marks=pytest.mark.slow) if name in HEAVY else name for name in MODELS],
+)
 def row(request: pytest.FixtureRequest) -> Row:
     return MODELS[request.param]
 

@@ -9,9 +9,10 @@ what the sequences' own attention costs, a shared beginning counted once.
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -41,6 +42,8 @@ class Forest:
     n_sequences: int
     n_cached: int = 0
     """Tokens of a beginning of all trees whose keys and values are kept elsewhere."""
+    scratch: dict[Hashable, Any] = field(default_factory=dict, compare=False)
+    """What a model's layers compute once for all of them, such as masks."""
 
     @cached_property
     def tokens(self) -> IntArray:

@@ -92,7 +92,7 @@ def segment_attention(
     if shares > 1:  # grouped queries
         key, value = (tensor.repeat_interleave(shares, dim=1) for tensor in (key, value))
     parts = [
-        _attend(query, key, value, segment, n_cached=forest.n_cached, scaling=scaling, dropout=dropout)
+        _attend(query, key, value, segment, forest=forest, scaling=scaling, dropout=dropout)
         for segment in forest.segments
     ]
     return torch.cat(parts, dim=2).transpose(1, 2).contiguous(), None
@@ -104,13 +104,14 @@ def _attend(
     value: torch.Tensor,
     segment: Segment,
     *,
-    n_cached: int,
+    forest: Forest,
     scaling: float,
     dropout: float,
 ) -> torch.Tensor:
     """Attention of one segment, `(1, heads, tokens, width)`."""
     attend = torch.nn.functional.scaled_dot_product_attention
     own = query[:, :, segment.start : segment.end]
+    n_cached = forest.n_cached
     ranges = [(n_cached + start, n_cached + end) for start, end in (*segment.before, (segment.start, segment.end))]
     if n_cached:
         ranges.insert(0, (0, n_cached))
@@ -118,7 +119,11 @@ def _attend(
     n_own, n_before = own.shape[2], keys.shape[2] - own.shape[2]
     if n_before == 0:
         return attend(own, keys, values, is_causal=True, scale=scaling, dropout_p=dropout)
-    mask = torch.ones(n_own, n_before + n_own, dtype=torch.bool, device=own.device).tril(n_before)
+    mask = forest.scratch.get((n_own, n_before))
+    if mask is None:  # equal in all layers; 0 where a token may look
+        hidden = torch.ones(n_own, n_before + n_own, dtype=torch.bool, device=own.device).triu(n_before + 1)
+        mask = torch.zeros(hidden.shape, dtype=own.dtype, device=own.device).masked_fill(hidden, -torch.inf)
+        forest.scratch[n_own, n_before] = mask
     return attend(own, keys, values, attn_mask=mask, scale=scaling, dropout_p=dropout)
 
 
