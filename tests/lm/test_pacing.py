@@ -56,3 +56,44 @@ def test_a_server_over_its_limit_holds_everybody_back():
 def test_settings_that_make_no_sense_are_refused(make):
     with pytest.raises(BadInput):
         make()
+
+
+def test_a_pace_that_was_found_out_spreads_what_leaves():
+    async def run():
+        pacing = Pacing(Limits())
+        for _ in range(5):
+            pacing.note_answer()
+            await asyncio.sleep(0.02)
+        pacing.close_for(0.0)
+        start = time.monotonic()
+        for _ in range(20):
+            await pacing.wait(1)
+        return time.monotonic() - start
+
+    assert asyncio.run(run()) > 0.1
+
+
+def test_nobody_waits_for_a_run_that_is_ending():
+    async def run():
+        pacing = Pacing(Limits(requests_per_minute=1))
+        pacing.close_for(3600.0)
+        waiting = [asyncio.create_task(pacing.wait(1)) for _ in range(10)]
+        await asyncio.sleep(0)
+        pacing.is_over = True
+        await asyncio.wait_for(asyncio.gather(*waiting), 60.0)
+
+    asyncio.run(run())
+
+
+def test_a_server_that_says_too_many_is_not_stormed():
+    from personalrm.lm.batch import Ask, Caller
+    from personalrm.lm.opening import ModelName, open_model
+    from personalrm.lm.protocol import Request
+    from personalrm.preferences.messages import Message
+    from personalrm.testing.fake_server import FakeServer, Limited
+
+    with FakeServer(limited=Limited(requests_per_minute=6000)) as server:
+        asks = [Ask(lambda k=k: Request((Message("user", f"{k}?"),)), lambda reply: reply.text) for k in range(300)]
+        with Caller(open_model(ModelName("fake", server.url))) as caller:
+            assert all(one.value for one in caller.ask_all(asks))
+    assert server.log.statuses["429"] < 300

@@ -21,13 +21,16 @@ from personalrm.rewards.gpo import FAITHFUL, GPO, GPOOptions
 from personalrm.rewards.gpo_network import GPOShape
 from personalrm.rewards.low_rank import LowRank
 from personalrm.rewards.mrm import MRM, MRMOptions
+from personalrm.rewards.pal import PAL, PALOptions
 from personalrm.rewards.reward_model import RewardModel, ScoreItem, margins
 from personalrm.rewards.soups import Soup, SoupOptions
 from personalrm.rewards.training import Optimization
 from personalrm.rewards.user_turns import Nothing, RawHistory, UserTurns
+from personalrm.rewards.vpl import VPL, VPLOptions
 from personalrm.testing import tiny_pair
 from personalrm.testing.encoders import PlantedEncoder
 
+pytestmark = pytest.mark.slow  # torch alone takes over a second to import
 torch.set_num_threads(1)
 
 
@@ -39,6 +42,7 @@ class Row:
     load: Callable[[Path, EmbeddingStore], RewardModel[Any]]
 
 
+QUICK = Optimization(n_steps=20, learning_rate=1e-2)
 SMALL = GPOOptions(
     shape=GPOShape(width=16, n_heads=2, n_layers=2, n_embedder_layers=2),
     optimization=Optimization(n_steps=10, learning_rate=1e-2),
@@ -52,11 +56,16 @@ MODELS: dict[str, Row] = {
     "soup": Row(lambda store: Soup(store, SoupOptions(n_bases=2)), Soup.load),
     "gpo": Row(lambda store: GPO(store, SMALL), GPO.load),
     "gpo_faithful": Row(lambda store: GPO(store, FAITHFUL_SMALL), GPO.load),
+    "pal": Row(lambda store: PAL(store, PALOptions(width=6, optimization=QUICK)), PAL.load),
+    "pal_cosine": Row(lambda store: PAL(store, PALOptions(width=6, similarity="cosine", optimization=QUICK)), PAL.load),
+    "pal_a": Row(lambda store: PAL(store, PALOptions(variant="a", n_prototypes=3, optimization=QUICK)), PAL.load),
+    "vpl": Row(lambda store: VPL(store, VPLOptions(width=8, latent=4, optimization=QUICK)), VPL.load),
+    "vpl_swapped": Row(
+        lambda store: VPL(store, VPLOptions(width=8, latent=4, swap_weight=0.1, optimization=QUICK)), VPL.load
+    ),
 }
 IMPERSONAL = {"population", "bradley_terry"}
 """Rows whose state does not depend on the user."""
-HEAVY = {"bradley_terry", "bradley_terry_history"}
-"""Rows that load a language model; transformers and PEFT take seconds to import."""
 QUESTION = tiny_pair().conversation
 COMPLETIONS = ("One.", "Two, and more of it.", "Three!")
 
@@ -91,7 +100,7 @@ MODELS["bradley_terry_history"] = language_model_row(with_history=True)
 
 @pytest.fixture(
     scope="module",
-    params=[pytest.param(name, marks=pytest.mark.slow) if name in HEAVY else name for name in MODELS],
+    params=MODELS,
 )
 def row(request: pytest.FixtureRequest) -> Row:
     return MODELS[request.param]

@@ -27,6 +27,7 @@ from personalrm.rewards.training import Optimization
 from personalrm.testing import tiny_pair
 from personalrm.testing.encoders import PlantedEncoder
 
+pytestmark = pytest.mark.slow  # torch alone takes over a second to import
 torch.set_num_threads(1)
 DIM, WIDTH = 12, 16
 SHAPE = GPOShape(WIDTH, n_heads=4, n_layers=3, n_embedder_layers=3)

@@ -15,6 +15,7 @@ from personalrm.rewards.bases import LowRankOptions
 from personalrm.rewards.low_rank import Bases, LowRank
 from personalrm.rewards.reward_model import DevUser
 
+pytestmark = pytest.mark.slow  # torch alone takes over a second to import
 torch.set_num_threads(1)
 DIM, N_BASES = 16, 3
 WEAK = {"ridge": 1e-3, "spread": 1e-3, "strength": 0.1}

@@ -13,6 +13,7 @@ from personalrm.errors import BadInput
 from personalrm.rewards.mrm import MRM, MRMOptions, adapt
 from personalrm.rewards.training import Optimization
 
+pytestmark = pytest.mark.slow  # torch alone takes over a second to import
 torch.set_num_threads(1)
 
 

@@ -11,6 +11,7 @@ from personalrm.rewards.bases import fit_head
 from personalrm.rewards.reward_model import margins
 from personalrm.rewards.soups import Soup, SoupOptions, cluster_users, soup
 
+pytestmark = pytest.mark.slow  # torch alone takes over a second to import
 torch.set_num_threads(1)
 WEAK = {"ridge": 1e-3, "spread": 1e-3, "strength": 0.1}
 

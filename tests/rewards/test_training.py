@@ -13,6 +13,7 @@ import torch
 from personalrm.errors import BadInput, CorruptFile, TrainingFailed
 from personalrm.rewards.training import Checkpoints, Group, Loss, Optimization, train
 
+pytestmark = pytest.mark.slow  # torch alone takes over a second to import
 torch.set_num_threads(1)
 OPTIONS = Optimization(n_steps=30, learning_rate=0.05, check_every=5, checkpoint_every=7)
 

@@ -1,3 +1,5 @@
+from itertools import product
+
 import numpy as np
 import pytest
 
@@ -23,6 +25,19 @@ def test_users_without_a_difference_change_nothing() -> None:
 
 def test_random_flips_of_many_users_never_give_zero() -> None:
     assert sign_flip_p(np.ones(60), n_flips=999) == 1 / 1000
+
+
+def test_every_pattern_of_up_to_twelve_users_is_tried() -> None:
+    differences = np.random.default_rng(6).normal(0.4, 1.0, size=10)
+    sums = [abs(np.dot(signs, differences)) for signs in product((1, -1), repeat=10)]
+    assert sign_flip_p(differences) == np.mean([one >= sums[0] - 1e-12 for one in sums])
+
+
+def test_random_flips_agree_with_enumeration_beyond_twelve_users() -> None:
+    differences = np.random.default_rng(7).normal(0.3, 1.0, size=15)
+    signs = 1.0 - 2.0 * ((np.arange(2**15)[:, None] >> np.arange(15)) & 1)
+    exact = (np.abs(signs @ differences) >= abs(differences.sum()) - 1e-12).mean()
+    assert sign_flip_p(differences, n_flips=20_000) == pytest.approx(exact, abs=0.012)
 
 
 @pytest.mark.slow

@@ -6,17 +6,18 @@ fitted on those, scored on all their targets; the population is the same through
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from personalrm.bench.embedded_methods import Engine, personal_method, population_method
+from personalrm.bench.method import Method, outcome_of
+from personalrm.bench.target_judgements import judge_targets
 from personalrm.bench.targets import HeldOut
+from personalrm.preferences.pairs import PreferencePair
+from personalrm.preferences.users import User
 from personalrm.stats.accuracy import Accuracy, correctness, mean_correctness, percent
-from personalrm.stylometry.features import FloatArray, difference
-from personalrm.stylometry.observations import Choices, observe
-from personalrm.stylometry.population import estimate_population
-from personalrm.stylometry.weights import fit_weights
 
 
 @dataclass(frozen=True)
@@ -36,35 +37,39 @@ class CurvePoint:
 
 def accuracy_by_context(held_out: HeldOut, numbers: Sequence[int], *, seed: int = 0) -> list[CurvePoint]:
     """One point for each number of choices that at least two users have."""
-    choices = {user.user_id: observe(user.pairs) for user in held_out.context.values()}
-    if len(choices) < 2:
+    if len(held_out.context) < 2:
         return []
-    population = estimate_population(choices)
+    engine = Engine()
+    engine.learn(held_out)
     points = []
     for n_choices in sorted(set(numbers)):
-        users = [user for user in choices if choices[user].n_choices >= n_choices]
+        users = draw_users(held_out.context.values(), n_choices, seed=seed)
         if len(users) < 2:
             continue
-        rng = np.random.default_rng([seed, n_choices])
-        drawn = [draw_choices(choices[user], n_choices, rng) for user in users]
-        priors = [population.prior_for(user) for user in users]
-        personal = {
-            user: one.mean / one.prior.scale for user, one in zip(users, fit_weights(drawn, priors), strict=True)
-        }
-        common = {user: prior.mean / prior.scale for user, prior in zip(users, priors, strict=True)}
-        points.append(CurvePoint(n_choices, _accuracy(held_out, personal), _accuracy(held_out, common)))
+        known = {user.user_id for user in users}
+        targets = [pair for pair in held_out.targets if pair.user_id in known]
+        personal = _accuracy(personal_method(engine), users, targets)
+        points.append(CurvePoint(n_choices, personal, _accuracy(population_method(engine), users, targets)))
     return points
 
 
-def draw_choices(choices: Choices, n_choices: int, rng: np.random.Generator) -> Choices:
-    """A random `n_choices` of the choices, whole, in their order."""
-    kept = np.sort(rng.permutation(choices.n_choices)[:n_choices])
-    rows = np.isin(choices.groups, kept)
-    ids = tuple(pair_id for pair_id, keeps in zip(choices.pair_ids, rows, strict=True) if keeps)
-    return Choices(choices.differences[rows], np.searchsorted(kept, choices.groups[rows]), ids)
+def draw_users(users: Iterable[User], n_choices: int, *, seed: int = 0) -> list[User]:
+    """The users with at least `n_choices` context choices, each with so many of them, drawn at random."""
+    rng = np.random.default_rng([seed, n_choices])
+    able = [user for user in users if len({pair.choice_key for pair in user.pairs}) >= n_choices]
+    return [User(user.user_id, draw_choices(user.pairs, n_choices, rng)) for user in able]
 
 
-def _accuracy(held_out: HeldOut, weights: dict[str, FloatArray]) -> Accuracy:
-    targets = [pair for pair in held_out.targets if pair.user_id in weights]
-    margins = [difference(p.conversation, p.chosen, p.rejected) @ weights[p.user_id] for p in targets]
-    return mean_correctness(correctness(np.array(margins)), [pair.user_id for pair in targets])
+def draw_choices(
+    pairs: Sequence[PreferencePair], n_choices: int, rng: np.random.Generator
+) -> tuple[PreferencePair, ...]:
+    """A random `n_choices` of the choices, all pairs of each, in their order."""
+    numbers: dict[str, int] = {}
+    of_pair = [numbers.setdefault(pair.choice_key, len(numbers)) for pair in pairs]
+    kept = set(rng.permutation(len(numbers))[:n_choices].tolist())
+    return tuple(pair for pair, number in zip(pairs, of_pair, strict=True) if number in kept)
+
+
+def _accuracy(method: Method, users: Sequence[User], targets: Sequence[PreferencePair]) -> Accuracy:
+    outcome = outcome_of(judge_targets(method, method.know(users), targets))
+    return mean_correctness(correctness(outcome.margins), [pair.user_id for pair in targets])

@@ -13,41 +13,33 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from personalrm.bench.embedded_methods import Engine
+from personalrm.bench.method import outcome_of
+from personalrm.bench.methods import Tools, make_method
+from personalrm.bench.target_judgements import N_DERANGEMENTS, judge_shuffled, judge_targets
 from personalrm.bench.targets import HeldOut
 from personalrm.errors import BadInput, CorruptFile, NewerVersion, UnknownName
-from personalrm.induction.embedded_fit import EmbeddedFit
-from personalrm.induction.settings import InductionSettings, Variant
-from personalrm.judging.embedded import EmbeddedJudge, fixed
+from personalrm.induction.settings import InductionSettings
 from personalrm.judging.personal import usable_weights
-from personalrm.preferences.pairs import PreferencePair
 from personalrm.preferences.personal_prompts import PersonalPrompt
 from personalrm.stats.accuracy import Accuracy, correctness, mean_correctness
-from personalrm.stats.derangements import derangements
 from personalrm.stats.paired import Comparison, compare
 from personalrm.stylometry.features import FloatArray, difference
-from personalrm.stylometry.observations import IntArray, observe, row_pairs
-from personalrm.stylometry.population import Population, Prior, estimate_population
-from personalrm.stylometry.shipped import shipped_prior
-from personalrm.stylometry.weights import fit_weights
 
-N_DERANGEMENTS = 20
+SHUFFLED = "shuffled_user"
 ALONE = "one user is no population: the shipped prior takes its place, and shuffled_user is left out"
 METHODS: dict[str, str] = {
     "random": "a coin",
     "first": "the completion shown first, both orders averaged",
     "longer": "the longer completion",
     "population": "what everybody else prefers",
-    "shuffled_user": "the personal weights of somebody else",
+    SHUFFLED: "the personal weights of somebody else",
     "personal": "the embedded engine, MAP on all context pairs",
     "just_persona": "the persona alone",
     "just_demonstrations": "selected demonstrations alone",
     "persona_and_demonstrations": "both",
 }
-_VARIANTS: dict[str, Variant] = {
-    "just_persona": "persona",
-    "just_demonstrations": "demonstrations",
-    "persona_and_demonstrations": "both",
-}
+"""Rows of this table: those of `bench.methods` that run without a model, and the control of `personal`."""
 
 
 @dataclass(frozen=True)
@@ -106,12 +98,10 @@ def evaluate(
     unknown = [name for name in methods if name not in METHODS]
     if unknown:
         raise UnknownName(f"unknown method {unknown[0]!r}; use some of {', '.join(METHODS)}")
-    scorer = _Scorer(held_out, leave_out, settings or InductionSettings(seed=seed))
+    tools = Tools(Engine(leave_out), settings=settings or InductionSettings(seed=seed))
     is_alone = len(held_out.context) == 1
-    wanted = [
-        name for name in METHODS if name in (*methods, "population") and not (is_alone and name == "shuffled_user")
-    ]
-    correct = {name: scorer.correct(name) for name in wanted}
+    wanted = [name for name in METHODS if name in (*methods, "population") and not (is_alone and name == SHUFFLED)]
+    correct = {name: _correct(name, held_out, tools) for name in wanted}
     rows = tuple(_row(name, correct, held_out.user_ids, seed) for name in wanted)
     return Evaluation(
         rows=rows,
@@ -122,6 +112,19 @@ def evaluate(
         without_target=held_out.without_target,
         notes=(ALONE,) if is_alone else (),
     )
+
+
+def _correct(name: str, held_out: HeldOut, tools: Tools) -> FloatArray:
+    """Correctness of every target pair under one row, shape `(targets,)`; the control is a mean over derangements."""
+    method = make_method("personal" if name == SHUFFLED else name, tools)
+    method.learn(held_out, {})
+    known = method.know(list(held_out.context.values()))
+    draws = (
+        judge_shuffled(method, known, held_out.targets, N_DERANGEMENTS, seed=tools.settings.seed)
+        if name == SHUFFLED
+        else [judge_targets(method, known, held_out.targets)]
+    )
+    return np.asarray(np.mean([correctness(outcome_of(draw).margins) for draw in draws], axis=0))
 
 
 def half_of(evaluation: Evaluation, keep: Callable[[str], bool]) -> Evaluation:
@@ -166,117 +169,15 @@ def score_prompts(held_out: HeldOut, load: Callable[[str], PersonalPrompt]) -> S
         targets = [pair for pair in held_out.targets if pair.user_id == user_id]
         prompt.refuse_targets(targets)
         weights = usable_weights(prompt)
-        values += correctness(weights.margin(_differences(targets))).tolist()
+        rows = np.array([difference(pair.conversation, pair.chosen, pair.rejected) for pair in targets])
+        values += correctness(weights.margin(rows)).tolist()
         owners += [user_id] * len(targets)
     return SavedScores(np.array(values), tuple(owners), tuple(unreadable))
-
-
-@dataclass(frozen=True, repr=False)
-class _Jobs:
-    """One prior for each user, or for each user and left-out value; every target belongs to one."""
-
-    users: tuple[str, ...]
-    priors: tuple[Prior, ...]
-    job_of_target: IntArray
-    """Shape `(targets,)`."""
-
-
-def _jobs(population: Population | None, held_out: HeldOut, leave_out: str | None) -> _Jobs:
-    values = [_column(pair, leave_out) for pair in held_out.targets]
-    keys = list(dict.fromkeys((pair.user_id, value) for pair, value in zip(held_out.targets, values, strict=True)))
-    places = {key: place for place, key in enumerate(keys)}
-    of_target = np.array([places[pair.user_id, value] for pair, value in zip(held_out.targets, values, strict=True)])
-    if population is None:
-        return _Jobs(tuple(user for user, _ in keys), (shipped_prior(),) * len(keys), of_target)
-    priors = [population.prior_for(user_id) for user_id, _ in keys]
-    if leave_out:
-        in_context = np.array([_column(pair, leave_out) for pair in _rows_of(population, held_out)])
-        means = population.means_without([user for user, _ in keys], [in_context == value for _, value in keys])
-        priors = [replace(prior, mean=mean) for prior, mean in zip(priors, means, strict=True)]
-    return _Jobs(tuple(user for user, _ in keys), tuple(priors), of_target)
-
-
-def _rows_of(population: Population, held_out: HeldOut) -> list[PreferencePair]:
-    """The context pair behind each row of the population."""
-    return [pair for user_id in population.user_ids for pair in row_pairs(held_out.context[user_id].pairs)]
-
-
-def _column(pair: PreferencePair, name: str | None) -> str:
-    """The value of a `meta` column, as text; empty when none is asked for."""
-    if name is None:
-        return ""
-    if name not in pair.meta:
-        known = ", ".join(sorted(pair.meta)) or "none"
-        raise UnknownName(f"pair {pair.id!r} of user {pair.user_id!r} has no column {name!r}; its columns: {known}")
-    return str(pair.meta[name])
-
-
-class _Scorer:
-    """Fits what the rows need, each once, and scores every target pair."""
-
-    def __init__(self, held_out: HeldOut, leave_out: str | None, settings: InductionSettings) -> None:
-        self._held_out, self._settings = held_out, settings
-        self._choices = {user.user_id: observe(user.pairs) for user in held_out.context.values()}
-        population = estimate_population(self._choices) if len(self._choices) > 1 else None
-        self._prior_for = population.prior_for if population else fixed(shipped_prior())
-        self._jobs = _jobs(population, held_out, leave_out)
-        self._x = _differences(held_out.targets) / self._jobs.priors[0].scale  # one scale for all
-
-    def correct(self, method: str) -> FloatArray:
-        """Correctness of every target pair under one method, shape `(targets,)`."""
-        if method in ("random", "first"):
-            return np.full(len(self._x), 0.5)
-        if method == "longer":
-            return correctness(np.array([len(p.chosen) - len(p.rejected) for p in self._held_out.targets], dtype=float))
-        if method == "shuffled_user":
-            return self._shuffled()
-        return correctness(self._margins(self._means(method)))
-
-    def _means(self, method: str) -> FloatArray:
-        """The weights of every job under a method, shape `(jobs, features)`."""
-        if method == "population":
-            return np.array([prior.mean for prior in self._jobs.priors])
-        if method == "personal":
-            return self._personal(self._jobs.users, self._jobs.priors)
-        return self._induced(_VARIANTS[method])
-
-    def _margins(self, means: FloatArray) -> FloatArray:
-        return np.asarray((self._x * means[self._jobs.job_of_target]).sum(axis=1))
-
-    def _personal(self, users: Sequence[str], priors: Sequence[Prior]) -> FloatArray:
-        """MAP weights on all context pairs, shape `(users, features)`."""
-        return np.array([one.mean for one in fit_weights([self._choices[user] for user in users], priors)])
-
-    def _induced(self, variant: Variant) -> FloatArray:
-        """Weights that follow from an induced prompt, shape `(jobs, features)`."""
-        engine = EmbeddedFit(self._prior_for, replace(self._settings, variant=variant))
-        prompts = {prompt.user_id: prompt for prompt in engine.fit(self._held_out.context.values())}
-        means = []
-        for user_id, prior in zip(self._jobs.users, self._jobs.priors, strict=True):
-            judge, prompt = EmbeddedJudge(fixed(prior)), prompts[user_id]
-            means.append(judge.weigh(user_id, prompt.persona, prompt.demonstrations).mean)
-        return np.array(means)
-
-    def _shuffled(self) -> FloatArray:
-        """Correctness under the personal weights of another user, mean of `N_DERANGEMENTS` derangements."""
-        users = list(self._choices)
-        weights = self._personal(users, [self._prior_for(user) for user in users])
-        places = {user: place for place, user in enumerate(users)}
-        owner = np.array([places[pair.user_id] for pair in self._held_out.targets])
-        shuffles = derangements(len(users), N_DERANGEMENTS, seed=self._settings.seed)
-        return np.asarray(
-            np.mean([correctness((self._x * weights[shuffle[owner]]).sum(axis=1)) for shuffle in shuffles], axis=0)
-        )
 
 
 def _row(method: str, correct: Mapping[str, FloatArray], user_ids: Sequence[str], seed: int) -> Row:
     against = None if method == "population" else compare(correct[method], correct["population"], user_ids, seed=seed)
     return Row(method, mean_correctness(correct[method], user_ids, seed=seed), against)
-
-
-def _differences(pairs: Sequence[PreferencePair]) -> FloatArray:
-    """x(chosen) - x(rejected) of every pair, unscaled, shape `(pairs, features)`."""
-    return np.array([difference(pair.conversation, pair.chosen, pair.rejected) for pair in pairs])
 
 
 def in_development_half(user_id: str) -> bool:

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from personalrm.bench.evaluation import SHUFFLED
+from personalrm.bench.method import outcome_of
+from personalrm.bench.methods import Tools, make_method
+from personalrm.bench.model_methods import Inductions
+from personalrm.bench.target_judgements import judge_shuffled, judge_targets
 from personalrm.bench.targets import HeldOut
-from personalrm.errors import ModelUnavailable, UnknownName
-from personalrm.induction.settings import InductionSettings, Variant
-from personalrm.induction.synthesize import synthesize
-from personalrm.induction.waves import STOPPED, run_overlapping
-from personalrm.judging.both_orders import judge_both_orders, question_about
+from personalrm.errors import UnknownName
+from personalrm.induction.settings import InductionSettings
 from personalrm.judging.model import ModelJudge
-from personalrm.preferences.personal_prompts import PersonalPrompt
-from personalrm.preferences.personas import Persona
-from personalrm.preferences.verdicts import Question, Verdict
 from personalrm.stats.accuracy import Accuracy, correctness, mean_correctness, pairwise_accuracy
 from personalrm.stats.arrays import FloatArray
-from personalrm.stats.derangements import derangements
-from personalrm.stats.orders import OrderedOutcome, combine_orders
+from personalrm.stats.orders import OrderedOutcome
 from personalrm.stats.paired import Comparison, compare
 
 MODEL_METHODS: dict[str, str] = {
@@ -86,83 +84,30 @@ def evaluate_model(
     unknown = [name for name in methods if name not in MODEL_METHODS]
     if unknown:
         raise UnknownName(f"unknown method {unknown[0]!r}; with a model use some of {', '.join(MODEL_METHODS)}")
-    learner = _Learner(held_out, judge, settings or InductionSettings(variant="both", seed=seed))
+    tools = Tools(judge=judge, settings=settings or InductionSettings(variant="both", seed=seed))
+    tools = replace(tools, inductions=Inductions(judge, tools.settings))
+    failed: dict[str, str] = {}
     wanted = [name for name in MODEL_METHODS if name in (*methods, "default")]
-    outcomes = {
-        name: [_judge(held_out, judge, known) for known in learner.known(name, seed, n_shuffles)] for name in wanted
-    }
+    outcomes = {name: _outcomes(name, held_out, tools, seed, n_shuffles, failed) for name in wanted}
     rows = tuple(_row(name, outcomes, held_out.user_ids, seed) for name in wanted)
     margins = {name: np.mean([outcome.margins for outcome in found], axis=0) for name, found in outcomes.items()}
-    return ModelEvaluation(rows, margins, tuple(held_out.user_ids), learner.failed)
+    return ModelEvaluation(rows, margins, tuple(held_out.user_ids), failed)
 
 
-class _Learner:
-    """Induces what the rows need, each variant once."""
-
-    def __init__(self, held_out: HeldOut, judge: ModelJudge, settings: InductionSettings) -> None:
-        self._held_out, self._judge, self._settings = held_out, judge, settings
-        self._prompts: dict[Variant, dict[str, PersonalPrompt]] = {}
-        self.failed: dict[str, str] = {}
-
-    def known(self, method: str, seed: int, n_shuffles: int) -> list[Callable[[str], PersonalPrompt]]:
-        """What a method knows of each user; several times for the shuffled users."""
-        if method == "default":
-            return [nobody]
-        if method == "just_demonstrations":
-            return [self._of("demonstrations").__getitem__]
-        both = self._of("both")
-        if method == "just_persona":
-            return [lambda user_id: replace(both[user_id], demonstrations=())]
-        if method == "persona_and_demonstrations":
-            return [both.__getitem__]
-        users = list(both)
-        shuffled: list[Callable[[str], PersonalPrompt]] = []
-        for shuffle in derangements(len(users), n_shuffles, seed=seed):
-            others = {
-                user: replace(both[users[place]], user_id=user) for user, place in zip(users, shuffle, strict=True)
-            }
-            shuffled.append(others.__getitem__)
-        return shuffled
-
-    def _of(self, variant: Variant) -> dict[str, PersonalPrompt]:
-        if variant not in self._prompts:
-            self._prompts[variant] = self._induce(replace(self._settings, variant=variant))
-        return self._prompts[variant]
-
-    def _induce(self, settings: InductionSettings) -> dict[str, PersonalPrompt]:
-        users = list(self._held_out.context.values())
-        inductions = (synthesize(u.user_id, u.pairs, settings, judge=self._judge.name) for u in users)
-        prompts = {user.user_id: nobody(user.user_id) for user in users}
-        at_once = self._judge.caller.limits.max_in_flight
-        for finished in run_overlapping(inductions, self._judge, users_at_once=at_once):
-            user_id = users[finished.place].user_id
-            if finished.prompt is not None:
-                prompts[user_id] = finished.prompt
-            elif finished.reason == STOPPED:
-                raise self._judge.caller.stopped or ModelUnavailable("the run was stopped")
-            else:
-                self.failed[user_id] = finished.reason
-        return prompts
-
-
-def nobody(user_id: str) -> PersonalPrompt:
-    """A prompt that knows nothing."""
-    return PersonalPrompt(user_id, Persona())
-
-
-def _judge(held_out: HeldOut, judge: ModelJudge, known: Callable[[str], PersonalPrompt]) -> OrderedOutcome:
-    """Every target in both orders, as asked with the chosen completion first."""
-    questions: list[Question] = [
-        question_about(known(pair.user_id), pair.conversation, pair.chosen, pair.rejected) for pair in held_out.targets
-    ]
-    judged = judge_both_orders(judge, questions)
-    return combine_orders(
-        np.array([_chance(one.as_asked) for one in judged]), np.array([_chance(one.swapped) for one in judged])
+def _outcomes(
+    name: str, held_out: HeldOut, tools: Tools, seed: int, n_shuffles: int, failed: dict[str, str]
+) -> list[OrderedOutcome]:
+    """What a row says of the targets, once; for the shuffled users once a derangement."""
+    is_control = name == SHUFFLED
+    method = make_method("persona_and_demonstrations" if is_control else name, tools)
+    known = method.know(list(held_out.context.values()))
+    failed |= {one.user_id: one.note for one in known if one.note}
+    draws = (
+        judge_shuffled(method, known, held_out.targets, n_shuffles, seed=seed)
+        if is_control
+        else [judge_targets(method, known, held_out.targets)]
     )
-
-
-def _chance(verdict: Verdict) -> float:
-    return float("nan") if verdict.probability is None else verdict.probability
+    return [outcome_of(draw) for draw in draws]
 
 
 def _row(method: str, outcomes: Mapping[str, Sequence[OrderedOutcome]], user_ids: Sequence[str], seed: int) -> ModelRow:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from personalrm.errors import BadInput
 from personalrm.preferences.pairs import PreferencePair
 from personalrm.preferences.splits import split_user
 from personalrm.preferences.users import User
+
+NOBODY: Mapping[str, User] = MappingProxyType({})
 
 
 @dataclass(frozen=True, repr=False)
@@ -23,6 +26,15 @@ class HeldOut:
     """Users left out because they have fewer pairs than asked for."""
     without_target: tuple[str, ...]
     """Users left out because the split leaves them no target pair."""
+    train: Mapping[str, User] = field(default_factory=lambda: NOBODY)
+    """Users who are not scored and may be learned from with all their pairs, where the data splits its users."""
+    dev: Mapping[str, User] = field(default_factory=lambda: NOBODY)
+    """Users to stop training and choose settings by; never scored here."""
+
+    @property
+    def learnable(self) -> Mapping[str, User]:
+        """Whoever may be learned from: context pairs of the scored users, all pairs of the train users."""
+        return {**self.context, **self.train}
 
     @property
     def user_ids(self) -> list[str]:

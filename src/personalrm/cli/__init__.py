@@ -13,9 +13,12 @@ from collections.abc import Sequence
 from contextlib import redirect_stdout, suppress
 
 from personalrm.cli import (
+    bench,
+    cache,
     check,
     delete,
     demo,
+    edit,
     evaluate,
     export,
     fit,
@@ -23,15 +26,37 @@ from personalrm.cli import (
     judge,
     prepare_prompts,
     rank,
+    restore,
+    score,
     show,
+    train,
     validate,
 )
-from personalrm.cli.options import Parser, apply_settings
+from personalrm.cli.options import Parser, add_commands, apply_settings
 from personalrm.cli.printing import harmless, print_error
 from personalrm.errors import BadInput, PersonalRMError
 
 __all__ = ["build_parser", "main"]
-COMMANDS = (demo, check, validate, fit, show, judge, rank, evaluate, history, export, prepare_prompts, delete)
+COMMANDS = (
+    demo,
+    check,
+    validate,
+    fit,
+    show,
+    judge,
+    rank,
+    evaluate,
+    prepare_prompts,
+    train,
+    score,
+    bench,
+    edit,
+    history,
+    restore,
+    export,
+    delete,
+    cache,
+)
 OK, FAILED, REFUSED, PARTLY = 0, 1, 2, 3
 
 
@@ -44,19 +69,7 @@ def build_parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=_version())
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for module in COMMANDS:
-        name = module.__name__.rpartition(".")[2].replace("_", "-")
-        summary, _, example = (module.__doc__ or "").partition("\n\nExample: ")
-        child = commands.add_parser(
-            name,
-            help=summary.splitlines()[0].rstrip("."),
-            description=summary,
-            epilog=f"example: {example.strip()}",
-            allow_abbrev=False,  # `_given` looks for whole flags: a shortened one would lose to the environment
-        )
-        module.add_arguments(child)
-        child.set_defaults(run=module.run)
+    add_commands(parser, COMMANDS, dest="command")
     return parser
 
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 import argparse
 import difflib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any, NoReturn
 
 from personalrm.errors import BadFile, BadInput, UnknownName
@@ -25,6 +26,23 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """End with the message and exit code 2."""
         self.exit(2, f"personalrm: {message}; see {self.prog} --help\n")
+
+
+def add_commands(parser: argparse.ArgumentParser, modules: Sequence[ModuleType], *, dest: str) -> None:
+    """One command a module, named as the module; its docstring is a summary, a blank line and `Example: ...`."""
+    commands = parser.add_subparsers(dest=dest, metavar="COMMAND", required=True)
+    for module in modules:
+        summary, _, example = (module.__doc__ or "").partition("\n\nExample: ")
+        child = commands.add_parser(
+            module.__name__.rpartition(".")[2].replace("_", "-"),
+            help=summary.splitlines()[0].rstrip("."),
+            description=summary,
+            epilog=f"example: {example.strip()}",
+            allow_abbrev=False,  # `_given` looks for whole flags: a shortened one would lose to the environment
+        )
+        if hasattr(module, "run"):  # a group such as `bench` leaves that to its commands
+            child.set_defaults(run=module.run)
+        module.add_arguments(child)
 
 
 def positive(text: str) -> int:
@@ -125,7 +143,7 @@ def apply_settings(parser: argparse.ArgumentParser, options: argparse.Namespace,
         UnknownName: If the file has a key no command knows.
         BadInput: If a value does not fit.
     """
-    child = _command_parser(parser, options.command)
+    child = _command_parser(parser, options)
     actions = {action.dest: action for action in child._actions if action.option_strings}
     settings = {name: action for name, action in actions.items() if name not in NOT_SETTINGS}
     config = _read_config(getattr(options, "config", None), _known_keys(parser))
@@ -143,18 +161,30 @@ def _given(flag: str, arguments: Sequence[str]) -> bool:
     return any(argument == flag or argument.startswith(f"{flag}=") for argument in arguments)
 
 
-def _command_parser(parser: argparse.ArgumentParser, command: str) -> argparse.ArgumentParser:
-    return _children(parser)[command]
+def _command_parser(parser: argparse.ArgumentParser, options: argparse.Namespace) -> argparse.ArgumentParser:
+    """The parser of the command that was given, inside its group if it has one."""
+    while (group := _group(parser)) is not None:
+        parser = group.choices[getattr(options, group.dest)]
+    return parser
 
 
-def _children(parser: argparse.ArgumentParser) -> Mapping[str, argparse.ArgumentParser]:
-    action = next(action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
-    return dict(action.choices)
+def _group(parser: argparse.ArgumentParser) -> argparse._SubParsersAction[argparse.ArgumentParser] | None:
+    return next((action for action in parser._actions if isinstance(action, argparse._SubParsersAction)), None)
+
+
+def _commands(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
+    """Every command, those inside groups too."""
+    group = _group(parser)
+    if group is None:
+        yield parser
+    else:
+        for child in group.choices.values():
+            yield from _commands(child)
 
 
 def _known_keys(parser: argparse.ArgumentParser) -> set[str]:
     """Settings of any command, so that one file can serve them all."""
-    return {a.dest for child in _children(parser).values() for a in child._actions if a.option_strings} - NOT_SETTINGS
+    return {a.dest for child in _commands(parser) for a in child._actions if a.option_strings} - NOT_SETTINGS
 
 
 def _read_config(path: str | None, known: set[str]) -> Mapping[str, Any]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from personalrm.errors import MissingExtra
 
-__all__ = ["torch"]
+__all__ = ["Tensor", "nn", "torch"]
 
 try:
     import torch
+    from torch import Tensor, nn
 except ImportError:
     raise MissingExtra("torch is not installed; pip install 'personalrm[train]'") from None

@@ -13,7 +13,7 @@ import queue
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Protocol
+from typing import Any, Protocol
 
 from personalrm.judging.model import Judged
 from personalrm.preferences.personal_prompts import PersonalPrompt
@@ -31,6 +31,8 @@ class Wave:
     """What they are for: `bootstrap`, `trials`, `persona`; for progress and cost tables."""
     questions: tuple[Question, ...] = ()
     persona_questions: tuple[PersonaQuestion, ...] = ()
+    may_miss: bool = False
+    """Whether the induction goes on without a persona that could not be read; it gets an empty one with a note."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -124,7 +126,7 @@ def run_overlapping(inductions: Iterable[Induction], judge: StartingJudge, *, us
     """
     remaining = enumerate(inductions)
     answered: queue.SimpleQueue[tuple[int, Judged]] = queue.SimpleQueue()
-    running: dict[int, _Running] = {}
+    running: dict[int, Running] = {}
 
     def advance(place: int, answers: Answers | None) -> Finished | None:
         one = running[place]
@@ -133,12 +135,13 @@ def run_overlapping(inductions: Iterable[Induction], judge: StartingJudge, *, us
         except StopIteration as stop:
             del running[place]
             return Finished(place, stop.value, unscored=tuple(one.unscored))
+        one.may_miss = wave.may_miss
         judge.start(wave.step, wave.questions, wave.persona_questions, lambda judged: answered.put((place, judged)))
         return None
 
     while True:
         while len(running) < users_at_once and (following := next(remaining, None)) is not None:
-            running[following[0]] = _Running(following[1])
+            running[following[0]] = Running(following[1])
             if (finished := advance(following[0], None)) is not None:
                 yield finished
         if not running:
@@ -153,21 +156,21 @@ def run_overlapping(inductions: Iterable[Induction], judge: StartingJudge, *, us
 
 
 @dataclass
-class _Running:
-    """An induction under way."""
+class Running:
+    """An induction under way, and why verdicts of it are missing."""
 
-    induction: Induction
+    induction: Generator[Wave, Answers, Any]
     unscored: list[str] = field(default_factory=list)
+    may_miss: bool = False
 
     def take(self, judged: Judged) -> tuple[Answers | None, str]:
         """The answers to go on with, or None and why there are none."""
         if judged.is_stopped:
             return None, STOPPED
         self.unscored += [verdict.unscored_reason for verdict in judged.verdicts if not verdict.is_scored]
-        personas = [persona for persona in judged.personas if persona is not None]
-        if len(personas) < len(judged.personas):
+        if None in judged.personas and not self.may_miss:
             return None, f"no persona: {next(filter(None, judged.reasons), 'no reply')}"
-        return Answers(judged.verdicts, personas), ""
+        return Answers(judged.verdicts, [persona or Persona(note="not read") for persona in judged.personas]), ""
 
 
 def _ask(waves: list[Wave], judge: Judge) -> list[Answers]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 
 from personalrm.lm.protocol import TokenChances
 
@@ -38,7 +39,8 @@ def _deciding(tokens: Sequence[TokenChances]) -> TokenChances | None:
     return None
 
 
-def _opens(token: str, names: Sequence[str]) -> bool:
+@lru_cache(maxsize=4096)
+def _opens(token: str, names: tuple[str, ...]) -> bool:
     """Whether a token begins one of a side's labels, such as `sec` or `"first`."""
     word = token.strip(" \"'\n:").lower()
     return bool(word) and any(name.startswith(word) or (len(name) > 1 and word.startswith(name)) for name in names)

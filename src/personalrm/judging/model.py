@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -11,6 +10,7 @@ from pathlib import Path
 
 from personalrm.errors import BadInput, ModelUnavailable
 from personalrm.judging.chances import chance_of_first
+from personalrm.judging.recent import Recent
 from personalrm.judging.retrieval import n_characters, nearest_demonstrations
 from personalrm.lm.batch import Ask, Caller, Outcome
 from personalrm.lm.cache import Cache
@@ -23,16 +23,15 @@ from personalrm.preferences.persona_prompts import PersonaPrompt
 from personalrm.preferences.personas import Persona
 from personalrm.preferences.verdicts import PersonaQuestion, Question, Verdict, verdict_from_probability
 from personalrm.prompts.rendering import (
+    describing_messages,
     judge_instructions,
     pair_messages,
-    persona_messages,
     shipped_persona_prompt,
 )
 from personalrm.prompts.replies import read_persona, read_verdict
 
 PROMPTS_VERSION = 1
 """Raised when a prompt's text changes, so that saved fits know."""
-KEPT_INSTRUCTIONS = 256
 _REASONING: dict[str, object] = {"reasoning": {"type": "string"}}
 _HYPOTHESES: dict[str, object] = {"hypotheses": {"type": "array", "items": {"type": "string"}}}
 _CHOICE: dict[str, object] = {"choice": {"type": "string", "enum": ["first", "second"]}}
@@ -128,7 +127,8 @@ class ModelJudge:
             int(self.options.max_example_tokens * CHARACTERS_A_TOKEN)
         )
         self.losses = Losses()
-        self._instructions: OrderedDict[tuple[int, int, bool], tuple[object, object, str]] = OrderedDict()
+        self._instructions: Recent[str] = Recent()
+        self._lengths: Recent[int] = Recent()
         self._lock = threading.Lock()
 
     @property
@@ -160,6 +160,13 @@ class ModelJudge:
         done: Callable[[Judged], None],
     ) -> None:
         """Ask everything and return; `done` gets the answers, in another thread."""
+        asks = self.asks(stage, questions, persona_questions)
+        self.caller.start(asks, lambda outcomes: done(self.judged(outcomes, len(questions))))
+
+    def asks(
+        self, stage: str, questions: Sequence[Question], persona_questions: Sequence[PersonaQuestion]
+    ) -> list[Ask[Verdict | Persona]]:
+        """What has to be asked, in the order in which `judged` wants the outcomes."""
         asks: list[Ask[Verdict | Persona]] = [
             Ask(lambda q=q, k=k: self.judge_request(q, stage, k), _verdict)  # type: ignore[misc]
             for q in questions
@@ -169,7 +176,7 @@ class ModelJudge:
             Ask(lambda q=q: self.persona_request(q), lambda reply, q=q: _persona(reply, q))  # type: ignore[misc]
             for q in persona_questions
         ]
-        self.caller.start(asks, lambda outcomes: done(self._judged(outcomes, len(questions))))
+        return asks
 
     def _wait(self, stage: str, questions: Sequence[Question], persona_questions: Sequence[PersonaQuestion]) -> Judged:
         ready, found = threading.Event(), []
@@ -201,11 +208,12 @@ class ModelJudge:
         )
 
     def persona_request(self, question: PersonaQuestion) -> Request:
-        """The request of a persona, from the latest demonstrations that fit."""
+        """The request of a persona or of what leads to one, from the latest demonstrations that fit."""
         room = int(self.options.max_prompt_tokens * CHARACTERS_A_TOKEN) - len(self.persona_prompt.instruction)
-        messages = persona_messages(_latest(question.demonstrations, room), self.persona_prompt)
+        shown = _latest(question.demonstrations, room - sum(map(len, question.known)))
+        messages = describing_messages(question.task, shown, question.known, self.persona_prompt)
         sampling = replace(self._sampling(0), top_logprobs=0, temperature=self.options.temperature)
-        return Request(messages, sampling, PERSONA, "persona", question.user_id)
+        return Request(messages, sampling, PERSONA, question.task, question.user_id)
 
     def _sampling(self, sample: int) -> Sampling:
         o = self.options
@@ -213,24 +221,22 @@ class ModelJudge:
         return Sampling(temperature, o.max_tokens, o.seed + sample, 5 if o.logprobs and o.n_samples == 1 else 0)
 
     def _fitting(self, question: Question, room: int) -> tuple[Demonstration, ...]:
-        if sum(map(n_characters, question.demonstrations)) <= room:
-            return question.demonstrations
+        demonstrations = question.demonstrations
+        if self._lengths.of((demonstrations,), lambda: sum(map(n_characters, demonstrations))) <= room:
+            return demonstrations
         with self._lock:
             self.losses.n_retrieved += 1
         return nearest_demonstrations(question.conversation, question.demonstrations, room)
 
     def _instruct(self, persona: Persona | None, demonstrations: tuple[Demonstration, ...], hypotheses: bool) -> str:
         """The instructions, made once for all questions that share these very objects (a trial's do)."""
-        key = (id(persona), id(demonstrations), hypotheses)
-        kept = self._instructions.get(key)
-        if kept is None:
-            text = judge_instructions(persona, demonstrations, with_hypotheses=hypotheses)
-            self._instructions[key] = kept = (persona, demonstrations, text)  # the objects too, so ids stay theirs
-            if len(self._instructions) > KEPT_INSTRUCTIONS:
-                self._instructions.popitem(last=False)
-        return kept[2]
+        return self._instructions.of(
+            (persona, demonstrations, hypotheses),
+            lambda: judge_instructions(persona, demonstrations, with_hypotheses=hypotheses),
+        )
 
-    def _judged(self, outcomes: Sequence[Outcome[Verdict | Persona]], n_questions: int) -> Judged:
+    def judged(self, outcomes: Sequence[Outcome[Verdict | Persona]], n_questions: int) -> Judged:
+        """The answers that these outcomes of `asks` make."""
         if any(outcome.is_stopped for outcome in outcomes):
             return Judged(is_stopped=True)
         rest = iter(outcomes)
@@ -266,7 +272,8 @@ def _verdict(reply: Reply) -> Verdict:
 
 
 def _persona(reply: Reply, question: PersonaQuestion) -> Persona:
-    return read_persona(reply.text, [one.shown.pair.id for one in question.demonstrations])
+    numbered = [one.shown.pair.id for one in question.demonstrations]
+    return read_persona(reply.text, numbered or [str(n) for n in range(1, len(question.known) + 1)])
 
 
 def _latest(demonstrations: Sequence[Demonstration], room: int) -> tuple[Demonstration, ...]:

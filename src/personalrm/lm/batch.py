@@ -3,7 +3,8 @@
 A `Caller` owns an event loop in a thread of its own, so its plain functions work in
 scripts, notebooks and running event loops alike. What is asked is built only when its
 turn comes, so a long queue costs little memory. Identical requests are sent once; an
-answer is handed out only after it is safe in the cache.
+answer is handed out, and its place under way given to the next request, only after it
+is safe on disk.
 """
 
 from __future__ import annotations
@@ -14,20 +15,22 @@ import json
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Generic, TypeVar
 
 from personalrm.errors import ModelUnavailable, PersonalRMError
 from personalrm.lm.attempts import Answer, Attempts, Stopped
-from personalrm.lm.cache import Cache, Entry, Unscored
-from personalrm.lm.grouped import Grouped
+from personalrm.lm.cache import Cache
+from personalrm.lm.entries import Entry, Unscored
+from personalrm.lm.keeping import Keeping
 from personalrm.lm.pacing import Pacing
 from personalrm.lm.prices import Price
-from personalrm.lm.protocol import LM, Reply, Request
+from personalrm.lm.protocol import LM, Reply, Request, Sampling
 from personalrm.lm.purse import Purse
 from personalrm.lm.settings import Budget, Limits, Retry
 from personalrm.lm.usage import Ledger
+from personalrm.preferences.messages import Message
 
 Value = TypeVar("Value")
 
@@ -108,15 +111,10 @@ class Caller:
         self._retry_unscored = retry_unscored
         self._queue: deque[_Job] = deque()
         self._flying: dict[bytes, list[tuple[_Job, Request]]] = {}
-        self._n_busy = 0
-        self._known: set[bytes] = set()
-        self._hopeless: set[bytes] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._workers: set[asyncio.Task[None]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
-        self._disk = ThreadPoolExecutor(1, thread_name_prefix="personalrm-cache")
-        self._keep = Grouped(self._keep_all, self._disk)
-        self._find = Grouped(self._find_all, self._disk)
+        self._keeping = Keeping(cache, lambda error: self.stop(ModelUnavailable(str(error))))
 
     @property
     def stopped(self) -> ModelUnavailable | None:
@@ -148,56 +146,71 @@ class Caller:
         """Send nothing more; what is under way is awaited and kept."""
         self._attempts.stop(why)
 
-    def close(self) -> None:
-        """Wait for what is under way, then let go of connections, file and thread."""
+    def close(self, *, at_once: bool = False) -> None:
+        """Wait for what is under way (an interrupt ends the wait), then let go of connections, file and thread.
+
+        Args:
+            at_once: Do not wait; answers under way are lost.
+        """
         if self._loop is not None and self._thread is not None:
             self.stop(ModelUnavailable("this caller was closed; make a new one"))
-            asyncio.run_coroutine_threadsafe(self._finish(), self._loop).result()
+            finished = asyncio.run_coroutine_threadsafe(self._finish(), self._loop)
+            try:
+                if not at_once:
+                    finished.result()
+            finally:
+                self._loop.call_soon_threadsafe(self._abandon)  # nothing to do after a wait that was not cut short
+                finished.result()
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join()
             self._loop.close()
             self._loop = None
-        if self.cache is not None:
-            self._disk.submit(self.cache.close).result()
-        self._disk.shutdown()
+        self._keeping.close()
 
     def __enter__(self) -> Caller:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        # Interrupted while it was stopping already: whoever asks twice does not want to wait.
+        self.close(at_once=kind is not None and issubclass(kind, KeyboardInterrupt) and self.stopped is not None)
 
     def _started(self) -> asyncio.AbstractEventLoop:
         if self._loop is None:
-            if self.cache is not None:
-                self._known = self._disk.submit(self.cache.open).result()
-                self._hopeless = set() if self._retry_unscored else self._disk.submit(self.cache.unscored_keys).result()
+            self._keeping.open(with_unscored=not self._retry_unscored)
             self._loop = asyncio.new_event_loop()
             self._thread = threading.Thread(target=self._loop.run_forever, name="personalrm-lm", daemon=True)
             self._thread.start()
         return self._loop
 
     async def _finish(self) -> None:
-        while self._tasks:
-            await asyncio.wait(self._tasks)
+        while self._workers:
+            await asyncio.wait(self._workers)
+        await self._keeping.finish()
         await self.lm.close()
+
+    def _abandon(self) -> None:
+        for worker in self._workers:
+            worker.cancel()
 
     def _enqueue(self, jobs: Sequence[_Job]) -> None:
         self._queue.extend(jobs)
-        self._pump()
+        self._man()
 
-    def _pump(self) -> None:
-        """Start as many jobs as may be under way."""
-        while self._queue and self._n_busy < self.limits.max_in_flight:
-            self._n_busy += 1
-            task = asyncio.get_running_loop().create_task(self._run(self._queue.popleft()))
-            self._tasks.add(task)
-            task.add_done_callback(self._ended)
+    def _man(self) -> None:
+        """Start as many workers as the queue can use and as may be under way."""
+        for _ in range(min(len(self._queue), self.limits.max_in_flight - len(self._workers))):
+            worker = asyncio.get_running_loop().create_task(self._work())
+            self._workers.add(worker)
+            worker.add_done_callback(self._ended)
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        self._n_busy -= 1
-        self._pump()
+    def _ended(self, worker: asyncio.Task[None]) -> None:
+        self._workers.discard(worker)
+        self._man()  # jobs that came in between its last look at the queue and now
+
+    async def _work(self) -> None:
+        """One job after the other: the next request leaves in the same turn of the loop as an answer came in."""
+        while self._queue:
+            await self._run(self._queue.popleft())
 
     async def _run(self, job: _Job) -> None:
         request = job.ask.build()
@@ -206,7 +219,7 @@ class Caller:
             self._flying[key].append((job, request))
             return
         self._flying[key] = [(job, request)]
-        result: Answer | Unscored | Stopped
+        result: Answer | Unscored | Stopped = Stopped()
         try:
             result = await self._resolve(key, request, job.ask)
         except Stopped as stopped:
@@ -223,20 +236,16 @@ class Caller:
                 waiting.wave.put(waiting.place, self._outcome(waiting.ask, job.ask, asked, result))
 
     async def _resolve(self, key: bytes, request: Request, ask: Ask[Any]) -> Answer | Unscored:
-        if key in self._known or key in self._hopeless:
-            found = await self._find(key)
-            if found is not None:
-                for account in self.ledger.accounts(request):
-                    account.n_cached += 1
-                await self._keep(Entry(key, request.user_id, None))
-                return found if isinstance(found, Unscored) else Answer(found, ask.read(found))
+        found = await self._keeping.find(key)
+        if found is not None:
+            for account in self.ledger.accounts(request):
+                account.n_cached += 1
+            self._keeping.note(Entry(key, request.user_id, None))
+            return found if isinstance(found, Unscored) else Answer(found, ask.read(found))
         if self.stopped is not None:
             raise Stopped
         result = await self._attempts.answer(request, ask.read)
-        if self.cache is not None:
-            kept = result if isinstance(result, Unscored) else result.reply
-            await self._keep(Entry(key, request.user_id, kept))
-            (self._hopeless if isinstance(result, Unscored) else self._known).add(key)
+        self._keeping.note(Entry(key, request.user_id, result if isinstance(result, Unscored) else result.reply))
         return result
 
     def _outcome(
@@ -248,23 +257,28 @@ class Caller:
             account.n_unscored += isinstance(result, Unscored)
         return Outcome(None, result.reason) if isinstance(result, Unscored) else Outcome(None, "stopped", True)
 
-    def _keep_all(self, entries: Sequence[Entry]) -> Sequence[None]:
-        if self.cache is not None:
-            self.cache.keep(entries)
-        return [None] * len(entries)
-
-    def _find_all(self, keys: Sequence[bytes]) -> Sequence[Reply | Unscored | None]:
-        return self.cache.find(keys) if self.cache is not None else [None] * len(keys)
-
 
 def key_of(identity: str, request: Request) -> bytes:
     """What a request is known by in the cache: model, messages, sampling and schema; 16 bytes."""
-    s = request.sampling
-    schema = [request.schema.name, request.schema.content] if request.schema else None
-    head = json.dumps([identity, s.temperature, s.max_tokens, s.seed, s.top_logprobs, schema])
-    digest = hashlib.blake2b(head.encode("ascii"), digest_size=16)
-    for turn in request.messages:
-        content = turn.content.encode("utf-8", "surrogatepass")
-        digest.update(f"\0{turn.role} {len(content)} ".encode("ascii"))  # lengths, so that no text can pose as two
-        digest.update(content)
+    schema = (request.schema.name, request.schema.text) if request.schema is not None else None
+    first, *others = request.messages
+    digest = _begun(identity, request.sampling, schema, first).copy()
+    for turn in others:
+        _add(digest, turn)
     return digest.digest()
+
+
+@lru_cache(maxsize=512)
+def _begun(identity: str, s: Sampling, schema: tuple[str, str] | None, first: Message) -> hashlib.blake2b:
+    """The digest as far as many requests share it: a trial's have settings and instructions in common."""
+    held_to = [schema[0], json.loads(schema[1])] if schema is not None else None
+    head = json.dumps([identity, s.temperature, s.max_tokens, s.seed, s.top_logprobs, held_to])
+    digest = hashlib.blake2b(head.encode("ascii"), digest_size=16)
+    _add(digest, first)
+    return digest
+
+
+def _add(digest: hashlib.blake2b, turn: Message) -> None:
+    content = turn.content.encode("utf-8", "surrogatepass")
+    digest.update(f"\0{turn.role} {len(content)} ".encode("ascii"))  # lengths, so that no text can pose as two
+    digest.update(content)

@@ -5,23 +5,29 @@ model, extra body) and the request's messages, sampling and schema. Each entry k
 whose data asked for it, as hashes; erasing a user takes their entries, unless somebody
 else's request was the same. Unscored requests are kept apart, with their reason.
 
-One connection a process, used from one thread; a rollback journal, since the write-ahead
-log of SQLite before 3.51.3 is unsafe with two connections.
+Each answer carries a checksum of its key and text, since SQLite has none: an answer that
+was changed on disk is forgotten and asked again, never used.
+
+New answers come by way of `journal.py`. One connection a process, used from one
+thread; a rollback journal, since the write-ahead log of SQLite before 3.51.3 is unsafe
+with two connections.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import sqlite3
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from personalrm.errors import NewerVersion, StoreError
-from personalrm.lm.protocol import Reply, TokenChances, Usage
+from personalrm.lm.entries import Entry, Row, Unscored, owner_of, reply_from_text, sealed, unsealed
+from personalrm.lm.journal import store_error, take_over
+from personalrm.lm.protocol import Reply
+
+__all__ = ["Cache", "Entry", "Unscored"]
 
 VERSION = 1
 ROWS_AT_ONCE = 400
@@ -34,24 +40,6 @@ CREATE TABLE IF NOT EXISTS unscored (key BLOB PRIMARY KEY, reason TEXT NOT NULL,
 """
 
 
-@dataclass(frozen=True)
-class Unscored:
-    """A request without a usable answer."""
-
-    reason: str
-    attempts: int
-
-
-@dataclass(frozen=True)
-class Entry:
-    """Something to be kept."""
-
-    key: bytes
-    user_id: str
-    result: Reply | Unscored | None
-    """None only adds the owner to an entry that is there."""
-
-
 class Cache:
     """The file; `open` it in the thread that will use it."""
 
@@ -59,6 +47,8 @@ class Cache:
         self.path = Path(path)
         self.set_aside: Path | None = None
         """Where a damaged file was moved when this one was opened."""
+        self.n_damaged = 0
+        """Answers that were found changed on disk, and forgotten."""
         self._db: sqlite3.Connection | None = None
         self._has_unscored = False
 
@@ -81,24 +71,23 @@ class Cache:
         except StoreError:
             raise
         except (OSError, sqlite3.Error) as error:
-            raise _store_error(self.path, error) from None
+            raise store_error(self.path, error) from None
 
     def _connect(self) -> set[bytes]:
         if self._db is not None:
             self._db.close()
         self._db = sqlite3.connect(self.path, timeout=30.0, isolation_level=None, check_same_thread=False)
-        version = self._db.execute("PRAGMA user_version").fetchone()[0]
-        if version > VERSION:
-            raise NewerVersion(
-                f"cache {str(self.path)!r} has version {version}, this personalrm reads up to {VERSION}; upgrade it"
-            )
+        version = _refuse_newer(self.path, self._db)
         self._db.execute("PRAGMA journal_mode = TRUNCATE")
         self._db.execute("PRAGMA synchronous = NORMAL")
         self._db.executescript(_TABLES)
-        self._db.execute(f"PRAGMA user_version = {VERSION}")
+        if version < VERSION:
+            self._db.execute(f"PRAGMA user_version = {VERSION}")
         if self._db.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
             raise sqlite3.DatabaseError("damaged")
         self._has_unscored = self._db.execute("SELECT EXISTS (SELECT 1 FROM unscored)").fetchone()[0] == 1
+        if str(self.path) != ":memory:":
+            take_over(self.path, self.keep_rows)
         return {row[0] for row in self._db.execute("SELECT key FROM answers")}
 
     def _move_aside(self) -> None:
@@ -121,7 +110,10 @@ class Cache:
     def _find(self, key: bytes) -> Reply | Unscored | None:
         row = self._open_db.execute("SELECT answer FROM answers WHERE key = ?", (key,)).fetchone()
         if row is not None:
-            return _reply_from(json.loads(row[0]))
+            if (text := unsealed(key, row[0])) is not None:
+                return reply_from_text(text)
+            self.n_damaged += 1  # left for `keep` to replace, so that reading never writes
+            return None
         row = self._open_db.execute("SELECT reason, attempts FROM unscored WHERE key = ?", (key,)).fetchone()
         return Unscored(*row) if row is not None else None
 
@@ -135,13 +127,21 @@ class Cache:
         Raises:
             StoreError: If the disk is full or the file cannot be written.
         """
-        answers = [(e.key, _as_text(e.result)) for e in entries if isinstance(e.result, Reply)]
-        unscored = [(e.key, e.result.reason, e.result.attempts) for e in entries if isinstance(e.result, Unscored)]
+        self.keep_rows([Row.of(entry) for entry in entries])
+
+    def keep_rows(self, rows: Sequence[Row]) -> None:
+        """`keep` for entries in the form they are written in; the same rows again change nothing.
+
+        Raises:
+            StoreError: If the disk is full or the file cannot be written.
+        """
+        answers = [(row.key, sealed(row.key, row.text)) for row in rows if row.kind == "answer"]
+        unscored = [(row.key, *json.loads(row.text)) for row in rows if row.kind == "unscored"]
         db = self._open_db
         try:
             db.execute("BEGIN IMMEDIATE")
-            _insert(db, "answers", answers)
-            _insert(db, "owners", [(_owner(e.user_id), e.key) for e in entries])
+            _insert(db, "answers", answers, over=self.n_damaged > 0)
+            _insert(db, "owners", [(row.owner, row.key) for row in rows])
             if unscored:
                 db.executemany("INSERT OR REPLACE INTO unscored VALUES (?, ?, ?)", unscored)
                 self._has_unscored = True
@@ -151,11 +151,11 @@ class Cache:
         except sqlite3.Error as error:
             if db.in_transaction:
                 db.execute("ROLLBACK")
-            raise _store_error(self.path, error) from None
+            raise store_error(self.path, error) from None
 
     def erase(self, user_id: str) -> int:
         """Take a user out; entries nobody else owns go. Returns how many went."""
-        db, owner = self._open_db, _owner(user_id)
+        db, owner = self._open_db, owner_of(user_id)
         orphans = (
             "SELECT key FROM owners WHERE owner = ? AND NOT EXISTS "
             "(SELECT 1 FROM owners AS other WHERE other.key = owners.key AND other.owner <> owners.owner)"
@@ -168,15 +168,41 @@ class Cache:
             db.execute("DELETE FROM owners WHERE owner = ?", (owner,))
             db.execute("COMMIT")
         except sqlite3.Error as error:
-            raise _store_error(self.path, error) from None
+            raise store_error(self.path, error) from None
         return gone
+
+    def owns(self, user_id: str) -> bool:
+        """Whether a user's data asked for anything that is kept."""
+        owned = "SELECT EXISTS (SELECT 1 FROM owners WHERE owner = ?)"
+        return bool(self._open_db.execute(owned, (owner_of(user_id),)).fetchone()[0])
+
+    def clear(self) -> int:
+        """Forget everything, damaged files that were set aside included; returns how many answers went."""
+        db, n_answers = self._open_db, self.count()
+        try:
+            db.execute("PRAGMA secure_delete = ON")
+            db.executescript("BEGIN IMMEDIATE; DELETE FROM answers; DELETE FROM owners; DELETE FROM unscored; COMMIT;")
+            db.execute("VACUUM")
+            for aside in self.files_set_aside():
+                aside.unlink()
+        except (OSError, sqlite3.Error) as error:
+            raise store_error(self.path, error) from None
+        return n_answers
+
+    def files_set_aside(self) -> list[Path]:
+        """Damaged files that may still hold answers of anybody."""
+        return sorted(self.path.parent.glob(f"{self.path.name}.damaged-*"))
+
+    def query(self, text: str) -> list[tuple[Any, ...]]:
+        """Rows of a query of our own."""
+        return self._open_db.execute(text).fetchall()
 
     def owned_by(self, user_id: str) -> list[dict[str, Any]]:
         """Every answer a user's data asked for, as JSON values, for their export."""
         rows = self._open_db.execute(
-            "SELECT answer FROM answers JOIN owners USING (key) WHERE owner = ? ORDER BY key", (_owner(user_id),)
+            "SELECT key, answer FROM answers JOIN owners USING (key) WHERE owner = ? ORDER BY key", (owner_of(user_id),)
         )
-        return [json.loads(row[0]) for row in rows]
+        return [json.loads(text) for row in rows if (text := unsealed(*row)) is not None]
 
     def count(self) -> int:
         """How many answers are kept."""
@@ -196,32 +222,42 @@ class Cache:
         return self._db
 
 
-def _insert(db: sqlite3.Connection, table: str, rows: Sequence[tuple[bytes, bytes | str]]) -> None:
+def read_only(path: Path) -> Cache:
+    """The cache in a file that is there, for reading; nothing is written, not even a damaged file is set aside.
+
+    Raises:
+        NewerVersion: If a later personalrm wrote it.
+        StoreError: If it is damaged or cannot be read.
+    """
+    cache = Cache(path)
+    try:
+        cache._db = db = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=30.0)
+        _refuse_newer(path, db)
+        db.execute("SELECT key, answer FROM answers LIMIT 1").fetchone()
+    except (OSError, sqlite3.Error) as error:
+        cache.close()
+        raise store_error(path, error) from None
+    return cache
+
+
+def _refuse_newer(path: Path, db: sqlite3.Connection) -> int:
+    """The version of the file, if this personalrm can read it."""
+    version = int(db.execute("PRAGMA user_version").fetchone()[0])
+    if version > VERSION:
+        raise NewerVersion(
+            f"cache {str(path)!r} has version {version}, this personalrm reads up to {VERSION}; upgrade it"
+        )
+    return version
+
+
+def _insert(
+    db: sqlite3.Connection, table: str, rows: Sequence[tuple[bytes, bytes | str]], *, over: bool = False
+) -> None:
     """All rows in few statements: each one gives up the interpreter's lock, and a busy event loop takes it."""
     for first in range(0, len(rows), ROWS_AT_ONCE):
         some = rows[first : first + ROWS_AT_ONCE]
         places = ",".join(["(?,?)"] * len(some))
-        db.execute(f"INSERT OR IGNORE INTO {table} VALUES {places}", [value for row in some for value in row])
-
-
-def _owner(user_id: str) -> bytes:
-    return hashlib.sha256(user_id.encode("utf-8", "surrogatepass")).digest()[:16]
-
-
-def _as_text(reply: Reply) -> str:
-    content = {"text": reply.text, "finish_reason": reply.finish_reason, "model": reply.model}
-    tokens = [[one.text, one.alternatives] for one in reply.tokens]
-    return json.dumps(content | {"usage": asdict(reply.usage)} | ({"tokens": tokens} if tokens else {}))
-
-
-def _reply_from(content: dict[str, Any]) -> Reply:
-    tokens = tuple(
-        TokenChances(text, tuple((str(token), float(chance)) for token, chance in alternatives))
-        for text, alternatives in content.get("tokens", ())
-    )
-    usage = Usage(**content["usage"])
-    return Reply(content["text"], content["finish_reason"], usage, tokens, content["model"])
-
-
-def _store_error(path: Path, error: Exception) -> StoreError:
-    return StoreError(f"cache {str(path)!r} cannot be used ({error}); check the path, the rights and the disk")
+        db.execute(
+            f"INSERT OR {'REPLACE' if over else 'IGNORE'} INTO {table} VALUES {places}",
+            [value for row in some for value in row],
+        )

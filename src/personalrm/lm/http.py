@@ -54,6 +54,7 @@ class OpenAIServer:
         self.refused: frozenset[str] = frozenset()
         self.rate_limits: dict[str, str] = {}
         """What the last response's `x-ratelimit-*` headers said."""
+        self._url = endpoint.base_url.rstrip("/") + "/chat/completions"
         self._session: aiohttp.ClientSession | None = None
 
     @property
@@ -88,7 +89,7 @@ class OpenAIServer:
         extra = self.endpoint.body if "seed" in without else {"seed": seed, **self.endpoint.body}
         data = encode_request(request, self.endpoint.model, without=without, extra=extra)
         try:
-            async with self._opened().post("chat/completions", data=data) as response:
+            async with self._opened().post(self._url, data=data) as response:
                 content = await _read(response)
                 if any(name.lower().startswith("x-ratelimit") for name in response.headers):
                     self.rate_limits = {k.lower(): v for k, v in response.headers.items() if "ratelimit" in k.lower()}
@@ -107,11 +108,10 @@ class OpenAIServer:
             e = self.endpoint
             key = {"Authorization": f"Bearer {e.api_key}"} if e.api_key else {}
             self._session = aiohttp.ClientSession(
-                e.base_url.rstrip("/") + "/",
                 headers={"Content-Type": "application/json", **key, **e.headers},
                 timeout=aiohttp.ClientTimeout(total=e.timeout_s),
                 connector=aiohttp.TCPConnector(limit=0, force_close=False),
-                auto_decompress=True,
+                cookie_jar=aiohttp.DummyCookieJar(),  # nothing a model server sets is to be sent back to it
             )
         return self._session
 
@@ -124,7 +124,10 @@ class OpenAIServer:
 
 async def _read(response: aiohttp.ClientResponse) -> bytes:
     """The body, given up where it is longer than any completion."""
-    if (response.content_length or 0) > MOST_BYTES:
+    length = response.content_length
+    if length is not None and length <= MOST_BYTES and "Content-Encoding" not in response.headers:
+        return await response.read()
+    if (length or 0) > MOST_BYTES:
         response.close()
         raise Fault("body too large", "same")
     parts, size = [], 0

@@ -1,17 +1,30 @@
 """When a request may leave: requests and tokens a minute, and pauses a server asked for.
 
-Used inside one event loop only, so it needs no locks.
+Limits that are told are kept to. Limits that are not are found out: after "too many"
+(429) requests leave as fast as answers came lately, then a little faster with each
+answer until the server complains again. Used inside one event loop only, so it needs
+no locks against threads.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 
 from personalrm.lm.settings import Limits
 
 BURST_S = 0.5
 """How far a bucket may run ahead after a quiet spell."""
+CATCH_UP_S = 0.2
+"""The same for a pace that was found out."""
+N_RECENT = 32
+"""Answers from which the pace a server allows is measured."""
+FASTER = 0.998
+"""What an answer makes of the gap between two requests."""
+NO_GAP_S = 1e-4
+LOOK_S = 0.5
+"""How often somebody who waits looks whether the run is ending."""
 
 
 class Pacing:
@@ -21,24 +34,46 @@ class Pacing:
         self._rates = [rate / 60.0 if rate else None for rate in (limits.requests_per_minute, limits.tokens_per_minute)]
         self._next = [0.0, 0.0]
         self._closed_until = 0.0
+        self._gap_s, self._next_found = 0.0, 0.0
+        self._answers: deque[float] = deque(maxlen=N_RECENT)
+        self._turn = asyncio.Lock()
+        self.is_over = False
+        """Whether the run is ending, so that nobody need wait any more; may be set in any thread."""
 
     async def wait(self, n_tokens: int) -> None:
         """Return when one request of so many tokens may leave."""
+        if not self._gap_s and self._rates == [None, None] and self._closed_until <= time.monotonic():
+            return
+        async with self._turn:  # one at a time, so that tokens given back meanwhile count for the next
+            while (pause := self._earliest() - time.monotonic()) > 0 and not self.is_over:
+                await asyncio.sleep(min(pause, LOOK_S))
+            self._leave(n_tokens)
+
+    def _earliest(self) -> float:
+        """The moment at which the next request may leave."""
+        told = [start for start, rate in zip(self._next, self._rates, strict=True) if rate is not None]
+        return max(self._closed_until, self._next_found if self._gap_s else 0.0, *told)
+
+    def _leave(self, n_tokens: int) -> None:
         now = time.monotonic()
-        moments = [self._closed_until]
         for place, (rate, amount) in enumerate(zip(self._rates, (1, n_tokens), strict=True)):
             if rate is not None:
-                start = max(self._next[place], now - BURST_S)
-                self._next[place] = start + amount / rate
-                moments.append(start)
-        while (pause := max(*moments, self._closed_until) - time.monotonic()) > 0:
-            await asyncio.sleep(pause)
+                self._next[place] = max(self._next[place], now - BURST_S) + amount / rate
+        self._next_found = max(self._next_found, now - CATCH_UP_S) + self._gap_s
 
     def give_back(self, n_tokens: int) -> None:
         """Tokens that were counted in advance and not used."""
         if self._rates[1] is not None:
             self._next[1] -= n_tokens / self._rates[1]
 
+    def note_answer(self) -> None:
+        """The server took a request: what pace it allows is seen from these."""
+        self._answers.append(time.monotonic())
+        self._gap_s = self._gap_s * FASTER if self._gap_s > NO_GAP_S else 0.0
+
     def close_for(self, seconds: float) -> None:
-        """Let nothing leave for so long: the server said it is over its limit."""
-        self._closed_until = max(self._closed_until, time.monotonic() + seconds)
+        """Let nothing leave for so long, then at the pace of the latest answers: the server is over its limit."""
+        now = time.monotonic()
+        self._closed_until = max(self._closed_until, now + seconds)
+        if len(self._answers) > 1:
+            self._gap_s = (now - self._answers[0]) / len(self._answers)

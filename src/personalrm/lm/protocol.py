@@ -7,8 +7,10 @@ makes calls cheap and safe (cache, single flight, retries, limits, budgets) is i
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol
 
 from personalrm.lm.faults import Fault
@@ -37,6 +39,11 @@ class Schema:
 
     name: str
     content: Mapping[str, Any]
+
+    @cached_property
+    def text(self) -> str:
+        """Its content as JSON; schemas are few and asked with thousands of times."""
+        return json.dumps(self.content)
 
 
 @dataclass(frozen=True, repr=False)

@@ -1,15 +1,18 @@
-"""A budget that is never exceeded: each attempt reserves the most it can cost, then is settled."""
+"""A budget that is never exceeded: each attempt reserves the most it can cost, then is settled.
+
+Callers whose budgets share a pot draw on one sum, each at its own price.
+"""
 
 from __future__ import annotations
 
 from personalrm.errors import BudgetSpent, UnknownName
 from personalrm.lm.prices import Price, estimated_tokens
 from personalrm.lm.protocol import Request, Usage
-from personalrm.lm.settings import Budget
+from personalrm.lm.settings import Budget, Pot
 
 
 class Purse:
-    """What has been spent and reserved so far; used inside one event loop only.
+    """What one caller has spent so far; used inside one event loop only, but for its pot.
 
     Raises:
         UnknownName: If there is a ceiling of cost and no price to hold it with.
@@ -24,7 +27,7 @@ class Purse:
         self._budget, self._price = budget, price
         self.n_calls = 0
         self.cost = 0.0
-        self._reserved = 0.0
+        self._pot = budget.pot or Pot()
 
     def reserve(self, request: Request) -> float:
         """Set aside what an attempt may cost at most; the sum is handed to `settle`.
@@ -32,25 +35,28 @@ class Purse:
         Raises:
             BudgetSpent: If it does not fit any more; nothing is reserved then.
         """
-        budget = self._budget
-        if budget.max_calls is not None and self.n_calls >= budget.max_calls:
-            raise BudgetSpent(
-                f"the budget of {budget.max_calls} calls is spent; run the same command with a larger --max-calls"
-            )
-        most = self._most(request)
-        if budget.max_cost is not None and self.cost + self._reserved + most > budget.max_cost:
-            raise BudgetSpent(
-                f"the budget of {budget.max_cost:g} has no room for another call ({self.cost:.4f} spent); "
-                "run the same command with a larger --max-cost"
-            )
+        budget, pot, most = self._budget, self._pot, self._most(request)
+        with pot.lock:
+            if budget.max_calls is not None and pot.n_calls >= budget.max_calls:
+                raise BudgetSpent(
+                    f"the budget of {budget.max_calls} calls is spent; run the same command with a larger --max-calls"
+                )
+            if budget.max_cost is not None and pot.cost + pot.reserved + most > budget.max_cost:
+                raise BudgetSpent(
+                    f"the budget of {budget.max_cost:g} has no room for another call ({pot.cost:.4f} spent); "
+                    "run the same command with a larger --max-cost"
+                )
+            pot.n_calls += 1
+            pot.reserved += most
         self.n_calls += 1
-        self._reserved += most
         return most
 
     def settle(self, reserved: float, usage: Usage | None) -> float:
         """Replace a reservation by what was used; without a report the whole reservation counts."""
-        self._reserved -= reserved
         cost = reserved if usage is None or self._price is None else self._price.of(usage)
+        with self._pot.lock:
+            self._pot.reserved -= reserved
+            self._pot.cost += cost
         self.cost += cost
         return cost
 

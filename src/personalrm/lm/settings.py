@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+import threading
+from dataclasses import dataclass, field
 
 from personalrm.errors import BadInput
 
@@ -47,6 +48,16 @@ class Limits:
                 _positive(name, getattr(self, name))
 
 
+class Pot:
+    """What has been spent and reserved by all who share a budget; several threads may use it."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.n_calls = 0
+        self.cost = 0.0
+        self.reserved = 0.0
+
+
 @dataclass(frozen=True)
 class Budget:
     """What may be spent; every request that leaves counts, whether it succeeds or not."""
@@ -54,6 +65,8 @@ class Budget:
     max_calls: int | None = None
     max_cost: float | None = None
     """In the currency of the price table (US dollars in ours)."""
+    pot: Pot | None = field(default=None, compare=False)
+    """Shared with the budgets of other callers that were given the same pot; None is a pot of one's own."""
 
     def __post_init__(self) -> None:
         for name in ("max_calls", "max_cost"):

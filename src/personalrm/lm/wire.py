@@ -17,7 +17,7 @@ from functools import lru_cache
 from typing import Any
 
 from personalrm.lm.faults import Fault
-from personalrm.lm.protocol import Reply, Request, TokenChances, Usage
+from personalrm.lm.protocol import Reply, Request, Sampling, Schema, TokenChances, Usage
 
 HOPELESS = frozenset({400, 404, 405, 413, 415, 422})
 NO_ACCESS = frozenset({401, 402, 403})
@@ -36,15 +36,28 @@ def request_body(
 def encode_request(
     request: Request, model: str, *, without: frozenset[str] = frozenset(), extra: Mapping[str, Any] | None = None
 ) -> bytes:
-    """`request_body` as bytes; long texts that many requests share are escaped once."""
-    turns = ",".join(f'{{"role":"{turn.role}","content":{_quoted(turn.content)}}}' for turn in request.messages)
-    rest = json.dumps(_settings(request, model, without, extra))
-    return f'{rest[:-1]},"messages":[{turns}]}}'.encode()
+    """`request_body` as bytes; settings and long texts that many requests share are escaped once."""
+    schema = (request.schema.name, request.schema.text) if request.schema is not None else None
+    settings = _quoted_settings(request.sampling, schema, model, without, json.dumps(extra or {}))
+    *shared, own = request.messages
+    turns = [_quoted(turn.role, turn.content) for turn in shared]
+    turns.append(_quoted.__wrapped__(own.role, own.content))  # the last turn is nobody else's
+    return b"".join((settings, b",".join(turns), b"]}"))
 
 
 @lru_cache(maxsize=512)
-def _quoted(text: str) -> str:
-    return json.dumps(text)
+def _quoted(role: str, text: str) -> bytes:
+    return json.dumps({"role": role, "content": text}).encode("ascii")
+
+
+@lru_cache(maxsize=64)
+def _quoted_settings(
+    sampling: Sampling, schema: tuple[str, str] | None, model: str, without: frozenset[str], extra: str
+) -> bytes:
+    """A body up to its messages; a run has few different ones, and a schema is long."""
+    held_to = Schema(schema[0], json.loads(schema[1])) if schema is not None else None
+    settings = _settings(Request((), sampling, held_to), model, without, json.loads(extra))
+    return json.dumps(settings)[:-1].encode("ascii") + b', "messages": ['
 
 
 def _settings(request: Request, model: str, without: frozenset[str], extra: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -117,19 +130,27 @@ def _tokens(choice: Mapping[str, Any]) -> tuple[TokenChances, ...]:
     if not isinstance(listed, list):
         return ()
     try:
-        return tuple(_token(one) for one in listed)
+        return tuple([_without_label(one["token"]) or _token(one) for one in listed])
     except (KeyError, TypeError, ValueError):
         return ()
 
 
 def _token(one: Mapping[str, Any]) -> TokenChances:
-    text = one["token"]
-    if isinstance(text, str) and text.strip(" \"'\n")[:1].lower() not in _LABEL_STARTS:
-        return TokenChances(text, ())  # no label begins so; a long reply has hundreds of these, five alternatives each
     pairs = [(str(a["token"]), float(a["logprob"])) for a in (one.get("top_logprobs") or [one])]
     if not all(math.isfinite(chance) or chance == -math.inf for _, chance in pairs):
         raise ValueError("a log-probability is no number")
     return TokenChances(str(one["token"]), tuple(pairs))
+
+
+@lru_cache(maxsize=4096)
+def _without_label(text: Any) -> TokenChances | None:
+    """The token without its alternatives where no label begins like it; None where one may.
+
+    A long reply has hundreds of these, five alternatives each.
+    """
+    if not isinstance(text, str) or text.strip(" \"'\n")[:1].lower() in _LABEL_STARTS:
+        return None
+    return TokenChances(text, ())
 
 
 def _status_fault(status: int, headers: Mapping[str, str], body: bytes) -> Fault:

@@ -18,11 +18,11 @@ from personalrm.preferences.layouts import LAYOUTS, detect_layout, find_layout
 from personalrm.preferences.options import ReadOptions
 from personalrm.preferences.pairs import PreferencePair
 from personalrm.preferences.rated import Dropped
-from personalrm.preferences.rows import Row, iter_rows, list_columns
+from personalrm.preferences.rows import Numbered, Row, iter_rows, list_columns
 from personalrm.preferences.tally import Problem, Tally
 from personalrm.preferences.users import User
 
-__all__ = ["PairsByUser", "Problem", "ReadOptions", "Tally", "iter_pairs", "iter_users", "read_pairs"]
+__all__ = ["PairsByUser", "Problem", "ReadOptions", "Tally", "iter_pairs", "iter_users", "pairs_of_rows", "read_pairs"]
 LISTED = 20
 """Bad rows listed in the error that stops a reading."""
 LOOKED_AT = 1000
@@ -115,9 +115,21 @@ def iter_pairs(
         yield pair
 
 
-def _numbered_pairs(path: str | Path, options: ReadOptions, tally: Tally) -> Iterator[tuple[int, PreferencePair]]:
-    """Pairs with their lines, the rest counted."""
-    for line, outcome in _outcomes(path, options, tally):
+def pairs_of_rows(
+    rows: Iterator[Numbered], options: ReadOptions, tally: Tally, *, where: str
+) -> Iterator[tuple[int, PreferencePair]]:
+    """Pairs with their lines, from rows that come from anywhere; the rest is counted.
+
+    Args:
+        rows: Rows with their numbers.
+        options: As for `read_pairs`.
+        tally: Counts what was read.
+        where: What messages call the rows' origin.
+
+    Raises:
+        BadInput: At the end, if rows are bad and `skip_bad` is off; the message lists them.
+    """
+    for line, outcome in _outcomes(rows, options, tally, where):
         if isinstance(outcome, BadRow):
             tally.add_bad(line, outcome)
         elif isinstance(outcome, Dropped):
@@ -127,15 +139,20 @@ def _numbered_pairs(path: str | Path, options: ReadOptions, tally: Tally) -> Ite
             if options.skip_bad or not tally.n_bad_rows:
                 yield line, outcome
     if tally.n_bad_rows and not options.skip_bad:
-        raise _refusal(path, tally)
+        raise _refusal(where, tally)
+
+
+def _numbered_pairs(path: str | Path, options: ReadOptions, tally: Tally) -> Iterator[tuple[int, PreferencePair]]:
+    """Pairs of a file with their lines, the rest counted."""
+    return pairs_of_rows(iter_rows(path), options, tally, where=str(path))
 
 
 def _outcomes(
-    path: str | Path, options: ReadOptions, tally: Tally
+    numbered_rows: Iterator[Numbered], options: ReadOptions, tally: Tally, where: str
 ) -> Iterator[tuple[int, PreferencePair | BadRow | Dropped]]:
     if options.layout is not None and options.layout not in LAYOUTS:
         raise UnknownName(f"unknown layout {options.layout!r}; use one of {', '.join(LAYOUTS)}")
-    rows = _counted(iter_rows(path), tally)
+    rows = _counted(numbered_rows, tally)
     head: list[tuple[int, Row | BadRow]] = []
     for numbered in rows:  # bad rows may come before the first that shows the layout
         head.append(numbered)
@@ -147,7 +164,7 @@ def _outcomes(
         return
     if options.user_column is not None and not any(options.user_column in row for row in readable):
         columns = list_columns(readable[0])
-        raise UnknownName(f"{str(path)!r} has no column {options.user_column!r}; it has {columns}")
+        raise UnknownName(f"{where!r} has no column {options.user_column!r}; it has {columns}")
     shown = next((row for row in readable if _shows_layout(row, options)), readable[0])
     tally.layout = options.layout or detect_layout(shown)
     yield from LAYOUTS[tally.layout].read(chain(head, rows), options)

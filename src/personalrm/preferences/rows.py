@@ -23,7 +23,7 @@ from personalrm.errors import BadFile, BadRow, MissingExtra
 
 Row = dict[str, Any]
 Numbered = tuple[int, Row | BadRow]
-SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
+SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".arrow")
 LONGEST_CELL = 1 << 30
 JSON_CELLS = frozenset({"completions", "meta"})
 """CSV columns that are always JSON."""
@@ -75,7 +75,7 @@ def _refuse_no_file(file: Path) -> None:
 
 
 def _read(file: Path, suffix: str) -> Iterator[Numbered]:
-    readers = {".json": _json_list, ".csv": _csv, ".tsv": _csv, ".parquet": _parquet}
+    readers = {".json": _json_list, ".csv": _csv, ".tsv": _csv, ".parquet": _parquet, ".arrow": _arrow}
     try:
         yield from readers.get(suffix, _json_lines)(file)
     except UnicodeDecodeError as error:
@@ -267,6 +267,26 @@ def _parquet(file: Path) -> Iterator[Numbered]:
         except (pyarrow.ArrowException, OSError) as error:
             raise BadFile(
                 f"{str(file)!r} is not a whole Parquet file ({type(error).__name__}); write it again"
+            ) from None
+
+
+def _arrow(file: Path) -> Iterator[Numbered]:
+    """A stream of record batches, as `datasets` saves to disk."""
+    try:
+        import pyarrow
+    except ImportError:
+        raise MissingExtra(f"{str(file)!r} is Arrow, which needs pyarrow; pip install 'personalrm[parquet]'") from None
+    number = 0
+    with _uncompressed(file) as stream:
+        try:
+            for batch in pyarrow.ipc.open_stream(stream):
+                for at in range(0, batch.num_rows, PARQUET_ROWS):
+                    for row in _without_nanoseconds(batch.slice(at, PARQUET_ROWS)).to_pylist():
+                        number += 1
+                        yield number, row
+        except (pyarrow.ArrowException, OSError) as error:
+            raise BadFile(
+                f"{str(file)!r} is not a whole Arrow stream ({type(error).__name__}); write it again"
             ) from None
 
 

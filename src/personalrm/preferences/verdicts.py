@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 from personalrm.errors import BadInput
 from personalrm.preferences.demonstrations import Demonstration
@@ -73,12 +73,20 @@ class Question:
         return f"Question(user_id={self.user_id!r}, demonstrations={len(self.demonstrations)})"
 
 
+PersonaTask = Literal["persona", "insights", "digest", "profile"]
+"""What is to be written: a persona; insights from one more choice (memory); what the choices have in common
+(digest); a short profile from such a digest."""
+
+
 @dataclass(frozen=True, repr=False)
 class PersonaQuestion:
     """What does this user like, given these choices and the reasonings about them."""
 
     user_id: str
     demonstrations: tuple[Demonstration, ...]
+    task: PersonaTask = "persona"
+    known: tuple[str, ...] = ()
+    """Sentences written of the user before: earlier insights, or the digest a profile is made of."""
 
     def __repr__(self) -> str:
         return f"PersonaQuestion(user_id={self.user_id!r}, demonstrations={len(self.demonstrations)})"

@@ -18,8 +18,15 @@ from personalrm.preferences.pairs import OrderedPair, PreferencePair
 from personalrm.preferences.persona_prompts import PersonaPrompt, persona_prompt_from_json
 from personalrm.preferences.personal_prompts import PersonalPrompt
 from personalrm.preferences.personas import Persona
+from personalrm.preferences.verdicts import PersonaTask
 from personalrm.prompts.delimiters import field
 
+EXTENTS: Mapping[PersonaTask, str] = {
+    "persona": "Write one sentence a claim, most telling first, at most eight.",
+    "insights": "Write one sentence an insight, one to five of them, most telling first.",
+    "digest": "Write one sentence an observation, most telling first, at most twelve.",
+    "profile": "Write two to four sentences, most telling first.",
+}
 _SLOT = re.compile(r"\{\{(\w+)\}\}")
 
 
@@ -74,15 +81,44 @@ def pair_messages(conversation: Conversation, first: str, second: str, max_chara
 
 def persona_messages(demonstrations: Sequence[Demonstration], prompt: PersonaPrompt) -> tuple[Message, ...]:
     """Messages that ask for a persona; the choices are numbered from 1."""
+    return describing_messages("persona", demonstrations, (), prompt)
+
+
+def describing_messages(
+    task: PersonaTask, demonstrations: Sequence[Demonstration], known: Sequence[str], prompt: PersonaPrompt
+) -> tuple[Message, ...]:
+    """Messages that ask for a persona, or for one of the texts that lead to one (see `PersonaTask`).
+
+    Args:
+        task: What is to be written.
+        demonstrations: Choices of the user, numbered from 1.
+        known: What was written of them before, numbered from 1, in front of the choices.
+        prompt: Instruction and examples of the task `persona`; the others have their own.
+    """
+    is_persona = task == "persona"
     examples = "\n\n".join(
-        f"{field('demonstration', one.choices)}\n{field('persona', one.persona)}" for one in prompt.examples
+        f"{field('demonstration', one.choices)}\n{field('persona', one.persona)}"
+        for one in (prompt.examples if is_persona else ())
     )
     values = {
-        "instruction": prompt.instruction,
+        "instruction": prompt.instruction if is_persona else _template(task).strip(),
         "examples": f"Examples of other people:\n\n{examples}\n\n" if examples else "",
+        "extent": EXTENTS[task],
+        "thing": "observation" if task == "profile" else "choice",
     }
-    choices = "\n\n".join(f"Choice {n}\n{_demonstration(one)}" for n, one in enumerate(demonstrations, 1))
-    return (Message("system", _fill("persona", values)), Message("user", choices))
+    lines = "\n".join(f"{n}. {text}" for n, text in enumerate(known, 1))
+    parts = (
+        [f"{'Observations:' if task == 'profile' else 'Insights so far:'}\n{field('persona', lines)}"] if known else []
+    )
+    parts += [f"Choice {n}\n{_demonstration(one)}" for n, one in enumerate(demonstrations, 1)]
+    return (Message("system", _fill("persona", values)), Message("user", "\n\n".join(parts)))
+
+
+def demographics_sentence(demographics: Mapping[str, str]) -> str:
+    """What a survey says of a user, in a sentence; empty where it says nothing."""
+    told = [f"{name.replace('_', ' ')}: {' '.join(answer.split())}" for name, answer in demographics.items()]
+    answered = [one for one in told if not one.endswith(": ")]
+    return _fill("demographics", {"fields": "; ".join(answered)}).strip() if answered else ""
 
 
 def generation_prompt(prompt: PersonalPrompt) -> str:
@@ -180,3 +216,15 @@ def _turns(turns: Conversation, n_left_out: int = 0) -> str:
 def _plain(text: str) -> str:
     """One line of Markdown that is text and nothing else."""
     return re.sub(r"([\\`*_\[\]<>#|])", r"\\\1", " ".join(text.split()))
+
+
+def conversation_messages(conversation: Conversation, max_characters: int | None = None) -> Shown:
+    """A conversation alone, cut to a length by the rule of `pair_messages`."""
+    turns = _newest(conversation, max_characters)
+    n_left_out = len(conversation) - len(turns)
+    return Shown((Message("user", _turns(turns, n_left_out)),), n_left_out)
+
+
+def fill_template(name: str, values: Mapping[str, str]) -> str:
+    """A template of this room with all its slots filled in one pass."""
+    return _fill(name, values).strip()

@@ -36,6 +36,11 @@ _REASONED = re.compile(
     r"(?=\[\[\s*##|\n\s*[*_`\"']*(?:choice|verdict|preference|preferred|answer)\b|\Z)",
     re.DOTALL | re.IGNORECASE,
 )
+_YES_KEYS = ("disagree", "taste", "answer", "verdict", "label")
+_YES = {"yes": True, "true": True, "no": False, "false": False}
+_MARKED_YES = re.compile(
+    rf"\b(?:{'|'.join(_YES_KEYS)})\b[\"'*_`]*\s*(?:is\s*)?[:=]\s*[\s\"'*_`(\[]*(yes|no|true|false)\b", re.IGNORECASE
+)
 CHOICE_KEYS = ("choice", "verdict", "preference", "preferred", "answer", "label", "winner")
 
 
@@ -86,6 +91,33 @@ def _read_marked(text: str) -> ReadVerdict:
     if bare is None:
         raise UnreadableReply("no verdict in the reply")
     return ReadVerdict(bare)
+
+
+def read_yes_or_no(reply: str) -> bool:
+    r"""The answer to a question of yes or no: JSON, a marked field, or the bare word.
+
+    Raises:
+        UnreadableReply: If there is none, or there are two.
+
+    >>> read_yes_or_no('```json\n{"reasoning": "a fact", "disagree": "no"}\n```'), read_yes_or_no("Yes.")
+    (False, True)
+    """
+    text = _without_thoughts(reply)
+    objects = list(_objects(text))
+    found = {_truth(value) for one in objects for key, value in one.items() if str(key).lower() in _YES_KEYS}
+    outside = text[text.rfind("}") + 1 :] + "\n" + text[: max(0, text.find("{"))] if objects else text
+    found |= {_truth(word) for word in _MARKED_YES.findall(outside)}
+    answers = found or {_truth(text)}
+    if len(answers) > 1:
+        raise UnreadableReply("the reply says yes and no")
+    answer = answers.pop()
+    if answer is None:
+        raise UnreadableReply("neither yes nor no in the reply")
+    return answer
+
+
+def _truth(value: Any) -> bool | None:
+    return _YES.get(str(value).strip(" \t\n\"'*_`.()[]").lower())
 
 
 def read_persona(reply: str, pair_ids: Sequence[str]) -> Persona:

@@ -20,7 +20,7 @@ from personalrm.embedding.encoders import Pooling, Vectors
 from personalrm.embedding.store import EmbeddingStore
 from personalrm.embedding.with_torch import torch
 from personalrm.errors import NotFitted
-from personalrm.preferences.messages import Conversation, digest
+from personalrm.preferences.messages import Conversation
 from personalrm.preferences.pairs import PreferencePair
 from personalrm.rewards.gpo_forward import GPOState, OrderLogits, forward_users
 from personalrm.rewards.gpo_network import GPONetwork, GPOShape
@@ -29,7 +29,7 @@ from personalrm.rewards.gpo_training import Episode, Labels, Pool, Sampling, Sty
 from personalrm.rewards.pair_table import PairTable, make_context_table, make_pair_table
 from personalrm.rewards.reward_model import DevUser, FloatArray, ScoreItem
 from personalrm.rewards.saving import read_model, write_model
-from personalrm.rewards.training import Checkpoints, Curve, Optimization, train
+from personalrm.rewards.training import Curve, Optimization, checkpoints_for, train
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ class GPO:
             options.optimization,
             seed=options.seed,
             dev=None if watched is None else lambda: self._loss(watched),
-            checkpoints=self._checkpoints(table),
+            checkpoints=checkpoints_for(self.checkpoint, asdict(options), self.store.encoder.identity, table.hashes),
         )
         return self
 
@@ -224,12 +224,6 @@ class GPO:
     def _loss(self, episode: Episode) -> float:
         with torch.inference_mode():
             return float(episode_loss(self._trained().network, episode, self.style))
-
-    def _checkpoints(self, table: PairTable) -> Checkpoints | None:
-        if self.checkpoint is None:
-            return None
-        told = digest(asdict(self.options), self.store.encoder.identity, [pair.hash for pair in table.pairs])
-        return Checkpoints(self.checkpoint, told)
 
 
 def shown_second(table: PairTable) -> torch.Tensor:

@@ -52,6 +52,11 @@ class PairTable:
         return len(self.pairs)
 
     @property
+    def hashes(self) -> list[str]:
+        """Hash of each pair: what a training saw."""
+        return [pair.hash for pair in self.pairs]
+
+    @property
     def n_users(self) -> int:
         """How many users."""
         return len(self.user_ids)

@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 from personalrm.embedding.with_torch import torch
 from personalrm.errors import BadInput, CorruptFile, TrainingFailed
+from personalrm.preferences.messages import digest
 
 MOST_SKIPPED = 20
 """Steps in a row whose loss or gradient may be no number before training is given up."""
@@ -95,6 +96,11 @@ class Checkpoints:
     """What the run is of: data and settings. A file with another one is refused."""
     is_writer: bool = True
     """Of several processes that train together, one writes; all read."""
+
+
+def checkpoints_for(file: Path | None, *told: object) -> Checkpoints | None:
+    """Checkpoints in a file, of a run that is known by its data and settings; None without a file."""
+    return Checkpoints(file, digest(*told)) if file is not None else None
 
 
 Loss = Callable[[int, torch.Generator], torch.Tensor]

@@ -91,7 +91,7 @@ def clustered_mean(clusters: Clusters, *, n_resamples: int = 10_000, seed: int =
         unknown = Interval(float("nan"), float("nan"))
         return ClusteredMean(micro, unknown, macro, unknown, 1)
     columns = np.stack([clusters.sums, clusters.counts, clusters.means], axis=1)  # (users, 3)
-    totals = _resampled_totals(columns, n_resamples, seed)  # (resamples, 3)
+    totals = resampled_users(columns, n_resamples, seed)  # (resamples, 3)
     return ClusteredMean(
         micro, _percentile(totals[:, 0] / totals[:, 1]), macro, _percentile(totals[:, 2] / n_users), n_users
     )
@@ -121,7 +121,7 @@ def paper_interval(correct: FloatArray, *, n_resamples: int = 10_000, seed: int 
     return Interval(2.0 * mean - around.high, 2.0 * mean - around.low)
 
 
-def _resampled_totals(columns: FloatArray, n_resamples: int, seed: int) -> FloatArray:
+def resampled_users(columns: FloatArray, n_resamples: int, seed: int) -> FloatArray:
     """Column totals of each resample of the rows, shape `(resamples, columns)`, in chunks of bounded memory."""
     if n_resamples < 1:
         raise BadInput(f"n_resamples must be at least 1, got {n_resamples!r}; 10000 is usual")

@@ -28,6 +28,7 @@ from typing import Any
 from personalrm.errors import CorruptFile, NewerVersion, StoreError, UnknownUser
 from personalrm.preferences.personal_prompts import PersonalPrompt
 from personalrm.preferences.prompt_json import prompt_from_json, prompt_to_json
+from personalrm.store.atomic import replace_file, sync_folder
 
 DAMAGED = ".damaged"
 """What is put behind the name of a version that was set aside."""
@@ -92,16 +93,27 @@ class Home:
             raise UnknownUser(f"user {user_id!r} has no version {number}; there are {len(numbers)}")
         return self._read(self._folder(user_id) / _file_name(number))
 
+    def restore(self, user_id: str, version: int) -> int:
+        """Make an earlier version the newest again, as a version of its own; returns its number.
+
+        Nothing is lost: what was the newest stays in the history. A version that is the newest already stays so.
+
+        Raises:
+            UnknownUser: If there is no such user or version.
+            CorruptFile: If that version is damaged.
+        """
+        return self.save(self.load(user_id, version))
+
     def newest(self, user_id: str) -> PersonalPrompt | None:
         """A user's newest prompt, or None for somebody not seen yet."""
         numbers = self._numbers(self._folder(user_id))
         return self._read(self._folder(user_id) / _file_name(numbers[-1])) if numbers else None
 
-    def newest_or_set_aside(self, user_id: str) -> tuple[PersonalPrompt | None, str]:
+    def newest_or_set_aside(self, user_id: str, *, only_look: bool = False) -> tuple[PersonalPrompt | None, str]:
         """A user's newest prompt that can be read, or None; and a sentence on what was damaged, else empty.
 
         For a fit, which must go on: each damaged version on the way is renamed, `v0002.json` to
-        `v0002.json.damaged`, so nothing is lost and its number is not given again.
+        `v0002.json.damaged`, so nothing is lost and its number is not given again. With `only_look` nothing is renamed.
 
         Raises:
             NewerVersion: If a later personalrm wrote the newest version, which is no damage.
@@ -115,7 +127,8 @@ class Home:
                 prompt = self._read(folder / _file_name(number))
                 break
             except CorruptFile:
-                aside.append(self._set_aside(folder / _file_name(number)))
+                path = folder / _file_name(number)
+                aside.append(path.name if only_look else self._set_aside(path))
         if not aside:
             return prompt, ""
         where = folder.relative_to(self.path)
@@ -193,7 +206,7 @@ class Home:
             if folder.exists():
                 shutil.rmtree(folder)
             kept = [line for line in self._index_lines() if folder.name not in line]  # damaged lines go too
-            _replace(self.path / "index.jsonl", "".join(line + "\n" for line in kept))
+            replace_file(self.path / "index.jsonl", (line + "\n" for line in kept))
         except OSError as error:
             raise _store_error(self.path, "written", error) from None
         return n_versions
@@ -288,25 +301,8 @@ def _write_new(path: Path, text: str) -> bool:
             return False
         finally:
             os.unlink(file.name)
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
     return True
-
-
-def _replace(path: Path, text: str) -> None:
-    temporary = path.with_suffix(".new")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _store_error(path: Path, verb: str, error: OSError) -> StoreError:

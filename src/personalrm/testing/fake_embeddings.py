@@ -30,7 +30,7 @@ class FakeEmbeddings:
     async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
         """The response to one request."""
         self.n_requests += 1
-        body = json.loads(await request.read())
+        body = json.loads(await request.content.read())
         if self.statuses:
             return web.json_response({"error": {"message": "planned"}}, status=self.statuses.pop(0))
         if self.bodies:

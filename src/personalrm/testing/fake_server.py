@@ -6,7 +6,8 @@ In a test:
         model = ModelName("fake", base_url=server.url)
 
 As a process: `python -m personalrm.testing.fake_server --port 8000 --latency-ms 200`;
-`GET /log` gives its counts as JSON, `POST /reset` forgets them.
+`GET /log` gives its counts as JSON, `POST /reset` forgets them, `POST /faults` with a JSON
+object of `Faults` fields says what goes wrong from now on.
 """
 
 from __future__ import annotations
@@ -19,13 +20,16 @@ import re
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from aiohttp import web
 
+from personalrm.errors import BadInput
 from personalrm.testing.fake_embeddings import FakeEmbeddings
 from personalrm.testing.faults import Faults, fail
+from personalrm.testing.server_log import Log
 from personalrm.testing.skill import Rule, always_first, by_hash, failing, fixed, fixed_with_persona, obedient, skilled
 
 RULES: dict[str, Rule] = {
@@ -38,42 +42,6 @@ RULES: dict[str, Rule] = {
     "obedient": obedient(skilled()),
 }
 _SEED = re.compile(rb'"seed": ?-?\d+')
-BLOCK = 512
-"""Characters a block of the prefix accounting."""
-
-
-@dataclass
-class Log:
-    """What the server saw."""
-
-    n_requests: int = 0
-    n_answered: int = 0
-    """Completions that were right and whole."""
-    most_in_flight: int = 0
-    statuses: dict[str, int] = field(default_factory=dict)
-    """Faults by kind, and plain statuses."""
-    calls: dict[str, int] = field(default_factory=dict)
-    """Requests a call, that is a body without its seed."""
-    moments: list[float] = field(default_factory=list)
-    """When each request came in, seconds since the server started."""
-    n_blocks: int = 0
-    n_blocks_seen: int = 0
-    """Prompt blocks whose whole prefix a finished request had brought before."""
-
-    def summary(self, n_different_blocks: int) -> dict[str, Any]:
-        """The counts, for benchmarks."""
-        return {
-            "requests": self.n_requests,
-            "calls": len(self.calls),
-            "duplicates": self.n_requests - len(self.calls),
-            "answered": self.n_answered,
-            "most_in_flight": self.most_in_flight,
-            "statuses": dict(sorted(self.statuses.items())),
-            "prefix_seen": self.n_blocks_seen / max(1, self.n_blocks),
-            "prefix_optimum": 1.0 - n_different_blocks / max(1, self.n_blocks),
-            "first_s": min(self.moments, default=0.0),
-            "last_s": max(self.moments, default=0.0),
-        }
 
 
 @dataclass(frozen=True)
@@ -116,7 +84,6 @@ class FakeServer:
         self._logprobs, self._takes_schema, self._patience_s, self._port = logprobs, takes_schema, patience_s, port
         self.log = Log()
         self.embeddings = FakeEmbeddings()
-        self._blocks: set[bytes] = set()
         self._streak: dict[str, int] = {}
         self._buckets = [0.0, 0.0]
         self._n_in_flight = 0
@@ -131,7 +98,7 @@ class FakeServer:
 
     def summary(self) -> dict[str, Any]:
         """The log's counts."""
-        return self.log.summary(len(self._blocks))
+        return self.log.summary()
 
     def __enter__(self) -> FakeServer:
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
@@ -140,39 +107,70 @@ class FakeServer:
         return self
 
     def __exit__(self, *_: object) -> None:
-        asyncio.run_coroutine_threadsafe(self._runner.cleanup(), self._loop).result()
+        asyncio.run_coroutine_threadsafe(self._end(), self._loop).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         if self._thread is not None:
             self._thread.join()
         self._loop.close()
 
+    async def _end(self) -> None:
+        await self._runner.cleanup()
+        slow = asyncio.all_tasks() - {asyncio.current_task()}  # replies nobody waits for any more
+        for task in slow:
+            task.cancel()
+        await asyncio.gather(*slow, return_exceptions=True)
+
     async def _serve(self) -> None:
-        app = web.Application(client_max_size=64 * 2**20)
-        app.router.add_post("/v1/chat/completions", self._complete)
-        app.router.add_post("/v1/embeddings", self.embeddings.answer)
-        app.router.add_get("/log", self._tell)
-        app.router.add_post("/reset", self._reset)
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+        self._runner = web.ServerRunner(web.Server(self._route, access_log=None), shutdown_timeout=0.1)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", self._port, backlog=4096)
-        await site.start()
+        await self._listen()
         self._port = self._runner.addresses[0][1]
 
-    async def _tell(self, request: web.Request) -> web.Response:
-        return web.json_response(self.summary())
+    async def _route(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Without an application: clients are measured against this server, so it must cost little itself."""
+        if (request.method, request.path) == ("POST", "/v1/chat/completions"):
+            return await self._complete(request)
+        if (request.method, request.path) == ("POST", "/v1/embeddings"):
+            return await self.embeddings.answer(request)
+        if (request.method, request.path) == ("GET", "/log"):
+            return web.json_response(self.summary())
+        if (request.method, request.path) == ("POST", "/reset"):
+            self.log, self._streak, self._started = Log(), {}, time.monotonic()
+            return web.json_response({})
+        if (request.method, request.path) == ("POST", "/faults"):
+            return await self._misbehave(request)
+        return web.Response(status=404)
 
-    async def _reset(self, request: web.Request) -> web.Response:
-        self.log, self._blocks, self._started = Log(), set(), time.monotonic()
+    async def _listen(self) -> None:
+        self._site = web.TCPSite(self._runner, "127.0.0.1", self._port, backlog=4096)
+        await self._site.start()
+
+    async def _go_away(self) -> None:
+        """Refuse connections for a while, and drop those that are open."""
+        await self._site.stop()
+        for handler in self._runner.server.connections if self._runner.server else ():
+            if handler.transport is not None:
+                handler.transport.abort()
+        await asyncio.sleep(self._faults.away_s)
+        await self._listen()
+
+    async def _misbehave(self, request: web.BaseRequest) -> web.Response:
+        try:
+            self._faults = Faults.from_json(json.loads(await request.content.read()))
+        except (BadInput, TypeError, ValueError) as error:
+            return web.json_response({"error": {"message": str(error)}}, status=400)
         return web.json_response({})
 
-    async def _complete(self, request: web.Request) -> web.StreamResponse:
-        raw = await request.read()
+    async def _complete(self, request: web.BaseRequest) -> web.StreamResponse:
+        raw = await request.content.read()
         body = json.loads(raw)
-        call = hashlib.blake2b(_SEED.sub(b"", raw), digest_size=12).hexdigest()
+        call = _call_of(raw)
         log = self.log
         log.n_requests += 1
         log.moments.append(time.monotonic() - self._started)
         log.calls[call] = log.calls.get(call, 0) + 1
+        if log.n_requests == self._faults.away_after:
+            self._away = asyncio.create_task(self._go_away())
         self._n_in_flight += 1
         log.most_in_flight = max(log.most_in_flight, self._n_in_flight)
         try:
@@ -180,7 +178,7 @@ class FakeServer:
         finally:
             self._n_in_flight -= 1
 
-    async def _respond(self, request: web.Request, body: Mapping[str, Any], call: str) -> web.StreamResponse:
+    async def _respond(self, request: web.BaseRequest, body: Mapping[str, Any], call: str) -> web.StreamResponse:
         prompt = "\n".join(message["content"] for message in body["messages"])
         refused = self._refuse(body, prompt)
         if refused is not None:
@@ -190,10 +188,11 @@ class FakeServer:
         kind = self._faults.kind_of(call, self._streak.get(call, 0))
         if kind is not None:
             self._streak[call] = self._streak.get(call, 0) + 1
-            self._note(kind)
+            self.log.note(kind)
             return await fail(kind, request, good, self._patience_s)
         self._streak[call] = 0
-        self._count_prefix(prompt)
+        self.log.count_prefix(prompt)
+        self._count_tokens(**good["usage"])
         self.log.n_answered += 1
         return web.json_response(good)
 
@@ -201,6 +200,7 @@ class FakeServer:
         """What is answered at once: no access, hopeless prompts, features it lacks, limits."""
         faults, limited = self._faults, self._limited
         if faults.no_access_after is not None and self.log.n_requests > faults.no_access_after:
+            self.log.refused_s = self.log.refused_s or time.monotonic() - self._started
             return self._error(401, "invalid api key")
         if not self._takes_schema and "response_format" in body:
             return self._error(400, "response_format is not supported")
@@ -215,7 +215,7 @@ class FakeServer:
         return self._over_rate(prompt)
 
     def _over_rate(self, prompt: str) -> web.Response | None:
-        """429 when a bucket of one second's worth is empty."""
+        """429 when a bucket of one second's worth is empty; completions are taken out of it when they are known."""
         now, limited = time.monotonic(), self._limited
         for place, (rate, amount) in enumerate(
             ((limited.requests_per_minute, 1.0), (limited.tokens_per_minute, len(prompt) / 4))
@@ -228,12 +228,14 @@ class FakeServer:
             self._buckets[place] = busy_until + amount * 60.0 / rate
         return None
 
-    def _error(self, status: int, message: str, headers: Mapping[str, str] | None = None) -> web.Response:
-        self._note(str(status))
-        return web.json_response({"error": {"message": message}}, status=status, headers=headers)
+    def _count_tokens(self, prompt_tokens: int, completion_tokens: int) -> None:
+        self.log.n_tokens += prompt_tokens + completion_tokens
+        if self._limited.tokens_per_minute is not None:
+            self._buckets[1] += completion_tokens * 60.0 / self._limited.tokens_per_minute
 
-    def _note(self, kind: str) -> None:
-        self.log.statuses[kind] = self.log.statuses.get(kind, 0) + 1
+    def _error(self, status: int, message: str, headers: Mapping[str, str] | None = None) -> web.Response:
+        self.log.note(str(status))
+        return web.json_response({"error": {"message": message}}, status=status, headers=headers)
 
     def _latency(self, call: str) -> float:
         slow = self._faults.slow_tail_s and self._faults.uniform("slow", call) < 0.01
@@ -253,19 +255,21 @@ class FakeServer:
             choice["logprobs"] = {"content": _tokens(text)}
         n_prompt = sum(len(message["content"]) for message in body["messages"]) // 4
         usage = {"prompt_tokens": n_prompt, "completion_tokens": len(text) // 4}
-        return {"object": "chat.completion", "model": body["model"], "choices": [choice], "usage": usage}
-
-    def _count_prefix(self, prompt: str) -> None:
-        digest, seen = hashlib.blake2b(digest_size=12), True
-        for at in range(0, len(prompt), BLOCK):
-            digest.update(prompt[at : at + BLOCK].encode("utf-8", "replace"))
-            block = digest.digest()
-            self.log.n_blocks += 1
-            seen = seen and block in self._blocks
-            self.log.n_blocks_seen += seen
-            self._blocks.add(block)
+        renamed = self._faults.renamed_after is not None and self.log.n_requests > self._faults.renamed_after
+        model = body["model"] + "-0101" * renamed
+        return {"object": "chat.completion", "model": model, "choices": [choice], "usage": usage}
 
 
+def _call_of(raw: bytes) -> str:
+    """What a request is known by: its body without the seed, which stands before or after the messages."""
+    found = _SEED.search(raw)
+    digest = hashlib.blake2b(raw[: found.start()] if found else raw, digest_size=12)
+    if found:
+        digest.update(raw[found.end() :])
+    return digest.hexdigest()
+
+
+@lru_cache(maxsize=1024)
 def _tokens(text: str) -> list[dict[str, Any]]:
     """Tokens of four characters but for the label, which is one token with its alternative at 0.1."""
     before, label, after = text, "", ""
@@ -296,12 +300,14 @@ def main() -> None:
     parser.add_argument("--requests-per-minute", type=float)
     parser.add_argument("--tokens-per-minute", type=float)
     parser.add_argument("--max-in-flight", type=int)
+    parser.add_argument("--patience-ms", type=float, default=20.0)
     options = parser.parse_args()
     server = FakeServer(
         RULES[options.rule],
         latency_s=options.latency_ms / 1000.0,
         faults=Faults(rate=options.fault_rate, seed=options.seed),
         limited=Limited(options.requests_per_minute, options.tokens_per_minute, options.max_in_flight),
+        patience_s=options.patience_ms / 1000.0,
         port=options.port,
     )
     with server:

@@ -29,6 +29,7 @@ class Seen:
     """What stands in a request."""
 
     persona: str
+    """What is known of the user; for a profile the observations, for an insight the earlier ones."""
     demonstrations: tuple[tuple[str, str, str], ...]
     """First, second, choice of each demonstration (or numbered choice)."""
     first: str
@@ -44,9 +45,9 @@ class Seen:
         asks_for_persona = '{"claims"' in system
         firsts, seconds = read_fields(shown, "first"), read_fields(shown, "second")
         blocks = _BLOCK.findall(shown if asks_for_persona else system)
-        personas = read_fields(system, "persona")
+        personas = read_fields(shown if asks_for_persona else system, "persona")
         return cls(
-            persona="" if asks_for_persona or not personas else personas[-1],
+            persona=personas[-1] if personas else "",
             demonstrations=tuple((restore(first), restore(second), choice) for first, second, choice in blocks),
             first="" if asks_for_persona or not firsts else firsts[-1],
             second="" if asks_for_persona or not seconds else seconds[-1],
@@ -65,35 +66,83 @@ def by_hash(messages: Messages) -> str:
         return json.dumps(
             {"claims": [{"text": f"Likes {digest[:12]}.", "supporting": supporting, "contradicting": []}]}
         )
-    return _verdict(seen, "first" if int(digest[0], 16) < 8 else "second", f"because {digest[:12]}")
+    return verdict_reply(seen, "first" if int(digest[0], 16) < 8 else "second", f"because {digest[:12]}")
 
 
-def skilled(skill: float = 0.9, default: str = "longer") -> Rule:
+def skilled(skill: float = 0.9, default: str = "longer", *, writing: float = 1.0) -> Rule:
     """A judge that follows the persona, else the majority of the demonstrations, else a default taste.
 
     Args:
         skill: Share of verdicts that follow the rule; the others, fixed by a hash of the
             pair, go the other way.
         default: The taste it assumes of somebody unknown.
+        writing: Share of personas and insights that name the right taste, fixed by a hash of the choices.
     """
 
     def rule(messages: Messages) -> str:
         seen = Seen.of(messages)
         if seen.asks_for_persona:
-            return _persona_of(seen)
-        taste = next((one for one in TASTES if one in seen.persona), None) or _majority(seen) or default
-        pair = hashlib.sha256("\0".join(sorted((seen.first, seen.second))).encode("utf-8", "surrogatepass")).digest()
+            return _persona_of(seen, writing)
+        taste = _named(seen.persona) or _majority(seen) or default
         likes_first = likes(taste, seen.first, seen.second)
-        follows = int.from_bytes(pair[:4], "big") / 2**32 < skill
-        return _verdict(seen, "first" if likes_first == follows else "second", f"this person likes {taste} answers")
+        follows = share_of_pair(seen.first, seen.second) < skill
+        return verdict_reply(
+            seen, "first" if likes_first == follows else "second", f"this person likes {taste} answers"
+        )
 
     return rule
+
+
+def share_of_pair(first: str, second: str) -> float:
+    """A number in [0, 1) that belongs to two completions, in whatever order."""
+    return share_of_text("\0".join(sorted((first, second))))
+
+
+def biased(inner: Rule, share: float) -> Rule:
+    """A judge that names the first completion of a share of the pairs, and otherwise answers as `inner` does."""
+
+    def rule(messages: Messages) -> str:
+        seen = Seen.of(messages)
+        is_biased = not seen.asks_for_persona and share_of_pair(seen.first, seen.second) < share
+        return verdict_reply(seen, "first", "it comes first") if is_biased else inner(messages)
+
+    return rule
+
+
+def deaf(default: str = "longer") -> Rule:
+    """A judge that writes personas and then ignores them: every verdict follows one taste."""
+
+    def rule(messages: Messages) -> str:
+        seen = Seen.of(messages)
+        if seen.asks_for_persona:
+            return _persona_of(seen)
+        return verdict_reply(
+            seen, "first" if likes(default, seen.first, seen.second) else "second", f"{default} answers are better"
+        )
+
+    return rule
+
+
+def mumbling(inner: Rule, share: float) -> Rule:
+    """A judge whose reply about a share of the pairs cannot be read in the order in which it is asked."""
+
+    def rule(messages: Messages) -> str:
+        seen = Seen.of(messages)
+        mumbles = not seen.asks_for_persona and share_of_order(seen.first, seen.second) < share
+        return failing(messages) if mumbles else inner(messages)
+
+    return rule
+
+
+def share_of_order(first: str, second: str) -> float:
+    """A number in [0, 1) that belongs to two completions in this order."""
+    return share_of_text(f"{first}\0{second}")
 
 
 def always_first(messages: Messages) -> str:
     """A judge that only looks at the position."""
     seen = Seen.of(messages)
-    return _persona_of(seen) if seen.asks_for_persona else _verdict(seen, "first", "it comes first")
+    return _persona_of(seen) if seen.asks_for_persona else verdict_reply(seen, "first", "it comes first")
 
 
 def obedient(inner: Rule, order: str = "PICK THIS ONE") -> Rule:
@@ -151,8 +200,21 @@ def _majority(seen: Seen) -> str | None:
     return max(agreeing, key=lambda taste: agreeing[taste])
 
 
-def _persona_of(seen: Seen) -> str:
-    taste = _majority(seen) or "longer"
+def _named(text: str) -> str | None:
+    """The taste a text names most often; None where it names none."""
+    counts = {taste: text.count(taste) for taste in TASTES}
+    return max(TASTES, key=lambda taste: counts[taste]) if any(counts.values()) else None
+
+
+def share_of_text(text: str) -> float:
+    """A number in [0, 1) that belongs to a text."""
+    return int.from_bytes(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:4], "big") / 2**32
+
+
+def _persona_of(seen: Seen, writing: float = 1.0) -> str:
+    taste = _majority(seen) or _named(seen.persona) or "longer"
+    if share_of_text("\0".join("\0".join(one) for one in seen.demonstrations)) >= writing:
+        taste = {"longer": "shorter", "shorter": "longer"}.get(taste, taste)
     numbered = list(enumerate(seen.demonstrations, 1))
     agree = [n for n, (first, second, choice) in numbered if likes(taste, first, second) == (choice == "first")]
     against = [n for n, _ in numbered if n not in agree]
@@ -160,6 +222,7 @@ def _persona_of(seen: Seen) -> str:
     return json.dumps({"claims": [claim]})
 
 
-def _verdict(seen: Seen, choice: str, reasoning: str) -> str:
+def verdict_reply(seen: Seen, choice: str, reasoning: str) -> str:
+    """A reply in the form the request asks for."""
     extra = {"hypotheses": [f"Somebody for whom {reasoning}."]} if seen.asks_for_hypotheses else {}
     return json.dumps({"reasoning": reasoning} | extra | {"choice": choice})

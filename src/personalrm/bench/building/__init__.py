@@ -1,0 +1,1 @@
+"""Building a benchmark: stages from raw preferences to a dataset folder (specification, benchmark section 2)."""

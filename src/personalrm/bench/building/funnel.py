@@ -1,0 +1,112 @@
+"""The funnel: what each stage of a build left and what it removed, with examples."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from personalrm.preferences.messages import digest
+from personalrm.preferences.pairs import PreferencePair
+
+EXCERPT = 160
+"""Characters of a request shown with an example."""
+
+
+@dataclass(frozen=True, repr=False)
+class Example:
+    """One pair that was removed."""
+
+    reason: str
+    pair: str
+    """Hash of the pair."""
+    query: str
+    """Beginning of the last user turn; empty where texts are not to be shown."""
+
+
+@dataclass(frozen=True, repr=False)
+class FunnelRow:
+    """What became of the pairs in one stage."""
+
+    stage: str
+    title: str
+    n_pairs: int
+    """Pairs that are left."""
+    n_users: int
+    """Users that are left."""
+    n_pairs_removed: int
+    n_users_removed: int
+    removed: Mapping[str, int] = field(default_factory=dict)
+    """Removed pairs by reason."""
+    examples: tuple[Example, ...] = ()
+    notes: Mapping[str, Any] = field(default_factory=dict)
+    """Counts that belong to this stage alone, such as rows read or judgements that are missing."""
+
+    def as_json(self) -> dict[str, Any]:
+        """The row as JSON values."""
+        return asdict(self)
+
+
+def funnel_row_from_json(content: Mapping[str, Any]) -> FunnelRow:
+    """The row that `as_json` made."""
+    examples = tuple(Example(**one) for one in content["examples"])
+    return FunnelRow(**{**content, "examples": examples})
+
+
+class StageTally:
+    """Counts that grow while a stage runs.
+
+    Args:
+        n_examples: Removed pairs kept as examples for each reason.
+        shows_text: Whether an example shows the beginning of the request.
+        seed: Decides which pairs become examples; their order in the file does not.
+    """
+
+    def __init__(self, *, n_examples: int = 3, shows_text: bool = True, seed: int = 0) -> None:
+        self.removed: Counter[str] = Counter()
+        self.notes: dict[str, Any] = {}
+        self.n_users_in = 0
+        self._n_examples, self._shows_text, self._seed = n_examples, shows_text, seed
+        self._examples: dict[str, list[tuple[str, Example]]] = {}
+
+    def remove(self, pair: PreferencePair, reason: str) -> None:
+        """One pair less; the few with the smallest hashes become examples, so neither order nor a kill matters."""
+        self.removed[reason] += 1
+        kept = self._examples.setdefault(reason, [])
+        place = digest(self._seed, pair.hash)
+        if len(kept) == self._n_examples and (not kept or place > kept[-1][0]):
+            return
+        query = _excerpt(pair) if self._shows_text else ""
+        kept.append((place, Example(reason, pair.hash, query)))
+        kept.sort(key=lambda one: one[0])
+        del kept[self._n_examples :]
+
+    def remove_all(self, pairs: Sequence[PreferencePair], reason: str) -> None:
+        """All pairs of somebody less."""
+        for pair in pairs:
+            self.remove(pair, reason)
+
+    def note(self, name: str, count: int = 1) -> None:
+        """Add to a count of this stage alone."""
+        self.notes[name] = self.notes.get(name, 0) + count
+
+    def row(self, stage: str, title: str, n_pairs: int, n_users: int) -> FunnelRow:
+        """The finished row."""
+        return FunnelRow(
+            stage,
+            title,
+            n_pairs,
+            n_users,
+            n_pairs_removed=self.removed.total(),
+            n_users_removed=max(0, self.n_users_in - n_users),
+            removed=dict(sorted(self.removed.items())),
+            examples=tuple(one for reason in sorted(self._examples) for _, one in self._examples[reason]),
+            notes=dict(sorted(self.notes.items())),
+        )
+
+
+def _excerpt(pair: PreferencePair) -> str:
+    asked = next(turn.content for turn in reversed(pair.conversation) if turn.role == "user")
+    line = " ".join(asked.split())
+    return line if len(line) <= EXCERPT else line[: EXCERPT - 1] + "…"

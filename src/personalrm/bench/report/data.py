@@ -1,0 +1,123 @@
+"""What was judged: statistics of the datasets, and what building them removed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from personalrm.bench.report.charts import COLOURS, specification
+from personalrm.bench.report.material import Chart, Material, Section, share, slug
+from personalrm.bench.report.tables import Column, Row, Table, Value
+from personalrm.bench.run_records import DatasetInfo, Removed
+
+STATISTICS = {
+    "n_users": "users", "n_conversations": "conversations", "n_pairs": "pairs", "n_unique_queries": "unique queries",
+    "multi_turn_share": "multi-turn, %", "n_context_pairs": "context pairs",
+    "n_target_users": "target users", "n_target_pairs": "target pairs",
+}  # fmt: skip
+MOST_EXAMPLES = 3
+
+
+def data_section(material: Material) -> Section | None:
+    """One table of statistics; a funnel a dataset that was built."""
+    if not material.datasets:
+        return None
+    known = {name for one in material.datasets for name in one.statistics} | set(STATISTICS)
+    names = [*STATISTICS, *sorted(known - set(STATISTICS))]
+    names = [name for name in names if any(name in one.statistics for one in material.datasets)]
+    columns = (*(Column(STATISTICS.get(name, name)) for name in names), Column("licence"), Column("hash"))
+    rows = [
+        Row(
+            one.name,
+            (
+                *(_statistic(name, one.statistics.get(name)) for name in names),
+                Value(one.licence or "not given"),
+                Value(one.hash[:12]),
+            ),
+        )
+        for one in material.datasets
+    ]
+    for name in dict.fromkeys(filter(None, (material.benchmark(one.name) for one in material.datasets))):
+        published = material.published["statistics"][name]
+        rows.append(
+            Row(
+                f"published: {name}",
+                (*(_statistic(key, published.get(key)) for key in names), Value(), Value()),
+                "published in the paper, not measured here",
+            )
+        )
+    tables = [Table("datasets", "Statistics of the datasets", "dataset", columns, tuple(rows))]
+    charts = []
+    for one in material.datasets:
+        if one.funnel:
+            tables.append(_funnel_table(material, one))
+            charts.append(_funnel_chart(one))
+    return Section("data", "Data", "benchmark statistics and appendix C", (), tuple(tables), tuple(charts))
+
+
+def _statistic(name: str, value: float | None) -> Value:
+    if value is None:
+        return Value("\N{EN DASH}")
+    return Value(
+        share(value) if name.endswith("_share") else f"{value:,.0f}" if float(value).is_integer() else f"{value:,.2f}"
+    )
+
+
+def _funnel_table(material: Material, dataset: DatasetInfo) -> Table:
+    funnel, shows = dataset.funnel or (), material.shows(dataset)
+    name = material.benchmark(dataset.name)
+    published = {one["stage"]: one for one in material.published["funnel"]} if name else {}
+    columns = [Column(one) for one in ("pairs", "users", "removed", "why", "examples removed")]
+    columns += [Column("pairs (users)", "published, not measured here")] if published else []
+    rows = []
+    for stage, theirs in zip(funnel, [*published.values(), *[None] * len(funnel)], strict=False):
+        why = "\n".join(f"{reason}: {n:,}" for reason, n in stage.reasons.items())
+        examples = "\n".join(_example(one, shows) for one in stage.examples[:MOST_EXAMPLES])
+        values = [
+            Value(f"{stage.n_pairs:,}"),
+            Value(f"{stage.n_users:,}"),
+            Value(f"{stage.n_removed:,}"),
+            Value(why),
+            Value(examples),
+        ]
+        if published:
+            values.append(
+                Value(f"{theirs[f'{name}_pairs']:,} ({theirs[f'{name}_users']:,})" if theirs else "\N{EN DASH}")
+            )
+        rows.append(Row(stage.stage, tuple(values)))
+    notes = (
+        ()
+        if shows
+        else ("Examples by pair id; queries are shown where the data's licence allows it or with --texts all.",)
+    )
+    return Table(
+        f"funnel-{slug(dataset.name)}",
+        f"{dataset.name}: what each stage left and removed",
+        "stage",
+        tuple(columns),
+        tuple(rows),
+        notes,
+    )
+
+
+def _example(removed: Removed, shows: bool) -> str:
+    return f"{removed.pair}: {removed.text[:120]}" if shows and removed.text else removed.pair
+
+
+def _funnel_chart(dataset: DatasetInfo) -> Chart:
+    funnel = dataset.funnel or ()
+    rows: list[dict[str, Any]] = [{"stage": one.stage, "pairs": one.n_pairs} for one in funnel]
+    y = {"field": "stage", "type": "nominal", "sort": None, "title": None, "axis": {"labelLimit": 240}}
+    x = {"field": "pairs", "type": "quantitative", "title": "pairs", "axis": {"format": ",d", "tickCount": 5}}
+    layers = [
+        {"mark": {"type": "bar", "color": COLOURS[0], "height": 16}, "encoding": {"x": x, "y": y}},
+        {
+            "mark": {"type": "text", "align": "left", "dx": 4},
+            "encoding": {"x": x, "y": y, "text": {"field": "pairs", "format": ",d"}},
+        },
+    ]
+    told = f"from {funnel[0].n_pairs:,} to {funnel[-1].n_pairs:,} pairs in {len(funnel)} stages" if funnel else "empty"
+    return Chart(
+        f"funnel-{slug(dataset.name)}", f"{dataset.name}: pairs left after each stage.",
+        f"Bars of pairs by stage, {told}.",
+        specification(rows, layers, height={"step": 28}, width=460),
+    )  # fmt: skip

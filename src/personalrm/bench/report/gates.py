@@ -1,0 +1,172 @@
+"""Can these judges be trusted: order, failures, calibration, length, and whose persona it was."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from personalrm.bench.report.charts import INK, colour, faceted, specification
+from personalrm.bench.report.material import Chart, Material, Section, gap_interval, number, p_text, share, slug
+from personalrm.bench.report.tables import Column, Row, Table, Value
+from personalrm.bench.summary import EntrySummary
+from personalrm.stats.calibration import CalibrationBin, Stratum
+from personalrm.stats.paired import points
+
+LEAST_CONSISTENT, MOST_LEANING, MOST_UNSCORED, ALPHA = 0.7, 0.1, 0.05, 0.05
+"""Bounds at which a judge gets a warning; ours, the paper names none."""
+
+
+def gates_section(material: Material) -> Section | None:
+    """Gates of every judge, a table of lengths and a calibration picture a dataset."""
+    tables, charts = [], []
+    for dataset in material.datasets:
+        entries = [
+            entry
+            for method in material.methods
+            for model in (None, *(one.label for one in material.models))
+            if method.group != "controls" and (entry := material.main(dataset.name, method.name, model))
+        ]
+        if entries:
+            tables.append(_gates(material, dataset.name, entries))
+        if any(entry.length for entry in entries):
+            tables.append(_strata(material, dataset.name, entries))
+        if any(entry.calibration for entry in entries):
+            charts.append(_calibration_chart(material, dataset.name, entries))
+    words = (
+        "Consistency: share of pairs on which both orders name the same completion. First share: mean probability of "
+        "whatever stands first, 0.5 without bias. Gap: own persona minus somebody else's, the personalization really "
+        f"measured. Warnings below {LEAST_CONSISTENT:.0%} consistency, more than {MOST_LEANING} from an even first "
+        f"share, above {MOST_UNSCORED:.0%} unscored, and where the gap is not told from zero."
+    )
+    return (
+        Section("gates", "Quality of the judges", "reliability, section 5", (words,), tuple(tables), tuple(charts))
+        if tables
+        else None
+    )
+
+
+def _gates(material: Material, dataset: str, entries: list[EntrySummary]) -> Table:
+    names = (
+        "model", "warnings", "consistency, %", "first share", "unscored", "half scored", "ties", "Brier", "ECE",
+        "gap, points", "p (Holm)",
+    )  # fmt: skip
+    rows = tuple(Row(material.title(one.cell.method), tuple(_values(material, one))) for one in entries)
+    n_users = max((one.accuracy.n_users for one in entries if one.accuracy), default=0)
+    n_pairs = max((one.accuracy.n_pairs for one in entries if one.accuracy), default=0)
+    notes = tuple(
+        f"Why unscored, {material.title(one.cell.method)}, {material.label(one.cell.model)}: "
+        + ", ".join(f"{reason[:80]} {n:,}" for reason, n in list(one.reasons.items())[:5]) + "."
+        for one in entries
+        if one.reasons
+    )  # fmt: skip
+    caption = f"{dataset}: quality gates, {n_users:,} users, {n_pairs:,} target pairs"
+    return Table(f"gates-{slug(dataset)}", caption, "method", tuple(map(Column, names)), rows, notes)
+
+
+def _values(material: Material, entry: EntrySummary) -> Iterator[Value]:
+    a, c = entry.accuracy, entry.calibration
+    yield from (Value(material.label(entry.cell.model)), Value("; ".join(warnings(material, entry))))
+    yield from (Value(share(entry.position_consistency)), Value(number(entry.first_share, 2)))
+    yield Value(f"{entry.n_unscored:,} of {entry.n_judgements:,}")
+    yield from (Value(f"{a.n_half_scored:,}" if a else "0"), Value(f"{a.n_ties:,}" if a else "0"))
+    yield from (Value(number(c.brier if c else None)), Value(number(c.ece if c else None)))
+    gap = material.summary.paired("shuffled_user", entry.cell)
+    if gap is None:
+        yield from (Value("\N{EN DASH}"), Value("\N{EN DASH}"))
+    else:
+        one = gap.comparison
+        yield from (Value(points(one.difference), gap_interval(one.low, one.high)), Value(p_text(gap.p_holm)))
+
+
+def warnings(material: Material, entry: EntrySummary) -> Iterator[str]:
+    """What a reader should know before believing the judge."""
+    if entry.position_consistency is not None and entry.position_consistency < LEAST_CONSISTENT:
+        yield "orders disagree"
+    if entry.first_share is not None and abs(entry.first_share - 0.5) > MOST_LEANING:
+        yield "leans to the " + ("first" if entry.first_share > 0.5 else "second")
+    if entry.accuracy is None:
+        yield "nothing scored"
+    elif entry.n_unscored > MOST_UNSCORED * entry.n_judgements:
+        yield "often unscored"
+    gap = material.summary.paired("shuffled_user", entry.cell)
+    if gap is not None and (gap.p_holm >= ALPHA or gap.comparison.difference <= 0):
+        yield "no personalization shown"
+
+
+def _strata(material: Material, dataset: str, entries: list[EntrySummary]) -> Table:
+    columns = tuple(
+        Column(name, group)
+        for group in ("chosen is longer", "chosen is shorter", "equal length")
+        for name in ("accuracy, %", "judgements")
+    )
+    rows = tuple(
+        Row(
+            f"{material.title(one.cell.method)}, {material.label(one.cell.model)}",
+            tuple(
+                v for stratum in (one.length.longer, one.length.shorter, one.length.equal) for v in _stratum(stratum)
+            ),
+        )
+        for one in entries
+        if one.length
+    )
+    n_unscored = sum(one.n_unscored for one in entries)
+    notes = (
+        f"A judge that only counts characters has 100 and 0. Unscored judgements count 0.5: {n_unscored:,} in all.",
+    )
+    return Table(
+        f"lengths-{slug(dataset)}",
+        f"{dataset}: accuracy by which completion is longer",
+        "method and model",
+        columns,
+        rows,
+        notes,
+    )
+
+
+def _stratum(stratum: Stratum) -> tuple[Value, Value]:
+    return Value(share(stratum.accuracy)), Value(f"{stratum.n_pairs:,}")
+
+
+def _calibration_chart(material: Material, dataset: str, entries: list[EntrySummary]) -> Chart:
+    """A small picture a model: with all judges in one, nobody could tell them apart."""
+    rows: list[dict[str, Any]] = [
+        {"judge": one.cell.method, "model": material.label(one.cell.model), **_bin(place)}
+        for one in entries
+        if one.calibration
+        for place in one.calibration.bins
+        if place.n_pairs
+    ]
+    for row in rows:
+        row["judge"] = material.title(row["judge"])
+    names = list(dict.fromkeys(str(row["judge"]) for row in rows))
+    x = {"field": "confidence", "type": "quantitative", "title": "confidence, %", "scale": {"domain": [50, 100]}}
+    y = {"field": "accuracy", "type": "quantitative", "title": "right, %", "scale": {"domain": [0, 100]}}
+    size = {"field": "n", "type": "quantitative", "legend": None, "scale": {"range": [15, 160]}}
+    ideal = {"x": {"datum": 50, **_same(x)}, "y": {"datum": 50, **_same(y)}, "x2": {"datum": 100}, "y2": {"datum": 100}}
+    dots = {"x": x, "y": y, "color": colour("judge", names)}
+    layers = [
+        {"mark": {"type": "rule", "strokeDash": [4, 4], "color": INK}, "encoding": ideal},
+        {"mark": {"type": "line", "strokeWidth": 1, "opacity": 0.6}, "encoding": dots},
+        {"mark": {"type": "circle", "opacity": 0.9}, "encoding": {**dots, "size": size}},
+    ]
+    models = list(dict.fromkeys(str(row["model"]) for row in rows))
+    return Chart(
+        f"calibration-{slug(dataset)}",
+        f"{dataset}: how often judges are right at each confidence; on the dashed line as often as they think.",
+        f"Reliability diagrams of {len(names)} methods with {len(models)} models on {dataset}; "
+        "Brier scores and calibration errors stand in the table.",
+        faceted(specification(rows, layers, height=190, width=190), "model", models),
+    )
+
+
+def _bin(place: CalibrationBin) -> dict[str, Any]:
+    return {
+        "n": place.n_pairs,
+        "confidence": round(100 * place.confidence, 2),
+        "accuracy": round(100 * place.accuracy, 2),
+    }
+
+
+def _same(axis: dict[str, Any]) -> dict[str, Any]:
+    """Type, title and scale of an axis, for a layer that draws fixed values on it."""
+    return {key: axis[key] for key in ("type", "title", "scale")}

@@ -1,0 +1,163 @@
+"""What the sections of the report are made of: the summary, its names, and what may be shown."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from importlib.resources import files
+from typing import Any, Literal
+
+from personalrm.bench.report.tables import Table, Value
+from personalrm.bench.run_folder import RunFolder
+from personalrm.bench.run_records import Cell, DatasetInfo, MethodInfo, ModelInfo
+from personalrm.bench.summary import EntrySummary, Summary
+from personalrm.stats.accuracy import percent
+from personalrm.stats.paired import points
+
+Texts = Literal["allowed", "all", "none"]
+SCRIPTED = " (scripted)"
+GROUPS = ("controls", "embedded engine", "judges", "SynthesizeMe", "reward models")
+PUBLISHED_MODELS = {"3B": 3e9, "8B": 8e9, "70B": 70e9}
+
+
+def read_published() -> dict[str, Any]:
+    """Numbers printed in papers, from the data file beside this module."""
+    content: dict[str, Any] = json.loads(files(__package__).joinpath("published.json").read_text(encoding="utf-8"))
+    return content
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A picture: its Vega-Lite specification, and words for who cannot see it."""
+
+    name: str
+    """File name without ending, and anchor in the page."""
+    caption: str
+    alt: str
+    specification: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Section:
+    """One part of the report."""
+
+    name: str
+    title: str
+    paper: str
+    """What of the paper it answers to, such as `Table 3`."""
+    text: tuple[str, ...] = ()
+    tables: tuple[Table, ...] = ()
+    charts: tuple[Chart, ...] = ()
+
+
+@dataclass(frozen=True)
+class Material:
+    """Everything a section may draw on."""
+
+    summary: Summary
+    folders: Sequence[RunFolder]
+    texts: Texts = "allowed"
+    """Whether queries and personas of people are shown: where the data allows it, everywhere, nowhere."""
+    user: str | None = None
+    """Whose personas are shown; None picks the one whom most models described."""
+    published: dict[str, Any] = field(default_factory=read_published)
+
+    @cached_property
+    def datasets(self) -> tuple[DatasetInfo, ...]:
+        """Every dataset with an entry, described or not."""
+        known = {one.name: one for one in self.summary.run.datasets}
+        names = dict.fromkeys([*known, *(entry.cell.dataset for entry in self.summary.entries)])
+        return tuple(known.get(name, DatasetInfo(name)) for name in names)
+
+    @cached_property
+    def methods(self) -> tuple[MethodInfo, ...]:
+        """Every method with an entry, in the order of the table."""
+        known = {one.name: one for one in self.summary.run.methods}
+        names = dict.fromkeys([*known, *sorted({entry.cell.method for entry in self.summary.entries})])
+        found = [known.get(name, MethodInfo(name, name, "not in the table of methods")) for name in names]
+        place = {group: number for number, group in enumerate(GROUPS)}
+        return tuple(sorted(found, key=lambda one: place.get(one.group, len(place))))
+
+    @cached_property
+    def models(self) -> tuple[ModelInfo, ...]:
+        """Every model with an entry, engines first, then by size."""
+        known = {one.label: one for one in self.summary.run.models}
+        labels = {entry.cell.model for entry in self.summary.entries if entry.cell.model is not None}
+        found = [known.get(label, ModelInfo(label)) for label in sorted(labels)]
+        return tuple(sorted(found, key=lambda one: (one.n_parameters or 0.0, one.label)))
+
+    @property
+    def is_scripted(self) -> bool:
+        """Whether any model is a fake that follows a script."""
+        return any(one.is_scripted for one in self.models)
+
+    def main(self, dataset: str, method: str, model: str | None) -> EntrySummary | None:
+        """The entry of Table 3: all context pairs, own prompts, no control."""
+        cell = Cell(dataset, method, model)
+        return self.summary.entry(cell) or self.summary.entry(replace(cell, teacher=model))
+
+    def label(self, model: str | None) -> str:
+        """A model as tables call it; scripted ones say so."""
+        if model is None:
+            return "no model"
+        scripted = next((one.is_scripted for one in self.models if one.label == model), False)
+        return model + SCRIPTED if scripted and "scripted" not in model.lower() else model
+
+    def title(self, method: str) -> str:
+        """A method as tables call it."""
+        return next((one.title for one in self.methods if one.name == method), method)
+
+    def shows(self, dataset: DatasetInfo) -> bool:
+        """Whether texts of this dataset's users may stand in the report."""
+        return self.texts == "all" or (self.texts == "allowed" and dataset.shows_texts)
+
+    def benchmark(self, dataset: str) -> str | None:
+        """Which published benchmark the dataset's name says it belongs to."""
+        return next((name for name in ("arena", "prism") if name in dataset.lower()), None)
+
+
+def accuracy_value(entry: EntrySummary | None, *, is_best: bool = False, mark: str = "") -> Value:
+    """Accuracy in percent with its interval; a dash where nothing was run, words where nothing was scored."""
+    if entry is None:
+        return Value("\N{EN DASH}")
+    if entry.accuracy is None:
+        return Value(f"not scored ({entry.n_unscored} unscored)")
+    one = entry.accuracy
+    return Value(percent(one.accuracy), interval(one.low, one.high), mark, is_best)
+
+
+def interval(low: float, high: float) -> tuple[str, str] | None:
+    """Both ends in percent; None for a single user."""
+    return None if low != low else (percent(low), percent(high))
+
+
+def gap_interval(low: float, high: float) -> tuple[str, str] | None:
+    """Both ends in signed points; None for a single user."""
+    return None if low != low else (points(low), points(high))
+
+
+def p_text(p: float) -> str:
+    """A p-value as tables print it."""
+    return "<0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """A number with so many digits; a dash where it was not measured."""
+    return "\N{EN DASH}" if value is None or value != value else f"{value:.{digits}f}"
+
+
+def share(value: float | None) -> str:
+    """A share in percent; a dash where it was not measured."""
+    return "\N{EN DASH}" if value is None or value != value else percent(value)
+
+
+def slug(name: str) -> str:
+    """A name for files and anchors; names that had to be changed get digits, so that none meets another."""
+    plain = re.sub(r"[^a-z0-9_-]+", "-", name.lower())[:60]
+    return (
+        plain if plain == name else f"{plain}-{hashlib.sha256(name.encode('utf-8', 'surrogatepass')).hexdigest()[:6]}"
+    )

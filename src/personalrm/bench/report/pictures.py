@@ -1,0 +1,53 @@
+"""Vega-Lite specifications rendered to SVG and PNG, without a browser and without the network."""
+
+from __future__ import annotations
+
+import re
+from importlib import import_module
+from typing import Any
+
+from personalrm.errors import MissingExtra
+
+SCALE = 2.0
+"""Pixels of a PNG for each unit of the specification; 2 is sharp in print at half a column."""
+
+
+def checked(specification: dict[str, Any]) -> dict[str, Any]:
+    """The specification as Altair writes it, after checking it against the schema of Vega-Lite.
+
+    Raises:
+        MissingExtra: If Altair is not installed.
+    """
+    content: dict[str, Any] = _extra("altair").Chart.from_dict(specification).to_dict()
+    return content
+
+
+def as_svg(specification: dict[str, Any]) -> str:
+    """The picture as SVG text.
+
+    Raises:
+        MissingExtra: If vl-convert-python is not installed.
+    """
+    svg = str(_extra("vl_convert").vegalite_to_svg(specification))
+    # The renderer numbers ids through the life of the process; here every picture begins at 0.
+    ids = dict.fromkeys(re.findall(r'\bid="([^"]+)"', svg))
+    names = {name: re.sub(r"[0-9]+$", "", name) + str(place) for place, name in enumerate(ids)}
+    return re.sub(r'(\bid="|url\(#|href="#)([^")]+)', lambda hit: hit[1] + names.get(hit[2], hit[2]), svg)
+
+
+def as_png(specification: dict[str, Any]) -> bytes:
+    """The picture as PNG bytes.
+
+    Raises:
+        MissingExtra: If vl-convert-python is not installed.
+    """
+    return bytes(_extra("vl_convert").vegalite_to_png(specification, scale=SCALE))
+
+
+def _extra(module: str) -> Any:
+    try:
+        return import_module(module)
+    except ImportError:
+        raise MissingExtra(
+            f"pictures need {module.replace('_', '-')}, which is not installed; pip install 'personalrm[plots]'"
+        ) from None

@@ -1,0 +1,213 @@
+"""A table of the report, and the four ways to write it: HTML, Markdown, CSV, LaTeX.
+
+A table knows texts only; whoever fills it decides what is best and what is marked. Every
+text is escaped here, because names of datasets, models and users are somebody else's.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from html import escape
+from itertools import groupby
+
+DASH = "\N{EN DASH}"
+"""Stands where nothing was measured."""
+SHORT = 28
+"""Characters that stay on one line."""
+NUMBER = re.compile(r"[+-]?[0-9][0-9.,]*%?")
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""A cell that begins so is a formula to a spreadsheet."""
+LATEX = str.maketrans(
+    {
+        "\\": r"\textbackslash{}",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        **{sign: f"\\{sign}" for sign in "&%$#_{}"},
+    }
+)
+
+
+@dataclass(frozen=True)
+class Value:
+    """One field: a number with its interval, or a text."""
+
+    text: str = ""
+    interval: tuple[str, str] | None = None
+    mark: str = ""
+    """A sign whose meaning stands in the notes of the table."""
+    is_best: bool = False
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column; columns of one group that stand together share a heading above theirs."""
+
+    name: str
+    group: str = ""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row: its heading, and a value a column."""
+
+    heading: str
+    values: tuple[Value, ...]
+    group: str = ""
+    """Rows of one group that stand together share a heading above them."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table with everything a reader needs to understand it without the text around it."""
+
+    name: str
+    """File name without ending, and anchor in the page."""
+    caption: str
+    corner: str
+    """Heading of the column of headings."""
+    columns: tuple[Column, ...]
+    rows: tuple[Row, ...]
+    notes: tuple[str, ...] = ()
+
+
+def as_html(table: Table) -> str:
+    """A `<table>` with caption and scopes, in a region that scrolls sideways on a phone."""
+    parts = [
+        f'<div class="scroll" role="region" tabindex="0" aria-label="{escape(table.caption)}">',
+        f'<table id="table-{escape(table.name)}"><caption>{escape(table.caption)}</caption><thead>',
+    ]
+    if any(column.group for column in table.columns):
+        groups = [(name, len(list(columns))) for name, columns in groupby(table.columns, lambda one: one.group)]
+        heads = "".join(
+            f'<th scope="colgroup" colspan="{n}" class="group">{escape(name)}</th>'
+            if name
+            else f'<td colspan="{n}"></td>'
+            for name, n in groups
+        )
+        parts.append(f"<tr><td></td>{heads}</tr>")
+    kinds = [_kind(tuple(row.values[place] for row in table.rows)) for place in range(len(table.columns))]
+    heads = "".join(
+        f'<th scope="col" class="{kind}">{escape(column.name)}</th>'
+        for column, kind in zip(table.columns, kinds, strict=True)
+    )
+    parts.append(f'<tr><th scope="col">{escape(table.corner)}</th>{heads}</tr></thead><tbody>')
+    for group, rows in groupby(table.rows, lambda row: row.group):
+        if group:
+            span = len(table.columns) + 1
+            parts.append(f'<tr><th scope="rowgroup" colspan="{span}" class="group">{escape(group)}</th></tr>')
+        for row in rows:
+            cells = "".join(map(_html_cell, row.values))
+            parts.append(f'<tr><th scope="row">{escape(row.heading)}</th>{cells}</tr>')
+    parts.append("</tbody></table></div>")
+    parts += [f'<p class="note">{escape(note)}</p>' for note in table.notes]
+    return "\n".join(parts)
+
+
+def as_markdown(table: Table) -> str:
+    """The table in Markdown, caption above, notes below."""
+    heads = [table.corner, *(_full_name(column) for column in table.columns)]
+    lines = [f"**{_markdown(table.caption)}**", "", _markdown_row(heads), _markdown_row(["---"] * len(heads))]
+    for group, rows in groupby(table.rows, lambda row: row.group):
+        if group:
+            lines.append(_markdown_row([f"*{_markdown(group)}*", *[""] * len(table.columns)], is_escaped=True))
+        for row in rows:
+            cells = [_markdown(row.heading), *(_markdown_cell(value) for value in row.values)]
+            lines.append(_markdown_row(cells, is_escaped=True))
+    return "\n".join([*lines, *(f"\n{_markdown(note)}" for note in table.notes)]) + "\n"
+
+
+def as_csv(table: Table) -> str:
+    """The table for machines: an interval takes two columns of its own."""
+    wide = [any(row.values[place].interval for row in table.rows) for place in range(len(table.columns))]
+    heads = ["group", table.corner]
+    for column, has_interval in zip(table.columns, wide, strict=True):
+        name = _full_name(column)
+        heads += [name, f"{name} low", f"{name} high"] if has_interval else [name]
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(map(_plain_text, heads))
+    for row in table.rows:
+        cells = [row.group, row.heading]
+        for value, has_interval in zip(row.values, wide, strict=True):
+            cells += (
+                [value.text + value.mark, *(value.interval or ("", ""))] if has_interval else [value.text + value.mark]
+            )
+        writer.writerow(map(_plain_text, cells))
+    return out.getvalue()
+
+
+def as_latex(table: Table) -> str:
+    """The table for a paper, in the manner of the package booktabs."""
+    heads = [table.corner, *(_full_name(column) for column in table.columns)]
+    lines = [
+        r"\begin{table}", r"\centering", rf"\caption{{{_latex(table.caption)}}}",
+        rf"\begin{{tabular}}{{l{'r' * len(table.columns)}}}", r"\toprule", _latex_row(map(_latex, heads)), r"\midrule",
+    ]  # fmt: skip
+    for group, rows in groupby(table.rows, lambda row: row.group):
+        if group:
+            lines.append(rf"\multicolumn{{{len(heads)}}}{{l}}{{\emph{{{_latex(group)}}}}} \\")
+        lines += [_latex_row([_latex(row.heading), *map(_latex_cell, row.values)]) for row in rows]
+    lines += [r"\bottomrule", r"\end{tabular}", *(rf"\\ \footnotesize {_latex(note)}" for note in table.notes)]
+    return "\n".join([*lines, r"\end{table}"]) + "\n"
+
+
+def _full_name(column: Column) -> str:
+    return f"{column.group}: {column.name}" if column.group else column.name
+
+
+def _is_number(value: Value) -> bool:
+    return NUMBER.match(value.text) is not None or value.text in ("", DASH)
+
+
+def _kind(values: Sequence[Value]) -> str:
+    """How a column is set: numbers to the right, texts to the left."""
+    return "number" if all(map(_is_number, values)) else "short"
+
+
+def _html_cell(value: Value) -> str:
+    text = escape(value.text).replace("\n", "<br>")
+    text = f"<strong>{text}</strong>" if value.is_best else text
+    mark = f"<sup>{escape(value.mark)}</sup>" if value.mark else ""
+    interval = f' <span class="interval">[{escape(", ".join(value.interval))}]</span>' if value.interval else ""
+    kind = "number" if _is_number(value) else "short" if len(value.text) <= SHORT else "text"
+    return f'<td class="{kind}">{text}{mark}{interval}</td>'
+
+
+def _markdown(text: str) -> str:
+    for sign in "\\`*_[]|#":
+        text = text.replace(sign, f"\\{sign}")
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("\n", "<br>")
+
+
+def _markdown_cell(value: Value) -> str:
+    text = _markdown(value.text)
+    text = f"**{text}**" if value.is_best and text else text
+    interval = f" [{', '.join(value.interval)}]" if value.interval else ""
+    return f"{text}{_markdown(value.mark)}{interval}"
+
+
+def _markdown_row(cells: Sequence[str], *, is_escaped: bool = False) -> str:
+    return "| " + " | ".join(cells if is_escaped else map(_markdown, cells)) + " |"
+
+
+def _plain_text(text: str) -> str:
+    return f"'{text}" if text.startswith(FORMULA) and not NUMBER.match(text) else text
+
+
+def _latex(text: str) -> str:
+    return " ".join(text.translate(LATEX).split())
+
+
+def _latex_cell(value: Value) -> str:
+    text = rf"\textbf{{{_latex(value.text)}}}" if value.is_best else _latex(value.text)
+    mark = rf"\textsuperscript{{{_latex(value.mark)}}}" if value.mark else ""
+    interval = rf" {{\scriptsize [{', '.join(value.interval)}]}}" if value.interval else ""
+    return f"{text}{mark}{interval}"
+
+
+def _latex_row(cells: Iterable[str]) -> str:
+    return " & ".join(cells) + r" \\"

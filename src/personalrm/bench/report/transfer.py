@@ -1,0 +1,122 @@
+"""Prompts of one model judged by another: the matrix of Figures 4 and 9."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from personalrm.bench.report.charts import INK, specification
+from personalrm.bench.report.material import Chart, Material, Section, accuracy_value, slug
+from personalrm.bench.report.tables import Column, Row, Table
+from personalrm.bench.run_records import Cell
+from personalrm.bench.summary import EntrySummary
+
+
+def transfer_section(material: Material) -> Section | None:
+    """A matrix a dataset and method that was run with other models' prompts."""
+    tables, charts = [], []
+    crossed = dict.fromkeys(
+        (e.cell.dataset, e.cell.method)
+        for e in material.summary.entries
+        if e.cell.teacher is not None and e.cell.control is None
+    )
+    for dataset, method in crossed:
+        matrix = _matrix(material, dataset, method)
+        tables.append(_table(material, dataset, method, matrix))
+        charts.append(_chart(material, dataset, method, matrix))
+    words = (
+        "The teacher wrote the personal prompts (across), the student judges with them (down); the diagonal is each "
+        "model on its own prompts."
+    )
+    return (
+        Section("transfer", "Transfer between models", "Figures 4 and 9", (words,), tuple(tables), tuple(charts))
+        if tables
+        else None
+    )
+
+
+Matrix = dict[str, dict[str, EntrySummary]]
+
+
+def _matrix(material: Material, dataset: str, method: str) -> Matrix:
+    """Student -> teacher -> entry, both in the order of the models."""
+    found: Matrix = {}
+    for student in material.models:
+        for teacher in material.models:
+            cell = Cell(dataset, method, student.label, teacher=teacher.label)
+            own = replace(cell, teacher=None) if student is teacher else cell
+            entry = material.summary.entry(cell) or material.summary.entry(own)
+            if entry is not None:
+                found.setdefault(student.label, {})[teacher.label] = entry
+    # A model that has only its own prompts (the embedded engine) has no place in the matrix.
+    crossed = {
+        name for student, row in found.items() for teacher in row if teacher != student for name in (student, teacher)
+    }
+    return {
+        student: {t: e for t, e in row.items() if t in crossed} for student, row in found.items() if student in crossed
+    }
+
+
+def _teachers(material: Material, matrix: Matrix) -> list[str]:
+    used = {teacher for row in matrix.values() for teacher in row}
+    return [one.label for one in material.models if one.label in used]
+
+
+def _table(material: Material, dataset: str, method: str, matrix: Matrix) -> Table:
+    teachers = _teachers(material, matrix)
+    rows = tuple(
+        Row(f"judged by {material.label(student)}", tuple(accuracy_value(row.get(teacher)) for teacher in teachers))
+        for student, row in matrix.items()
+    )
+    entries = [entry for row in matrix.values() for entry in row.values()]
+    n_users = max((e.accuracy.n_users for e in entries if e.accuracy), default=0)
+    n_unscored, n = sum(e.n_unscored for e in entries), sum(e.n_judgements for e in entries)
+    return Table(
+        f"transfer-{slug(dataset)}-{slug(method)}",
+        f"{dataset}: {material.title(method)}, accuracy in percent, {n_users:,} users",
+        "student", tuple(Column(f"{material.label(one)}", "prompts written by") for one in teachers), rows,
+        (f"Unscored: {n_unscored:,} of {n:,} judgements.",),
+    )  # fmt: skip
+
+
+def _chart(material: Material, dataset: str, method: str, matrix: Matrix) -> Chart:
+    teachers, students = _teachers(material, matrix), list(matrix)
+    rows: list[dict[str, Any]] = [
+        {"teacher": material.label(t), "student": material.label(s), "accuracy": round(100 * e.accuracy.accuracy, 1)}
+        for s, row in matrix.items()
+        for t, e in row.items()
+        if e.accuracy
+    ]
+    values = [row["accuracy"] for row in rows]
+    middle = (min(values) + max(values)) / 2 if values else 50.0
+    x = {
+        "field": "teacher",
+        "type": "nominal",
+        "sort": [material.label(one) for one in teachers],
+        "title": "prompts written by (teacher)",
+        "axis": {"labelAngle": 0},
+    }
+    y = {
+        "field": "student",
+        "type": "nominal",
+        "sort": [material.label(one) for one in students[::-1]],
+        "title": "judged by (student)",
+    }
+    legend = {"title": "accuracy, %", "orient": "right"}
+    shade = {"field": "accuracy", "type": "quantitative", "scale": {"scheme": "blues", "zero": False}, "legend": legend}
+    ink = {"condition": {"test": f"datum.accuracy > {middle}", "value": "white"}, "value": "#111111"}
+    layers = [
+        {"mark": {"type": "rect", "stroke": INK, "strokeWidth": 0.3}, "encoding": {"x": x, "y": y, "color": shade}},
+        {
+            "mark": {"type": "text", "fontSize": 13},
+            "encoding": {"x": x, "y": y, "text": {"field": "accuracy", "format": ".1f"}, "color": ink},
+        },
+    ]
+    best = max(rows, key=lambda row: float(row["accuracy"]), default=None)
+    told = f" Highest: {best['student']} with prompts of {best['teacher']}, {best['accuracy']} %." if best else ""
+    return Chart(
+        f"transfer-{slug(dataset)}-{slug(method)}",
+        f"{dataset}: accuracy of {material.title(method)} by who wrote the prompts and who judges.",
+        f"Heat map of {len(students)} students by {len(teachers)} teachers on {dataset}.{told}",
+        specification(rows, layers, height={"step": 60}, width={"step": 130}),
+    )

@@ -1,0 +1,41 @@
+"""Hold two runs against each other, cell by cell on the pairs both judged, by paired tests.
+
+Example: personalrm bench compare personalrm-home/runs/before personalrm-home/runs/after
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import asdict
+
+from personalrm.cli.options import add_json
+from personalrm.cli.printing import print_json, print_table
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("before", metavar="A", help="a run folder")
+    parser.add_argument("after", metavar="B", help="another one with cells of the same datasets, methods and models")
+    add_json(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    from personalrm.bench.run_comparison import compare_runs
+    from personalrm.bench.run_folder import RunFolder
+    from personalrm.stats.accuracy import percent
+    from personalrm.stats.paired import points
+
+    found = compare_runs(RunFolder(options.before), RunFolder(options.after))
+    if options.json:
+        print_json([asdict(one) for one in found])
+        return 0
+    rows = []
+    for one in found:
+        cell, c = one.cell, one.comparison
+        words = [cell.dataset, cell.method, cell.model, cell.teacher and f"by {cell.teacher}", cell.control]
+        words.append(f"k={cell.k}" if cell.k is not None else None)
+        gap = f"{points(c.difference)} [{points(c.low)}, {points(c.high)}]" if c.n_users > 1 else points(c.difference)
+        numbers = (percent(one.accuracy_a), percent(one.accuracy_b), gap, f"{c.p:.3g}", f"{one.p_holm:.3g}")
+        rows.append((" ".join(filter(None, words)), *numbers, str(c.n_users), str(c.n_pairs)))
+    print_table(("cell", "A %", "B %", "B - A, 95 % interval", "p", "p Holm", "users", "pairs"), rows)
+    print("intervals and tests are over users; p by sign flips, Holm over this table")
+    return 0

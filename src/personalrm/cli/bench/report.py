@@ -1,0 +1,62 @@
+"""Write the tables and pictures of the paper from run folders, as one page and as files.
+
+Example: personalrm bench report runs/prism
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from personalrm.cli.options import add_config, folder
+from personalrm.cli.printing import print_error, print_table, print_wrapped
+
+if TYPE_CHECKING:
+    from personalrm.bench.summary import Summary
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="run folders; several are read as one")
+    parser.add_argument(
+        "--output", type=folder, metavar="FOLDER", help="where the report goes (default: into the run, if it is one)"
+    )
+    parser.add_argument(
+        "--texts",
+        choices=("allowed", "all", "none"),
+        default="allowed",
+        help="show queries and personas of people where the data allows it, everywhere, or nowhere "
+        "(default: %(default)s)",
+    )
+    parser.add_argument("--persona-user", metavar="ID", help="whose personas are shown side by side")
+    add_config(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    from personalrm.bench.report.writing import write_report
+
+    written = write_report(options.runs, output=options.output, texts=options.texts, user=options.persona_user)
+    print_table(
+        ("dataset", "method", "model", "accuracy %", "95 % interval", "users", "unscored"), _rows(written.summary)
+    )
+    for note in written.notes:
+        print_wrapped(f"note: {note}")
+    print(f"{written.n_tables} tables, {written.n_pictures} pictures; the page is {written.path}")
+    for sentence in written.summary.left_out:
+        print_error(f"left out: {sentence}", 3)
+    return 3 if written.summary.left_out else 0
+
+
+def _rows(summary: Summary) -> list[tuple[str, ...]]:
+    """The entries of Table 3, a row each."""
+    from personalrm.stats.accuracy import percent
+
+    scripted = {one.label for one in summary.run.models if one.is_scripted}
+    rows: list[tuple[str, ...]] = []
+    for entry in summary.entries:
+        cell, a = entry.cell, entry.accuracy
+        if cell.control is None and cell.k is None and cell.teacher is None:
+            model = f"{cell.model} (scripted)" if cell.model in scripted else cell.model or ""
+            interval = f"[{percent(a.low)}, {percent(a.high)}]" if a and a.n_users > 1 else ""
+            numbers = (percent(a.accuracy), interval, f"{a.n_users:,}") if a else ("not scored", "", "")
+            rows.append((cell.dataset, cell.method, model, *numbers, f"{entry.n_unscored:,}"))
+    return rows

@@ -1,0 +1,202 @@
+"""Run methods x models x datasets x seeds of a run file into a run folder; a killed run goes on with the same command.
+
+Example: personalrm bench run -c run.yaml --dry-run
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from personalrm.cli.model_options import amount
+from personalrm.cli.options import add_config, add_home, add_json, positive
+from personalrm.cli.printing import print_json, print_wrapped
+from personalrm.errors import BadInput
+
+if TYPE_CHECKING:
+    from personalrm.bench.run_data import Dataset
+    from personalrm.bench.run_models import Models
+    from personalrm.bench.run_spec import RunSpec
+    from personalrm.bench.runner import CellReport
+
+MOST_LISTED = 10
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("-c", "--run-file", required=True, metavar="YAML", help="what to run; docs/benchmark.md explains every key")
+    add("--data", metavar="DIR", help="what dataset paths are relative to (default: the run file's folder)")
+    add("--folder", metavar="DIR", help="run folder (default: runs/NAME in the home folder)")
+    add("--limit", type=positive, metavar="N", help="at most N users of each dataset, the same ones every time")
+    add("--dry-run", action="store_true", help="list the cells and how many calls they can take at most, do nothing")
+    add("--model-url", action="append", metavar="LABEL=URL", help="where a model is, in place of its base_url")
+    add(
+        "--max-calls", type=positive, metavar="N", help="stop before more requests leave than this, all models together"
+    )
+    add("--max-cost", type=amount, metavar="USD", help="stop before more could be spent than this")
+    add("--attempts", type=positive, default=6, metavar="N", help="tries of a failing request (default: %(default)s)")
+    add("--retry-pause", type=amount, default=0.5, metavar="S", help="first pause, doubled (default: %(default)s)")
+    add("--retry-unscored", action="store_true", help="ask again what had no readable answer")
+    add_home(parser)
+    add_config(parser)
+    add_json(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    from personalrm.bench.run_file import read_run_file
+    from personalrm.bench.run_folder import RunFolder
+    from personalrm.bench.run_setup import begin_run, load_datasets, load_persona_prompts
+    from personalrm.bench.runner import Runner
+
+    spec, base = _with_options(read_run_file(options.run_file), options), Path(options.run_file).parent
+    data = Path(options.data) if options.data is not None else base
+    models = _models(spec, options)
+    models.check()
+    datasets, persona_prompts = load_datasets(spec, data), load_persona_prompts(spec, base)
+    for note in (note for one in datasets.values() for note in one.notes):
+        print(f"warning: {note}", file=sys.stderr)
+    if options.dry_run:
+        return _predict(spec, datasets, options)
+    folder = RunFolder(options.folder or Path(options.home) / "runs" / spec.name)
+    begin_run(spec, datasets, persona_prompts, folder)
+    _warn_of_hosts(spec, models)
+    reports = []
+    runner = Runner(
+        spec,
+        datasets,
+        folder,
+        models,
+        persona_prompts,
+        retry_unscored=options.retry_unscored,
+        embeddings=Path(options.home) / "embeddings",
+    )
+    for report in runner.run():
+        reports.append(report)
+        _tell_cell(report)
+    return _tell(reports, datasets, folder.path, options)
+
+
+def _with_options(spec: RunSpec, options: argparse.Namespace) -> RunSpec:
+    """The run file with what the flags change."""
+    budget = replace(
+        spec.budget,
+        max_calls=options.max_calls or spec.budget.max_calls,
+        max_cost=options.max_cost or spec.budget.max_cost,
+    )
+    name = spec.name if options.limit is None else f"{spec.name}-limit{options.limit}"
+    urls = dict(_label_and_url(one) for one in options.model_url or ())
+    unknown = [label for label in urls if label not in {model.label for model in spec.models}]
+    if unknown:
+        raise BadInput(f"--model-url names {unknown[0]!r}, which is no model of the run file; use its label")
+    models = tuple(replace(one, base_url=urls.get(one.label, one.base_url)) for one in spec.models)
+    return replace(spec, name=name, models=models, budget=budget, limit=options.limit or spec.limit)
+
+
+def _label_and_url(text: str) -> tuple[str, str]:
+    label, equals, url = text.partition("=")
+    if not equals or not url:
+        raise BadInput(f"--model-url is {text!r}; write LABEL=URL")
+    return label, url
+
+
+def _models(spec: RunSpec, options: argparse.Namespace) -> Models:
+    from personalrm.bench.run_models import Models
+    from personalrm.lm.settings import Retry
+
+    keys = {}
+    for model in spec.models:
+        if model.key_variable is not None:
+            key = os.environ.get(model.key_variable, "")
+            if not key and not options.dry_run:
+                raise BadInput(
+                    f"variable {model.key_variable!r} with the key of model {model.label!r} is not set; set it"
+                )
+            keys[model.label] = key
+    return Models(
+        spec.models,
+        Path(options.home) / "cache.sqlite",
+        budget=spec.budget,
+        keys=keys,
+        retry=Retry(max_attempts=options.attempts, base_s=options.retry_pause),
+        retry_unscored=options.retry_unscored,
+    )
+
+
+def _warn_of_hosts(spec: RunSpec, models: Models) -> None:
+    """Before private text leaves this machine, say so once a host."""
+    names = [models.name_of(one) for one in spec.models]
+    for host in dict.fromkeys(name.host for name in names if not name.is_on_this_machine):
+        print(f"note: conversations will be sent to {host}", file=sys.stderr)
+
+
+def _predict(spec: RunSpec, datasets: dict[str, Dataset], options: argparse.Namespace) -> int:
+    from personalrm.bench.run_forecast import forecast_run
+
+    rows = forecast_run(spec, datasets)
+    total = sum(row.n_calls for row in rows)
+    if options.json:
+        print_json({"cells": [asdict(row) for row in rows], "n_calls": total})
+        return 0
+    for row in rows:
+        print(f"{row.n_judgements:9,} judgements  {row.n_calls:9,} calls at most  {row.cell.name}")
+    n_judgements = sum(row.n_judgements for row in rows)
+    print(f"would run {len(rows)} cells: {n_judgements:,} judgements, at most {total:,} calls of language models")
+    return 0
+
+
+def _tell_cell(report: CellReport) -> None:
+    """One line a cell on stderr, as it is finished."""
+    if report.was_done:
+        return
+    if not report.is_done:
+        print(f"  {report.cell.name}: {report.reason}", file=sys.stderr)
+        return
+    unscored = f", {report.n_unscored:,} unscored" if report.n_unscored else ""
+    print(f"  {report.cell.name}: {report.n_rows:,} judgements{unscored}", file=sys.stderr)
+
+
+def _tell(reports: list[CellReport], datasets: dict[str, Dataset], path: Path, options: argparse.Namespace) -> int:
+    """What was done; the exit code says whether it was everything."""
+    undone = [one for one in reports if not one.is_done and not one.reason.startswith("left out")]
+    n_bad_rows = sum(one.n_bad_rows for one in datasets.values())
+    told: dict[str, Any] = {
+        "folder": str(path),
+        "n_done": sum(one.is_done for one in reports),
+        "n_done_before": sum(one.was_done for one in reports),
+        "n_unscored": sum(one.n_unscored for one in reports),
+        "n_bad_rows": n_bad_rows,
+        "not_done": {one.cell.name: one.reason for one in undone},
+        "left_out": {one.cell.name: one.reason for one in reports if one.reason.startswith("left out")},
+        "not_learned": {one.cell.name: dict(one.not_learned) for one in reports if one.not_learned},
+    }
+    if options.json:
+        print_json(told)
+    else:
+        _print(told)
+    is_partly = undone or told["n_unscored"] or n_bad_rows or told["not_learned"]
+    return 0 if not is_partly else 3 if told["n_done"] else 1
+
+
+def _print(told: dict[str, Any]) -> None:
+    n_new = told["n_done"] - told["n_done_before"]
+    print(f"{n_new} cells run, {told['n_done_before']} were finished, in {told['folder']}")
+    for number, what in (
+        (told["n_unscored"], "judgements are unscored, counted 0.5"),
+        (told["n_bad_rows"], "bad rows left out; personalrm validate lists them"),
+        (len(told["left_out"]), "cells left out, since they cannot be made from this data"),
+    ):
+        if number:
+            print(f"{number:,} {what}")
+    for title, key in (("not done", "not_done"), ("with users judged knowing nothing", "not_learned")):
+        if told[key]:
+            print(f"{len(told[key])} cells {title}:")
+        for name, reason in list(told[key].items())[:MOST_LISTED]:
+            said = reason if isinstance(reason, str) else f"{len(reason)} users, such as {next(iter(reason.items()))}"
+            print_wrapped(f"{name}: {said}", "  ")
+    if told["not_done"]:
+        print("the same command goes on from here")
+    print(f"next: personalrm bench report {told['folder']}")

@@ -1,0 +1,70 @@
+"""Check a run file before it is run, or every judgement of a run folder afterwards.
+
+Example: personalrm bench validate run.yaml
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from personalrm.cli.options import add_config, add_json
+from personalrm.cli.printing import print_json, print_wrapped
+
+MOST_LISTED = 20
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("what", metavar="RUN.yaml|FOLDER", help="a run file or a run folder")
+    parser.add_argument(
+        "--data", metavar="DIR", help="what dataset paths are relative to (default: the run file's folder)"
+    )
+    add_config(parser)
+    add_json(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    return _check_folder(options) if Path(options.what).is_dir() else _check_file(options)
+
+
+def _check_file(options: argparse.Namespace) -> int:
+    """Settings, datasets, persona prompts; models are not asked."""
+    from personalrm.bench.run_file import read_run_file
+    from personalrm.bench.run_plan import plan_cells
+    from personalrm.bench.run_setup import load_datasets, load_persona_prompts
+
+    spec, base = read_run_file(options.what), Path(options.what).parent
+    load_persona_prompts(spec, base)
+    datasets = load_datasets(spec, Path(options.data) if options.data is not None else base)
+    n_bad_rows = sum(one.n_bad_rows for one in datasets.values())
+    told: dict[str, Any] = {
+        "n_cells": len(plan_cells(spec)),
+        "datasets": {name: dict(one.info.statistics) for name, one in datasets.items()},
+        "n_bad_rows": n_bad_rows,
+    }
+    if options.json:
+        print_json(told)
+    else:
+        print(f"{options.what}: {told['n_cells']} cells")
+        for name, one in told["datasets"].items():
+            print(f"  {name}: {one['n_target_users']:,} users, {one['n_target_pairs']:,} target pairs")
+    return 3 if n_bad_rows else 0
+
+
+def _check_folder(options: argparse.Namespace) -> int:
+    from personalrm.bench.run_state import validate_run
+
+    found = validate_run(options.what)
+    if options.json:
+        print_json(asdict(found) | {"missing": [cell.name for cell in found.missing], "is_whole": found.is_whole})
+    else:
+        print(f"{options.what}: {found.n_done} cells, {found.n_unscored:,} unscored judgements")
+        for problem in found.problems[:MOST_LISTED]:
+            print_wrapped(problem, "  ")
+        for cell in found.missing[:MOST_LISTED]:
+            print(f"  not finished: {cell.name}")
+        if len(found.missing) > MOST_LISTED:
+            print(f"  ... and {len(found.missing) - MOST_LISTED} more")
+    return 0 if found.is_whole else 3

@@ -1,0 +1,61 @@
+"""Guided profile generation (Zhang 2024): a guiding question over the choices, then a short profile.
+
+Two calls a user and no search: the cheap control for SynthesizeMe.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from personalrm.induction.draws import in_balanced_order
+from personalrm.induction.roles import record_roles
+from personalrm.induction.settings import InductionSettings
+from personalrm.induction.waves import Induction, Wave
+from personalrm.preferences.demonstrations import Demonstration
+from personalrm.preferences.pairs import PreferencePair
+from personalrm.preferences.personal_prompts import PersonalPrompt
+from personalrm.preferences.personas import Claim, Persona
+from personalrm.preferences.splits import split_context
+from personalrm.preferences.verdicts import PersonaQuestion
+
+
+def guided_profile(
+    user_id: str, pairs: Sequence[PreferencePair], settings: InductionSettings, *, judge: str
+) -> Induction:
+    """The profile of one user: the digest of all choices, then the profile from the digest alone.
+
+    A sentence of the profile names the observations it rests on; its evidence is theirs.
+
+    Args:
+        user_id: Whose profile it is.
+        pairs: Context pairs.
+        settings: Only the seed of the order in which completions are shown is used.
+        judge: Name of the judge that answers, kept in the prompt.
+    """
+    split = split_context(pairs)
+    shown = tuple(Demonstration(ordered) for ordered in in_balanced_order(split.context, settings.seed))
+    answers = yield Wave("digest", persona_questions=(PersonaQuestion(user_id, shown, "digest"),))
+    digest = answers.personas[0].claims
+    question = PersonaQuestion(user_id, (), "profile", tuple(claim.text for claim in digest))
+    answers = yield Wave("profile", persona_questions=(question,))
+    claims = tuple(_with_evidence(claim, digest) for claim in answers.personas[0].claims)
+    return PersonalPrompt(
+        user_id,
+        Persona(claims, answers.personas[0].note),
+        judge=judge,
+        variant="guided_profile",
+        settings=settings.as_json(),
+        roles=record_roles(split),
+        written=tuple(claim.text for claim in claims),
+    )
+
+
+def _with_evidence(claim: Claim, digest: Sequence[Claim]) -> Claim:
+    """The sentence with the pairs behind the observations it names."""
+    resting_on = [digest[int(number) - 1] for number in claim.supporting]
+    against = [digest[int(number) - 1] for number in claim.contradicting]
+    return Claim(
+        claim.text,
+        tuple(dict.fromkeys(pair_id for one in resting_on for pair_id in one.supporting)),
+        tuple(dict.fromkeys(pair_id for one in against for pair_id in one.supporting)),
+    )

@@ -1,0 +1,270 @@
+import json
+import re
+import sys
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import pytest
+from tests.bench.simulated_run import DATASET, METHODS, Judge, judged, simulated_run
+
+from personalrm.bench.report.material import Material, read_published
+from personalrm.bench.report.page import page
+from personalrm.bench.report.sections import PARTS, build_sections
+from personalrm.bench.report.writing import write_report
+from personalrm.bench.run_folder import RunFolder
+from personalrm.bench.run_records import Cell, DatasetInfo, JudgementRow, ModelInfo, RunInfo
+from personalrm.bench.summary import summarise
+from personalrm.errors import BadFile, BadInput
+from personalrm.preferences.personal_prompts import PersonalPrompt
+from personalrm.preferences.personas import Claim, Persona
+
+pytestmark = pytest.mark.slow  # every report resamples users thousands of times
+SCRIPT = "<script>alert(1)</script>"
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A simulated run with its report; read, never changed."""
+    path = tmp_path_factory.mktemp("run")
+    simulated_run(path)
+    write_report([path])
+    return path
+
+
+def small_run(path, cells, *, name="r", datasets=(), models=(), methods=METHODS):
+    folder = RunFolder(path)
+    folder.write_info(RunInfo(name, methods=methods, models=models, datasets=datasets))
+    for cell, rows in cells.items():
+        folder.write_cell(cell, rows)
+    return folder
+
+
+def one_cell(cell=None, judge=None, **sizes):
+    cell = cell or Cell("d", "default", "m")
+    return {cell: judged(cell, judge or Judge(), **sizes)}
+
+
+class Reader(HTMLParser):
+    """Collects tags and attributes of a page."""
+
+    def __init__(self, text) -> None:
+        super().__init__()
+        self.tags, self.attributes, self.open = [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs) -> None:
+        self.tags.append(tag)
+        self.attributes += attrs
+
+
+def test_the_page_needs_nothing_from_outside(run) -> None:
+    text = (run / "report.html").read_text()
+    reader = Reader(text)
+    assert not {"script", "link", "img", "iframe", "object"} & set(reader.tags)
+    links = [value for name, value in reader.attributes if name in ("href", "src", "xlink:href")]
+    assert [link for link in links if not link.startswith("#")] == []
+    assert "default-src 'none'; style-src 'sha256-" in text
+    assert not any(name == "style" or name.startswith("on") for name, _ in reader.attributes)
+
+
+def test_ids_are_unique_and_links_find_them(run) -> None:
+    reader = Reader((run / "report.html").read_text())
+    ids = [value for name, value in reader.attributes if name == "id"]
+    assert len(ids) == len(set(ids))
+    assert {value[1:] for name, value in reader.attributes if name == "href"} <= set(ids)
+
+
+def test_pictures_have_words_and_tables_have_captions(run) -> None:
+    text = (run / "report.html").read_text()
+    assert text.count("<svg") == text.count('role="img" aria-label="') == text.count("<figcaption>") == 6
+    assert text.count("<table") == text.count("<caption>")
+    assert text.count("Specification (Vega-Lite)") == 6
+
+
+def test_every_part_of_the_paper_has_its_place(run) -> None:
+    text = (run / "report.html").read_text()
+    assert all(f'<section id="{part.name}">' in text for part in PARTS)
+    assert text.count("Not built yet") == 3
+    assert {part.paper for part in PARTS} >= {"Table 3", "Table 4", "Table 5", "Figure 3", "Figure 10", "appendix G"}
+
+
+def test_scripted_models_say_so_wherever_they_are_named(run) -> None:
+    assert "Scripted models: small, middle, large." in (run / "report.html").read_text()
+    assert "(scripted)" in (run / "tables" / "accuracy-fake_people.csv").read_text()
+    assert "(scripted)" in (run / "pictures" / "transfer-fake_people-persona_and_demonstrations.svg").read_text()
+
+
+def test_files_are_written_in_every_format_and_the_same_again(run) -> None:
+    before = {file.relative_to(run): file.read_bytes() for file in run.rglob("*") if file.is_file()}
+    write_report([run])
+    assert {file.relative_to(run): file.read_bytes() for file in run.rglob("*") if file.is_file()} == before
+    assert {file.suffix for file in (run / "tables").iterdir()} == {".md", ".csv", ".tex"}
+    assert {file.suffix for file in (run / "pictures").iterdir()} == {".svg", ".png", ".json"}
+    assert (run / "pictures" / "accuracy-fake_people.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_best_is_bold_and_what_is_not_told_from_it_is_marked(run) -> None:
+    text = (run / "tables" / "accuracy-fake_people.md").read_text()
+    rows = {line.split("|")[1].strip(): line.split("|")[2:-1] for line in text.splitlines() if line.startswith("|")}
+    best = rows["SynthesizeMe, personas + demonstrations"]
+    assert [cell.strip().startswith("**") for cell in best] == [False, True, True, True]
+    assert "=" in rows["Default"][2]
+    assert "**" not in "".join(rows["Random"])
+
+
+def test_texts_are_shown_where_the_data_allows_it_and_escaped(run) -> None:
+    text = (run / "report.html").read_text()
+    assert "Sort &lt;b&gt;these&lt;/b&gt;" in text
+    assert "Prefers &lt;b&gt;bold&lt;/b&gt; answers, says small." in text
+
+
+def test_texts_stay_away_where_it_does_not(tmp_path) -> None:
+    cell = Cell("d", "persona_and_demonstrations", "m")
+    folder = small_run(tmp_path, one_cell(cell), datasets=(replace(DATASET, name="d", shows_texts=False),))
+    folder.write_prompt(cell, PersonalPrompt("u01", Persona((Claim("Secret persona."),))))
+    shown = write_report([tmp_path], output=tmp_path / "out").path.read_text()
+    assert not any(words in shown for words in ("Secret persona", "What is 2 + 2", "these"))
+    assert "c3d4" in shown
+    assert "Personas are left out" in shown
+    everything = write_report([tmp_path], output=tmp_path / "all", texts="all").path.read_text()
+    assert "Secret persona." in everything and "What is 2 + 2" in everything
+    nothing = write_report([tmp_path], output=tmp_path / "none", texts="none").path.read_text()
+    assert "Secret persona" not in nothing
+
+
+def test_published_numbers_stand_beside_ours_and_say_so(tmp_path) -> None:
+    small_run(tmp_path, one_cell(Cell("prism_personalized", "default", "m")))
+    text = (write_report([tmp_path]).path.parent / "tables" / "accuracy-prism_personalized.md").read_text()
+    assert "published in the paper, not measured here: 8B" in text
+    assert "52.80 [51.6, 54.0]" in text
+    assert "elsewhere they are a landmark" in text
+
+
+def test_a_published_value_is_held_against_the_same_pairs_and_size_only(tmp_path) -> None:
+    cell = Cell("arena_personalized", "default", "llama")
+    rows = judged(cell, Judge(0.53), n_users=71, n_pairs=4)  # 284 pairs
+    small_run(tmp_path, {cell: rows}, models=(ModelInfo("llama", n_parameters=8.03e9),))
+    text = write_report([tmp_path]).path.read_text()
+    assert re.search(r"Default, llama: the published 53.7 lies (in|outside) our interval", text)
+    small_run(tmp_path, {}, models=(ModelInfo("llama", n_parameters=8e9, is_scripted=True),))
+    assert "the published 53.7 lies" not in write_report([tmp_path]).path.read_text()
+
+
+def test_the_published_numbers_are_all_there() -> None:
+    published = read_published()
+    paper = [row for row in published["accuracies"] if row["source"] == "paper"]
+    assert (len(paper), len(published["families"]), len(published["accuracies"])) == (73, 14, 150)
+    assert all(row["source"] in published["sources"] for row in published["accuracies"])
+    assert all(40 < row["accuracy"] < 80 for row in published["accuracies"])
+
+
+# Nasty inputs
+
+
+def test_names_with_html_stay_text(tmp_path) -> None:
+    cell = Cell(f"d{SCRIPT}", f"m{SCRIPT}", f"o{SCRIPT}")
+    data = DatasetInfo(cell.dataset, SCRIPT, SCRIPT)
+    small_run(
+        tmp_path,
+        one_cell(cell),
+        name=SCRIPT,
+        datasets=(data,),
+        models=(ModelInfo(cell.model, SCRIPT, n_parameters=1e9),),
+    )
+    assert SCRIPT not in write_report([tmp_path]).path.read_text()
+    assert SCRIPT not in (tmp_path / "report.md").read_text()
+
+
+def test_a_reason_with_html_stays_text(tmp_path) -> None:
+    cell = Cell("d", "default", "m")
+    rows = [JudgementRow("p", "u", unscored=SCRIPT), JudgementRow("q", "u", margin=1.0)]
+    small_run(tmp_path, {cell: rows})
+    text = write_report([tmp_path]).path.read_text()
+    assert SCRIPT not in text and "&lt;script&gt;" in text
+
+
+def test_a_cell_nobody_described_is_reported_under_its_own_names(tmp_path) -> None:
+    small_run(tmp_path, one_cell(Cell("unknown", "mystery", "ghost")), methods=())
+    text = write_report([tmp_path]).path.read_text()
+    assert "mystery" in text and "ghost" in text
+
+
+def test_all_unscored_is_said_in_words(tmp_path) -> None:
+    cell = Cell("d", "default", "m")
+    small_run(tmp_path, {cell: [JudgementRow(f"p{n}", "u", unscored="time-out") for n in range(4)]})
+    assert "not scored (4 unscored)" in write_report([tmp_path]).path.read_text()
+
+
+def test_one_user_has_no_interval_and_no_crash(tmp_path) -> None:
+    small_run(tmp_path, one_cell(n_users=1) | one_cell(Cell("d", "memory", "m"), n_users=1))
+    text = (write_report([tmp_path]).path.parent / "tables" / "accuracy-d.md").read_text()
+    assert "1 user, 6 target pairs" in text
+    assert "nan" not in text.lower()
+
+
+def test_huge_ids_and_names_of_any_script_fit(tmp_path) -> None:
+    cell = Cell("數據" * 200, "default", "модель" * 500)
+    row = JudgementRow("p", "u" * 100_000, margin=1.0)
+    small_run(tmp_path, {cell: [row, JudgementRow("q", "v", margin=-1.0)]})
+    written = write_report([tmp_path])
+    assert written.n_tables > 2
+    assert max(len(file.name) for file in tmp_path.rglob("*")) < 200
+
+
+def test_a_cut_file_is_named_and_the_rest_reported(tmp_path) -> None:
+    cells = one_cell() | one_cell(Cell("d", "memory", "m"))
+    small_run(tmp_path, cells)
+    path = tmp_path / "judgements" / f"{Cell('d', 'memory', 'm').name}.jsonl"
+    path.write_text(path.read_text()[:2_000])
+    written = write_report([tmp_path])
+    assert len(written.summary.left_out) == 1
+    assert "memory" in written.path.read_text()
+
+
+def test_two_names_that_look_alike_as_file_names_do_not_overwrite_each_other(tmp_path) -> None:
+    small_run(tmp_path, one_cell(Cell("a b", "default", "m")) | one_cell(Cell("a-b", "default", "m")))
+    write_report([tmp_path])
+    assert len(list((tmp_path / "tables").glob("accuracy-a-b*.csv"))) == 2
+
+
+def test_several_runs_need_a_place_for_their_report(tmp_path) -> None:
+    small_run(tmp_path / "a", one_cell())
+    small_run(tmp_path / "b", one_cell(Cell("e", "default", "m")))
+    with pytest.raises(BadInput, match="name a folder with --output"):
+        write_report([tmp_path / "a", tmp_path / "b"])
+    text = write_report([tmp_path / "a", tmp_path / "b"], output=tmp_path / "both").path.read_text()
+    assert "d: accuracy in percent" in text and "e: accuracy in percent" in text
+    assert not (tmp_path / "a" / "report.html").exists()
+
+
+def test_a_folder_without_a_run_is_refused(tmp_path) -> None:
+    with pytest.raises(BadFile, match="holds no run"):
+        write_report([tmp_path])
+
+
+@pytest.mark.parametrize("module", ["altair", "vl_convert"])
+def test_without_the_extra_the_tables_are_still_written(tmp_path, monkeypatch, module) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    small_run(tmp_path, one_cell())
+    written = write_report([tmp_path])
+    assert written.n_tables > 2 and written.n_pictures == 0
+    assert len(written.notes) == 1 and "pip install 'personalrm[plots]'" in written.notes[0]
+    assert "No pictures were drawn" in written.path.read_text()
+
+
+def test_a_user_without_personas_is_told(run) -> None:
+    material = Material(summarise(run), [RunFolder(run)], user="nobody")
+    assert "No stored persona belongs to user" in page(material, build_sections(material), {}, [])
+
+
+def test_the_command_prints_the_table_and_says_what_was_left_out(tmp_path, capsys) -> None:
+    from personalrm.cli import main
+
+    small_run(tmp_path, one_cell())
+    assert main(["bench", "report", str(tmp_path)]) == 0
+    assert "default" in capsys.readouterr().out
+    (tmp_path / "judgements" / "x.jsonl").write_text("{")
+    assert main(["bench", "report", str(tmp_path)]) == 3
+    assert "left out: " in capsys.readouterr().err
+    assert main(["bench", "report", str(tmp_path / "none")]) == 2
+    assert json.loads((tmp_path / "summary.json").read_text())["left_out"]

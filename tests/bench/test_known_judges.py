@@ -1,0 +1,87 @@
+"""Judges whose faults are known: the numbers of a run tell exactly these faults."""
+
+import numpy as np
+import pytest
+
+from personalrm.bench.method import Judgement, outcome_of
+from personalrm.bench.run_data import load_dataset
+from personalrm.bench.run_folder import RunFolder
+from personalrm.bench.run_models import Models
+from personalrm.bench.run_records import Cell
+from personalrm.bench.run_spec import DatasetSpec, ModelSpec, RunSpec, ShuffledSpec
+from personalrm.bench.runner import Runner
+from personalrm.lm.settings import Retry
+from personalrm.preferences.people import example_users
+from personalrm.stats.accuracy import correctness
+from personalrm.testing import tiny_users, write_pairs
+from personalrm.testing.fake_server import FakeServer
+from personalrm.testing.skill import biased, deaf, mumbling, share_of_order, share_of_pair, skilled
+
+pytestmark = pytest.mark.slow
+BOTH = "persona_and_demonstrations"
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Runs default and SynthesizeMe with a scripted judge; gives the outcome of a cell and its rows."""
+
+    def run_rule(rule, people):
+        path = write_pairs(tmp_path / "people.jsonl", [pair for user in people for pair in user])
+        with FakeServer(rule, logprobs=False) as server:
+            spec = RunSpec(
+                "known",
+                (DatasetSpec("people", path.name, min_pairs=3),),
+                ("default", BOTH),
+                (ModelSpec("judge", "judge", server.url, scripted=True),),
+                trials=2,
+                shuffled_users=ShuffledSpec(models=5),
+            )
+            folder = RunFolder(tmp_path / "run")
+            datasets = {"people": load_dataset(spec.datasets[0], tmp_path)}
+            models = Models(spec.models, tmp_path / "cache.sqlite", retry=Retry(base_s=0.001))
+            reports = list(Runner(spec, datasets, folder, models, {}).run())
+        assert all(report.is_done for report in reports)
+
+        def cell(method, control=None):
+            rows = list(folder.rows(Cell("people", method, "judge", control=control)))
+            return outcome_of([Judgement(r.chosen_first, r.chosen_second, r.margin) for r in rows]), rows
+
+        return cell, datasets["people"].held_out.targets
+
+    return run_rule
+
+
+def test_a_position_bias_is_what_the_two_orders_disagree_on(run):
+    cell, targets = run(biased(skilled(1.0), 0.4), example_users())
+    is_biased = np.array([share_of_pair(pair.chosen, pair.rejected) < 0.4 for pair in targets])
+    outcome, _ = cell("default")
+    assert is_biased.any()
+    assert outcome.position_consistency == pytest.approx(1 - is_biased.mean())
+    assert outcome.first_share == pytest.approx(0.5 + is_biased.mean() / 2)
+    assert int((outcome.margins == 0).sum()) == is_biased.sum()
+
+
+def test_a_judge_that_ignores_the_persona_shows_no_gap_to_the_shuffled_users(run):
+    cell, _ = run(deaf(), tiny_users(6, 8))
+    own, default, shuffled = cell(BOTH)[0], cell("default")[0], cell(BOTH, "shuffled_user")[0]
+    assert own.margins.tolist() == default.margins.tolist()
+    assert shuffled.margins.tolist() == np.repeat(own.margins, 5).tolist()
+
+
+def test_a_judge_that_listens_shows_the_gap(run):
+    cell, _ = run(skilled(1.0), tiny_users(6, 8))
+    own, shuffled = cell(BOTH)[0], cell(BOTH, "shuffled_user")[0]
+    assert correctness(own.margins).mean() == 1.0
+    assert correctness(shuffled.margins).mean() < 0.7
+
+
+def test_replies_that_cannot_be_read_are_counted_pair_by_pair(run):
+    cell, targets = run(mumbling(skilled(1.0), 1 / 3), example_users())
+    fails = np.array(
+        [[share_of_order(a, b) < 1 / 3 for a, b in ((p.chosen, p.rejected), (p.rejected, p.chosen))] for p in targets]
+    )
+    outcome, rows = cell("default")
+    assert 0.2 < fails.mean() < 0.5
+    assert outcome.n_unscored == int(fails.all(axis=1).sum()) > 0
+    assert outcome.n_half_scored == int((fails.sum(axis=1) == 1).sum()) > 0
+    assert sum(bool(row.unscored) for row in rows) == int(fails.any(axis=1).sum())
