@@ -22,11 +22,11 @@ CATCH_UP_S = 0.2
 """The same for a pace that was found out."""
 N_RECENT = 32
 """Answers from which the pace a server allows is measured."""
-FASTER = 0.99
+FASTER = 0.995
 """What an answer makes of the gap between two requests."""
 SETTLING = 64
 """Answers after the first 429 during which the pace is measured anew at each; a storm's first measures are too fast."""
-SLOWER = 1.25
+SLOWER = 1.12
 """What later refusals make of the gap at most, once in `N_RECENT` answers and refusals."""
 NO_GAP_S = 1e-4
 LOOK_S = 0.5
