@@ -55,10 +55,6 @@ class EmbeddedJudge:
         """The weights of a user known by a persona and demonstrations."""
         return self._fit([_Known(user_id, persona, demonstrations)])[0]
 
-    def weigh_pairs(self, user_ids: Sequence[str], pairs: Sequence[Sequence[PreferencePair]]) -> list[Weights]:
-        """The weights of users known by all their pairs: the engine's default."""
-        return fit_weights([observe(seen) for seen in pairs], [self._prior_for(user_id) for user_id in user_ids])
-
     def _fit(self, known: Sequence[_Known]) -> list[Weights]:
         priors = [
             with_claims(self._prior_for(one.user_id), read_persona(one.persona)[0] if one.persona else [])
