@@ -38,9 +38,7 @@ class Present:
     """Weights of the features of `turn.changed` before it, in scaled units."""
 
 
-def fit_present(
-    choices: Sequence[Choices], timelines: Sequence[Timeline], priors: Sequence[Prior]
-) -> list[Present]:
+def fit_present(choices: Sequence[Choices], timelines: Sequence[Timeline], priors: Sequence[Prior]) -> list[Present]:
     """MAP weights of many users, those whose taste has changed by their later choices.
 
     Args:

@@ -35,7 +35,9 @@ COLUMNS = (USER_SPLIT, "agreement", "n_judgements", "n_unscored")
 ROWS_AT_ONCE = 500
 
 
-def run_build(build: Build, *, watch: Watch = lambda point: None, accuracy: FilterAccuracy | None = None) -> BuildReport:
+def run_build(
+    build: Build, *, watch: Watch = lambda point: None, accuracy: FilterAccuracy | None = None
+) -> BuildReport:
     """Run what is missing of a build and write its dataset folder.
 
     Args:
@@ -144,8 +146,13 @@ class _ParquetRows:
             import pyarrow
             import pyarrow.parquet
         except ImportError:
-            raise MissingExtra("a Parquet dataset needs pyarrow; pip install 'personalrm[parquet]', or --format jsonl") from None
-        text, turns = pyarrow.string(), pyarrow.list_(pyarrow.struct({"role": pyarrow.string(), "content": pyarrow.string()}))
+            raise MissingExtra(
+                "a Parquet dataset needs pyarrow; pip install 'personalrm[parquet]', or --format jsonl"
+            ) from None
+        text, turns = (
+            pyarrow.string(),
+            pyarrow.list_(pyarrow.struct({"role": pyarrow.string(), "content": pyarrow.string()})),
+        )
         kinds: dict[str, Any] = {name: text for name in ("user_id", "chosen", "rejected", "conversation_id", "pair_id")}
         kinds |= {"conversation": turns, "timestamp": pyarrow.float64(), "order_index": pyarrow.int64(), "split": text}
         kinds |= {USER_SPLIT: text, "agreement": pyarrow.float64(), "n_judgements": pyarrow.int64()}
