@@ -53,7 +53,7 @@ def examples() -> None:
 
 def real(name: str) -> None:
     path = os.path.join(os.environ["PERSONALRM_DATA"], f"{name}.jsonl.gz")
-    users = [user for user in read_pairs(path, ReadOptions(skip_bad=True)).values()]
+    users = list(read_pairs(path, ReadOptions(skip_bad=True)).values())
     priors = priors_of(users)
     able = [user for user in users if len({pair.conversation_key for pair in user.pairs}) >= 2 * LEAST_SIDE]
     show(name, {"users": len(users), **figures(count_found(able, priors))})

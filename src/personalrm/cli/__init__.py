@@ -15,17 +15,22 @@ from contextlib import redirect_stdout, suppress
 from personalrm.cli import (
     ask,
     bench,
+    cache,
     check,
     delete,
     demo,
     diff,
+    edit,
     evaluate,
     export,
     fit,
     history,
     judge,
     rank,
+    restore,
+    score,
     show,
+    train,
     validate,
 )
 from personalrm.cli.options import Parser, add_commands, apply_settings
@@ -33,7 +38,27 @@ from personalrm.cli.printing import harmless, print_error
 from personalrm.errors import BadInput, PersonalRMError
 
 __all__ = ["build_parser", "main"]
-COMMANDS = (demo, check, validate, fit, show, judge, rank, ask, evaluate, bench, history, diff, export, delete)
+COMMANDS = (
+    demo,
+    check,
+    validate,
+    fit,
+    show,
+    judge,
+    rank,
+    ask,
+    evaluate,
+    train,
+    score,
+    bench,
+    edit,
+    history,
+    diff,
+    restore,
+    export,
+    delete,
+    cache,
+)
 OK, FAILED, REFUSED, PARTLY = 0, 1, 2, 3
 
 

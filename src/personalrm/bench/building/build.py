@@ -59,6 +59,7 @@ class Build:
         settings: Options.
         personalizable: The filter by request and completions; None leaves it out.
         consensus: The filter by judges; None leaves it out.
+        retry_unscored: Run a finished stage again that lacks answers.
     """
 
     def __init__(
@@ -69,8 +70,10 @@ class Build:
         *,
         personalizable: Personalizable | None = None,
         consensus: Consensus | None = None,
+        retry_unscored: bool = False,
     ) -> None:
         self.folder, self.source = Path(folder), source
+        self.retry_unscored = retry_unscored
         self.settings = settings or BuildSettings()
         self.personalizable, self.consensus = personalizable, consensus
 
@@ -126,7 +129,7 @@ class Build:
         key = digest(stage.name, stage.settings(), cards[-1].rows if cards else "", s.n_examples, s.shows_text, s.seed)
         card_path = path.with_name(path.name.replace(".jsonl.gz", ".json"))
         card = read_card(card_path)
-        redo = card is not None and card.funnel.removed.get(NOT_ANSWERED, 0) > 0 and self._asks_again(stage)
+        redo = card is not None and self.retry_unscored and card.funnel.removed.get(NOT_ANSWERED, 0) > 0
         if card is not None and card.key == key and rows_hash(path) == card.rows and not redo:
             watch(f"{stage.name} reused")
             return card
@@ -140,12 +143,6 @@ class Build:
         write_card(card_path, card)
         watch(f"{stage.name} done")
         return card
-
-    def _asks_again(self, stage: Stage) -> bool:
-        """Whether a stage that lacks answers is to ask for them once more."""
-        if isinstance(stage, Personalizable):
-            return stage.asked.caller.retries_unscored
-        return isinstance(stage, Consensus) and any(judge.caller.retries_unscored for judge in stage.judges)
 
     def _claim(self) -> None:
         """Make the folder, unless it is there and holds something that is not ours."""

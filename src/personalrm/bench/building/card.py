@@ -75,7 +75,8 @@ def _funnel(manifest: Mapping[str, Any]) -> list[tuple[str, ...]]:
 def _accuracy(found: Any) -> str:
     if not isinstance(found, Mapping):
         return "not measured"
-    share = f"{100 * found['accuracy']:.1f} % [{100 * found['low']:.1f}, {100 * found['high']:.1f}] of {found['n']} requests"
+    accuracy, low, high = (100 * found[name] for name in ("accuracy", "low", "high"))
+    share = f"{accuracy:.1f} % [{low:.1f}, {high:.1f}] of {found['n']} requests"
     scripted = "; the model is a script, so this says nothing of the filter" if found["is_scripted"] else ""
     return f"{share} by {plain(found['model'])}, {found['n_unscored']} not answered{scripted}"
 

@@ -144,6 +144,5 @@ def write_json(path: Path, content: Any) -> None:
 
 def no_room(path: Path, error: OSError) -> StoreError:
     """What to say when a folder cannot be written."""
-    return StoreError(
-        f"{str(path.parent)!r} cannot be written ({error.strerror or type(error).__name__}); check the rights and the disk"
-    )
+    reason = error.strerror or type(error).__name__
+    return StoreError(f"{str(path.parent)!r} cannot be written ({reason}); check the rights and the disk")

@@ -36,7 +36,9 @@ def accuracy_chart(material: Material, dataset: str, entries: Sequence[EntrySumm
     named = [model for model in models if model != material.label(None)]
     middle = [*named[: len(named) // 2], material.label(None), *named[len(named) // 2 :]]
     offset = {"field": "model", "type": "nominal", "sort": middle}
-    layers = points_with_bars(x=percent_axis(), y={**y}, colour=colour("model", models), extra={"yOffset": offset})
+    layers = points_with_bars(
+        x=percent_axis(), y={**y}, colour=colour("model", models), extra={"yOffset": offset} if len(named) > 1 else {}
+    )
     return Chart(
         f"accuracy-{slug(dataset)}",
         f"{dataset}: accuracy with 95 % intervals over users; the dashed line is a coin.",
@@ -70,11 +72,12 @@ def points_with_bars(
 
 def colour(field: str, names: Sequence[str]) -> dict[str, Any]:
     """A colour a name, in a legend under the picture."""
+    longest = max(map(len, names), default=0)
     palette = [COLOURS[place % len(COLOURS)] for place in range(len(names))]
     legend = {
         "orient": "bottom",
         "title": None,
-        "columns": 2 if max(map(len, names), default=0) > 24 else 4,
+        "columns": 1 if longest > 44 else 2 if longest > 24 else 4,
         "labelLimit": 300,
     }
     return {

@@ -47,18 +47,9 @@ def gates_section(material: Material) -> Section | None:
 
 def _gates(material: Material, dataset: str, entries: list[EntrySummary]) -> Table:
     names = (
-        "model",
-        "consistency, %",
-        "first share",
-        "unscored",
-        "half scored",
-        "ties",
-        "Brier",
-        "ECE",
-        "gap, points",
-        "p (Holm)",
-        "warnings",
-    )
+        "model", "warnings", "consistency, %", "first share", "unscored", "half scored", "ties", "Brier", "ECE",
+        "gap, points", "p (Holm)",
+    )  # fmt: skip
     rows = tuple(Row(material.title(one.cell.method), tuple(_values(material, one))) for one in entries)
     n_users = max((one.accuracy.n_users for one in entries if one.accuracy), default=0)
     n_pairs = max((one.accuracy.n_pairs for one in entries if one.accuracy), default=0)
@@ -74,7 +65,7 @@ def _gates(material: Material, dataset: str, entries: list[EntrySummary]) -> Tab
 
 def _values(material: Material, entry: EntrySummary) -> Iterator[Value]:
     a, c = entry.accuracy, entry.calibration
-    yield Value(material.label(entry.cell.model))
+    yield from (Value(material.label(entry.cell.model)), Value("; ".join(warnings(material, entry))))
     yield from (Value(share(entry.position_consistency)), Value(number(entry.first_share, 2)))
     yield Value(f"{entry.n_unscored:,} of {entry.n_judgements:,}")
     yield from (Value(f"{a.n_half_scored:,}" if a else "0"), Value(f"{a.n_ties:,}" if a else "0"))
@@ -85,7 +76,6 @@ def _values(material: Material, entry: EntrySummary) -> Iterator[Value]:
     else:
         one = gap.comparison
         yield from (Value(points(one.difference), gap_interval(one.low, one.high)), Value(p_text(gap.p_holm)))
-    yield Value("\n".join(warnings(material, entry)))
 
 
 def warnings(material: Material, entry: EntrySummary) -> Iterator[str]:

@@ -105,7 +105,7 @@ class Material:
         if model is None:
             return "no model"
         scripted = next((one.is_scripted for one in self.models if one.label == model), False)
-        return model + SCRIPTED if scripted else model
+        return model + SCRIPTED if scripted and "scripted" not in model.lower() else model
 
     def title(self, method: str) -> str:
         """A method as tables call it."""

@@ -89,7 +89,11 @@ def as_html(table: Table) -> str:
             for name, n in groups
         )
         parts.append(f"<tr><td></td>{heads}</tr>")
-    heads = "".join(f'<th scope="col">{escape(column.name)}</th>' for column in table.columns)
+    kinds = [_kind(tuple(row.values[place] for row in table.rows)) for place in range(len(table.columns))]
+    heads = "".join(
+        f'<th scope="col" class="{kind}">{escape(column.name)}</th>'
+        for column, kind in zip(table.columns, kinds, strict=True)
+    )
     parts.append(f'<tr><th scope="col">{escape(table.corner)}</th>{heads}</tr></thead><tbody>')
     for group, rows in groupby(table.rows, lambda row: row.group):
         if group:
@@ -155,13 +159,21 @@ def _full_name(column: Column) -> str:
     return f"{column.group}: {column.name}" if column.group else column.name
 
 
+def _is_number(value: Value) -> bool:
+    return NUMBER.match(value.text) is not None or value.text in ("", DASH)
+
+
+def _kind(values: Sequence[Value]) -> str:
+    """How a column is set: numbers to the right, texts to the left."""
+    return "number" if all(map(_is_number, values)) else "short"
+
+
 def _html_cell(value: Value) -> str:
-    is_number = NUMBER.match(value.text) is not None or value.text in ("", DASH)
     text = escape(value.text).replace("\n", "<br>")
     text = f"<strong>{text}</strong>" if value.is_best else text
     mark = f"<sup>{escape(value.mark)}</sup>" if value.mark else ""
     interval = f' <span class="interval">[{escape(", ".join(value.interval))}]</span>' if value.interval else ""
-    kind = "number" if is_number else "short" if len(value.text) <= SHORT else "text"
+    kind = "number" if _is_number(value) else "short" if len(value.text) <= SHORT else "text"
     return f'<td class="{kind}">{text}{mark}{interval}</td>'
 
 
