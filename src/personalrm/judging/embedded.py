@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from personalrm.preferences.demonstrations import Demonstration
-from personalrm.preferences.pairs import PreferencePair
 from personalrm.preferences.personas import Persona
 from personalrm.preferences.verdicts import PersonaQuestion, Question, Verdict, verdict_from_probability
 from personalrm.stylometry.claims import find_leanings, read_persona, with_claims, write_persona

@@ -16,9 +16,9 @@ from typing import Any
 
 from personalrm.errors import BadInput, CorruptFile, NewerVersion
 from personalrm.preferences.demonstrations import Demonstration
+from personalrm.preferences.drift import Drift
 from personalrm.preferences.messages import ROLES, Message
 from personalrm.preferences.pairs import OrderedPair, PreferencePair
-from personalrm.preferences.drift import Drift
 from personalrm.preferences.personal_prompts import FORMAT_VERSION, FeatureWeight, PersonalPrompt
 from personalrm.preferences.personas import Claim, Persona
 
