@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -57,7 +59,7 @@ def test_information_falls_as_pairs_are_chosen_and_none_comes_twice():
     rows = np.random.default_rng(1).normal(size=(12, N))
     chosen = choose_informative(weights(), rows, 50)
     assert sorted(one.place for one in chosen) == list(range(12))
-    assert all(later.bits <= earlier.bits + 1e-9 for earlier, later in zip(chosen, chosen[1:], strict=False))
+    assert all(later.bits <= earlier.bits + 1e-9 for earlier, later in pairwise(chosen))
 
 
 def test_alike_completions_tell_nothing_and_no_candidates_give_no_question():
