@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tests.rewards.tiny import tiny_model, tiny_options
 
 from personalrm.embedding.store import EmbeddingStore
 from personalrm.errors import BadInput, CorruptFile, NotFitted, StoreError
 from personalrm.preferences.pairs import PreferencePair
 from personalrm.rewards.bases import LowRankOptions
+from personalrm.rewards.bradley_terry import BradleyTerry
 from personalrm.rewards.gpo import FAITHFUL, GPO, GPOOptions
 from personalrm.rewards.gpo_network import GPOShape
 from personalrm.rewards.low_rank import LowRank
@@ -23,6 +25,7 @@ from personalrm.rewards.pal import PAL, PALOptions
 from personalrm.rewards.reward_model import RewardModel, ScoreItem, margins
 from personalrm.rewards.soups import Soup, SoupOptions
 from personalrm.rewards.training import Optimization
+from personalrm.rewards.user_turns import Nothing, RawHistory, UserTurns
 from personalrm.rewards.vpl import VPL, VPLOptions
 from personalrm.testing import tiny_pair
 from personalrm.testing.encoders import PlantedEncoder
@@ -61,7 +64,7 @@ MODELS: dict[str, Row] = {
         lambda store: VPL(store, VPLOptions(width=8, latent=4, swap_weight=0.1, optimization=QUICK)), VPL.load
     ),
 }
-IMPERSONAL = {"population"}
+IMPERSONAL = {"population", "bradley_terry"}
 """Rows whose state does not depend on the user."""
 QUESTION = tiny_pair().conversation
 COMPLETIONS = ("One.", "Two, and more of it.", "Three!")
@@ -76,7 +79,29 @@ CONTEXT = user_pairs(7, 4)
 CONTEXTS = [CONTEXT, user_pairs(8, 2), [], user_pairs(9, 5)]
 
 
-@pytest.fixture(scope="module", params=MODELS)
+def language_model_row(*, with_history: bool) -> Row:
+    """A model that needs no store; the store's encoder stands for the base model."""
+
+    def base(store: EmbeddingStore) -> str:
+        return tiny_model(int(store.encoder.identity.split()[-1]))
+
+    def turns() -> UserTurns:
+        return RawHistory(TRAINING, k=2) if with_history else Nothing()
+
+    return Row(
+        lambda store: BradleyTerry(base(store), tiny_options(epochs=2), turns=turns()),
+        lambda folder, store: BradleyTerry.load(folder, base=base(store), turns=turns()),
+    )
+
+
+MODELS["bradley_terry"] = language_model_row(with_history=False)
+MODELS["bradley_terry_history"] = language_model_row(with_history=True)
+
+
+@pytest.fixture(
+    scope="module",
+    params=MODELS,
+)
 def row(request: pytest.FixtureRequest) -> Row:
     return MODELS[request.param]
 

@@ -224,7 +224,7 @@ def test_a_linear_taste_is_read_from_ten_pairs_almost_as_well_as_can_be(
     population = plant(tmp_path, np.random.default_rng(0).normal(size=(1200, 8)), 20)
     options = GPOOptions(
         shape=GPOShape(64, n_heads=4, n_layers=2, n_embedder_layers=2), sampling=Sampling(max_context=12, max_targets=8),
-        optimization=Optimization(n_steps=500, learning_rate=1e-3),
+        optimization=Optimization(n_steps=800, learning_rate=1e-3),
     )  # fmt: skip
     model = GPO(population.store, options).fit(population.flat(range(1000)))
     found, best = accuracy(model, population, range(1000, 1200), 10), bayes_accuracy(8, 10)

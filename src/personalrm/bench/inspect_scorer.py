@@ -41,7 +41,6 @@ def personal_scorer(
         raise MissingExtra("the scorer needs inspect_ai; pip install 'personalrm[inspect]'") from None
     opening = asyncio.Lock()
 
-    @scorer(metrics=[mean(), stderr(cluster=user_key)], name="personal_preference")
     def make() -> Any:
         opened: list[bool] = []
 
@@ -74,7 +73,8 @@ def personal_scorer(
 
         return score
 
-    return make()
+    # Called, not written with @: without inspect_ai installed the checker knows no type of the decorator.
+    return scorer(metrics=[mean(), stderr(cluster=user_key)], name="personal_preference")(make)()
 
 
 def _conversation(given: Any) -> Conversation:

@@ -94,6 +94,8 @@ class Checkpoints:
     """One file, replaced whole."""
     fingerprint: str
     """What the run is of: data and settings. A file with another one is refused."""
+    is_writer: bool = True
+    """Of several processes that train together, one writes; all read."""
 
 
 def checkpoints_for(file: Path | None, *told: object) -> Checkpoints | None:
@@ -102,6 +104,8 @@ def checkpoints_for(file: Path | None, *told: object) -> Checkpoints | None:
 
 
 Loss = Callable[[int, torch.Generator], torch.Tensor]
+Accumulate = Callable[[int], float]
+"""Adds the gradient of a step's batch to the parameters, part by part, and returns the loss."""
 
 
 def train(
@@ -133,15 +137,35 @@ def train(
         BadInput: If the checkpoint is of another run.
         CorruptFile: If the checkpoint cannot be read.
     """
+    device = next(module.parameters()).device
+
+    def accumulate(step: int) -> float:
+        generator = torch.Generator(device).manual_seed(seed * STEP_STRIDE + step)
+        value = loss(step, generator)
+        if torch.isfinite(value):
+            value.backward()  # type: ignore[no-untyped-call]
+        return float(value.detach())
+
+    return train_in_parts(module, accumulate, options, groups=groups, dev=dev, checkpoints=checkpoints)
+
+
+def train_in_parts(
+    module: torch.nn.Module,
+    accumulate: Accumulate,
+    options: Optimization,
+    *,
+    groups: Sequence[Group] | None = None,
+    dev: Callable[[], float] | None = None,
+    checkpoints: Checkpoints | None = None,
+) -> Curve:
+    """`train` for batches that are too large for one graph: the caller runs the backward passes itself."""
     run = _Run(module, options, groups)
     if checkpoints is not None and checkpoints.file.exists():
         run.restore(checkpoints)
-    device = next(module.parameters()).device
     skipped_in_a_row = 0
     while run.step < options.n_steps and not run.is_over(dev is not None):
-        generator = torch.Generator(device).manual_seed(seed * STEP_STRIDE + run.step)
         module.train()
-        skipped_in_a_row = 0 if run.advance(loss(run.step, generator)) else skipped_in_a_row + 1
+        skipped_in_a_row = 0 if run.advance(accumulate) else skipped_in_a_row + 1
         if skipped_in_a_row >= MOST_SKIPPED:
             raise TrainingFailed(
                 f"loss or gradient were no numbers {MOST_SKIPPED} steps in a row, up to step {run.step}; lower the "
@@ -151,7 +175,8 @@ def train(
         if dev is not None and (run.step % options.check_every == 0 or is_last):
             module.eval()
             run.look(dev())
-        if checkpoints is not None and (run.step % options.checkpoint_every == 0 or is_last):
+        is_due = run.step % options.checkpoint_every == 0 or is_last
+        if checkpoints is not None and checkpoints.is_writer and is_due:
             run.keep(checkpoints)
     run.finish()
     module.eval()
@@ -174,16 +199,15 @@ class _Run:
             lr=options.learning_rate,
         )
 
-    def advance(self, loss: torch.Tensor) -> bool:
+    def advance(self, accumulate: Accumulate) -> bool:
         """One step; False if it was left out because something was no number."""
         for part, rate in zip(self._optimizer.param_groups, self._rates, strict=True):
             part["lr"] = rate * self.options.share(self.step)
-        self.step += 1
         self._optimizer.zero_grad(set_to_none=True)
-        value = float(loss.detach())
+        value = accumulate(self.step)
+        self.step += 1
         fine = math.isfinite(value)
         if fine:
-            loss.backward()  # type: ignore[no-untyped-call]
             norm = torch.nn.utils.clip_grad_norm_(self._parameters, self.options.clip or math.inf)
             fine = bool(torch.isfinite(norm))
         if fine:
