@@ -49,7 +49,7 @@ def expected_information(mean: FloatArray, variance: FloatArray) -> FloatArray:
         variance: Shape `(pairs,)`, variance of the margin under the posterior.
 
     >>> expected_information(np.array([0.0, 0.0, 5.0]), np.array([0.0, 4.0, 4.0])).round(2).tolist()
-    [0.0, 0.28, 0.07]
+    [0.0, 0.33, 0.06]
     """
     p = _chances(mean, variance)
     return np.asarray(np.maximum(_entropy(p @ NODE_WEIGHTS) - _entropy(p) @ NODE_WEIGHTS, 0.0))
