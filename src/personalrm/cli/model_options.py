@@ -99,7 +99,10 @@ def open_caller(options: argparse.Namespace, *, keep: bool = True) -> Iterator[C
         options.timeout,
     )
     lm = open_model(name)
-    if not name.is_on_this_machine:
+    is_dry = getattr(options, "dry_run", False)
+    if not (name.has_key or is_dry):
+        raise BadInput(f"model {name.name!r} needs a key and OPENAI_API_KEY is not set; set it or pass --key-file")
+    if not (name.is_on_this_machine or is_dry):
         print(f"note: conversations will be sent to {name.host}", file=sys.stderr)
     caller = Caller(
         lm,

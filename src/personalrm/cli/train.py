@@ -48,7 +48,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--demonstrations", action="store_true", help="tell the prompts' demonstrations too")
     parser.add_argument("--history", type=positive, metavar="K", help="tell bt K raw pairs of the user instead")
     parser.add_argument("--device", default="cpu", help="device of the encoder (default: %(default)s)")
-    parser.add_argument("-c", "--settings", metavar="YAML", help="settings of the method; docs/rewards.md lists them")
+    parser.add_argument(
+        "-c", "--settings", metavar="YAML", help="settings of the method; docs/reward-models.md lists them"
+    )
     parser.add_argument("--faithful", action="store_true", help="start from the published settings instead of ours")
     parser.add_argument(
         "--dev-percent", type=non_negative, default=10, metavar="P", help="users that stop training (default: 10)"

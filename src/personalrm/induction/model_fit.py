@@ -19,6 +19,10 @@ from personalrm.preferences.users import User
 TOO_FEW = "too few pairs for anything personal"
 
 
+FEW_USERS = 4
+"""Users under way at one time where a budget may end the run."""
+
+
 class ModelFit:
     """A language model as engine of a fit (see `FitEngine`).
 
@@ -43,7 +47,7 @@ class ModelFit:
         return [self._judge.caller.lm.identity, PROMPTS_VERSION, options, told, self._settings.as_json()]
 
     def fit_each(self, todo: Iterable[Todo]) -> Iterator[Fitted]:
-        """Every user's prompt, as they are ready, `max_in_flight` users under way at most."""
+        """Every user's prompt, as they are ready."""
         waiting: dict[int, Todo] = {}
 
         def begin() -> Iterator[Induction]:
@@ -55,11 +59,16 @@ class ModelFit:
                 yield self._induction(one)
 
         skipped: deque[Todo] = deque()
-        at_once = self._judge.caller.limits.max_in_flight
-        for finished in run_overlapping(begin(), self._judge, users_at_once=at_once):
+        for finished in run_overlapping(begin(), self._judge, users_at_once=self._users_at_once):
             yield self._fitted(waiting.pop(finished.place), finished)
         for one in skipped:
             yield Fitted(one, None, NOT_DONE)
+
+    @property
+    def _users_at_once(self) -> int:
+        """Under a budget few, so that what it pays for are whole users and not a beginning of everybody."""
+        caller = self._judge.caller
+        return FEW_USERS if caller.purse.is_limited else caller.limits.max_in_flight
 
     def stop(self) -> None:
         """Send nothing more; answers under way are kept, so the same command goes on from them."""

@@ -50,6 +50,11 @@ class ModelName:
             return "LiteLLM's provider" if self.name.startswith("litellm/") else str(urlsplit(OPENAI_URL).hostname)
         return urlsplit(self.base_url).hostname or self.base_url
 
+    @property
+    def has_key(self) -> bool:
+        """Whether it has the key it needs; only OpenAI's own models are known to need one."""
+        return self.base_url is not None or not self.name.startswith("openai/") or bool(_key(self))
+
     def __repr__(self) -> str:
         return f"ModelName(name={self.name!r}, base_url={self.base_url!r})"
 

@@ -29,6 +29,11 @@ class Purse:
         self.cost = 0.0
         self._pot = budget.pot or Pot()
 
+    @property
+    def is_limited(self) -> bool:
+        """Whether the money or the calls may run out."""
+        return self._budget.max_calls is not None or self._budget.max_cost is not None
+
     def reserve(self, request: Request) -> float:
         """Set aside what an attempt may cost at most; the sum is handed to `settle`.
 

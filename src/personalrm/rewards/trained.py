@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 LANGUAGE_MODEL = "bradley_terry"
 """The method that trains a language model instead of a head on embeddings."""
 CHECKPOINT = "checkpoint.safetensors"
+OUR_FILES = {"training.json", "model.json", CHECKPOINT, CHECKPOINT + ".tmp"}
+"""A folder that holds one of them was made by a training."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,7 @@ def train_to_folder(
     pairs = [pair for user in train for pair in user.pairs if pair.split != "target"]
     if not pairs:
         raise BadInput("there is no pair to learn from; add users, or lower --dev-percent")
+    _refuse_foreign(path)
     model: Any = made.make(path) if isinstance(made, Embedded) else made
     model.fit(pairs, dev=dev)
     model.save(path)
@@ -185,6 +188,16 @@ def _report(
         n_steps=len(curve.losses) if curve else None,
         n_skipped=curve.n_skipped if curve else None,
     )
+
+
+def _refuse_foreign(path: Path) -> None:
+    """A model may replace a model, never something else."""
+    try:
+        held = {one.name for one in path.iterdir()} if path.is_dir() else set[str]()
+    except OSError as error:
+        raise StoreError(f"folder {str(path)!r} cannot be read ({error.strerror or error}); check the rights") from None
+    if held and not held & OUR_FILES:
+        raise BadInput(f"folder {str(path)!r} holds something that no training left there; name another folder")
 
 
 def _write(path: Path, name: str, content: Any) -> None:
