@@ -166,6 +166,7 @@ def _print(report: FitReport, options: argparse.Namespace) -> None:
     print(f"{count(report.n_fitted, 'user')} fitted, {report.n_unchanged} unchanged, saved in {options.home}")
     for number, noun, what in (
         (report.n_too_few, "user", "with too few pairs for anything personal"),
+        (report.n_without_sentence, "user", "of whom nothing is clear enough for a sentence; show lists how they lean"),
         (report.n_without_context, "user", "with target rows only, left out"),
         (report.tally.n_bad_rows, "bad row", "left out; personalrm validate lists them"),
     ):

@@ -90,6 +90,8 @@ class FitReport:
     """Users whose newest prompt came from this very fit already."""
     n_too_few: int = 0
     """Users with too few pairs for anything personal."""
+    n_without_sentence: int = 0
+    """Users whose persona says nothing, since nothing is clear enough to be said."""
     n_without_context: int = 0
     """Users all of whose rows are targets."""
     stopped: bool = False
@@ -226,7 +228,7 @@ class FitJob:
         if n_unscored:
             self.report.partial[todo.user.user_id] = f"{n_unscored} verdicts are missing; ask again: --retry-unscored"
         self.report.n_unchanged += 1
-        self.report.n_too_few += earlier.too_few_pairs
+        self._count_prompt(earlier)
         return True
 
     def _save(self, fitted: Fitted) -> None:
@@ -242,7 +244,11 @@ class FitJob:
             report.partial[user_id] = f"{fitted.n_unscored} verdicts are missing: {fitted.reason}"
         self._home.save(replace(prompt, settings=settings))
         report.n_fitted += 1
-        report.n_too_few += prompt.too_few_pairs
+        self._count_prompt(prompt)
+
+    def _count_prompt(self, prompt: PersonalPrompt) -> None:
+        self.report.n_too_few += prompt.too_few_pairs
+        self.report.n_without_sentence += not (prompt.persona.claims or prompt.too_few_pairs)
 
 
 def _emptied(items: list[str]) -> list[str]:
