@@ -12,7 +12,7 @@ from personalrm.bench.report.page import page
 from personalrm.bench.report.sections import PARTS, build_sections
 from personalrm.bench.report.writing import write_report
 from personalrm.bench.run_folder import RunFolder
-from personalrm.bench.run_records import Cell, DatasetInfo, JudgementRow, ModelInfo, RunInfo
+from personalrm.bench.run_records import Cell, DatasetInfo, FunnelRow, JudgementRow, ModelInfo, Removed, RunInfo
 from personalrm.bench.summary import summarise
 from personalrm.errors import BadFile, BadInput
 from personalrm.preferences.personal_prompts import PersonalPrompt
@@ -130,6 +130,27 @@ def test_texts_stay_away_where_it_does_not(tmp_path) -> None:
     assert "Secret persona." in everything and "What is 2 + 2" in everything
     nothing = write_report([tmp_path], output=tmp_path / "none", texts="none").path.read_text()
     assert "Secret persona" not in nothing
+
+
+def test_examples_of_a_stage_show_every_reason_before_a_second_of_any(tmp_path) -> None:
+    removed = tuple(Removed(f"p{n}", reason) for n, reason in enumerate(["easy", "easy", "easy", "wrong"]))
+    funnel = (FunnelRow("consensus", 9, 2, 4, {"easy": 3, "wrong": 1}, removed),)
+    small_run(tmp_path, one_cell(), datasets=(DatasetInfo("d", funnel=funnel),))
+    table = (write_report([tmp_path]).path.parent / "tables" / "funnel-d.md").read_text()
+    assert "p0 (easy)<br>p3 (wrong)<br>p1 (easy)" in table
+
+
+def test_a_published_stage_stands_beside_the_stage_of_its_name(tmp_path) -> None:
+    funnel = tuple(FunnelRow(name, 9, 2) for name in ("user filter", "user split", "user filter after consensus"))
+    data = DatasetInfo("my_arena", funnel=funnel)
+    small_run(tmp_path, one_cell(Cell("my_arena", "default", "m")), datasets=(data,))
+    rows = (write_report([tmp_path]).path.parent / "tables" / "funnel-my_arena.md").read_text().splitlines()
+    published = {row.split("|")[1].strip(): row.split("|")[-2].strip() for row in rows if row.startswith("| user")}
+    assert published == {
+        "user filter": "10,092 (1,004)",
+        "user split": "\N{EN DASH}",
+        "user filter after consensus": "1,338 (131)",
+    }
 
 
 def test_published_numbers_stand_beside_ours_and_say_so(tmp_path) -> None:
