@@ -179,6 +179,27 @@ def test_the_published_numbers_are_all_there() -> None:
     assert all(40 < row["accuracy"] < 80 for row in published["accuracies"])
 
 
+def gate(path, share, n_users=10):
+    """The row of the gates table of a judge that names the first of this share of equals."""
+    cell = Cell("d", "default", "m")
+    firsts = [float(n < share * n_users) for n in range(n_users)]
+    equals = [JudgementRow(f"p{n}-0", f"u{n:02}", 0, one, 1.0 - one) for n, one in enumerate(firsts)]
+    small_run(path, one_cell(cell) | {replace(cell, control="identical"): equals})
+    lines = (write_report([path]).path.parent / "tables" / "gates-d.md").read_text().splitlines()
+    return next(line for line in lines if line.startswith("| Default"))
+
+
+def test_the_gates_tell_who_prefers_a_place_among_equals(tmp_path) -> None:
+    assert "of two equals the first" in (first := gate(tmp_path / "a", 1.0)) and "100.0 [100.0, 100.0]" in first
+    assert "of two equals the second" in gate(tmp_path / "b", 0.0)
+    even = gate(tmp_path / "c", 0.5)
+    assert "of two equals" not in even and "| 50.0 [20.0, 80.0] |" in even
+
+
+def test_few_equals_that_happen_to_lean_are_no_warning(tmp_path) -> None:
+    assert "of two equals" not in gate(tmp_path, 0.7)
+
+
 # Nasty inputs
 
 

@@ -49,7 +49,9 @@ def read_manifest(folder: Path) -> BuiltFrom | None:
 def _built_from(content: Mapping[str, Any], where: str) -> BuiltFrom:
     version = content.get("format_version")
     if isinstance(version, int) and version > FORMAT_VERSION:
-        raise NewerVersion(f"{where!r} has format version {version}, we read up to {FORMAT_VERSION}; upgrade personalrm")
+        raise NewerVersion(
+            f"{where!r} has format version {version}, we read up to {FORMAT_VERSION}; upgrade personalrm"
+        )
     try:
         return BuiltFrom(tuple(map(funnel_row_from_json, content["funnel"])), str(content["source"]["licence"]))
     except (KeyError, TypeError) as error:
