@@ -245,6 +245,7 @@ def test_validation_finds_missing_damaged_and_strange_cells(tmp_path):
     cells["random"].unlink()
     cells["longer"].write_bytes(cells["longer"].read_bytes()[:-30])
     (folder.path / "judgements" / "old.jsonl").write_text("{}")
+    (folder.path / "judgements" / ".new-abc").write_text('{"half": ')  # what a kill leaves is no problem
     found = validate_run(folder.path)
     assert [cell.method for cell in found.missing] == ["random"]
     assert len(found.problems) == 2

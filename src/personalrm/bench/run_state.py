@@ -93,7 +93,7 @@ def validate_run(path: str | Path) -> Validation:
     counts: Counter[str] = Counter()
     problems = [problem for cell in done for problem in _problems(folder, spec, cell, counts)]
     names = {cell.name for cell in planned}
-    for one in sorted((folder.path / "judgements").glob("*")):
+    for one in sorted((folder.path / "judgements").glob("[!.]*")):  # a kill may leave a hidden temporary file
         if one.stem not in names:
             problems.append(f"{one.name!r} is no cell of this run; it came from other settings, remove it")
     missing = tuple(cell for cell in planned if cell not in set(done))

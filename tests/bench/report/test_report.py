@@ -190,14 +190,14 @@ def gate(path, share, n_users=10):
 
 
 def test_the_gates_tell_who_prefers_a_place_among_equals(tmp_path) -> None:
-    assert "of two equals the first" in (first := gate(tmp_path / "a", 1.0)) and "100.0 [100.0, 100.0]" in first
-    assert "of two equals the second" in gate(tmp_path / "b", 0.0)
+    assert "names the first of equals" in (first := gate(tmp_path / "a", 1.0)) and "100.0 [100.0, 100.0]" in first
+    assert "names the second of equals" in gate(tmp_path / "b", 0.0)
     even = gate(tmp_path / "c", 0.5)
-    assert "of two equals" not in even and "| 50.0 [20.0, 80.0] |" in even
+    assert "of equals" not in even and "| 50.0 [20.0, 80.0] |" in even
 
 
 def test_few_equals_that_happen_to_lean_are_no_warning(tmp_path) -> None:
-    assert "of two equals" not in gate(tmp_path, 0.7)
+    assert "of equals" not in gate(tmp_path, 0.7)
 
 
 # Nasty inputs

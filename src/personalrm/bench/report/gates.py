@@ -48,7 +48,7 @@ def gates_section(material: Material) -> Section | None:
         "whatever stands first, 0.5 without bias. First of equals (A/A test): how often the first of two identical "
         "completions is named, 50 without bias. Gap: own persona minus somebody else's, the personalization really "
         f"measured. Warnings below {LEAST_CONSISTENT:.0%} consistency, more than {MOST_LEANING} from an even first "
-        f"share, beyond 50 +- {100 * MOST_LEANING:.0f} for equals with 50 outside the interval, above "
+        f"share, more than {100 * MOST_LEANING:.0f} from 50 for equals with 50 outside the interval, above "
         f"{MOST_UNSCORED:.0%} unscored, and where the gap is not told from zero."
     )
     return (
@@ -103,7 +103,7 @@ def warnings(material: Material, entry: EntrySummary) -> Iterator[str]:
         yield "leans to the " + ("first" if entry.first_share > 0.5 else "second")
     equals = _equals(material, entry)
     if equals is not None and _prefers_a_place(equals):
-        yield f"of two equals the {'first' if (equals.first_share or 0) > 0.5 else 'second'}"
+        yield f"names the {'first' if (equals.first_share or 0) > 0.5 else 'second'} of equals"
     if entry.accuracy is None:
         yield "nothing scored"
     elif entry.n_unscored > MOST_UNSCORED * entry.n_judgements:
