@@ -15,7 +15,17 @@ from personalrm.preferences.people import example_users
 from personalrm.stats.accuracy import correctness
 from personalrm.testing import tiny_users, write_pairs
 from personalrm.testing.fake_server import FakeServer
-from personalrm.testing.skill import biased, deaf, mumbling, share_of_order, share_of_pair, skilled
+from personalrm.testing.skill import (
+    always_first,
+    biased,
+    by_hash,
+    deaf,
+    failing,
+    mumbling,
+    share_of_order,
+    share_of_pair,
+    skilled,
+)
 
 pytestmark = pytest.mark.slow
 BOTH = "persona_and_demonstrations"
@@ -85,3 +95,37 @@ def test_replies_that_cannot_be_read_are_counted_pair_by_pair(run):
     assert outcome.n_unscored == int(fails.all(axis=1).sum()) > 0
     assert outcome.n_half_scored == int((fails.sum(axis=1) == 1).sum()) > 0
     assert sum(bool(row.unscored) for row in rows) == int(fails.any(axis=1).sum())
+
+
+def test_a_judge_of_positions_names_the_first_of_equals(run):
+    cell, targets = run(always_first, example_users())
+    outcome, rows = cell("default", "identical")
+    assert outcome.first_share == 1.0
+    assert len(rows) == min(20, len(targets))
+    assert {row.pair for row in rows} <= {pair.hash for pair in targets}
+
+
+def test_a_judge_that_throws_a_coin_names_the_first_of_about_half_of_equals(run):
+    outcome, _ = run(by_hash, example_users())[0]("default", "identical")
+    assert 0.25 < outcome.first_share < 0.75
+    assert (outcome.margins == 0).all()
+
+
+def test_equals_tell_on_which_pairs_a_judge_is_biased(run):
+    cell, targets = run(biased(by_hash, 0.4), example_users())
+    _, rows = cell("default", "identical")
+    text = {pair.hash: pair.chosen for pair in targets}
+    is_biased = [share_of_pair(text[row.pair], text[row.pair]) < 0.4 for row in rows]
+    assert any(is_biased)
+    assert all(row.chosen_first == 1.0 for row, biased in zip(rows, is_biased, strict=True) if biased)
+
+
+def test_equals_are_asked_with_the_users_own_prompt(run):
+    cell, _ = run(skilled(1.0), tiny_users(6, 8))
+    rows = cell(BOTH, "identical")[1]
+    assert {row.reasoning for row in rows} == {"this person likes shorter answers", "this person likes longer answers"}
+
+
+def test_equals_that_cannot_be_judged_are_unscored(run):
+    cell, _ = run(failing, tiny_users(6, 8))
+    assert cell("default", "identical")[0].n_unscored == 12

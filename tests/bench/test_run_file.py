@@ -1,5 +1,6 @@
 """Run files: what is accepted, and the one sentence for what is not."""
 
+from collections import Counter
 from dataclasses import replace
 
 import pytest
@@ -48,7 +49,9 @@ def test_the_plan_has_every_cell_once_with_prompts_before_those_who_need_them(tm
     assert len(taught) == 4  # two students, the other one as teacher, two seeds
     own = [replace(cell, model=cell.teacher, teacher=None) for cell in taught]
     assert all(cells.index(teacher) < cells.index(cell) for teacher, cell in zip(own, taught, strict=True))
-    assert sum(cell.control is not None for cell in cells) == 2 * (1 + 3)  # two seeds: personal, both on three engines
+    controls = Counter(cell.control for cell in cells)
+    assert controls["shuffled_user"] == 2 * (1 + 3)  # two seeds: personal, both on three engines
+    assert controls["identical"] == 2 * (2 + 2)  # two seeds: default and both on two models
     assert sum(cell.k is not None for cell in cells) == 2 * 2 * (1 + 3)
     assert {cell.seed for cell in cells if cell.method == "default"} == {0, 1, 2}
 

@@ -1,6 +1,7 @@
 """Runs: resumed with the same bytes, nothing asked twice, budgets kept, damage found."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -189,8 +190,8 @@ def test_unscored_judgements_are_asked_again_on_demand_only(tmp_path):
         # the models of this second run ask again too
         folder, datasets = RunFolder(tmp_path / "run"), load_datasets(spec, tmp_path)
         models = Models(spec.models, tmp_path / "run.sqlite", retry=Retry(2, 1, 0.001), retry_unscored=True)
-        (report,) = Runner(spec, datasets, folder, models, {}, retry_unscored=True).run()
-    assert (report.n_unscored, report.was_done) == (0, False)
+        reports = list(Runner(spec, datasets, folder, models, {}, retry_unscored=True).run())
+    assert [(report.n_unscored, report.was_done) for report in reports] == [(0, False)] * 2
 
 
 def test_a_single_user_has_no_shuffled_control_and_that_is_no_failure(tmp_path):
@@ -244,6 +245,7 @@ def test_validation_finds_missing_damaged_and_strange_cells(tmp_path):
     cells["random"].unlink()
     cells["longer"].write_bytes(cells["longer"].read_bytes()[:-30])
     (folder.path / "judgements" / "old.jsonl").write_text("{}")
+    (folder.path / "judgements" / ".new-abc").write_text('{"half": ')  # what a kill leaves is no problem
     found = validate_run(folder.path)
     assert [cell.method for cell in found.missing] == ["random"]
     assert len(found.problems) == 2
@@ -259,6 +261,25 @@ def test_runs_are_listed_with_their_state_and_a_damaged_one_says_so(tmp_path):
     assert [one.state for one in runs_in(tmp_path)] == ["finished", "unfinished", "damaged"]
     assert (state_of(tmp_path / "b").n_done, state_of(tmp_path / "b").n_planned) == (1, 2)
     assert runs_in(tmp_path / "none") == []
+
+
+def test_the_test_of_equals_is_a_sample_for_judges_only_and_can_be_left_out(tmp_path, server):
+    spec = RunSpec("r", DATA, ("longer", "personal", "default"), models_at(server.url, "m"), identical=5)
+    folder, _ = go(spec, tmp_path)
+    equals = [cell for cell in plan_cells(spec) if cell.control == "identical"]
+    assert equals == [Cell("tiny", "default", "m", control="identical")]
+    assert len(list(folder.rows(equals[0]))) == 5
+    assert validate_run(folder.path).is_whole
+    assert not [cell for cell in plan_cells(replace(spec, identical=0)) if cell.control == "identical"]
+    with pytest.raises(BadInput, match="identical is -1"):
+        replace(spec, identical=-1)
+
+
+def test_equals_are_asked_once_since_both_orders_are_one_request(tmp_path, server):
+    folder, _ = go(RunSpec("r", DATA, ("default",), models_at(server.url, "m"), identical=5), tmp_path)
+    rows = list(folder.rows(Cell("tiny", "default", "m", control="identical")))
+    assert [row.chosen_first + row.chosen_second for row in rows] == [1.0] * 5
+    assert set(server.log.calls.values()) == {1}
 
 
 def test_two_runs_are_compared_on_common_pairs_by_user(tmp_path, server):

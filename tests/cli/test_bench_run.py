@@ -140,7 +140,7 @@ def contents(home):
     return {
         str(path.relative_to(folder)): path.read_bytes()
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name != "timing.jsonl"
+        if path.is_file() and path.name != "timing.jsonl" and not path.name.startswith(".new-")  # left by a kill
     }
 
 

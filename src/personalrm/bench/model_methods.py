@@ -17,6 +17,7 @@ from personalrm.induction.waves import STOPPED, Induction, run_overlapping
 from personalrm.judging.both_orders import judge_both_orders, question_about
 from personalrm.judging.demographics import describe_demographics
 from personalrm.judging.model import ModelJudge
+from personalrm.preferences.pairs import PreferencePair
 from personalrm.preferences.personal_prompts import PersonalPrompt
 from personalrm.preferences.personas import Persona
 from personalrm.preferences.users import User
@@ -55,10 +56,19 @@ class ModelMethod:
         Raises:
             ModelUnavailable: If the run was stopped.
         """
-        questions: list[Question] = [
-            question_about(replace(known.value, user_id=pair.user_id), pair.conversation, pair.chosen, pair.rejected)
-            for known, pair in items
-        ]
+        return self._asked([_question(known, pair, pair.rejected) for known, pair in items])
+
+    def judge_identical(self, items: Sequence[Item]) -> list[Judgement]:
+        """Every pair with the chosen completion in both places; `chosen_first` is the chance of the first of equals.
+
+        Both orders are one and the same request, so each is asked once.
+
+        Raises:
+            ModelUnavailable: If the run was stopped.
+        """
+        return self._asked([_question(known, pair, pair.chosen) for known, pair in items])
+
+    def _asked(self, questions: Sequence[Question]) -> list[Judgement]:
         return [_judgement(one.as_asked, one.swapped) for one in judge_both_orders(self._judge, questions)]
 
 
@@ -129,6 +139,11 @@ def persona_only(write: Write) -> Write:
 def nobody(user_id: str) -> PersonalPrompt:
     """A prompt that knows nothing."""
     return PersonalPrompt(user_id, Persona())
+
+
+def _question(known: Knowledge, pair: PreferencePair, other: str) -> Question:
+    """The chosen completion and another, by the taste of whoever it is known of; the request is the pair's owner's."""
+    return question_about(replace(known.value, user_id=pair.user_id), pair.conversation, pair.chosen, other)
 
 
 def _judgement(as_asked: Verdict, swapped: Verdict) -> Judgement:

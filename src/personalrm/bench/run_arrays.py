@@ -39,6 +39,8 @@ class Measured:
     """Shape `(judgements,)`, the pair of each."""
     seed_of: IntArray
     """Shape `(judgements,)`, place of its seed in `seeds`."""
+    first: FloatArray
+    """Shape `(judgements,)`, mean probability of whatever stood first; NaN unless both orders were read."""
     orders: OrderedOutcome | None
     """Of the judgements that came in orders; None when none did."""
     reasons: Mapping[str, int]
@@ -99,7 +101,9 @@ def _measured(cell: Cell, seeds: Mapping[int, Sequence[JudgementRow]]) -> Measur
     is_ordered = np.isnan(margin)
     # Rounded, because 1 - 0.7 and 0.3 differ in the last bit, and a tie must stay one.
     orders = combine_orders(first[is_ordered], np.round(1.0 - second[is_ordered], 9)) if is_ordered.any() else None
+    first_of_both = np.full(len(rows), np.nan)
     if orders is not None:
+        first_of_both[is_ordered] = orders.first
         margin[is_ordered] = np.where(np.abs(orders.margins) < 1e-9, 0.0, orders.margins)
     sums = np.bincount(place, weights=correctness(margin))
     reasons = Counter(row.unscored for row in rows if row.unscored)
@@ -112,6 +116,7 @@ def _measured(cell: Cell, seeds: Mapping[int, Sequence[JudgementRow]]) -> Measur
         margins=margin,
         place=place,
         seed_of=np.repeat(np.arange(len(seeds)), [len(rows) for rows in seeds.values()]),
+        first=first_of_both,
         orders=orders if orders is not None and not np.isnan(orders.accuracy_orders) else None,
         reasons=dict(sorted(reasons.items(), key=lambda item: (-item[1], item[0]))),
     )

@@ -6,10 +6,14 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
+from personalrm.bench.building.funnel import FunnelRow as StageRow
+from personalrm.bench.building.manifest import BuiltFrom, read_manifest
 from personalrm.bench.method import Surveys
 from personalrm.bench.published import COLUMN, load_benchmark
-from personalrm.bench.run_records import DatasetInfo, TargetRow
+from personalrm.bench.run_json import record
+from personalrm.bench.run_records import DatasetInfo, FunnelRow, TargetRow
 from personalrm.bench.run_spec import EXAMPLE, DatasetSpec
 from personalrm.bench.targets import HeldOut, hold_out
 from personalrm.errors import BadInput
@@ -52,6 +56,7 @@ def load_dataset(spec: DatasetSpec, base: Path, *, limit: int | None = None) -> 
     Raises:
         BadFile: If it cannot be read.
         BadInput: If rows are bad and `skip_bad` is off, or nobody has a target.
+        CorruptFile: If the manifest of a built dataset is damaged.
     """
     found = _read(spec, base)
     parts = {part: _limited(users, spec.min_pairs, limit) for part, users in found.parts.items()}
@@ -60,8 +65,9 @@ def load_dataset(spec: DatasetSpec, base: Path, *, limit: int | None = None) -> 
     info = DatasetInfo(
         spec.name,
         hash=_hash_of(users),
-        licence=spec.licence,
+        licence=spec.licence or (found.built_from.licence if found.built_from else ""),
         statistics=_statistics(users, held_out),
+        funnel=_funnel(found.built_from, spec) if found.built_from else None,
         shows_texts=spec.shows_texts,
     )
     return Dataset(spec, held_out, found.surveys, info, found.tally.n_bad_rows, found.notes)
@@ -75,6 +81,8 @@ class _Found:
     surveys: Surveys
     tally: Tally
     notes: tuple[str, ...] = ()
+    built_from: BuiltFrom | None = None
+    """The funnel of a dataset that `bench build` made."""
 
 
 def _read(spec: DatasetSpec, base: Path) -> _Found:
@@ -86,11 +94,25 @@ def _read(spec: DatasetSpec, base: Path) -> _Found:
         found = load_benchmark(path if path.is_dir() else spec.path, options)
         notes = tuple(f"dataset {spec.name!r}, {check.line()}" for check in found.failed_checks)
         by_part = {str(part): list(users) for part, users in found.users.items()}
-        return _Found(by_part, surveys or found.surveys, found.tally, notes)
+        return _Found(by_part, surveys or found.surveys, found.tally, notes, read_manifest(path))
     tally, parts = Tally(), dict[str, list[User]]()
     for user in iter_users(path, options, tally=tally):
         parts.setdefault(str(user.pairs[0].meta.get(COLUMN, "")), []).append(user)
     return _Found(parts, surveys, tally)
+
+
+def _funnel(built_from: BuiltFrom, spec: DatasetSpec) -> tuple[FunnelRow, ...]:
+    """The funnel as a run keeps it: examples by id, their requests only where a report may show them."""
+    where = f"the funnel of dataset {spec.name!r}"
+    return tuple(record(FunnelRow, _stage(row, shows_texts=spec.shows_texts), where=where) for row in built_from.funnel)
+
+
+def _stage(row: StageRow, *, shows_texts: bool) -> dict[str, Any]:
+    examples = [
+        {"pair": one.pair, "reason": one.reason, "text": one.query if shows_texts else ""} for one in row.examples
+    ]
+    sizes = {"n_pairs": row.n_pairs, "n_users": row.n_users, "n_removed": row.n_pairs_removed}
+    return {"stage": row.title, **sizes, "reasons": row.removed, "examples": examples}
 
 
 def _held_out(parts: Mapping[str, Sequence[User]], spec: DatasetSpec) -> HeldOut:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from personalrm.bench.by_context import draw_users
 from personalrm.bench.run_data import Dataset
-from personalrm.bench.run_plan import n_draws, plan_cells
+from personalrm.bench.run_plan import n_draws, n_targets, plan_cells
 from personalrm.bench.run_records import Cell
 from personalrm.bench.run_spec import EMBEDDED, ModelSpec, RunSpec
 from personalrm.preferences.splits import split_context
@@ -42,7 +42,8 @@ def _forecast(spec: RunSpec, cell: Cell, dataset: Dataset, model: ModelSpec | No
     if cell.k is not None:
         users = draw_users(users, cell.k, seed=cell.seed)
     ids = {user.user_id for user in users}
-    n = n_draws(spec, cell) * sum(pair.user_id in ids for pair in dataset.held_out.targets)
+    n = sum(pair.user_id in ids for pair in dataset.held_out.targets)
+    n = n_draws(spec, cell) * n_targets(spec, cell, n)
     if cell.model in (None, EMBEDDED) or model is None:
         return CellForecast(cell, n, 0)
     learning = 0 if cell.teacher else sum(_calls_to_learn(spec, cell.method, user) for user in users if user.pairs)

@@ -42,26 +42,33 @@ def engines_of(spec: RunSpec, method: str) -> list[str | None]:
 
 def n_draws(spec: RunSpec, cell: Cell) -> int:
     """How often a cell judges every target: once, or once a derangement."""
-    if cell.control is None:
+    if cell.control != "shuffled_user":
         return 1
     asks_a_model = cell.model in _models(spec)
     return spec.shuffled_users.models if asks_a_model else spec.shuffled_users.embedded
 
 
+def n_targets(spec: RunSpec, cell: Cell, n: int) -> int:
+    """How many of n targets a cell judges: the A/A test takes a sample."""
+    return min(n, spec.identical) if cell.control == "identical" else n
+
+
 def _table(spec: RunSpec) -> Iterator[Cell]:
-    """Table 3: every method on everything it runs on, with the shuffled-user control."""
+    """Table 3: every method on everything it runs on, with its controls."""
     for dataset in spec.datasets:
         for seed in spec.seeds:
             for method in spec.methods:
                 for engine in engines_of(spec, method):
-                    yield from _with_control(spec, Cell(dataset.name, method, engine, seed))
+                    yield from _with_controls(spec, Cell(dataset.name, method, engine, seed))
 
 
-def _with_control(spec: RunSpec, cell: Cell) -> Iterator[Cell]:
+def _with_controls(spec: RunSpec, cell: Cell) -> Iterator[Cell]:
     yield cell
     control = replace(cell, control="shuffled_user")
     if METHODS[cell.method].is_personal and n_draws(spec, control):
         yield control
+    if spec.identical and cell.model in _models(spec):  # whatever gives a margin has no order to be biased by
+        yield replace(cell, control="identical")
 
 
 def _curves(spec: RunSpec) -> Iterator[Cell]:

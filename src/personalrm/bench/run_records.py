@@ -12,14 +12,15 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from personalrm.errors import BadInput
 
 FORMAT = "personalrm-run"
 FORMAT_VERSION = 1
 NOTHING: Mapping[str, Any] = MappingProxyType({})
-Control = Literal["shuffled_user"]
+Control = Literal["shuffled_user", "identical"]
+CONTROLS: tuple[Control, ...] = get_args(Control)
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,8 @@ class Cell:
     teacher: str | None = None
     """Label of the model that wrote the prompts, when another one judges (paper 6.3)."""
     control: Control | None = None
-    """`shuffled_user`: everybody is judged with what is known of somebody else."""
+    """`shuffled_user`: everybody is judged with what is known of somebody else; `identical` (A/A test): a judge is
+    asked about two completions that are the same."""
 
     def __post_init__(self) -> None:
         for name in ("dataset", "method"):
@@ -45,8 +47,9 @@ class Cell:
                 raise BadInput(f"{name} of a cell is blank; name it")
         if self.k is not None and self.k < 0:
             raise BadInput(f"k of a cell is {self.k!r}; it counts context pairs, so 0 is the least")
-        if self.control not in (None, "shuffled_user"):
-            raise BadInput(f"control of a cell is {self.control!r}; use 'shuffled_user' or leave it out")
+        if self.control not in (None, *CONTROLS):
+            known = " or ".join(map(repr, CONTROLS))
+            raise BadInput(f"control of a cell is {self.control!r}; use {known}, or leave it out")
 
     @property
     def name(self) -> str:

@@ -183,6 +183,8 @@ class RunSpec:
     embedded: bool = True
     """Whether methods that run on the embedded engine are run on it."""
     shuffled_users: ShuffledSpec = ShuffledSpec()
+    identical: int = 20
+    """Most targets of a dataset about which every judge is asked with both completions the same; 0 leaves it out."""
     by_context: ByContextSpec | None = None
     transfer: TransferSpec | None = None
     families: FamiliesSpec | None = None
@@ -201,6 +203,8 @@ class RunSpec:
             raise BadInput("seeds must be whole numbers of at least 0, one or more")
         if self.trials < 1 or (self.limit is not None and self.limit < 1):
             raise BadInput("trials and limit must be at least 1")
+        if self.identical < 0:
+            raise BadInput(f"identical is {self.identical!r}; it counts pairs of equal completions, write 0 or more")
         for names in (self.methods, *(one.methods for one in self._experiments)):
             _check_known("method", names, METHODS)
         self._check_labels()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from personalrm.bench.run_file import spec_of
 from personalrm.bench.run_folder import RunFolder
-from personalrm.bench.run_plan import n_draws, plan_cells
+from personalrm.bench.run_plan import n_draws, n_targets, plan_cells
 from personalrm.bench.run_records import Cell
 from personalrm.bench.run_spec import RunSpec
 from personalrm.errors import PersonalRMError
@@ -93,7 +93,7 @@ def validate_run(path: str | Path) -> Validation:
     counts: Counter[str] = Counter()
     problems = [problem for cell in done for problem in _problems(folder, spec, cell, counts)]
     names = {cell.name for cell in planned}
-    for one in sorted((folder.path / "judgements").glob("*")):
+    for one in sorted((folder.path / "judgements").glob("[!.]*")):  # a kill may leave a hidden temporary file
         if one.stem not in names:
             problems.append(f"{one.name!r} is no cell of this run; it came from other settings, remove it")
     missing = tuple(cell for cell in planned if cell not in set(done))
@@ -112,6 +112,7 @@ def _problems(folder: RunFolder, spec: RunSpec, cell: Cell, counts: Counter[str]
     strangers = sum((row.user, row.pair) not in targets for row in rows)
     if strangers:
         yield f"cell {cell.name!r} holds {strangers} judgements of pairs that are no targets; remove it and run again"
-    expected = n_draws(spec, cell) * (len(targets) if cell.k is None else len({(row.user, row.pair) for row in rows}))
+    n = len(targets) if cell.k is None else len({(row.user, row.pair) for row in rows})
+    expected = n_draws(spec, cell) * n_targets(spec, cell, n)
     if len(rows) != expected:
         yield f"cell {cell.name!r} holds {len(rows)} judgements instead of {expected}; remove it and run again"

@@ -23,10 +23,10 @@ from personalrm.bench.reward_methods import reward_maker
 from personalrm.bench.run_data import Dataset
 from personalrm.bench.run_folder import RunFolder
 from personalrm.bench.run_models import Models
-from personalrm.bench.run_plan import n_draws, plan_cells
+from personalrm.bench.run_plan import n_draws, n_targets, plan_cells
 from personalrm.bench.run_records import Cell, JudgementRow
 from personalrm.bench.run_spec import EMBEDDED, RunSpec
-from personalrm.bench.target_judgements import judge_shuffled, judge_targets
+from personalrm.bench.target_judgements import judge_identical, judge_shuffled, judge_targets, sample_of
 from personalrm.errors import BadInput, ModelUnavailable, PersonalRMError
 from personalrm.induction.settings import InductionSettings
 from personalrm.judging.model import JudgeOptions, ModelJudge
@@ -140,13 +140,15 @@ class Runner:
         users = list(dataset.held_out.context.values())
         if cell.k is not None:
             users = draw_users(users, cell.k, seed=cell.seed)
-        if not users or (cell.control and len(users) < 2):
+        if not users or (cell.control == "shuffled_user" and len(users) < 2):
             return CellReport(cell, False, reason=ONE_USER if users else f"left out: nobody has {cell.k} choices")
         method = make_method(cell.method, bench.tools(cell))
         method.learn(dataset.held_out, dataset.surveys)
         known = self._taught(cell, users) if cell.teacher else method.know(users)
         of_users = {user.user_id for user in users}
         targets = [pair for pair in dataset.held_out.targets if pair.user_id in of_users]
+        if cell.control == "identical":
+            targets = sample_of(targets, n_targets(self._spec, cell, len(targets)))
         rows = self._judged(cell, method, known, targets)
         self._keep(cell, known, rows)
         self._note(cell, started, before, bench)
@@ -157,11 +159,12 @@ class Runner:
     def _judged(
         self, cell: Cell, method: Method, known: Sequence[Knowledge], targets: Sequence[PreferencePair]
     ) -> list[JudgementRow]:
-        draws = (
-            judge_shuffled(method, known, targets, n_draws(self._spec, cell), seed=cell.seed)
-            if cell.control
-            else [judge_targets(method, known, targets)]
-        )
+        if cell.control == "shuffled_user":
+            draws = judge_shuffled(method, known, targets, n_draws(self._spec, cell), seed=cell.seed)
+        elif cell.control == "identical":
+            draws = [judge_identical(method, known, targets)]
+        else:
+            draws = [judge_targets(method, known, targets)]
         return [
             _row(pair, judgement, number)
             for number, draw in enumerate(draws)

@@ -22,7 +22,7 @@ from personalrm.bench.run_json import plain
 from personalrm.bench.run_records import Cell, RunInfo
 from personalrm.errors import BadInput
 from personalrm.stats.accuracy import Accuracy, correctness, mean_correctness
-from personalrm.stats.bootstrap import Interval, paper_interval
+from personalrm.stats.bootstrap import Interval, cluster, clustered_mean, paper_interval
 from personalrm.stats.calibration import Calibration, LengthStrata, calibration, length_strata
 from personalrm.stats.runs import RunMean, run_mean
 
@@ -52,7 +52,9 @@ class EntrySummary:
     """The paper's interval over single judgements, clusters ignored."""
     position_consistency: float | None
     first_share: float | None
-    """Mean probability of whatever is shown first; 0.5 without bias."""
+    """Mean probability of whatever is shown first, in the control `identical` of equals; 0.5 without bias."""
+    first_interval: Interval | None
+    """Interval of `first_share` over users; of the control `identical` only."""
     calibration: Calibration | None
     length: LengthStrata | None
 
@@ -149,6 +151,7 @@ def _entry(measured: Measured, characters: tuple[np.ndarray, np.ndarray] | None)
         paper_ci=paper_interval(orders.single_orders if orders else measured.correct) if is_scored else None,
         position_consistency=_known(orders.position_consistency) if orders else None,
         first_share=_known(orders.first_share) if orders else None,
+        first_interval=_first_interval(measured) if measured.cell.control == "identical" else None,
         calibration=calibration(orders.probabilities) if orders else None,
         length=length_strata(measured.margins, *characters) if characters and is_scored else None,
     )
@@ -164,6 +167,13 @@ def _accuracy(measured: Measured) -> Accuracy:
         n_ties=int((measured.margins == 0).sum()),
         n_half_scored=measured.orders.n_half_scored if measured.orders else 0,
     )
+
+
+def _first_interval(measured: Measured) -> Interval | None:
+    """Of the share of the first, users resampled; None when no pair was read in both orders."""
+    read = ~np.isnan(measured.first)
+    users = [measured.users[place] for place in measured.place[read]]
+    return clustered_mean(cluster(measured.first[read], users)).micro_interval if users else None
 
 
 def _known(value: float) -> float | None:

@@ -10,6 +10,8 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 
 from personalrm.bench.method import Judgement, Knowledge, Method
+from personalrm.bench.model_methods import ModelMethod
+from personalrm.errors import BadInput
 from personalrm.preferences.pairs import PreferencePair
 from personalrm.stats.derangements import derangements
 
@@ -21,6 +23,23 @@ def judge_targets(method: Method, known: Sequence[Knowledge], targets: Sequence[
     """A judgement of each target pair by what is known of its owner."""
     of_user = {one.user_id: one for one in known}
     return method.judge([(of_user[pair.user_id], pair) for pair in targets])
+
+
+def sample_of(targets: Sequence[PreferencePair], n: int) -> list[PreferencePair]:
+    """The n targets with the smallest hashes, the same ones for every judge and in every run."""
+    return sorted(targets, key=lambda pair: pair.hash)[:n]
+
+
+def judge_identical(method: Method, known: Sequence[Knowledge], targets: Sequence[PreferencePair]) -> list[Judgement]:
+    """The A/A test: each target with its chosen completion in both places, by what is known of its owner.
+
+    Raises:
+        BadInput: If the method asks no language model; a margin of equals is zero and says nothing.
+    """
+    if not isinstance(method, ModelMethod):
+        raise BadInput("the control 'identical' is for rows that ask a language model; leave it out for this method")
+    of_user = {one.user_id: one for one in known}
+    return method.judge_identical([(of_user[pair.user_id], pair) for pair in targets])
 
 
 def judge_shuffled(

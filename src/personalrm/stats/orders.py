@@ -32,6 +32,8 @@ class OrderedOutcome:
     """Mean probability given to the first completion over pairs read in both orders, 0.5 without bias; or NaN."""
     accuracy_orders: float
     """The paper's accuracy: mean over single orders, an unscored one counting 0.5; NaN when nothing was scored."""
+    first: FloatArray = field(default_factory=lambda: np.empty(0))
+    """Shape `(pairs,)`, mean probability given to the first completion; NaN unless both orders were read."""
     single_orders: FloatArray = field(default_factory=lambda: np.empty(0))
     """Shape `(2 pairs,)`, correctness of single orders, what the paper's interval resamples; empty without orders."""
 
@@ -87,6 +89,7 @@ def combine_orders(chosen_first: FloatArray, chosen_second: FloatArray) -> Order
         unscored=~(read_12 | read_21),
         position_consistency=_mean(agree.astype(np.float64)),
         first_share=_mean((p12[both] + p21[both]) / 2),
+        first=np.where(both, (p12 + p21) / 2, np.nan),
         accuracy_orders=_mean(single) if (read_12 | read_21).any() else float("nan"),
         single_orders=single,
     )

@@ -12,7 +12,7 @@ from personalrm.bench.report.page import page
 from personalrm.bench.report.sections import PARTS, build_sections
 from personalrm.bench.report.writing import write_report
 from personalrm.bench.run_folder import RunFolder
-from personalrm.bench.run_records import Cell, DatasetInfo, JudgementRow, ModelInfo, RunInfo
+from personalrm.bench.run_records import Cell, DatasetInfo, FunnelRow, JudgementRow, ModelInfo, Removed, RunInfo
 from personalrm.bench.summary import summarise
 from personalrm.errors import BadFile, BadInput
 from personalrm.preferences.personal_prompts import PersonalPrompt
@@ -132,6 +132,27 @@ def test_texts_stay_away_where_it_does_not(tmp_path) -> None:
     assert "Secret persona" not in nothing
 
 
+def test_examples_of_a_stage_show_every_reason_before_a_second_of_any(tmp_path) -> None:
+    removed = tuple(Removed(f"p{n}", reason) for n, reason in enumerate(["easy", "easy", "easy", "wrong"]))
+    funnel = (FunnelRow("consensus", 9, 2, 4, {"easy": 3, "wrong": 1}, removed),)
+    small_run(tmp_path, one_cell(), datasets=(DatasetInfo("d", funnel=funnel),))
+    table = (write_report([tmp_path]).path.parent / "tables" / "funnel-d.md").read_text()
+    assert "p0 (easy)<br>p3 (wrong)<br>p1 (easy)" in table
+
+
+def test_a_published_stage_stands_beside_the_stage_of_its_name(tmp_path) -> None:
+    funnel = tuple(FunnelRow(name, 9, 2) for name in ("user filter", "user split", "user filter after consensus"))
+    data = DatasetInfo("my_arena", funnel=funnel)
+    small_run(tmp_path, one_cell(Cell("my_arena", "default", "m")), datasets=(data,))
+    rows = (write_report([tmp_path]).path.parent / "tables" / "funnel-my_arena.md").read_text().splitlines()
+    published = {row.split("|")[1].strip(): row.split("|")[-2].strip() for row in rows if row.startswith("| user")}
+    assert published == {
+        "user filter": "10,092 (1,004)",
+        "user split": "\N{EN DASH}",
+        "user filter after consensus": "1,338 (131)",
+    }
+
+
 def test_published_numbers_stand_beside_ours_and_say_so(tmp_path) -> None:
     small_run(tmp_path, one_cell(Cell("prism_personalized", "default", "m")))
     text = (write_report([tmp_path]).path.parent / "tables" / "accuracy-prism_personalized.md").read_text()
@@ -156,6 +177,27 @@ def test_the_published_numbers_are_all_there() -> None:
     assert (len(paper), len(published["families"]), len(published["accuracies"])) == (73, 14, 150)
     assert all(row["source"] in published["sources"] for row in published["accuracies"])
     assert all(40 < row["accuracy"] < 80 for row in published["accuracies"])
+
+
+def gate(path, share, n_users=10):
+    """The row of the gates table of a judge that names the first of this share of equals."""
+    cell = Cell("d", "default", "m")
+    firsts = [float(n < share * n_users) for n in range(n_users)]
+    equals = [JudgementRow(f"p{n}-0", f"u{n:02}", 0, one, 1.0 - one) for n, one in enumerate(firsts)]
+    small_run(path, one_cell(cell) | {replace(cell, control="identical"): equals})
+    lines = (write_report([path]).path.parent / "tables" / "gates-d.md").read_text().splitlines()
+    return next(line for line in lines if line.startswith("| Default"))
+
+
+def test_the_gates_tell_who_prefers_a_place_among_equals(tmp_path) -> None:
+    assert "names the first of equals" in (first := gate(tmp_path / "a", 1.0)) and "100.0 [100.0, 100.0]" in first
+    assert "names the second of equals" in gate(tmp_path / "b", 0.0)
+    even = gate(tmp_path / "c", 0.5)
+    assert "of equals" not in even and "| 50.0 [20.0, 80.0] |" in even
+
+
+def test_few_equals_that_happen_to_lean_are_no_warning(tmp_path) -> None:
+    assert "of equals" not in gate(tmp_path, 0.7)
 
 
 # Nasty inputs

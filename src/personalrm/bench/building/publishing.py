@@ -17,6 +17,7 @@ from typing import IO, Any, Protocol
 
 from personalrm.bench.building.build import Build, BuildReport, Watch
 from personalrm.bench.building.card import dataset_card
+from personalrm.bench.building.manifest import FORMAT_VERSION, MANIFEST, MANIFEST_FORMAT
 from personalrm.bench.building.settings import FileKind
 from personalrm.bench.building.stage_files import StageCard, no_room, read_users, write_json
 from personalrm.bench.building.stages import USER_SPLIT
@@ -28,7 +29,6 @@ from personalrm.preferences.prompt_json import pair_to_dict
 from personalrm.preferences.surveys import survey_to_dict
 from personalrm.store.atomic import replace_file
 
-FORMAT_VERSION = 1
 USER_SPLITS = ("train", "dev", "test")
 COLUMNS = (USER_SPLIT, "agreement", "n_judgements", "n_unscored")
 """Columns of our own, which the stages keep in `meta`."""
@@ -71,7 +71,7 @@ def run_build(
     look("dataset begun")
     data = build.folder / "data"
     try:
-        (build.folder / "manifest.json").unlink(missing_ok=True)  # it stands for a whole dataset
+        (build.folder / MANIFEST).unlink(missing_ok=True)  # it stands for a whole dataset
         data.mkdir(exist_ok=True)
         for old in data.iterdir():
             old.unlink()
@@ -85,7 +85,7 @@ def run_build(
         replace_file(build.folder / "README.md", [dataset_card(manifest)])
     except OSError as error:
         raise no_room(build.folder / "x", error) from None
-    write_json(build.folder / "manifest.json", manifest)
+    write_json(build.folder / MANIFEST, manifest)
     look("dataset done")
     return BuildReport([card.funnel for card in cards], len(reused), accuracy, manifest)
 
@@ -215,7 +215,7 @@ def _manifest(
     source = build.source.source
     files = sorted((*(build.folder / "data").iterdir(), *build.folder.glob("survey.jsonl")))
     return {
-        "format": "personalrm benchmark dataset",
+        "format": MANIFEST_FORMAT,
         "format_version": FORMAT_VERSION,
         "source": {
             "title": source.title,

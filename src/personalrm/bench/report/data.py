@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 from personalrm.bench.report.charts import COLOURS, specification
@@ -69,9 +71,10 @@ def _funnel_table(material: Material, dataset: DatasetInfo) -> Table:
     columns = [Column(one) for one in ("pairs", "users", "removed", "why", "examples removed")]
     columns += [Column("pairs (users)", "published, not measured here")] if published else []
     rows = []
-    for stage, theirs in zip(funnel, [*published.values(), *[None] * len(funnel)], strict=False):
+    for stage in funnel:
+        theirs = published.get(stage.stage)
         why = "\n".join(f"{reason}: {n:,}" for reason, n in stage.reasons.items())
-        examples = "\n".join(_example(one, shows) for one in stage.examples[:MOST_EXAMPLES])
+        examples = "\n".join(_example(one, shows, len(stage.reasons) > 1) for one in _spread(stage.examples))
         values = [
             Value(f"{stage.n_pairs:,}"),
             Value(f"{stage.n_users:,}"),
@@ -99,8 +102,19 @@ def _funnel_table(material: Material, dataset: DatasetInfo) -> Table:
     )
 
 
-def _example(removed: Removed, shows: bool) -> str:
-    return f"{removed.pair}: {removed.text[:120]}" if shows and removed.text else removed.pair
+def _spread(examples: Sequence[Removed]) -> list[Removed]:
+    """A few examples, the first of every reason before the second of any."""
+    seen: Counter[str] = Counter()
+    ranked = []
+    for one in examples:
+        ranked.append((seen[one.reason], one))
+        seen[one.reason] += 1
+    return [one for _, one in sorted(ranked, key=lambda ranked: ranked[0])[:MOST_EXAMPLES]]
+
+
+def _example(removed: Removed, shows: bool, says_why: bool) -> str:
+    name = f"{removed.pair} ({removed.reason})" if says_why else removed.pair
+    return f"{name}: {removed.text[:120]}" if shows and removed.text else name
 
 
 def _funnel_chart(dataset: DatasetInfo) -> Chart:

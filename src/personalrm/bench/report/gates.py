@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from personalrm.bench.report.charts import INK, colour, faceted, specification
-from personalrm.bench.report.material import Chart, Material, Section, gap_interval, number, p_text, share, slug
+from personalrm.bench.report.material import (
+    Chart,
+    Material,
+    Section,
+    gap_interval,
+    interval,
+    number,
+    p_text,
+    share,
+    slug,
+)
 from personalrm.bench.report.tables import Column, Row, Table, Value
 from personalrm.bench.summary import EntrySummary
 from personalrm.stats.calibration import CalibrationBin, Stratum
@@ -34,9 +45,11 @@ def gates_section(material: Material) -> Section | None:
             charts.append(_calibration_chart(material, dataset.name, entries))
     words = (
         "Consistency: share of pairs on which both orders name the same completion. First share: mean probability of "
-        "whatever stands first, 0.5 without bias. Gap: own persona minus somebody else's, the personalization really "
+        "whatever stands first, 0.5 without bias. First of equals (A/A test): how often the first of two identical "
+        "completions is named, 50 without bias. Gap: own persona minus somebody else's, the personalization really "
         f"measured. Warnings below {LEAST_CONSISTENT:.0%} consistency, more than {MOST_LEANING} from an even first "
-        f"share, above {MOST_UNSCORED:.0%} unscored, and where the gap is not told from zero."
+        f"share, more than {100 * MOST_LEANING:.0f} from 50 for equals with 50 outside the interval, above "
+        f"{MOST_UNSCORED:.0%} unscored, and where the gap is not told from zero."
     )
     return (
         Section("gates", "Quality of the judges", "reliability, section 5", (words,), tuple(tables), tuple(charts))
@@ -47,8 +60,8 @@ def gates_section(material: Material) -> Section | None:
 
 def _gates(material: Material, dataset: str, entries: list[EntrySummary]) -> Table:
     names = (
-        "model", "warnings", "consistency, %", "first share", "unscored", "half scored", "ties", "Brier", "ECE",
-        "gap, points", "p (Holm)",
+        "model", "warnings", "consistency, %", "first share", "first of equals, %", "unscored", "half scored", "ties",
+        "Brier", "ECE", "gap, points", "p (Holm)",
     )  # fmt: skip
     rows = tuple(Row(material.title(one.cell.method), tuple(_values(material, one))) for one in entries)
     n_users = max((one.accuracy.n_users for one in entries if one.accuracy), default=0)
@@ -59,6 +72,7 @@ def _gates(material: Material, dataset: str, entries: list[EntrySummary]) -> Tab
         for one in entries
         if one.reasons
     )  # fmt: skip
+    notes = (*_notes_on_equals(material, entries), *notes)
     caption = f"{dataset}: quality gates, {n_users:,} users, {n_pairs:,} target pairs"
     return Table(f"gates-{slug(dataset)}", caption, "method", tuple(map(Column, names)), rows, notes)
 
@@ -67,6 +81,9 @@ def _values(material: Material, entry: EntrySummary) -> Iterator[Value]:
     a, c = entry.accuracy, entry.calibration
     yield from (Value(material.label(entry.cell.model)), Value("; ".join(warnings(material, entry))))
     yield from (Value(share(entry.position_consistency)), Value(number(entry.first_share, 2)))
+    equals = _equals(material, entry)
+    ends = equals.first_interval if equals else None
+    yield Value(share(equals.first_share if equals else None), interval(ends.low, ends.high) if ends else None)
     yield Value(f"{entry.n_unscored:,} of {entry.n_judgements:,}")
     yield from (Value(f"{a.n_half_scored:,}" if a else "0"), Value(f"{a.n_ties:,}" if a else "0"))
     yield from (Value(number(c.brier if c else None)), Value(number(c.ece if c else None)))
@@ -84,6 +101,9 @@ def warnings(material: Material, entry: EntrySummary) -> Iterator[str]:
         yield "orders disagree"
     if entry.first_share is not None and abs(entry.first_share - 0.5) > MOST_LEANING:
         yield "leans to the " + ("first" if entry.first_share > 0.5 else "second")
+    equals = _equals(material, entry)
+    if equals is not None and _prefers_a_place(equals):
+        yield f"names the {'first' if (equals.first_share or 0) > 0.5 else 'second'} of equals"
     if entry.accuracy is None:
         yield "nothing scored"
     elif entry.n_unscored > MOST_UNSCORED * entry.n_judgements:
@@ -91,6 +111,26 @@ def warnings(material: Material, entry: EntrySummary) -> Iterator[str]:
     gap = material.summary.paired("shuffled_user", entry.cell)
     if gap is not None and (gap.p_holm >= ALPHA or gap.comparison.difference <= 0):
         yield "no personalization shown"
+
+
+def _equals(material: Material, entry: EntrySummary) -> EntrySummary | None:
+    """The A/A test of a judge; None where it was not made."""
+    return material.summary.entry(replace(entry.cell, teacher=None, control="identical"))
+
+
+def _notes_on_equals(material: Material, entries: list[EntrySummary]) -> Iterator[str]:
+    tests = [equals for one in entries if (equals := _equals(material, one)) is not None]
+    if tests:
+        most, n_unscored = max(one.n_judgements for one in tests), sum(one.n_unscored for one in tests)
+        yield f"First of equals: up to {most:,} pairs a judge, intervals over users, {n_unscored:,} unscored in all."
+
+
+def _prefers_a_place(equals: EntrySummary | None) -> bool:
+    """Whether equals are told apart by their place: beyond the bound, and even odds are not in the interval."""
+    if equals is None or equals.first_share is None or abs(equals.first_share - 0.5) <= MOST_LEANING:
+        return False
+    ends = equals.first_interval
+    return ends is None or not ends.low <= 0.5 <= ends.high
 
 
 def _strata(material: Material, dataset: str, entries: list[EntrySummary]) -> Table:

@@ -14,7 +14,16 @@ from personalrm.bench.report.charts import (
     rule_at,
     specification,
 )
-from personalrm.bench.report.material import Chart, Material, Section, accuracy_value, gap_interval, p_text, slug
+from personalrm.bench.report.material import (
+    SCRIPTED,
+    Chart,
+    Material,
+    Section,
+    accuracy_value,
+    gap_interval,
+    p_text,
+    slug,
+)
 from personalrm.bench.report.tables import Column, Row, Table, Value
 from personalrm.bench.run_records import ModelInfo
 from personalrm.bench.summary import EntrySummary
@@ -66,8 +75,9 @@ def _size_chart(dataset: str, found: list[tuple[str, ModelInfo, EntrySummary]], 
         for title, one, entry in found
         if entry.accuracy
     ]
+    title = "parameters, billions" + (SCRIPTED if is_scripted else "")
     axis = {
-        "field": "at", "type": "quantitative", "title": "parameters, billions", "scale": {"type": "log"},
+        "field": "at", "type": "quantitative", "title": title, "scale": {"type": "log"},
         "axis": {"values": sorted({row["parameters"] for row in rows}), "format": "~g"},
     }  # fmt: skip
     names = list(dict.fromkeys(str(row["method"]) for row in rows))
