@@ -161,7 +161,7 @@ def _effect(claim: Claim, whole: FloatArray, without: FloatArray, pairs: Sequenc
     gain = _right(whole[both]) - _right(without[both])
     shift = whole[both] - without[both]
     keys = [pair.conversation_key for pair, is_kept in zip(pairs, both, strict=True) if is_kept]
-    sums = {key: 0.0 for key in keys}
+    sums = dict.fromkeys(keys, 0.0)
     for key, value in zip(keys, shift, strict=True):
         sums[key] += float(value)
     return ClaimEffect(

@@ -153,7 +153,7 @@ class _ParquetRows:
             pyarrow.string(),
             pyarrow.list_(pyarrow.struct({"role": pyarrow.string(), "content": pyarrow.string()})),
         )
-        kinds: dict[str, Any] = {name: text for name in ("user_id", "chosen", "rejected", "conversation_id", "pair_id")}
+        kinds: dict[str, Any] = dict.fromkeys(("user_id", "chosen", "rejected", "conversation_id", "pair_id"), text)
         kinds |= {"conversation": turns, "timestamp": pyarrow.float64(), "order_index": pyarrow.int64(), "split": text}
         kinds |= {USER_SPLIT: text, "agreement": pyarrow.float64(), "n_judgements": pyarrow.int64()}
         kinds |= {"n_unscored": pyarrow.int64(), "source": text}
