@@ -24,6 +24,7 @@ PUBLIC_NAMES = [
     "Verdict",
     "__version__",
     "fit_users",
+    "is_personalizable",
     "iter_users",
     "read_pairs",
 ]

@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from personalrm.bench.personalizable import is_personalizable
     from personalrm.errors import PersonalRMError
     from personalrm.induction.synthesizeme import SynthesizeMe, fit_users
     from personalrm.preferences.demonstrations import Demonstration
@@ -35,6 +36,7 @@ __all__ = [
     "Verdict",
     "__version__",
     "fit_users",
+    "is_personalizable",
     "iter_users",
     "read_pairs",
 ]
@@ -51,6 +53,7 @@ _HOMES = {
     "User": "preferences.users",
     "Verdict": "preferences.verdicts",
     "fit_users": "induction.synthesizeme",
+    "is_personalizable": "bench.personalizable",
     "iter_users": "preferences.reading",
     "read_pairs": "preferences.reading",
 }

@@ -1,72 +1,179 @@
-"""A fit with a model, killed at any moment and run again: the same bytes, and no call paid twice but those under way."""
+"""A fit with a model, stopped at any moment and run again: the same bytes, and no call paid twice but those under way.
+
+The server counts, in its own process: requests, different calls, and the most that were under way at one time.
+"""
 
 import random
+import signal
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 
 import pytest
 
-from personalrm.testing import tiny_users, write_pairs
-from personalrm.testing.fake_server import FakeServer
+from personalrm.testing import tiny_pair, write_pairs
+from personalrm.testing.server_process import ServerProcess
 
 pytestmark = pytest.mark.slow
 IN_FLIGHT = 8
+TAKES_S = 5.0
+SLOWER = 1.2
 
 
-@pytest.fixture
-def people(tmp_path):
-    return write_pairs(tmp_path / "people.jsonl", [pair for user in tiny_users(6, 8) for pair in user])
+@dataclass
+class Whole:
+    """An uninterrupted fit, what it left behind, and how long it took."""
+
+    server: ServerProcess
+    saved: dict
+    export: bytes
+    wall_s: float
+    n_calls: int
 
 
-def start(people, server, home):
+def start(people, server, home, *arguments):
     command = [sys.executable, "-m", "personalrm", "fit", str(people), "--model", "fake", "--base-url", server.url]
-    more = ["--home", str(home), "--trials", "4", "--max-in-flight", str(IN_FLIGHT)]
-    return subprocess.Popen(command + more, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    more = ["--home", str(home), "--trials", "4", "--max-in-flight", str(IN_FLIGHT), *arguments]
+    return subprocess.Popen(command + more, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
-def contents(home):
+def code_of(process, **limits):
+    """The exit code; what it wrote is dropped."""
+    process.communicate(**limits)
+    return process.returncode
+
+
+def saved(home):
     return {str(path.relative_to(home)): path.read_bytes() for path in sorted(home.glob("users/*/v*.json"))}
 
 
-def killed_and_finished(people, tmp_path, seed):
-    with FakeServer(latency_s=0.05) as server:
-        began = time.monotonic()
-        assert start(people, server, tmp_path / "whole").wait() == 0
-        wall, n_calls = time.monotonic() - began, len(server.log.calls)
-        process = start(people, server, tmp_path / "killed")
-        time.sleep(random.Random(seed).uniform(0.0, wall))
+def export(home):
+    return subprocess.run(
+        [sys.executable, "-m", "personalrm", "export", "--home", str(home)], check=True, capture_output=True
+    ).stdout
+
+
+@pytest.fixture(scope="module")
+def people(tmp_path_factory):
+    path = tmp_path_factory.mktemp("people") / "people.jsonl"
+    return write_pairs(
+        path, [tiny_pair(f"u{u}", 100 * u + k, likes_long=u % 2 == 0) for u in range(6) for k in range(8)]
+    )
+
+
+@pytest.fixture(scope="module")
+def whole(people, tmp_path_factory):
+    home, latency_ms = tmp_path_factory.mktemp("whole"), 140.0
+    while True:
+        with ServerProcess("--latency-ms", str(latency_ms)) as server:
+            began = time.monotonic()
+            assert code_of(start(people, server, home / str(latency_ms))) == 0
+            wall = time.monotonic() - began
+            if wall >= TAKES_S:
+                left = saved(home / str(latency_ms)), export(home / str(latency_ms))
+                yield Whole(server, *left, wall, server.summary()["calls"])
+                return
+        latency_ms *= SLOWER * TAKES_S / wall
+
+
+def finished_after(stop, people, whole, home, most_repeated=None):
+    """Starts a fit, lets `stop` end it, runs the same command again and compares everything."""
+    whole.server.misbehave()
+    process = start(people, whole.server, home)
+    stop(process)
+    err = process.communicate()[1].decode()
+    assert saved(home).items() <= whole.saved.items()
+    assert code_of(start(people, whole.server, home)) == 0
+    assert (saved(home), export(home)) == (whole.saved, whole.export)
+    counts = whole.server.summary()
+    assert counts["calls"] == whole.n_calls
+    assert counts["duplicates"] <= (counts["most_in_flight"] if most_repeated is None else most_repeated)
+    assert counts["most_in_flight"] <= IN_FLIGHT
+    return process.returncode, err
+
+
+def kill_at(moment_s):
+    def stop(process):
+        time.sleep(moment_s)
         process.kill()
-        process.wait()
-        assert start(people, server, tmp_path / "killed").wait() == 0
-        assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
-        assert server.log.n_requests <= 2 * n_calls + IN_FLIGHT
+
+    return stop
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_a_killed_fit_ends_with_the_same_bytes_and_repeats_only_what_was_under_way(people, tmp_path, seed):
-    killed_and_finished(people, tmp_path, seed)
+@pytest.mark.parametrize("seed", range(5))
+def test_a_killed_fit_ends_with_the_same_bytes_and_repeats_only_what_was_under_way(people, whole, tmp_path, seed):
+    finished_after(kill_at(random.Random(seed).uniform(0.0, whole.wall_s)), people, whole, tmp_path)
 
 
 @pytest.mark.endure
-@pytest.mark.parametrize("seed", range(100, 115))
-def test_fifteen_kills_end_with_the_same_bytes(people, tmp_path, seed):
-    killed_and_finished(people, tmp_path, seed)
+@pytest.mark.parametrize("seed", range(100, 130))
+def test_thirty_kills_end_with_the_same_bytes(people, whole, tmp_path, seed):
+    finished_after(kill_at(random.Random(seed).uniform(0.0, whole.wall_s)), people, whole, tmp_path)
 
 
-def test_two_processes_may_fit_into_one_home(people, tmp_path):
-    with FakeServer(latency_s=0.02) as server:
-        assert start(people, server, tmp_path / "one").wait() == 0
-        both = [start(people, server, tmp_path / "shared") for _ in range(2)]
-        assert [process.wait() for process in both] == [0, 0]
-        assert contents(tmp_path / "shared") == contents(tmp_path / "one")
+@pytest.mark.parametrize("point", ["first request", "first user saved", "last request"])
+def test_a_kill_at_a_named_point_ends_with_the_same_bytes(people, whole, tmp_path, point):
+    reached = {
+        "first request": lambda: whole.server.summary()["requests"] >= 1,
+        "first user saved": lambda: any(tmp_path.glob("users/*/v*.json")),
+        "last request": lambda: whole.server.summary()["requests"] >= whole.n_calls,
+    }[point]
+
+    def stop(process):
+        while not reached():
+            time.sleep(0.01)
+        process.kill()
+
+    finished_after(stop, people, whole, tmp_path)
 
 
-def test_an_interrupt_keeps_every_answer_that_was_paid(people, tmp_path):
-    with FakeServer(latency_s=0.05) as server:
-        process = start(people, server, tmp_path / "home")
-        time.sleep(1.5)
-        process.terminate()
-        assert process.wait() in (0, 1, 3, -15)
-        assert start(people, server, tmp_path / "home").wait() == 0
-        assert server.log.n_requests <= len(server.log.calls) + IN_FLIGHT
+def interrupt(number, times, whole):
+    """Interrupts when most of the calls are made, so that somebody is finished and somebody is not."""
+
+    def stop(process):
+        while whole.server.summary()["requests"] < 0.8 * whole.n_calls:
+            time.sleep(0.02)
+        for _ in range(times):
+            process.send_signal(number)
+            time.sleep(0.05)
+
+    return stop
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_one_interrupt_keeps_every_answer_that_was_paid(people, whole, tmp_path, number):
+    code, err = finished_after(interrupt(number, 1, whole), people, whole, tmp_path, most_repeated=0)
+    assert (code, "answers under way are awaited and kept" in err, "Traceback" in err) == (3, True, False)
+
+
+def test_a_second_interrupt_stops_at_once_and_loses_only_what_was_under_way(people, whole, tmp_path):
+    code, err = finished_after(interrupt(signal.SIGINT, 2, whole), people, whole, tmp_path)
+    assert (code, "the same command goes on from there" in err, "Traceback" in err) == (3, True, False)
+
+
+def test_a_second_interrupt_does_not_wait_for_a_server_that_never_answers(people, tmp_path):
+    with ServerProcess("--latency-ms", "600000") as server:
+        process = start(people, server, tmp_path)
+        while not server.summary()["requests"]:
+            time.sleep(0.02)
+        for _ in range(2):
+            process.send_signal(signal.SIGINT)
+            time.sleep(0.2)
+        assert "Traceback" not in process.communicate(timeout=30)[1].decode()
+        assert process.returncode == 3
+
+
+def test_two_processes_may_fit_into_one_home(people, whole, tmp_path):
+    whole.server.misbehave()
+    both = [start(people, whole.server, tmp_path) for _ in range(2)]
+    assert [code_of(process) for process in both] == [0, 0]
+    assert (saved(tmp_path), export(tmp_path)) == (whole.saved, whole.export)
+
+
+def test_one_of_two_processes_is_killed_and_the_other_ends_with_the_same_bytes(people, whole, tmp_path):
+    whole.server.misbehave()
+    killed, other = (start(people, whole.server, tmp_path) for _ in range(2))
+    kill_at(whole.wall_s / 2)(killed)
+    assert [code_of(killed), code_of(other)] == [-signal.SIGKILL, 0]
+    assert (saved(tmp_path), export(tmp_path)) == (whole.saved, whole.export)

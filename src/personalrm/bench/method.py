@@ -16,6 +16,7 @@ from personalrm.bench.targets import HeldOut
 from personalrm.preferences.pairs import PreferencePair
 from personalrm.preferences.surveys import Survey
 from personalrm.preferences.users import User
+from personalrm.stats.accuracy import correctness
 from personalrm.stats.arrays import FloatArray
 from personalrm.stats.orders import OrderedOutcome, combine_orders
 
@@ -99,15 +100,15 @@ def outcome_of(judgements: Sequence[Judgement]) -> OrderedOutcome:
 
 
 def _scalar(margins: FloatArray) -> OrderedOutcome:
-    unscored = np.isnan(margins)
-    decided = np.where(unscored, np.nan, (np.sign(margins) + 1) / 2)
+    correct = correctness(margins)
     return OrderedOutcome(
         margins=margins,
         half_scored=np.zeros(len(margins), dtype=bool),
-        unscored=unscored,
+        unscored=np.isnan(margins),
         position_consistency=1.0,
         first_share=0.5,
-        accuracy_orders=float(np.where(unscored, 0.5, decided).mean()),
+        single_orders=np.concatenate([correct, correct]),
+        accuracy_orders=float(correct.mean()),
     )
 
 

@@ -119,7 +119,7 @@ class PersonalizableFilter:
         Raises:
             ModelUnavailable: If the run was stopped (no access, no server, no budget).
         """
-        return self._ask([Ask(lambda i=i: self.query_request(*i, stage), _read) for i in items])  # type: ignore[misc]
+        return self._ask([Ask(lambda i=i: self.query_request(i[0], i[1], stage), _read) for i in items])  # type: ignore[misc]
 
     def ask_pairs(self, pairs: Sequence[PreferencePair]) -> list[Outcome[bool]]:
         """Do the completions of these differ in a way that taste could decide? In order.

@@ -43,7 +43,7 @@ def fetch_snapshot(hub_name: str, patterns: Sequence[str]) -> Path:
         from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
     except ImportError:
         raise MissingExtra(
-            f"{hub_name!r} is on the hub, which needs huggingface_hub; pip install 'personalrm[hub]', or pass a local copy"
+            f"{hub_name!r} is on the hub, which needs personalrm[hub]; pip install it, or pass a local copy"
         ) from None
     try:
         return Path(snapshot_download(hub_name, repo_type="dataset", allow_patterns=list(patterns)))

@@ -9,6 +9,7 @@ carries its own earlier answers only where they differ.
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -62,8 +63,8 @@ SOURCES: dict[str, Source] = {
         licence="human texts CC-BY-4.0, model texts CC-BY-NC-4.0",
     ),
 }
-"""`utterances` and `metadata` of PRISM hold nothing more that is needed; `open_source(..., config=...)` reads utterances.
-`conversations` is the default because it alone has dates, which order a person's conversations in time."""
+"""PRISM's `utterances` can be read too (`config`) and hold the same choices, but no dates, which order a person's
+conversations in time; `metadata` holds nothing that makes a pair."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -78,6 +79,7 @@ class OpenSource:
     """What was read, once `pairs` has been."""
     n_responses: dict[str, int] = field(default_factory=dict)
     """Scored responses by kind, which is what the published count of PRISM counts."""
+    _hashes: dict[str, str] = field(default_factory=dict)
 
     def pairs(self) -> Iterator[tuple[int, PreferencePair]]:
         """Pairs with their row numbers, in the order of the rows.
@@ -97,8 +99,14 @@ class OpenSource:
         return surveys_from_rows(rows_of_files(self.survey_files), where="survey") if self.survey_files else {}
 
     def hashes(self) -> dict[str, str]:
-        """SHA-256 of each file, by name."""
-        return {file.name: hash_of_file(file) for file in (*self.files, *self.survey_files)}
+        """SHA-256 of each file, by name (with its folder's where names repeat); read once."""
+        if not self._hashes:
+            files = (*self.files, *self.survey_files)
+            names = Counter(file.name for file in files)
+            for file in files:
+                name = file.name if names[file.name] == 1 else f"{file.parent.name}/{file.name}"
+                self._hashes[name] = hash_of_file(file)
+        return self._hashes
 
     def _counted(self) -> Iterator[Numbered]:
         for line, row in rows_of_files(self.files):
@@ -130,7 +138,8 @@ def open_source(
     """
     path, known = Path(where), _named(str(where))
     if path.exists():
-        source = _recognised(path) or Source(path.name, "", ())
+        known = _recognised(path)
+        source = replace(known, title=f"{known.title}, local copy", hub_name="") if known else Source(path.name, "", ())
         root = path
     elif known is not None:
         source, root = known, fetch(known.hub_name, _patterns(known, config))

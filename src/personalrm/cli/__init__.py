@@ -12,13 +12,45 @@ import sys
 from collections.abc import Sequence
 from contextlib import redirect_stdout, suppress
 
-from personalrm.cli import bench, check, delete, demo, evaluate, export, fit, history, judge, rank, show, validate
+from personalrm.cli import (
+    bench,
+    cache,
+    check,
+    delete,
+    demo,
+    edit,
+    evaluate,
+    export,
+    fit,
+    history,
+    judge,
+    rank,
+    restore,
+    show,
+    validate,
+)
 from personalrm.cli.options import Parser, add_commands, apply_settings
 from personalrm.cli.printing import harmless, print_error
 from personalrm.errors import BadInput, PersonalRMError
 
 __all__ = ["build_parser", "main"]
-COMMANDS = (demo, check, validate, fit, show, judge, rank, evaluate, bench, history, export, delete)
+COMMANDS = (
+    demo,
+    check,
+    validate,
+    fit,
+    show,
+    judge,
+    rank,
+    evaluate,
+    bench,
+    edit,
+    history,
+    restore,
+    export,
+    delete,
+    cache,
+)
 OK, FAILED, REFUSED, PARTLY = 0, 1, 2, 3
 
 

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from personalrm.cli.options import add_config, add_home, add_json
-from personalrm.cli.printing import print_json
+from personalrm.cli.printing import print_error, print_json
 from personalrm.errors import BadInput
 
 
@@ -33,6 +33,8 @@ def run(options: argparse.Namespace) -> int:
         raise BadInput(f"nothing was erased; pass --yes to erase {versions} of {options.user!r}")
     n_answers = _erase_answers(options)
     home.delete(options.user)
+    for aside in _set_aside(options):
+        print_error(f"{aside} is a damaged cache and may hold answers of {options.user}; remove it by hand", 0)
     if options.json:
         print_json({"user_id": options.user, "versions_erased": n_versions, "answers_erased": n_answers})
     else:
@@ -54,6 +56,12 @@ def _erase_answers(options: argparse.Namespace) -> int:
         return cache.erase(options.user)
     finally:
         cache.close()
+
+
+def _set_aside(options: argparse.Namespace) -> list[Path]:
+    from personalrm.lm.cache import Cache
+
+    return Cache(Path(options.home) / "cache.sqlite").files_set_aside()
 
 
 def _confirmed(user_id: str, versions: str) -> bool:

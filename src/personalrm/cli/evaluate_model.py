@@ -6,7 +6,7 @@ import argparse
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from personalrm.cli.model_options import open_judge, print_usage
+from personalrm.cli.model_options import open_judge, print_usage, warn_of_change
 from personalrm.cli.printing import bold, print_json, print_table, print_wrapped
 from personalrm.errors import BadInput
 
@@ -35,6 +35,7 @@ def run_with_model(held_out: HeldOut, options: argparse.Namespace, *, n_bad_rows
         else:
             print_model_evaluation(evaluation, held_out)
             print_usage(judge.caller)
+        warn_of_change(judge.caller)
         n_unscored = judge.caller.ledger.total.n_unscored
     return 3 if n_bad_rows or n_unscored or evaluation.failed else 0
 

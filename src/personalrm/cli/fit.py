@@ -9,15 +9,21 @@ import argparse
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from personalrm.cli.model_options import add_model, optional_judge, print_usage
+from personalrm.cli.model_options import add_model, optional_judge, print_usage, warn_of_change
 from personalrm.cli.options import add_config, add_home, add_induction, add_json, add_reading
 from personalrm.cli.printing import Progress, print_json
+from personalrm.errors import NewerVersion, StoreError
 
 if TYPE_CHECKING:
     from personalrm.induction.fit_job import FitEngine, FitJob, FitReport
+    from personalrm.induction.forecast import Kept
     from personalrm.judging.model import ModelJudge
+    from personalrm.lm.cache import Unscored
+    from personalrm.lm.protocol import Reply
+    from personalrm.lm.usage import Ledger
 
 MOST_LISTED = 10
 
@@ -57,9 +63,13 @@ def run(options: argparse.Namespace) -> int:
         if options.dry_run:
             return _predict(job, options, judge)
         with Progress("fit", job.report.n_users) as progress:
-            for _ in job.run():
+            for _ in job.run(_say_stopping):
                 progress.step(_spent(judge))
     return _tell(job.report, options, judge)
+
+
+def _say_stopping() -> None:
+    print("\nstopping, answers under way are awaited and kept; interrupt again to leave at once", file=sys.stderr)
 
 
 @contextmanager
@@ -84,7 +94,7 @@ def _spent(judge: ModelJudge | None) -> str:
 
 def _predict(job: FitJob, options: argparse.Namespace, judge: ModelJudge | None) -> int:
     from personalrm.cli.options import induction_settings
-    from personalrm.induction.forecast import forecast
+    from personalrm.induction.forecast import forecast, nothing_kept
     from personalrm.lm.prices import price_of
     from personalrm.stats.accuracy import count
 
@@ -92,7 +102,10 @@ def _predict(job: FitJob, options: argparse.Namespace, judge: ModelJudge | None)
         told: dict[str, Any] = {"n_users": job.report.n_users, "n_calls": 0, "n_tokens": 0, "cost": 0.0}
         line = f"would fit {count(job.report.n_users, 'user')} with the embedded engine: 0 calls, 0 tokens, no cost"
     else:
-        guess = forecast(job.todo(), judge, induction_settings(options), price_of(options.model, options.prices))
+        price = price_of(options.model, options.prices)
+        with _kept(options) as kept:
+            todo = job.todo(only_look=True)
+            guess = forecast(todo, judge, induction_settings(options), price, kept or nothing_kept)
         told = guess.as_json()
         line = guess.line()
     if options.json:
@@ -102,22 +115,49 @@ def _predict(job: FitJob, options: argparse.Namespace, judge: ModelJudge | None)
     return 0
 
 
+@contextmanager
+def _kept(options: argparse.Namespace) -> Iterator[Kept | None]:
+    """Answers the home folder's cache holds; None where there is no sound one, as a fit would begin anew then."""
+    from personalrm.lm.cache import Unscored
+    from personalrm.lm.cache_reader import CacheReader
+
+    try:
+        reader = CacheReader(Path(options.home) / "cache.sqlite")
+    except NewerVersion:
+        raise
+    except StoreError as error:
+        print(f"warning: {error}", file=sys.stderr)
+        yield None
+        return
+
+    def find(key: bytes) -> Reply | Unscored | None:
+        found = reader.find(key)
+        return None if isinstance(found, Unscored) and options.retry_unscored else found
+
+    with reader:
+        yield find
+
+
 def _tell(report: FitReport, options: argparse.Namespace, judge: ModelJudge | None) -> int:
     """Print the report; the exit code says whether everything was done."""
     if options.json:
-        usage = {"usage": {k: vars(v) for k, v in judge.caller.ledger.by_stage.items()}} if judge else {}
-        print_json(report.as_json() | usage)
+        print_json(report.as_json() | (_usage(judge.caller.ledger) if judge else {}))
     else:
         _print(report, options)
     if judge is not None:
         if not options.json:
             print_usage(judge.caller)
+        warn_of_change(judge.caller)
         if losses := judge.losses.line():
             print(losses, file=sys.stderr)
         if judge.caller.stopped is not None and report.stopped:
             print(f"personalrm: {judge.caller.stopped}", file=sys.stderr)
     nothing_done = report.stopped and not report.n_fitted and not report.n_unchanged
     return 0 if report.is_whole else 1 if nothing_done else 3
+
+
+def _usage(ledger: Ledger) -> dict[str, Any]:
+    return {"usage": {stage: vars(one) for stage, one in ledger.by_stage.items()}, "served_by": ledger.served_by}
 
 
 def _print(report: FitReport, options: argparse.Namespace) -> None:

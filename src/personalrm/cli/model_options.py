@@ -112,8 +112,17 @@ def open_caller(options: argparse.Namespace, *, keep: bool = True) -> Iterator[C
     )
     with caller:
         yield caller
-        if caller.cache is not None and caller.cache.set_aside is not None:
-            print(f"warning: a damaged cache was set aside as {caller.cache.set_aside}", file=sys.stderr)
+        _tell_damage(caller)
+
+
+def _tell_damage(caller: Caller) -> None:
+    cache = caller.cache
+    if cache is not None and cache.set_aside is not None:
+        print(f"warning: a damaged cache was set aside as {cache.set_aside}", file=sys.stderr)
+    if cache is not None and cache.n_damaged:
+        print(
+            f"warning: {cache.n_damaged:,} damaged answers of the cache were forgotten and asked again", file=sys.stderr
+        )
 
 
 @contextmanager
@@ -180,3 +189,11 @@ def print_usage(caller: Caller, stream: Any = None) -> None:
     if ledger.faults:
         told = ", ".join(f"{kind} {n}" for kind, n in sorted(ledger.faults.items()))
         print(f"survived or counted: {told}", file=stream)
+
+
+def warn_of_change(caller: Caller) -> None:
+    """Say so on stderr when the server named more than one model: its answers may be of different minds."""
+    names = caller.ledger.served_by
+    if len(names) > 1:
+        told = ", ".join(f"{name!r} {n:,}" for name, n in names.items())
+        print(f"warning: the server answered under several model names ({told}); it may have changed", file=sys.stderr)

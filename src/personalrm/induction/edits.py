@@ -1,15 +1,58 @@
-"""What a person changed in their persona outlives the next fit."""
+"""What a person changes in their persona: checked when it is written, and kept by the next fit."""
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import replace
 
+from personalrm.errors import BadInput
 from personalrm.preferences.pairs import PreferencePair
 from personalrm.preferences.personal_prompts import PersonalPrompt
 from personalrm.preferences.personas import Claim
+from personalrm.prompts.linting import is_order
 from personalrm.stylometry.claims import link_claim, read_claim
 from personalrm.stylometry.observations import observe
+
+MOST_SENTENCES = 50
+MOST_CHARACTERS = 1_000
+"""Of one sentence."""
+
+
+def edit_persona(prompt: PersonalPrompt, sentences: Sequence[str]) -> PersonalPrompt:
+    """The prompt with these sentences as its persona; evidence of unchanged ones stays.
+
+    Blank sentences and repeated ones are left out, runs of white space become one blank.
+
+    Raises:
+        BadInput: If no sentence is left, there are more than `MOST_SENTENCES`, or one is too long, holds control
+            characters, or gives orders to a model instead of describing somebody.
+    """
+    cleaned = dict.fromkeys(" ".join(text.split()) for text in sentences)
+    cleaned.pop("", None)
+    if not cleaned:
+        raise BadInput(f"no sentence is left in the persona of user {prompt.user_id!r}; write at least one")
+    if len(cleaned) > MOST_SENTENCES:
+        raise BadInput(
+            f"the persona of user {prompt.user_id!r} would have {len(cleaned)} sentences; keep at most {MOST_SENTENCES}"
+        )
+    for number, text in enumerate(cleaned, 1):
+        if problem := _problem(text):
+            raise BadInput(f"sentence {number} of the persona of user {prompt.user_id!r} {problem}")
+    known = {claim.text: claim for claim in prompt.persona.claims}
+    claims = tuple(known.get(text, Claim(text)) for text in cleaned)
+    return replace(prompt, persona=replace(prompt.persona, claims=claims))
+
+
+def _problem(text: str) -> str:
+    """What is wrong with a sentence a person wrote, and what to do; empty when nothing is."""
+    if len(text) > MOST_CHARACTERS:
+        return f"has {len(text):,} characters; keep to {MOST_CHARACTERS:,}"
+    if any(unicodedata.category(character) in ("Cc", "Cs") for character in text):
+        return "holds control characters or half a character; write plain text"
+    if is_order(text):
+        return f"gives orders to a model ({len(text)} characters); say what the person likes instead"
+    return ""
 
 
 def carry_edits(

@@ -157,12 +157,20 @@ class FitJob:
             self.report.n_users += self._user_id in (None, user.user_id)
             yield user
 
-    def run(self) -> Iterator[str]:
+    def run(self, interrupted: Callable[[], object] = lambda: None) -> Iterator[str]:
         """Second pass: yields each user's id when they are safe on disk, or when there is nothing to save.
 
-        An interrupt lets the engine finish what is under way and then ends the job.
+        An interrupt lets the engine finish what is under way and then ends the job; a second one ends it at once.
+
+        Args:
+            interrupted: Called at the first interrupt.
         """
-        with Drain(self._engine.stop) as drain:
+
+        def stop() -> None:
+            self._engine.stop()
+            interrupted()
+
+        with Drain(stop) as drain:
             done: list[str] = []
             for fitted in self._engine.fit_each(self.todo(lambda: drain.is_asked, done.append)):
                 self._save(fitted)
@@ -171,9 +179,13 @@ class FitJob:
             yield from _emptied(done)
 
     def todo(
-        self, is_stopped: Callable[[], bool] = lambda: False, done: Callable[[str], object] = lambda user_id: None
+        self,
+        is_stopped: Callable[[], bool] = lambda: False,
+        done: Callable[[str], object] = lambda user_id: None,
+        *,
+        only_look: bool = False,
     ) -> Iterator[Todo]:
-        """The users that need a fit; `done` is told of those who do not."""
+        """The users that need a fit; `done` is told of those who do not. With `only_look` the home stays as it is."""
         for user in iter_users(self._path, self._options):
             if self._user_id not in (None, user.user_id):
                 continue
@@ -184,16 +196,16 @@ class FitJob:
                 self.report.n_without_context += 1
                 done(user.user_id)
                 continue
-            one = self._begin(user)
+            one = self._begin(user, only_look=only_look)
             if one is None or self._is_unchanged(one):
                 done(user.user_id)
             else:
                 yield one
 
-    def _begin(self, user: User) -> Todo | None:
+    def _begin(self, user: User, *, only_look: bool) -> Todo | None:
         """What is to be done for a user; None where a later personalrm wrote their prompt, which is left alone."""
         try:
-            earlier, damage = self._home.newest_or_set_aside(user.user_id)
+            earlier, damage = self._home.newest_or_set_aside(user.user_id, only_look=only_look)
         except NewerVersion as error:
             self.report.failed[user.user_id] = str(error)
             return None

@@ -1,33 +1,59 @@
-"""What a fit with a language model would ask and cost, before anything is spent."""
+"""What a fit with a language model would ask and cost, before anything is spent.
+
+Each induction is played through with the answers that are kept already. Up to the first
+wave that lacks one everything is known exactly; from there on each step is counted at
+the most it can take (specification, induction sections 4 and 9).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from personalrm.errors import UnreadableReply
 from personalrm.induction.draws import in_balanced_order
 from personalrm.induction.fit_job import Todo
 from personalrm.induction.roles import assign_roles
 from personalrm.induction.settings import InductionSettings
+from personalrm.induction.synthesize import search, synthesize
+from personalrm.induction.waves import Answers, Running, Wave
 from personalrm.judging.model import ModelJudge
+from personalrm.lm.batch import Ask, Outcome, key_of
+from personalrm.lm.cache import Unscored
 from personalrm.lm.prices import Price
-from personalrm.lm.protocol import Usage
+from personalrm.lm.protocol import Reply, Request, Usage
 from personalrm.preferences.demonstrations import Demonstration
 from personalrm.preferences.verdicts import PersonaQuestion, Question
+from personalrm.stats.accuracy import count
 
 REASONING = "x" * 500
 """Stands for a reasoning that is not written yet."""
 REPLY_TOKENS = 200
 CHARACTERS_A_TOKEN = 4.0
+STEPS = {
+    "all_pairs": ("persona", "bootstrap", "trials"),
+    "persona": ("bootstrap", "trials", "persona"),
+    "demonstrations": ("bootstrap", "trials"),
+    "both": ("bootstrap", "trials", "persona", "bootstrap", "trials"),
+}
+"""The waves of each variant; without validation pairs there are no trials."""
+Kept = Callable[[bytes], Reply | Unscored | None]
+"""What is kept under a key of `lm.batch.key_of`."""
+
+
+def nothing_kept(_: bytes) -> None:
+    """No answer is there yet."""
 
 
 @dataclass
 class Forecast:
-    """At most so much; what the cache holds already is not asked again and not counted off."""
+    """At most so much; what is answered already is counted off."""
 
     n_users: int = 0
     n_calls: int = 0
+    n_calls_same_personas: int = 0
+    """The same if nobody's new persona differs from their last: then much of the last search is there already."""
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cost: float | None = 0.0
@@ -41,46 +67,142 @@ class Forecast:
         """The forecast in a sentence."""
         cost = "price unknown" if self.cost is None else f"about {self.cost:.2f} USD"
         tokens = f"about {self.prompt_tokens + self.completion_tokens:,} tokens"
-        return f"would fit {self.n_users:,} users: at most {self.n_calls:,} calls, {tokens}, {cost}"
+        calls = f"at most {self.n_calls:,} calls"
+        if self.n_calls_same_personas < self.n_calls:
+            calls += f" ({self.n_calls_same_personas:,} where personas stay as they are)"
+        return f"would fit {count(self.n_users, 'user')}: {calls}, {tokens}, {cost}"
 
 
-def forecast(todo: Iterable[Todo], judge: ModelJudge, settings: InductionSettings, price: Price | None) -> Forecast:
-    """Upper bound of calls (specification, induction section 4) and about how many tokens they take.
+def forecast(
+    todo: Iterable[Todo],
+    judge: ModelJudge,
+    settings: InductionSettings,
+    price: Price | None,
+    kept: Kept = nothing_kept,
+) -> Forecast:
+    """Upper bound of calls and about how many tokens they take.
 
     Args:
         todo: Who would be fitted.
         judge: Who would be asked; nothing is asked.
         settings: Variant, trials, orders.
         price: What tokens cost.
+        kept: Answers that are there already.
     """
     total = Forecast()
     for one in todo:
         total.n_users += 1
-        _add_user(total, one, judge, settings)
+        user = _User(one, judge, replace(settings, schedule="latency"), kept)
+        missing, rest = user.missing()
+        n_calls = len(missing) + sum(step.n_calls for step in rest)
+        total.n_calls += n_calls
+        total.n_calls_same_personas += n_calls - user.saved_by_the_same_persona(rest)
+        n_characters = sum(one.n_characters for one in missing) + sum(step.n_calls * step.n_characters for step in rest)
+        total.prompt_tokens += int(n_characters / CHARACTERS_A_TOKEN)
+        total.completion_tokens += n_calls * REPLY_TOKENS
     usage = Usage(total.prompt_tokens, total.completion_tokens)
     total.cost = price.of(usage) if price else None
     return total
 
 
-def _add_user(total: Forecast, todo: Todo, judge: ModelJudge, settings: InductionSettings) -> None:
-    pairs = tuple(pair for pair in todo.user.pairs if pair.split != "target")
-    split = assign_roles(pairs, todo.roles, settings.seed)
-    train = in_balanced_order(split.train, settings.seed)
-    shown = tuple(Demonstration(ordered, REASONING) for ordered in train)
-    n_searches = {"all_pairs": 1, "persona": 1, "demonstrations": 1, "both": 2}[settings.variant]
-    n_personas = settings.variant != "demonstrations"
-    n_orders = 2 if settings.validation_orders == "both" else 1
-    n_trials = (settings.n_trials + 1) * n_orders * len(split.validation)
-    first = train[0] if train else None
-    if first is None:
-        return
-    question = Question(todo.user.user_id, first.pair.conversation, first.first, first.second)
-    bare = judge.judge_request(replace(question, wants_hypotheses=True), "bootstrap").n_characters
-    # A trial shows half of the reasonings on average.
-    full = judge.judge_request(replace(question, demonstrations=shown[: 1 + len(shown) // 2]), "trials").n_characters
-    persona = judge.persona_request(PersonaQuestion(todo.user.user_id, shown)).n_characters
-    n_calls = n_searches * (len(train) + n_trials) + n_personas
-    n_characters = n_searches * (len(train) * bare + n_trials * full) + n_personas * persona
-    total.n_calls += n_calls * judge.options.n_samples
-    total.prompt_tokens += int(n_characters / CHARACTERS_A_TOKEN) * judge.options.n_samples
-    total.completion_tokens += n_calls * REPLY_TOKENS * judge.options.n_samples
+@dataclass(frozen=True)
+class _Step:
+    """A wave that cannot be played through, at its largest."""
+
+    name: str
+    n_calls: int
+    n_characters: int
+    """Of one call, about."""
+
+
+class _User:
+    """One user's fit, played through as far as answers are kept."""
+
+    def __init__(self, todo: Todo, judge: ModelJudge, settings: InductionSettings, kept: Kept) -> None:
+        self._todo, self._judge, self._settings, self._kept = todo, judge, settings, kept
+        self._pairs = tuple(pair for pair in todo.user.pairs if pair.split != "target")
+        split = assign_roles(self._pairs, todo.roles, settings.seed)
+        self._train = in_balanced_order(split.train, settings.seed)
+        self._validation = in_balanced_order(split.validation, settings.seed)
+
+    def missing(self) -> tuple[list[Request], list[_Step]]:
+        """The requests of the first wave that is not answered, and the steps that come after it."""
+        user_id, name = self._todo.user.user_id, self._judge.name
+        induction = synthesize(user_id, self._pairs, self._settings, judge=name, recorded=self._todo.roles)
+        return self._play(induction, self._steps())
+
+    def saved_by_the_same_persona(self, rest: Sequence[_Step]) -> int:
+        """Calls of the last search that are known, should the persona come out as it was."""
+        names = [step.name for step in rest]
+        if self._todo.earlier is None or "persona" not in names or "bootstrap" not in names:
+            return 0
+        at_most = rest[names.index("persona") + 1 :]
+        again = search(self._train, self._validation, self._todo.earlier.persona, self._settings)
+        missing, later = self._play(again, list(at_most))
+        return sum(step.n_calls for step in at_most) - len(missing) - sum(step.n_calls for step in later)
+
+    def _play(self, induction: Generator[Wave, Answers, Any], steps: list[_Step]) -> tuple[list[Request], list[_Step]]:
+        """The requests of the first wave that is not answered, and the steps that come after it."""
+        running = Running(induction)
+        wave: Wave | None = next(running.induction)
+        while wave is not None:
+            asks = self._judge.asks(wave.step, wave.questions, wave.persona_questions)
+            found = [self._look_up(ask) for ask in asks]
+            missing = {key: request for key, request, outcome in found if outcome is None}
+            if missing:
+                return list(missing.values()), self._without_kept_reference(wave, steps[1:])
+            judged = self._judge.judged([one for _, _, one in found if one is not None], len(wave.questions))
+            answers, _ = running.take(judged)
+            steps = steps[1:]
+            try:
+                wave = running.induction.send(answers) if answers is not None else None
+            except StopIteration:
+                wave = None
+        return [], []
+
+    def _look_up(self, ask: Ask[Any]) -> tuple[bytes, Request, Outcome[Any] | None]:
+        request = ask.build()
+        key = key_of(self._judge.caller.lm.identity, request)
+        found = self._kept(key)
+        if found is None:
+            return key, request, None
+        if isinstance(found, Unscored):
+            return key, request, Outcome(None, found.reason)
+        try:
+            return key, request, Outcome(ask.read(found))
+        except UnreadableReply:
+            return key, request, None
+
+    def _without_kept_reference(self, wave: Wave, rest: list[_Step]) -> list[_Step]:
+        """After a bootstrap, trials at their largest but for the candidate without demonstrations where it is kept."""
+        if wave.step != "bootstrap" or not rest or rest[0].name != "trials":
+            return rest
+        both = self._settings.validation_orders == "both"
+        orders = [one for ordered in self._validation for one in ((ordered, ordered.swapped()) if both else (ordered,))]
+        persona, user_id = wave.questions[0].persona, self._todo.user.user_id
+        questions = [Question(user_id, one.pair.conversation, one.first, one.second, persona) for one in orders]
+        found = [self._look_up(ask)[2] for ask in self._judge.asks("trials", questions, ())]
+        trials = replace(rest[0], n_calls=rest[0].n_calls - sum(one is not None for one in found))
+        return [trials, *rest[1:]]
+
+    def _steps(self) -> list[_Step]:
+        """All steps of the fit at their largest."""
+        if not self._train:
+            return []
+        shown = tuple(Demonstration(one, REASONING) for one in self._train)
+        first = shown[0].shown
+        question = Question(self._todo.user.user_id, first.pair.conversation, first.first, first.second)
+        bare = self._judge.judge_request(replace(question, wants_hypotheses=True), "bootstrap").n_characters
+        # A trial shows half of the reasonings on average.
+        half = replace(question, demonstrations=shown[: 1 + len(shown) // 2])
+        full = self._judge.judge_request(half, "trials").n_characters
+        persona = self._judge.persona_request(PersonaQuestion(self._todo.user.user_id, shown)).n_characters
+        n_orders = 2 if self._settings.validation_orders == "both" else 1
+        n_trials = (self._settings.n_trials + 1) * n_orders * len(self._validation)
+        n_samples = self._judge.options.n_samples
+        largest = {
+            "bootstrap": _Step("bootstrap", len(self._train) * n_samples, bare),
+            "trials": _Step("trials", n_trials * n_samples, full),
+            "persona": _Step("persona", 1, persona),
+        }
+        return [largest[name] for name in STEPS[self._settings.variant] if name != "trials" or n_trials]

@@ -50,14 +50,14 @@ def synthesize(
     if settings.variant == "all_pairs":
         persona = yield from _describe(user_id, [Demonstration(ordered) for ordered in train + validation])
     elif settings.variant in ("persona", "both"):
-        kept = yield from _search(train, validation, None, settings)
+        kept = yield from search(train, validation, None, settings)
         if not any(demonstration.has_reasoning for demonstration in kept):
             notes.append(NO_REASONING)
             kept = tuple(Demonstration(ordered) for ordered in train)
         persona = yield from _describe(user_id, kept)
     if settings.variant != "persona":
         known = None if settings.variant == "demonstrations" else persona
-        demonstrations = yield from _search(train, validation, known, settings)
+        demonstrations = yield from search(train, validation, known, settings)
     return PersonalPrompt(
         user_id=user_id,
         persona=persona,
@@ -71,13 +71,20 @@ def synthesize(
     )
 
 
-def _search(
+def search(
     train: Sequence[OrderedPair],
     validation: Sequence[OrderedPair],
     persona: Persona | None,
     settings: InductionSettings,
 ) -> Generator[Wave, Answers, Demonstrations]:
-    """Steps 1 and 3: bootstrap, then the best candidate set; without validation all kept reasonings."""
+    """Steps 1 and 3: bootstrap, then the best candidate set; without validation all kept reasonings.
+
+    Args:
+        train: Train pairs in balanced order.
+        validation: Validation pairs in balanced order.
+        persona: None in step 1, and for just demonstrations.
+        settings: Trials, sizes, orders, schedule, seed.
+    """
     kept = yield from bootstrap(train, persona)
     if not validation:
         return tuple(kept[: settings.max_bootstrapped or len(train)])

@@ -8,11 +8,11 @@ weights of all context pairs; with `lm` a language model does both.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from personalrm.errors import BadFile, CorruptFile, ModelUnavailable, NotFitted
 from personalrm.induction.arguments import all_of, each_once, one_user
+from personalrm.induction.edits import edit_persona
 from personalrm.induction.embedded_fit import EmbeddedFit
 from personalrm.induction.fit_job import Todo
 from personalrm.induction.model_fit import ModelFit
@@ -24,7 +24,7 @@ from personalrm.lm.protocol import LM
 from personalrm.preferences.messages import Message
 from personalrm.preferences.pairs import PreferencePair
 from personalrm.preferences.personal_prompts import PersonalPrompt
-from personalrm.preferences.personas import Claim, Persona
+from personalrm.preferences.personas import Persona
 from personalrm.preferences.prompt_json import prompt_from_json, prompt_to_json
 from personalrm.preferences.reading import ReadOptions, iter_users
 from personalrm.preferences.users import User
@@ -128,10 +128,12 @@ class SynthesizeMe:
         return generation_prompt(self.prompt)
 
     def edit_persona(self, sentences: Sequence[str]) -> SynthesizeMe:
-        """Replace the persona by these sentences; judging honours them, evidence of unchanged ones stays."""
-        known = {claim.text: claim for claim in self.prompt.persona.claims}
-        claims = tuple(known.get(text, Claim(text)) for text in all_of(str, sentences, "sentences") if text.strip())
-        self._prompt = replace(self.prompt, persona=replace(self.prompt.persona, claims=claims))
+        """Replace the persona by these sentences; judging honours them, evidence of unchanged ones stays.
+
+        Raises:
+            BadInput: If no sentence is left, or one gives orders to a model (see `induction.edits.edit_persona`).
+        """
+        self._prompt = edit_persona(self.prompt, all_of(str, sentences, "sentences"))
         return self
 
     def save(self, path: str | Path) -> None:

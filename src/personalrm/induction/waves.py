@@ -13,7 +13,7 @@ import queue
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Protocol
+from typing import Any, Protocol
 
 from personalrm.judging.model import Judged
 from personalrm.preferences.personal_prompts import PersonalPrompt
@@ -126,7 +126,7 @@ def run_overlapping(inductions: Iterable[Induction], judge: StartingJudge, *, us
     """
     remaining = enumerate(inductions)
     answered: queue.SimpleQueue[tuple[int, Judged]] = queue.SimpleQueue()
-    running: dict[int, _Running] = {}
+    running: dict[int, Running] = {}
 
     def advance(place: int, answers: Answers | None) -> Finished | None:
         one = running[place]
@@ -141,7 +141,7 @@ def run_overlapping(inductions: Iterable[Induction], judge: StartingJudge, *, us
 
     while True:
         while len(running) < users_at_once and (following := next(remaining, None)) is not None:
-            running[following[0]] = _Running(following[1])
+            running[following[0]] = Running(following[1])
             if (finished := advance(following[0], None)) is not None:
                 yield finished
         if not running:
@@ -156,10 +156,10 @@ def run_overlapping(inductions: Iterable[Induction], judge: StartingJudge, *, us
 
 
 @dataclass
-class _Running:
-    """An induction under way."""
+class Running:
+    """An induction under way, and why verdicts of it are missing."""
 
-    induction: Induction
+    induction: Generator[Wave, Answers, Any]
     unscored: list[str] = field(default_factory=list)
     may_miss: bool = False
 

@@ -160,6 +160,13 @@ class ModelJudge:
         done: Callable[[Judged], None],
     ) -> None:
         """Ask everything and return; `done` gets the answers, in another thread."""
+        asks = self.asks(stage, questions, persona_questions)
+        self.caller.start(asks, lambda outcomes: done(self.judged(outcomes, len(questions))))
+
+    def asks(
+        self, stage: str, questions: Sequence[Question], persona_questions: Sequence[PersonaQuestion]
+    ) -> list[Ask[Verdict | Persona]]:
+        """What has to be asked, in the order in which `judged` wants the outcomes."""
         asks: list[Ask[Verdict | Persona]] = [
             Ask(lambda q=q, k=k: self.judge_request(q, stage, k), _verdict)  # type: ignore[misc]
             for q in questions
@@ -169,7 +176,7 @@ class ModelJudge:
             Ask(lambda q=q: self.persona_request(q), lambda reply, q=q: _persona(reply, q))  # type: ignore[misc]
             for q in persona_questions
         ]
-        self.caller.start(asks, lambda outcomes: done(self._judged(outcomes, len(questions))))
+        return asks
 
     def _wait(self, stage: str, questions: Sequence[Question], persona_questions: Sequence[PersonaQuestion]) -> Judged:
         ready, found = threading.Event(), []
@@ -228,7 +235,8 @@ class ModelJudge:
             lambda: judge_instructions(persona, demonstrations, with_hypotheses=hypotheses),
         )
 
-    def _judged(self, outcomes: Sequence[Outcome[Verdict | Persona]], n_questions: int) -> Judged:
+    def judged(self, outcomes: Sequence[Outcome[Verdict | Persona]], n_questions: int) -> Judged:
+        """The answers that these outcomes of `asks` make."""
         if any(outcome.is_stopped for outcome in outcomes):
             return Judged(is_stopped=True)
         rest = iter(outcomes)

@@ -24,6 +24,8 @@ SEED_STEP = 7919
 ABSURD = 10.0
 """A Retry-After of more than so many longest pauses is taken for a mistake of the server."""
 TOO_MANY = 429
+CANNOT_CONNECT = "cannot connect"
+"""A server that refuses everybody is gone: the run ends, instead of writing off each request in turn."""
 
 
 class Stopped(Exception):
@@ -46,6 +48,8 @@ class Tries:
     n_attempts: int = 0
     n_failed: int = 0
     n_unread: int = 0
+    refused_since: float | None = None
+    """Since when nothing but refused connections was met."""
 
 
 class Attempts:
@@ -115,6 +119,7 @@ class Attempts:
                     account.cost += cost
         self._last_success = time.monotonic()
         self._pacing.note_answer()
+        self._ledger.note_served(reply.model)
         for account in accounts:
             account.add(reply.usage, cost)
         if used := reply.usage.prompt_tokens + reply.usage.completion_tokens:
@@ -137,6 +142,7 @@ class Attempts:
             raise Stopped
         if fault.again == "never":
             return fault.kind
+        tries.refused_since = (tries.refused_since or time.monotonic()) if fault.kind == CANNOT_CONNECT else None
         if fault.again == "reseeded":
             tries.n_unread += 1
             over = tries.n_unread > self._retry.max_rereads
@@ -145,7 +151,7 @@ class Attempts:
             over = tries.n_failed >= self._retry.max_attempts
         if not over and time.monotonic() - tries.started < self._retry.max_total_s:
             return None
-        if fault.kind == "cannot connect" and self._last_success < tries.started:
+        if tries.refused_since is not None and self._last_success < tries.refused_since:
             self.stop(
                 ModelUnavailable(
                     f"the server of model {self._lm.name!r} cannot be reached after {tries.n_attempts} attempts; start "

@@ -146,11 +146,21 @@ class Caller:
         """Send nothing more; what is under way is awaited and kept."""
         self._attempts.stop(why)
 
-    def close(self) -> None:
-        """Wait for what is under way, then let go of connections, file and thread."""
+    def close(self, *, at_once: bool = False) -> None:
+        """Wait for what is under way (an interrupt ends the wait), then let go of connections, file and thread.
+
+        Args:
+            at_once: Do not wait; answers under way are lost.
+        """
         if self._loop is not None and self._thread is not None:
             self.stop(ModelUnavailable("this caller was closed; make a new one"))
-            asyncio.run_coroutine_threadsafe(self._finish(), self._loop).result()
+            finished = asyncio.run_coroutine_threadsafe(self._finish(), self._loop)
+            try:
+                if not at_once:
+                    finished.result()
+            finally:
+                self._loop.call_soon_threadsafe(self._abandon)  # nothing to do after a wait that was not cut short
+                finished.result()
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join()
             self._loop.close()
@@ -160,8 +170,9 @@ class Caller:
     def __enter__(self) -> Caller:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        # Interrupted while it was stopping already: whoever asks twice does not want to wait.
+        self.close(at_once=kind is not None and issubclass(kind, KeyboardInterrupt) and self.stopped is not None)
 
     def _started(self) -> asyncio.AbstractEventLoop:
         if self._loop is None:
@@ -176,6 +187,10 @@ class Caller:
             await asyncio.wait(self._workers)
         await self._keeping.finish()
         await self.lm.close()
+
+    def _abandon(self) -> None:
+        for worker in self._workers:
+            worker.cancel()
 
     def _enqueue(self, jobs: Sequence[_Job]) -> None:
         self._queue.extend(jobs)
@@ -204,7 +219,7 @@ class Caller:
             self._flying[key].append((job, request))
             return
         self._flying[key] = [(job, request)]
-        result: Answer | Unscored | Stopped
+        result: Answer | Unscored | Stopped = Stopped()
         try:
             result = await self._resolve(key, request, job.ask)
         except Stopped as stopped:

@@ -5,6 +5,9 @@ model, extra body) and the request's messages, sampling and schema. Each entry k
 whose data asked for it, as hashes; erasing a user takes their entries, unless somebody
 else's request was the same. Unscored requests are kept apart, with their reason.
 
+Each answer carries a checksum of its key and text, since SQLite has none: an answer that
+was changed on disk is forgotten and asked again, never used.
+
 New answers come by way of `journal.py`. One connection a process, used from one
 thread; a rollback journal, since the write-ahead log of SQLite before 3.51.3 is unsafe
 with two connections.
@@ -20,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from personalrm.errors import NewerVersion, StoreError
-from personalrm.lm.entries import Entry, Row, Unscored, owner_of, reply_from_text
+from personalrm.lm.entries import Entry, Row, Unscored, owner_of, reply_from_text, sealed, unsealed
 from personalrm.lm.journal import store_error, take_over
 from personalrm.lm.protocol import Reply
 
@@ -44,6 +47,8 @@ class Cache:
         self.path = Path(path)
         self.set_aside: Path | None = None
         """Where a damaged file was moved when this one was opened."""
+        self.n_damaged = 0
+        """Answers that were found changed on disk, and forgotten."""
         self._db: sqlite3.Connection | None = None
         self._has_unscored = False
 
@@ -72,15 +77,12 @@ class Cache:
         if self._db is not None:
             self._db.close()
         self._db = sqlite3.connect(self.path, timeout=30.0, isolation_level=None, check_same_thread=False)
-        version = self._db.execute("PRAGMA user_version").fetchone()[0]
-        if version > VERSION:
-            raise NewerVersion(
-                f"cache {str(self.path)!r} has version {version}, this personalrm reads up to {VERSION}; upgrade it"
-            )
+        version = _refuse_newer(self.path, self._db)
         self._db.execute("PRAGMA journal_mode = TRUNCATE")
         self._db.execute("PRAGMA synchronous = NORMAL")
         self._db.executescript(_TABLES)
-        self._db.execute(f"PRAGMA user_version = {VERSION}")
+        if version < VERSION:
+            self._db.execute(f"PRAGMA user_version = {VERSION}")
         if self._db.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
             raise sqlite3.DatabaseError("damaged")
         self._has_unscored = self._db.execute("SELECT EXISTS (SELECT 1 FROM unscored)").fetchone()[0] == 1
@@ -108,7 +110,10 @@ class Cache:
     def _find(self, key: bytes) -> Reply | Unscored | None:
         row = self._open_db.execute("SELECT answer FROM answers WHERE key = ?", (key,)).fetchone()
         if row is not None:
-            return reply_from_text(row[0])
+            if (text := unsealed(key, row[0])) is not None:
+                return reply_from_text(text)
+            self.n_damaged += 1  # left for `keep` to replace, so that reading never writes
+            return None
         row = self._open_db.execute("SELECT reason, attempts FROM unscored WHERE key = ?", (key,)).fetchone()
         return Unscored(*row) if row is not None else None
 
@@ -130,12 +135,12 @@ class Cache:
         Raises:
             StoreError: If the disk is full or the file cannot be written.
         """
-        answers = [(row.key, row.text) for row in rows if row.kind == "answer"]
+        answers = [(row.key, sealed(row.key, row.text)) for row in rows if row.kind == "answer"]
         unscored = [(row.key, *json.loads(row.text)) for row in rows if row.kind == "unscored"]
         db = self._open_db
         try:
             db.execute("BEGIN IMMEDIATE")
-            _insert(db, "answers", answers)
+            _insert(db, "answers", answers, over=self.n_damaged > 0)
             _insert(db, "owners", [(row.owner, row.key) for row in rows])
             if unscored:
                 db.executemany("INSERT OR REPLACE INTO unscored VALUES (?, ?, ?)", unscored)
@@ -166,12 +171,38 @@ class Cache:
             raise store_error(self.path, error) from None
         return gone
 
+    def owns(self, user_id: str) -> bool:
+        """Whether a user's data asked for anything that is kept."""
+        owned = "SELECT EXISTS (SELECT 1 FROM owners WHERE owner = ?)"
+        return bool(self._open_db.execute(owned, (owner_of(user_id),)).fetchone()[0])
+
+    def clear(self) -> int:
+        """Forget everything, damaged files that were set aside included; returns how many answers went."""
+        db, n_answers = self._open_db, self.count()
+        try:
+            db.execute("PRAGMA secure_delete = ON")
+            db.executescript("BEGIN IMMEDIATE; DELETE FROM answers; DELETE FROM owners; DELETE FROM unscored; COMMIT;")
+            db.execute("VACUUM")
+            for aside in self.files_set_aside():
+                aside.unlink()
+        except (OSError, sqlite3.Error) as error:
+            raise store_error(self.path, error) from None
+        return n_answers
+
+    def files_set_aside(self) -> list[Path]:
+        """Damaged files that may still hold answers of anybody."""
+        return sorted(self.path.parent.glob(f"{self.path.name}.damaged-*"))
+
+    def query(self, text: str) -> list[tuple[Any, ...]]:
+        """Rows of a query of our own."""
+        return self._open_db.execute(text).fetchall()
+
     def owned_by(self, user_id: str) -> list[dict[str, Any]]:
         """Every answer a user's data asked for, as JSON values, for their export."""
         rows = self._open_db.execute(
-            "SELECT answer FROM answers JOIN owners USING (key) WHERE owner = ? ORDER BY key", (owner_of(user_id),)
+            "SELECT key, answer FROM answers JOIN owners USING (key) WHERE owner = ? ORDER BY key", (owner_of(user_id),)
         )
-        return [json.loads(row[0]) for row in rows]
+        return [json.loads(text) for row in rows if (text := unsealed(*row)) is not None]
 
     def count(self) -> int:
         """How many answers are kept."""
@@ -191,9 +222,42 @@ class Cache:
         return self._db
 
 
-def _insert(db: sqlite3.Connection, table: str, rows: Sequence[tuple[bytes, bytes | str]]) -> None:
+def read_only(path: Path) -> Cache:
+    """The cache in a file that is there, for reading; nothing is written, not even a damaged file is set aside.
+
+    Raises:
+        NewerVersion: If a later personalrm wrote it.
+        StoreError: If it is damaged or cannot be read.
+    """
+    cache = Cache(path)
+    try:
+        cache._db = db = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=30.0)
+        _refuse_newer(path, db)
+        db.execute("SELECT key, answer FROM answers LIMIT 1").fetchone()
+    except (OSError, sqlite3.Error) as error:
+        cache.close()
+        raise store_error(path, error) from None
+    return cache
+
+
+def _refuse_newer(path: Path, db: sqlite3.Connection) -> int:
+    """The version of the file, if this personalrm can read it."""
+    version = int(db.execute("PRAGMA user_version").fetchone()[0])
+    if version > VERSION:
+        raise NewerVersion(
+            f"cache {str(path)!r} has version {version}, this personalrm reads up to {VERSION}; upgrade it"
+        )
+    return version
+
+
+def _insert(
+    db: sqlite3.Connection, table: str, rows: Sequence[tuple[bytes, bytes | str]], *, over: bool = False
+) -> None:
     """All rows in few statements: each one gives up the interpreter's lock, and a busy event loop takes it."""
     for first in range(0, len(rows), ROWS_AT_ONCE):
         some = rows[first : first + ROWS_AT_ONCE]
         places = ",".join(["(?,?)"] * len(some))
-        db.execute(f"INSERT OR IGNORE INTO {table} VALUES {places}", [value for row in some for value in row])
+        db.execute(
+            f"INSERT OR {'REPLACE' if over else 'IGNORE'} INTO {table} VALUES {places}",
+            [value for row in some for value in row],
+        )

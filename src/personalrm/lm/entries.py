@@ -12,6 +12,8 @@ from typing import Any, Literal
 from personalrm.lm.protocol import Reply, TokenChances, Usage
 
 Kind = Literal["answer", "unscored", "owner"]
+CHECKSUM = 16
+"""Characters of an answer's checksum in the database."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,22 @@ def reply_as_text(reply: Reply) -> str:
     if reply.tokens:
         content["tokens"] = [(one.text, one.alternatives) for one in reply.tokens]
     return json.dumps(content)
+
+
+def sealed(key: bytes, text: str) -> str:
+    """A text behind a checksum of itself and its key, as the database keeps it."""
+    return _checksum(key, text) + text
+
+
+def unsealed(key: bytes, kept: object) -> str | None:
+    """The text of a kept answer; None if it is not as it was written."""
+    if not isinstance(kept, str) or kept[:CHECKSUM] != _checksum(key, kept[CHECKSUM:]):
+        return None
+    return kept[CHECKSUM:]
+
+
+def _checksum(key: bytes, text: str) -> str:
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), key=key, digest_size=CHECKSUM // 2).hexdigest()
 
 
 def reply_from_text(text: str) -> Reply:

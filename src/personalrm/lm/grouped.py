@@ -41,8 +41,15 @@ class Grouped(Generic[Item, Result]):
                 results = await loop.run_in_executor(self._executor, self._work, [item for item, _ in group])
             except Exception as error:  # noqa: BLE001  # raised again, to everybody who waits
                 for _, future in group:
-                    future.set_exception(error)
+                    if not future.done():  # whoever waited may have been cancelled
+                        future.set_exception(error)
             else:
                 for (_, future), result in zip(group, results, strict=True):
-                    future.set_result(result)
+                    if not future.done():
+                        future.set_result(result)
         self._task = None
+
+    async def idle(self) -> None:
+        """Return when nothing is at work any more."""
+        while self._task is not None:
+            await asyncio.wait({self._task})

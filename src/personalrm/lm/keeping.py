@@ -98,6 +98,7 @@ class Keeping:
     async def finish(self) -> None:
         """Move what is left and let go of the journal."""
         self._hurry.set()
+        await self._find.idle()
         if self._mover is not None:
             await self._mover
         if self._journal is not None:

@@ -2,67 +2,135 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from personalrm.errors import MissingExtra
-from personalrm.lm.faults import Fault
+from personalrm.lm.faults import Again, Fault
+from personalrm.lm.http import FEATURES, Endpoint
 from personalrm.lm.protocol import Reply, Request
 from personalrm.lm.wire import read_response, request_body
+
+NO_KEY = "none"
+"""Sent to a base URL of the user's when no key of ours is set."""
+_SIGNS: tuple[tuple[str, str, Again], ...] = (
+    ("ContextWindowExceededError", "context too long", "never"),
+    ("ContentPolicyViolationError", "content filter", "reseeded"),
+    ("Timeout", "time-out", "same"),
+    ("ConnectError", "cannot connect", "same"),
+    ("APIConnectionError", "connection broke", "same"),
+    ("JSONDecodeError", "broken JSON", "same"),
+)
+"""Names among an exception's causes, in the order they are looked for: LiteLLM tells most of them as status 500."""
 
 
 class LiteLLM:
     """A model by its LiteLLM name, such as `anthropic/claude-3-5-haiku-latest`.
 
-    LiteLLM's own retries and caches are off: ours count and keep.
+    LiteLLM's own retries and caches are off: ours count and keep. A feature the server
+    refuses by name is left out from then on.
+
+    Args:
+        endpoint: The model by its LiteLLM name; an empty base URL means the provider's own,
+            with the provider's own key variables.
+
+    Raises:
+        MissingExtra: If LiteLLM is not installed.
     """
 
-    def __init__(
-        self, model: str, *, api_base: str | None = None, api_key: str | None = None, timeout_s: float = 120.0
-    ) -> None:
+    def __init__(self, endpoint: Endpoint) -> None:
+        # Importing it downloads a price list from the internet otherwise, and waits for it; ours is in prices.json.
+        os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
         try:
             import litellm
         except ImportError:
             raise MissingExtra(
                 "models named litellm/... need LiteLLM; install it with pip install 'personalrm[litellm]'"
             ) from None
+        litellm.suppress_debug_info = True  # it prints advice to standard output at each error, where our JSON goes
         self._litellm: Any = litellm
-        self._model, self._api_base, self._api_key, self._timeout_s = model, api_base, api_key, timeout_s
+        self.endpoint = endpoint
+        self.refused: frozenset[str] = frozenset()
 
     @property
     def name(self) -> str:
         """`litellm/` and the model's name."""
-        return f"litellm/{self._model}"
+        return self.endpoint.name or f"litellm/{self.endpoint.model}"
 
     @property
     def identity(self) -> str:
-        """Door, base URL and model, as canonical JSON."""
-        return json.dumps(["litellm", self._api_base, self._model])
+        """Door, tenant, base URL, model and extra body, as canonical JSON."""
+        e = self.endpoint
+        return json.dumps(["litellm", e.tenant, e.base_url.rstrip("/"), e.model, dict(e.body)], sort_keys=True)
 
     async def complete(self, request: Request, *, seed: int) -> Reply:
-        """One attempt.
+        """One attempt; a second one at once if the server refuses a feature.
 
         Raises:
-            Fault: With the status LiteLLM's exception carries.
+            Fault: If it fails, with the status LiteLLM's exception carries.
         """
-        body = request_body(request, self._model, extra={"seed": seed})
+        while True:
+            without = self.refused  # others under way may learn of a refusal while this one waits
+            try:
+                return await self._ask(request, seed, without)
+            except Fault as fault:
+                if fault.feature not in FEATURES or fault.feature in without:
+                    raise
+                self.refused |= {fault.feature}
+
+    async def _ask(self, request: Request, seed: int, without: frozenset[str]) -> Reply:
+        e = self.endpoint
+        extra = e.body if "seed" in without else {"seed": seed, **e.body}
+        body = request_body(request, e.model, without=without, extra=extra)
+        # With a base URL and no key of ours LiteLLM would send that server OPENAI_API_KEY or what else it finds.
+        key = e.api_key or (NO_KEY if e.base_url else None)
+        own = {"num_retries": 0, "max_retries": 0, "caching": False, "drop_params": True}
+        where = {"api_base": e.base_url or None, "api_key": key, "extra_headers": dict(e.headers) or None}
         try:
-            found = await self._litellm.acompletion(
-                **body,
-                api_base=self._api_base,
-                api_key=self._api_key,
-                timeout=self._timeout_s,
-                num_retries=0,
-                max_retries=0,
-                drop_params=True,
-            )
+            found = await self._litellm.acompletion(**body, **own, **where, timeout=e.timeout_s)
         except Exception as error:  # LiteLLM's exceptions share no base but Exception
-            status = getattr(error, "status_code", None)
-            if not isinstance(status, int):
-                raise Fault(f"LiteLLM failed ({type(error).__name__})", "same") from None
-            read_response(status if status != 200 else 500, {}, str(error).encode("utf-8", "replace"))
+            _raise_fault(error)
             raise
         return read_response(200, {}, found.model_dump_json().encode("utf-8"))
 
     async def close(self) -> None:
-        """Nothing to close; LiteLLM keeps its clients."""
+        """End the tasks LiteLLM left in this loop; connections it keeps for the process."""
+        left = [task for task in asyncio.all_tasks() if _name(task).startswith("LoggingWorker.")]
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+
+
+def _name(task: asyncio.Task[Any]) -> str:
+    return str(getattr(task.get_coro(), "__qualname__", ""))
+
+
+def _raise_fault(error: Exception) -> None:
+    """Raise what LiteLLM's exception says, as a fault of ours; its own text, which may quote prompts, stays behind.
+
+    Raises:
+        Fault: Always.
+    """
+    causes = {type(cause).__name__ for cause in _causes(error)}
+    for name, kind, again in _SIGNS:
+        if name in causes:
+            raise Fault(kind, again) from None
+    status = getattr(error, "status_code", None)
+    if not isinstance(status, int):
+        raise Fault(f"LiteLLM failed ({type(error).__name__})", "same") from None
+    read_response(status if status != 200 else 500, _headers(error), str(error).encode("utf-8", "replace"))
+
+
+def _headers(error: Exception) -> Mapping[str, str]:
+    headers = getattr(getattr(error, "response", None), "headers", None) or {}
+    return {"Retry-After": headers["retry-after"]} if "retry-after" in headers else {}
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """The exception and what it came from."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__

@@ -66,15 +66,9 @@ def open_model(model: ModelName) -> LM:
     if provider == "litellm" and rest:
         from personalrm.lm.litellm_door import LiteLLM
 
-        return LiteLLM(rest, api_base=model.base_url, api_key=_key(model) or None, timeout_s=model.timeout_s)
+        return LiteLLM(_endpoint(model, rest, _checked(model.base_url) if model.base_url else ""))
     if model.base_url is not None:
-        parts = urlsplit(model.base_url)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.username:
-            raise UnknownName(
-                f"base URL {_without_login(model.base_url)!r} is none; write it like http://localhost:8000/v1, keys go "
-                "into PERSONALRM_API_KEY or a key file"
-            )
-        return OpenAIServer(_endpoint(model, model.name, model.base_url))
+        return OpenAIServer(_endpoint(model, model.name, _checked(model.base_url)))
     if provider == "openai" and rest:
         return OpenAIServer(_endpoint(model, rest, OPENAI_URL))
     raise UnknownName(
@@ -123,6 +117,16 @@ def _key(model: ModelName) -> str:
     # OpenAI's key goes to OpenAI only: another server must not get it because it happens to be set.
     openais = model.name.startswith("openai/") and model.base_url is None
     return own or (os.environ.get("OPENAI_API_KEY", "") if openais else "")
+
+
+def _checked(base_url: str) -> str:
+    parts = urlsplit(base_url)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username:
+        raise UnknownName(
+            f"base URL {_without_login(base_url)!r} is none; write it like http://localhost:8000/v1, keys go into "
+            "PERSONALRM_API_KEY or a key file"
+        )
+    return base_url
 
 
 def _without_login(url: str) -> str:

@@ -39,6 +39,8 @@ class Ledger:
     by_user: dict[str, Account] = field(default_factory=dict)
     faults: dict[str, int] = field(default_factory=dict)
     """How often each kind of failure was met and survived or not."""
+    served_by: dict[str, int] = field(default_factory=dict)
+    """Replies by the name the server gave its model; more than one name says that it changed in mid-run."""
 
     def accounts(self, request: Request) -> tuple[Account, Account]:
         """The two accounts a request belongs to."""
@@ -50,6 +52,11 @@ class Ledger:
     def note_fault(self, kind: str) -> None:
         """One failure more."""
         self.faults[kind] = self.faults.get(kind, 0) + 1
+
+    def note_served(self, model: str) -> None:
+        """One reply more of a model that calls itself so."""
+        if model:
+            self.served_by[model] = self.served_by.get(model, 0) + 1
 
     @property
     def total(self) -> Account:

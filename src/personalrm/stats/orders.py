@@ -7,7 +7,7 @@ bias cancels, and what was read in one order only is counted.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -32,8 +32,8 @@ class OrderedOutcome:
     """Mean probability given to the first completion over pairs read in both orders, 0.5 without bias; or NaN."""
     accuracy_orders: float
     """The paper's accuracy: mean over single orders, an unscored one counting 0.5; NaN when nothing was scored."""
-    single_orders: FloatArray
-    """Shape `(2 pairs,)`, correctness of every single order; what the paper's interval resamples."""
+    single_orders: FloatArray = field(default_factory=lambda: np.empty(0))
+    """Shape `(2 pairs,)`, correctness of every single order, what the paper's interval resamples; empty without orders."""
 
     @property
     def probabilities(self) -> FloatArray:
@@ -87,8 +87,8 @@ def combine_orders(chosen_first: FloatArray, chosen_second: FloatArray) -> Order
         unscored=~(read_12 | read_21),
         position_consistency=_mean(agree.astype(np.float64)),
         first_share=_mean((p12[both] + p21[both]) / 2),
-        single_orders=single,
         accuracy_orders=_mean(single) if (read_12 | read_21).any() else float("nan"),
+        single_orders=single,
     )
 
 

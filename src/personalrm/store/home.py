@@ -93,16 +93,27 @@ class Home:
             raise UnknownUser(f"user {user_id!r} has no version {number}; there are {len(numbers)}")
         return self._read(self._folder(user_id) / _file_name(number))
 
+    def restore(self, user_id: str, version: int) -> int:
+        """Make an earlier version the newest again, as a version of its own; returns its number.
+
+        Nothing is lost: what was the newest stays in the history. A version that is the newest already stays so.
+
+        Raises:
+            UnknownUser: If there is no such user or version.
+            CorruptFile: If that version is damaged.
+        """
+        return self.save(self.load(user_id, version))
+
     def newest(self, user_id: str) -> PersonalPrompt | None:
         """A user's newest prompt, or None for somebody not seen yet."""
         numbers = self._numbers(self._folder(user_id))
         return self._read(self._folder(user_id) / _file_name(numbers[-1])) if numbers else None
 
-    def newest_or_set_aside(self, user_id: str) -> tuple[PersonalPrompt | None, str]:
+    def newest_or_set_aside(self, user_id: str, *, only_look: bool = False) -> tuple[PersonalPrompt | None, str]:
         """A user's newest prompt that can be read, or None; and a sentence on what was damaged, else empty.
 
         For a fit, which must go on: each damaged version on the way is renamed, `v0002.json` to
-        `v0002.json.damaged`, so nothing is lost and its number is not given again.
+        `v0002.json.damaged`, so nothing is lost and its number is not given again. With `only_look` nothing is renamed.
 
         Raises:
             NewerVersion: If a later personalrm wrote the newest version, which is no damage.
@@ -116,7 +127,8 @@ class Home:
                 prompt = self._read(folder / _file_name(number))
                 break
             except CorruptFile:
-                aside.append(self._set_aside(folder / _file_name(number)))
+                path = folder / _file_name(number)
+                aside.append(path.name if only_look else self._set_aside(path))
         if not aside:
             return prompt, ""
         where = folder.relative_to(self.path)

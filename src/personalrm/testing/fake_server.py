@@ -6,7 +6,8 @@ In a test:
         model = ModelName("fake", base_url=server.url)
 
 As a process: `python -m personalrm.testing.fake_server --port 8000 --latency-ms 200`;
-`GET /log` gives its counts as JSON, `POST /reset` forgets them.
+`GET /log` gives its counts as JSON, `POST /reset` forgets them, `POST /faults` with a JSON
+object of `Faults` fields says what goes wrong from now on.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from typing import Any
 
 from aiohttp import web
 
+from personalrm.errors import BadInput
 from personalrm.testing.faults import Faults, fail
 from personalrm.testing.server_log import Log
 from personalrm.testing.skill import Rule, always_first, by_hash, failing, fixed, fixed_with_persona, obedient, skilled
@@ -103,17 +105,23 @@ class FakeServer:
         return self
 
     def __exit__(self, *_: object) -> None:
-        asyncio.run_coroutine_threadsafe(self._runner.cleanup(), self._loop).result()
+        asyncio.run_coroutine_threadsafe(self._end(), self._loop).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         if self._thread is not None:
             self._thread.join()
         self._loop.close()
 
+    async def _end(self) -> None:
+        await self._runner.cleanup()
+        slow = asyncio.all_tasks() - {asyncio.current_task()}  # replies nobody waits for any more
+        for task in slow:
+            task.cancel()
+        await asyncio.gather(*slow, return_exceptions=True)
+
     async def _serve(self) -> None:
         self._runner = web.ServerRunner(web.Server(self._route, access_log=None), shutdown_timeout=0.1)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", self._port, backlog=4096)
-        await site.start()
+        await self._listen()
         self._port = self._runner.addresses[0][1]
 
     async def _route(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -123,9 +131,31 @@ class FakeServer:
         if (request.method, request.path) == ("GET", "/log"):
             return web.json_response(self.summary())
         if (request.method, request.path) == ("POST", "/reset"):
-            self.log, self._started = Log(), time.monotonic()
+            self.log, self._streak, self._started = Log(), {}, time.monotonic()
             return web.json_response({})
+        if (request.method, request.path) == ("POST", "/faults"):
+            return await self._misbehave(request)
         return web.Response(status=404)
+
+    async def _listen(self) -> None:
+        self._site = web.TCPSite(self._runner, "127.0.0.1", self._port, backlog=4096)
+        await self._site.start()
+
+    async def _go_away(self) -> None:
+        """Refuse connections for a while, and drop those that are open."""
+        await self._site.stop()
+        for handler in self._runner.server.connections if self._runner.server else ():
+            if handler.transport is not None:
+                handler.transport.abort()
+        await asyncio.sleep(self._faults.away_s)
+        await self._listen()
+
+    async def _misbehave(self, request: web.BaseRequest) -> web.Response:
+        try:
+            self._faults = Faults.from_json(json.loads(await request.content.read()))
+        except (BadInput, TypeError, ValueError) as error:
+            return web.json_response({"error": {"message": str(error)}}, status=400)
+        return web.json_response({})
 
     async def _complete(self, request: web.BaseRequest) -> web.StreamResponse:
         raw = await request.content.read()
@@ -135,6 +165,8 @@ class FakeServer:
         log.n_requests += 1
         log.moments.append(time.monotonic() - self._started)
         log.calls[call] = log.calls.get(call, 0) + 1
+        if log.n_requests == self._faults.away_after:
+            self._away = asyncio.create_task(self._go_away())
         self._n_in_flight += 1
         log.most_in_flight = max(log.most_in_flight, self._n_in_flight)
         try:
@@ -152,7 +184,7 @@ class FakeServer:
         kind = self._faults.kind_of(call, self._streak.get(call, 0))
         if kind is not None:
             self._streak[call] = self._streak.get(call, 0) + 1
-            self._note(kind)
+            self.log.note(kind)
             return await fail(kind, request, good, self._patience_s)
         self._streak[call] = 0
         self.log.count_prefix(prompt)
@@ -164,6 +196,7 @@ class FakeServer:
         """What is answered at once: no access, hopeless prompts, features it lacks, limits."""
         faults, limited = self._faults, self._limited
         if faults.no_access_after is not None and self.log.n_requests > faults.no_access_after:
+            self.log.refused_s = self.log.refused_s or time.monotonic() - self._started
             return self._error(401, "invalid api key")
         if not self._takes_schema and "response_format" in body:
             return self._error(400, "response_format is not supported")
@@ -197,11 +230,8 @@ class FakeServer:
             self._buckets[1] += completion_tokens * 60.0 / self._limited.tokens_per_minute
 
     def _error(self, status: int, message: str, headers: Mapping[str, str] | None = None) -> web.Response:
-        self._note(str(status))
+        self.log.note(str(status))
         return web.json_response({"error": {"message": message}}, status=status, headers=headers)
-
-    def _note(self, kind: str) -> None:
-        self.log.statuses[kind] = self.log.statuses.get(kind, 0) + 1
 
     def _latency(self, call: str) -> float:
         slow = self._faults.slow_tail_s and self._faults.uniform("slow", call) < 0.01
@@ -221,7 +251,9 @@ class FakeServer:
             choice["logprobs"] = {"content": _tokens(text)}
         n_prompt = sum(len(message["content"]) for message in body["messages"]) // 4
         usage = {"prompt_tokens": n_prompt, "completion_tokens": len(text) // 4}
-        return {"object": "chat.completion", "model": body["model"], "choices": [choice], "usage": usage}
+        renamed = self._faults.renamed_after is not None and self.log.n_requests > self._faults.renamed_after
+        model = body["model"] + "-0101" * renamed
+        return {"object": "chat.completion", "model": model, "choices": [choice], "usage": usage}
 
 
 def _call_of(raw: bytes) -> str:
@@ -264,12 +296,14 @@ def main() -> None:
     parser.add_argument("--requests-per-minute", type=float)
     parser.add_argument("--tokens-per-minute", type=float)
     parser.add_argument("--max-in-flight", type=int)
+    parser.add_argument("--patience-ms", type=float, default=20.0)
     options = parser.parse_args()
     server = FakeServer(
         RULES[options.rule],
         latency_s=options.latency_ms / 1000.0,
         faults=Faults(rate=options.fault_rate, seed=options.seed),
         limited=Limited(options.requests_per_minute, options.tokens_per_minute, options.max_in_flight),
+        patience_s=options.patience_ms / 1000.0,
         port=options.port,
     )
     with server:

@@ -8,22 +8,30 @@ from __future__ import annotations
 
 import asyncio
 import email.utils
+import gzip
 import hashlib
 import json
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
+from typing import Any
 
 from aiohttp import web
+
+from personalrm.errors import BadInput
 
 STATUSES = (429, 500, 502, 503, 529)
 TRANSIENT = (
     "429 seconds", "429 date", "429 absent", "429 absurd", "500", "502", "503", "529", "reset before headers",
-    "reset mid-body", "never answered", "byte a second", "garbage", "HTML", "empty", "huge", "truncated JSON",
-    "error with 200", "empty choices", "null", "length", "content filter", "refusal", "contradictory label",
+    "reset after headers", "reset mid-body", "never answered", "byte a second", "garbage", "HTML", "empty", "huge",
+    "huge chunked", "gzip bomb", "truncated JSON", "error with 200", "empty choices", "null", "length",
+    "content filter", "refusal", "contradictory label",
 )  # fmt: skip
 MOST_IN_A_ROW = 3
 HUGE = 200 * 2**20
+PIECE = b" " * 2**20
 
 
 @dataclass(frozen=True)
@@ -44,6 +52,26 @@ class Faults:
     """Share of calls answered with the other label, readable and consumed as valid."""
     slow_tail_s: float = 0.0
     """One reply in a hundred takes so much longer."""
+    renamed_after: int | None = None
+    """Number of requests after which replies carry another model's name."""
+    away_after: int | None = None
+    """Number of requests at which the server drops all connections and refuses new ones."""
+    away_s: float = 0.2
+    """For how long."""
+
+    def __post_init__(self) -> None:
+        unknown = [kind for kind in self.kinds if kind not in TRANSIENT]
+        if unknown:
+            raise BadInput(f"unknown fault {unknown[0]!r}; use some of {', '.join(TRANSIENT)}")
+
+    @classmethod
+    def from_json(cls, told: Mapping[str, Any]) -> Faults:
+        """The faults that field names and JSON values tell; a call is told by a text its prompt contains."""
+        given: dict[str, Any] = {name: tuple(value) if name == "kinds" else value for name, value in told.items()}
+        for name in ("hopeless", "too_long"):
+            if isinstance(part := given.get(name), str):
+                given[name] = lambda prompt, part=part: part in prompt
+        return cls(**{"kinds": (), **given})
 
     def kind_of(self, call: str, attempt: int) -> str | None:
         """The fault of an attempt (counted from 0 since the last answer), or None."""
@@ -77,8 +105,10 @@ async def fail(
     if kind == "never answered":
         await asyncio.sleep(100 * patience_s)
         return web.Response(status=504)
-    if kind in ("reset mid-body", "byte a second", "huge"):
+    if kind in ("reset after headers", "reset mid-body", "byte a second", "huge", "huge chunked"):
         return await _stream(kind, request, json.dumps(good).encode(), patience_s)
+    if kind == "gzip bomb":
+        return web.Response(body=_bomb(), headers={"Content-Type": "application/json", "Content-Encoding": "gzip"})
     bodies = {"garbage": b"\x00\xff\x12garbage", "HTML": b"<html><body>502</body></html>", "empty": b""}
     if kind in bodies:
         return web.Response(body=bodies[kind], content_type="application/json")
@@ -121,17 +151,26 @@ def _abort(request: web.BaseRequest) -> None:
         request.transport.abort()
 
 
+@cache
+def _bomb() -> bytes:
+    """200 MB of blanks as less than one."""
+    return gzip.compress(PIECE * (HUGE // len(PIECE)), 1)
+
+
 async def _stream(kind: str, request: web.BaseRequest, body: bytes, patience_s: float) -> web.StreamResponse:
-    length = HUGE if kind == "huge" else len(body)
-    response = web.StreamResponse(headers={"Content-Type": "application/json", "Content-Length": str(length)})
+    length = {"huge": {"Content-Length": str(HUGE)}, "huge chunked": {}}
+    headers = length.get(kind, {"Content-Length": str(len(body))})
+    response = web.StreamResponse(headers={"Content-Type": "application/json", **headers})
     await response.prepare(request)
-    try:
-        if kind == "byte a second":
+    with suppress(ConnectionError, asyncio.CancelledError):  # the client has heard enough
+        if kind == "huge chunked":
+            for _ in range(HUGE // len(PIECE)):
+                await response.write(PIECE)
+        elif kind == "byte a second":
             for at in range(len(body)):
                 await response.write(body[at : at + 1])
                 await asyncio.sleep(patience_s)
-        await response.write(body[: len(body) // 2])
-    except (ConnectionError, asyncio.CancelledError):
-        return response
-    _abort(request)
+        elif kind != "reset after headers":
+            await response.write(body[: len(body) // 2])
+        _abort(request)
     return response

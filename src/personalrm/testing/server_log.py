@@ -1,4 +1,4 @@
-"""What a fake server saw: requests, faults, tokens, prefixes."""
+"""What a fake server saw: requests, calls, faults, tokens, and how prompts shared their beginnings."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ BLOCK = 512
 
 @dataclass
 class Log:
-    """What the server saw."""
+    """Counts since the start or the last reset."""
 
     n_requests: int = 0
     n_answered: int = 0
@@ -26,12 +26,17 @@ class Log:
     """Requests a call, that is a body without its seed."""
     moments: list[float] = field(default_factory=list)
     """When each request came in, seconds since the server started."""
+    refused_s: float | None = None
+    """When access was refused for the first time."""
     n_blocks: int = 0
     n_blocks_seen: int = 0
     """Prompt blocks whose whole prefix a finished request had brought before."""
-
-    blocks: set[int] = field(default_factory=set)
+    blocks: set[int] = field(default_factory=set, repr=False)
     """The different ones, each with its whole prefix, as hashes."""
+
+    def note(self, kind: str) -> None:
+        """One fault or refusal more."""
+        self.statuses[kind] = self.statuses.get(kind, 0) + 1
 
     def count_prefix(self, prompt: str) -> None:
         """What a server with prefix caching would have seen before."""
@@ -44,11 +49,12 @@ class Log:
             self.blocks.add(block)
 
     def summary(self) -> dict[str, Any]:
-        """The counts, for benchmarks."""
+        """The counts, for benchmarks and tests."""
         return {
             "requests": self.n_requests,
             "calls": len(self.calls),
             "duplicates": self.n_requests - len(self.calls),
+            "most_of_a_call": max(self.calls.values(), default=0),
             "answered": self.n_answered,
             "most_in_flight": self.most_in_flight,
             "statuses": dict(sorted(self.statuses.items())),
@@ -58,4 +64,5 @@ class Log:
             "last_s": max(self.moments, default=0.0),
             "tokens": self.n_tokens,
             "cpu_s": time.process_time(),
+            "refused_s": self.refused_s,
         }

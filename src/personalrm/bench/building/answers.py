@@ -7,7 +7,7 @@ its keys are not held in memory: a build asks millions of questions once.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from personalrm.lm.batch import Caller
@@ -60,9 +60,9 @@ class DiskAnswers(Cache):
 class Asking:
     """How models are asked: what all of them share."""
 
-    retry: Retry = Retry()
-    limits: Limits = Limits()
-    budget: Budget = Budget()
+    retry: Retry = field(default_factory=Retry)
+    limits: Limits = field(default_factory=Limits)
+    budget: Budget = field(default_factory=Budget)
     """With a pot, one sum for all models together."""
     retry_unscored: bool = False
 

@@ -59,6 +59,7 @@ class Build:
         settings: Options.
         personalizable: The filter by request and completions; None leaves it out.
         consensus: The filter by judges; None leaves it out.
+        retry_unscored: Run a finished stage again that lacks answers.
     """
 
     def __init__(
@@ -69,8 +70,10 @@ class Build:
         *,
         personalizable: Personalizable | None = None,
         consensus: Consensus | None = None,
+        retry_unscored: bool = False,
     ) -> None:
         self.folder, self.source = Path(folder), source
+        self.retry_unscored = retry_unscored
         self.settings = settings or BuildSettings()
         self.personalizable, self.consensus = personalizable, consensus
 
@@ -88,9 +91,7 @@ class Build:
             stages.append(split)
         for filtered in (self.personalizable, self.consensus):
             if filtered is not None:
-                again = UserFilter(
-                    s.min_pairs, f"user_filter_after_{filtered.name}", f"user filter after {filtered.name}"
-                )
+                again = UserFilter(s.min_pairs, f"user_filter_after_{filtered.name}", f"user filter after {filtered.name}")
                 stages += [filtered, again]
         if s.split_at == "end":
             stages.append(split)
@@ -121,12 +122,16 @@ class Build:
                 )
         return cards, path
 
-    def _run_stage(self, stage: Stage, before: Path, path: Path, cards: Sequence[StageCard], watch: Watch) -> StageCard:
+    def _run_stage(
+        self, stage: Stage, before: Path, path: Path, cards: Sequence[StageCard], watch: Watch
+    ) -> StageCard:
         s = self.settings
-        key = digest(stage.name, stage.settings(), cards[-1].rows if cards else "", s.n_examples, s.shows_text, s.seed)
+        key = digest(
+            stage.name, stage.settings(), cards[-1].rows if cards else "", s.n_examples, s.shows_text, s.seed
+        )
         card_path = path.with_name(path.name.replace(".jsonl.gz", ".json"))
         card = read_card(card_path)
-        redo = card is not None and card.funnel.removed.get(NOT_ANSWERED, 0) > 0 and self._asks_again(stage)
+        redo = card is not None and self.retry_unscored and card.funnel.removed.get(NOT_ANSWERED, 0) > 0
         if card is not None and card.key == key and rows_hash(path) == card.rows and not redo:
             watch(f"{stage.name} reused")
             return card
@@ -136,16 +141,12 @@ class Build:
         card_path.unlink(missing_ok=True)
         written = write_stage(path, stage.apply(lambda: _read(before), tally))
         watch(f"{stage.name} written")
-        card = StageCard(key, written.rows, tally.row(stage.name, stage.title, written.n_pairs, written.n_users))
+        card = StageCard(
+            key, written.rows, tally.row(stage.name, stage.title, written.n_pairs, written.n_users)
+        )
         write_card(card_path, card)
         watch(f"{stage.name} done")
         return card
-
-    def _asks_again(self, stage: Stage) -> bool:
-        """Whether a stage that lacks answers is to ask for them once more."""
-        if isinstance(stage, Personalizable):
-            return stage.asked.caller.retries_unscored
-        return isinstance(stage, Consensus) and any(judge.caller.retries_unscored for judge in stage.judges)
 
     def _claim(self) -> None:
         """Make the folder, unless it is there and holds something that is not ours."""

@@ -88,7 +88,9 @@ class Consensus:
     def settings(self) -> Mapping[str, Any]:
         """The judges, in order, and how they are asked."""
         return {
-            "judges": [{"model": judge.caller.lm.identity, **vars(judge.options)} for judge in self.judges],
+            "judges": [
+                {"model": judge.caller.lm.identity, **vars(judge.options)} for judge in self.judges
+            ],
             "prompts_version": JUDGE_PROMPTS_VERSION,
         }
 
@@ -117,7 +119,7 @@ class Consensus:
             yield from left_over(group, kept)
 
     def _votes(self, pairs: Sequence[PreferencePair]) -> list[list[float | None]]:
-        """For each pair its judgements: 1 right, 0 wrong, 0.5 a tie, None missing; judges in order, both orders each."""
+        """For each pair its judgements, both orders a judge: 1 right, 0 wrong, 0.5 a tie, None missing."""
         with ThreadPoolExecutor(len(self.judges)) as pool:
             by_judge = list(pool.map(lambda judge: _judged(judge, pairs), self.judges))
         return [[vote for votes in by_judge for vote in votes[place]] for place in range(len(pairs))]

@@ -9,7 +9,7 @@ import gzip
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
@@ -32,6 +32,16 @@ FORMAT_VERSION = 1
 USER_SPLITS = ("train", "dev", "test")
 COLUMNS = (USER_SPLIT, "agreement", "n_judgements", "n_unscored")
 """Columns of our own, which the stages keep in `meta`."""
+COUNTS = (
+    "n_users",
+    "n_pairs",
+    "n_train_pairs",
+    "n_validation_pairs",
+    "n_target_pairs",
+    "n_conversations",
+    "n_multi_turn",
+)
+"""What the manifest tells of each part of the users."""
 ROWS_AT_ONCE = 500
 
 
@@ -61,6 +71,7 @@ def run_build(
     look("dataset begun")
     data = build.folder / "data"
     try:
+        (build.folder / "manifest.json").unlink(missing_ok=True)  # it stands for a whole dataset
         data.mkdir(exist_ok=True)
         for old in data.iterdir():
             old.unlink()
@@ -81,7 +92,7 @@ def run_build(
 
 def _write_files(folder: Path, stage: Path, kind: FileKind) -> dict[str, Counter[str]]:
     """One file for each part of the users; how many pairs and users went into each."""
-    counts: dict[str, Counter[str]] = {name: Counter() for name in USER_SPLITS}
+    counts: dict[str, Counter[str]] = {name: Counter(dict.fromkeys(COUNTS, 0)) for name in USER_SPLITS}
     with ExitStack() as stack:
         writers = {name: stack.enter_context(_writer(folder / f"{name}.{kind}", kind)) for name in USER_SPLITS}
         for user in read_users(stage):
@@ -93,6 +104,9 @@ def _write_files(folder: Path, stage: Path, kind: FileKind) -> dict[str, Counter
                 counts[split][f"n_{pair.split}_pairs"] += 1
                 counts[split]["n_multi_turn"] += len(pair.conversation) > 1
                 writers[split].write(dataset_row(pair))
+    for name in USER_SPLITS:
+        if not counts[name]["n_pairs"]:
+            (folder / f"{name}.{kind}").unlink()  # readers take an empty file for a damaged one
     return counts
 
 
@@ -218,8 +232,3 @@ def _manifest(
         "files": {path.relative_to(build.folder).as_posix(): hash_of_file(path) for path in files},
         "rows": cards[-1].rows,
     }
-
-
-def iter_manifest_files(manifest: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Names and hashes of the dataset's files."""
-    yield from manifest["files"].items()

@@ -1,7 +1,7 @@
 """What a stage leaves on disk: its pairs user by user, and a card that says what they are.
 
-NN-name.jsonl.gz   one pair a line, the pairs of a user next to each other
-NN-name.json       what it was made from and its funnel row; written last, so it stands for a finished stage
+    NN-name.jsonl.gz   one pair a line, the pairs of a user next to each other
+    NN-name.json       what it was made from and its funnel row; written last, so it stands for a finished stage
 """
 
 from __future__ import annotations
@@ -144,6 +144,5 @@ def write_json(path: Path, content: Any) -> None:
 
 def no_room(path: Path, error: OSError) -> StoreError:
     """What to say when a folder cannot be written."""
-    return StoreError(
-        f"{str(path.parent)!r} cannot be written ({error.strerror or type(error).__name__}); check the rights and the disk"
-    )
+    reason = error.strerror or type(error).__name__
+    return StoreError(f"{str(path.parent)!r} cannot be written ({reason}); check the rights and the disk")

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from personalrm.cli.options import add_json
+from personalrm.cli.options import add_config, add_json
 from personalrm.cli.printing import print_json, print_wrapped
 
 MOST_LISTED = 20
@@ -18,6 +18,10 @@ MOST_LISTED = 20
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("what", metavar="RUN.yaml|FOLDER", help="a run file or a run folder")
+    parser.add_argument(
+        "--data", metavar="DIR", help="what dataset paths are relative to (default: the run file's folder)"
+    )
+    add_config(parser)
     add_json(parser)
 
 
@@ -33,7 +37,7 @@ def _check_file(options: argparse.Namespace) -> int:
 
     spec, base = read_run_file(options.what), Path(options.what).parent
     load_persona_prompts(spec, base)
-    datasets = load_datasets(spec, base)
+    datasets = load_datasets(spec, Path(options.data) if options.data is not None else base)
     n_bad_rows = sum(one.n_bad_rows for one in datasets.values())
     told: dict[str, Any] = {
         "n_cells": len(plan_cells(spec)),

@@ -1,0 +1,1 @@
+"""What benchmarks beside peers share: environments, layouts, and the programs that run in them."""

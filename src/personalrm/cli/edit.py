@@ -1,0 +1,104 @@
+"""Change the sentences of a user's persona, in an editor or by flags; the old ones stay in the history.
+
+Example: personalrm edit u17 --sentence "Prefers far shorter answers than most people."
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from personalrm.cli.options import add_config, add_home, add_json
+from personalrm.cli.printing import print_json
+from personalrm.errors import BadFile, BadInput
+
+if TYPE_CHECKING:
+    from personalrm.preferences.personal_prompts import PersonalPrompt
+
+COMMENT = "#"
+HEADING = """\
+# The persona of a user, one sentence a line; lines that begin with # are left out.
+# Change, add and delete lines, save and leave. Delete all of them to change nothing.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("user", help="user id")
+    given = parser.add_mutually_exclusive_group()
+    given.add_argument(
+        "--sentence", action="append", metavar="TEXT", help="a sentence of the new persona; repeat for more"
+    )
+    given.add_argument("--file", metavar="FILE", help="file with one sentence a line; - reads standard input")
+    add_home(parser)
+    add_config(parser)
+    add_json(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    from personalrm.induction.edits import edit_persona
+    from personalrm.store.home import Home
+
+    home = Home(options.home)
+    before = home.load(options.user)
+    edited = edit_persona(before, _sentences(options, before))
+    is_changed = edited != before
+    number = home.save(edited) if is_changed else home.versions(options.user)[-1].number
+    _tell(options, edited, number, is_changed=is_changed)
+    return 0
+
+
+def _sentences(options: argparse.Namespace, prompt: PersonalPrompt) -> Sequence[str]:
+    if options.sentence is not None:
+        return [str(text) for text in options.sentence]
+    if options.file is not None:
+        return _read(options.file).splitlines()
+    lines = _edited(HEADING + "".join(f"{claim.text}\n" for claim in prompt.persona.claims)).splitlines()
+    return [line for line in lines if not line.startswith(COMMENT)]
+
+
+def _read(path: str) -> str:
+    try:
+        content = sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
+        return content.decode("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or type(error).__name__
+        raise BadFile(f"{path!r} cannot be read ({reason}); pass a UTF-8 file with one sentence a line") from None
+
+
+def _edited(text: str) -> str:
+    """The text after the user's editor; in a file only they can read, gone afterwards."""
+    editor = os.environ.get("VISUAL") or os.environ.get("EDITOR") or ""
+    if not editor.strip():
+        raise BadInput("no editor is set; set EDITOR, or pass --sentence or --file")
+    with tempfile.TemporaryDirectory(prefix="personalrm-") as folder:
+        path = Path(folder) / "persona.txt"
+        path.write_text(text, encoding="utf-8")
+        try:
+            code = subprocess.run([*shlex.split(editor), str(path)], check=False).returncode
+        except (OSError, ValueError) as error:
+            raise BadInput(f"editor {editor!r} cannot be started ({type(error).__name__}); set EDITOR") from None
+        if code:
+            raise BadInput(f"editor {editor!r} ended with code {code}; nothing was changed")
+        return _read(str(path))
+
+
+def _tell(options: argparse.Namespace, prompt: PersonalPrompt, number: int, *, is_changed: bool) -> None:
+    from personalrm.cli.show import print_prompt
+    from personalrm.judging.personal import unused_sentences
+
+    # A language model reads every sentence; only the embedded engine has some it can make nothing of.
+    unused = unused_sentences(prompt) if prompt.weights else []
+    if options.json:
+        sentences = [claim.text for claim in prompt.persona.claims]
+        told = {"user_id": options.user, "version": number, "changed": is_changed, "sentences": sentences}
+        print_json(told | {"not_used": unused})
+        return
+    print(f"saved as version {number}" if is_changed else f"nothing changed, version {number} stays")
+    print_prompt(prompt, evidence=False)

@@ -1,0 +1,34 @@
+"""Make an earlier version of a user's personal prompt the newest again.
+
+Example: personalrm restore u17 1
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from personalrm.cli.options import add_config, add_home, add_json, positive
+from personalrm.cli.printing import print_json
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("user", help="user id")
+    parser.add_argument("version", metavar="VERSION", type=positive, help="number, as `personalrm history` lists it")
+    add_home(parser)
+    add_config(parser)
+    add_json(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    from personalrm.store.home import Home
+
+    home = Home(options.home)
+    before = home.versions(options.user)[-1].number
+    number = home.restore(options.user, options.version)
+    if options.json:
+        print_json({"user_id": options.user, "restored": options.version, "version": number})
+    elif number == before:
+        print(f"version {options.version} of {options.user} says the same as the newest, {number}; nothing changed")
+    else:
+        print(f"version {options.version} of {options.user} is the newest again, as version {number}")
+    return 0

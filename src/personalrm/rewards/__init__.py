@@ -1,0 +1,1 @@
+"""Trained reward models, one file a method; torch is imported inside, by the extra `train`."""

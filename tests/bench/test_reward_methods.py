@@ -1,0 +1,66 @@
+"""A reward model behind the adapter, told by a toy model that remembers the length each user likes."""
+
+import numpy as np
+import pytest
+
+from personalrm.bench.method import Knowledge, outcome_of
+from personalrm.bench.reward_methods import RewardMethod
+from personalrm.bench.target_judgements import judge_targets
+from personalrm.bench.targets import HeldOut, hold_out
+from personalrm.errors import BadInput, NotFitted
+from personalrm.testing import tiny_users
+
+HELD = hold_out(tiny_users(6, 8))
+USERS = list(HELD.context.values())
+
+
+class Lengths:
+    """Reward = characters times +1 or -1, whichever the user's context says."""
+
+    name = "lengths"
+
+    def fit(self, pairs, *, dev=()):
+        self.pairs, self.dev = tuple(pairs), tuple(dev)
+        return self
+
+    def condition_many(self, contexts):
+        return [np.sign(sum(len(p.chosen) - len(p.rejected) for p in context)) for context in contexts]
+
+    def score_many(self, items):
+        return [np.array([item.state * len(text) for text in item.completions], dtype=float) for item in items]
+
+
+def test_a_reward_model_is_a_row_like_any_other():
+    method = RewardMethod(Lengths)
+    method.learn(HELD, {})
+    outcome = outcome_of(judge_targets(method, method.know(USERS), HELD.targets))
+    assert (outcome.margins > 0).all()
+    assert (outcome.n_half_scored, outcome.position_consistency) == (0, 1.0)
+
+
+def test_it_is_trained_on_contexts_and_train_users_and_never_on_targets():
+    model = Lengths()
+    train, dev = {"t": tiny_users(1, 4)[0]}, {user.user_id: user for user in tiny_users(2, 8)}
+    held_out = HeldOut(HELD.context, HELD.targets, (), (), train, dev)
+    RewardMethod(lambda: model).learn(held_out, {})
+    assert not {pair.hash for pair in HELD.targets} & {pair.hash for pair in model.pairs}
+    assert len(model.pairs) == sum(map(len, USERS)) + 4
+    assert len(model.dev) == 2 and all(user.targets for user in model.dev)
+
+
+def test_a_reward_that_is_no_number_is_unscored():
+    class Broken(Lengths):
+        def score_many(self, items):
+            return [np.array([np.nan, 1.0]) for _ in items]
+
+    method = RewardMethod(Broken)
+    method.learn(HELD, {})
+    judged = judge_targets(method, method.know(USERS), HELD.targets)
+    assert {one.unscored for one in judged} == {"the reward model gave no finite reward"}
+
+
+def test_it_must_learn_first_and_needs_pairs():
+    with pytest.raises(NotFitted, match="was not trained"):
+        RewardMethod(Lengths).judge([(Knowledge("u0"), HELD.targets[0])])
+    with pytest.raises(BadInput, match="no pair to train"):
+        RewardMethod(Lengths).learn(HeldOut({}, (), (), ()), {})
