@@ -20,6 +20,16 @@ from personalrm.bench.evaluation import in_development_half
 from personalrm.bench.targets import hold_out
 from personalrm.preferences.reading import read_pairs
 
+HEADS = (
+    ("claims", 7),
+    ("users", 7),
+    ("pairs", 8),
+    ("own %", 7),
+    ("others", 8),
+    ("difference", 24),
+    ("p", 8),
+    ("Holm", 8),
+)
 FILES = ("prism_turn0_subset.jsonl.gz", "coauthor_choices.jsonl.gz")
 
 
@@ -35,9 +45,7 @@ def show(title: str, truth: ClaimTruth) -> None:
     """All rows, or that there is nothing to show."""
     print(f"\n{title}: {truth.n_users_with_claim} of {truth.n_users} users have a claim")
     if truth.rows:
-        print(
-            f"{'':<32}{'claims':>7}{'users':>7}{'pairs':>8}{'own %':>7}{'others %':>8}  {'difference':<22}{'p':>8}{'Holm':>8}"
-        )
+        print(" " * 32 + "".join(name.rjust(width) for name, width in HEADS))
     for row in truth.rows:
         print(line(row))
 

@@ -285,7 +285,9 @@ def _arrow(file: Path) -> Iterator[Numbered]:
                         number += 1
                         yield number, row
         except (pyarrow.ArrowException, OSError) as error:
-            raise BadFile(f"{str(file)!r} is not a whole Arrow stream ({type(error).__name__}); write it again") from None
+            raise BadFile(
+                f"{str(file)!r} is not a whole Arrow stream ({type(error).__name__}); write it again"
+            ) from None
 
 
 def _without_nanoseconds(batch: Any) -> Any:

@@ -91,7 +91,9 @@ class Build:
             stages.append(split)
         for filtered in (self.personalizable, self.consensus):
             if filtered is not None:
-                again = UserFilter(s.min_pairs, f"user_filter_after_{filtered.name}", f"user filter after {filtered.name}")
+                again = UserFilter(
+                    s.min_pairs, f"user_filter_after_{filtered.name}", f"user filter after {filtered.name}"
+                )
                 stages += [filtered, again]
         if s.split_at == "end":
             stages.append(split)
@@ -122,13 +124,9 @@ class Build:
                 )
         return cards, path
 
-    def _run_stage(
-        self, stage: Stage, before: Path, path: Path, cards: Sequence[StageCard], watch: Watch
-    ) -> StageCard:
+    def _run_stage(self, stage: Stage, before: Path, path: Path, cards: Sequence[StageCard], watch: Watch) -> StageCard:
         s = self.settings
-        key = digest(
-            stage.name, stage.settings(), cards[-1].rows if cards else "", s.n_examples, s.shows_text, s.seed
-        )
+        key = digest(stage.name, stage.settings(), cards[-1].rows if cards else "", s.n_examples, s.shows_text, s.seed)
         card_path = path.with_name(path.name.replace(".jsonl.gz", ".json"))
         card = read_card(card_path)
         redo = card is not None and self.retry_unscored and card.funnel.removed.get(NOT_ANSWERED, 0) > 0
@@ -141,9 +139,7 @@ class Build:
         card_path.unlink(missing_ok=True)
         written = write_stage(path, stage.apply(lambda: _read(before), tally))
         watch(f"{stage.name} written")
-        card = StageCard(
-            key, written.rows, tally.row(stage.name, stage.title, written.n_pairs, written.n_users)
-        )
+        card = StageCard(key, written.rows, tally.row(stage.name, stage.title, written.n_pairs, written.n_users))
         write_card(card_path, card)
         watch(f"{stage.name} done")
         return card

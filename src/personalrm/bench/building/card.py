@@ -24,11 +24,19 @@ def dataset_card(manifest: Mapping[str, Any]) -> str:
     source = manifest["source"]
     title = plain(source["title"])
     lines = [f"# Personalized preferences of {title}", ""]
-    lines += [f"Built by `personalrm bench build` from {_origin(source)}. Licence of the source: {source['licence']}.", ""]
+    lines += [
+        f"Built by `personalrm bench build` from {_origin(source)}. Licence of the source: {source['licence']}.",
+        "",
+    ]
     lines += ["## Users and pairs", "", *_table(_split_header(), _split_rows(manifest["statistics"])), ""]
     if manifest["n_surveys"]:
         lines += [f"`survey.jsonl` holds the surveys of {manifest['n_surveys']:,} of these users.", ""]
-    lines += ["## Funnel", "", *_table(("stage", "pairs", "users", "pairs removed", "users removed"), _funnel(manifest)), ""]
+    lines += [
+        "## Funnel",
+        "",
+        *_table(("stage", "pairs", "users", "pairs removed", "users removed"), _funnel(manifest)),
+        "",
+    ]
     lines += [f"Accuracy of the personalizable filter: {_accuracy(manifest['filter_accuracy'])}.", ""]
     lines += ["## Columns", "", *_table(("column", "means"), COLUMN_MEANINGS), ""]
     lines += ["## What was removed", "", *_removed(manifest["funnel"])]
@@ -45,7 +53,15 @@ def _split_header() -> tuple[str, ...]:
 
 
 def _split_rows(statistics: Mapping[str, Mapping[str, int]]) -> list[tuple[str, ...]]:
-    names = ("n_users", "n_pairs", "n_train_pairs", "n_validation_pairs", "n_target_pairs", "n_conversations", "n_multi_turn")
+    names = (
+        "n_users",
+        "n_pairs",
+        "n_train_pairs",
+        "n_validation_pairs",
+        "n_target_pairs",
+        "n_conversations",
+        "n_multi_turn",
+    )
     return [(split, *(f"{counts.get(name, 0):,}" for name in names)) for split, counts in statistics.items()]
 
 

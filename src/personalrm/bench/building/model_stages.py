@@ -88,9 +88,7 @@ class Consensus:
     def settings(self) -> Mapping[str, Any]:
         """The judges, in order, and how they are asked."""
         return {
-            "judges": [
-                {"model": judge.caller.lm.identity, **vars(judge.options)} for judge in self.judges
-            ],
+            "judges": [{"model": judge.caller.lm.identity, **vars(judge.options)} for judge in self.judges],
             "prompts_version": JUDGE_PROMPTS_VERSION,
         }
 

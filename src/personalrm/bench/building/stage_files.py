@@ -1,7 +1,7 @@
 """What a stage leaves on disk: its pairs user by user, and a card that says what they are.
 
-    NN-name.jsonl.gz   one pair a line, the pairs of a user next to each other
-    NN-name.json       what it was made from and its funnel row; written last, so it stands for a finished stage
+NN-name.jsonl.gz   one pair a line, the pairs of a user next to each other
+NN-name.json       what it was made from and its funnel row; written last, so it stands for a finished stage
 """
 
 from __future__ import annotations
