@@ -18,14 +18,15 @@ import numpy as np
 from personalrm.bench.text_vectors import text_vectors
 from personalrm.errors import BadInput, MissingExtra
 from personalrm.preferences.personal_prompts import PersonalPrompt
-from personalrm.stats.arrays import FloatArray
+from personalrm.stats.arrays import FloatArray, IntArray
 from personalrm.stylometry.claims import read_persona
 from personalrm.stylometry.features import INDEX, NAMES
 
 N_PERMUTATIONS = 200
 LEAST_OF_GROUP = 3
 """Smaller groups cannot be learned and seen at once; their people keep their points and lose their colour."""
-MOST_FOLDS = 5
+MOST_EXACT = 150
+"""Up to so many people t-SNE is exact: no slower, and free of threads that would spin beside other jobs."""
 LEAST_USERS = 5
 OTHER = "other or not given"
 
@@ -43,7 +44,7 @@ class Separability:
     silhouette_p: float
     """One-sided, against random labels."""
     accuracy: float
-    """Balanced accuracy of logistic regression on folds it has not seen."""
+    """Balanced accuracy of a ridge classifier on people left out one by one."""
     chance: float
     """Mean of the same with random labels."""
     accuracy_p: float
@@ -83,7 +84,7 @@ def map_personas(
     Args:
         prompts: One a user.
         columns: Column -> user id -> label; who has none is one of `OTHER`.
-        seed: Of t-SNE, folds and permutations.
+        seed: Of t-SNE and permutations.
 
     Raises:
         BadInput: If there are fewer than `LEAST_USERS` users or one stands twice.
@@ -135,50 +136,66 @@ def _grouped(labels: Sequence[str]) -> list[str]:
 
 
 def _plane(vectors: FloatArray, seed: int) -> FloatArray:
-    manifold = _sklearn("sklearn.manifold")
+    try:
+        from sklearn import manifold
+    except ImportError:
+        raise MissingExtra("the map of personas needs scikit-learn; pip install 'personalrm[plots]'") from None
     perplexity = min(30.0, max(2.0, (len(vectors) - 1) / 3.0))
     # Equal vectors would lie on one spot and hide each other; the start from PCA makes runs alike.
     moved = vectors + np.random.default_rng(seed).normal(scale=1e-4, size=vectors.shape)
-    model = manifold.TSNE(n_components=2, perplexity=perplexity, init="pca", random_state=seed)
+    method = "exact" if len(vectors) <= MOST_EXACT else "barnes_hut"
+    model = manifold.TSNE(n_components=2, perplexity=perplexity, init="pca", random_state=seed, method=method)
     return np.asarray(model.fit_transform(moved), dtype=np.float64)
 
 
 def _separability(column: str, vectors: FloatArray, labels: Sequence[str], seed: int) -> Separability | None:
     """None where fewer than two groups are large enough."""
     kept = np.array([label != OTHER for label in labels])
-    groups = np.array([label for label in labels if label != OTHER])
-    if len(set(groups.tolist())) < 2:
+    names, groups = np.unique([label for label in labels if label != OTHER], return_inverse=True)
+    if len(names) < 2:
         return None
     x = vectors[kept]
     rng = np.random.default_rng(seed)
     dealt = [rng.permutation(groups) for _ in range(N_PERMUTATIONS)]
-    silhouette = _sklearn("sklearn.metrics").silhouette_score
-    own, others = silhouette(x, groups), [silhouette(x, one) for one in dealt]
-    right, chances = _accuracy(x, groups, seed), [_accuracy(x, one, seed) for one in dealt]
+    distances = np.sqrt(((x[:, None, :] - x[None, :, :]) ** 2).sum(axis=2))
+    own, others = _silhouette(distances, groups), [_silhouette(distances, one) for one in dealt]
+    hat = _hat(x)
+    right, chances = _accuracy(hat, groups), [_accuracy(hat, one) for one in dealt]
     return Separability(
-        column, len(groups), len(set(groups.tolist())), float(own), _p(own, others), right, float(np.mean(chances)),
-        _p(right, chances),
-    )  # fmt: skip
+        column, len(groups), len(names), own, _p(own, others), right, float(np.mean(chances)), _p(right, chances)
+    )
 
 
-def _accuracy(x: FloatArray, groups: Any, seed: int) -> float:
-    """Balanced accuracy on unseen folds: mean over groups of the share that is named rightly."""
-    selection, linear = _sklearn("sklearn.model_selection"), _sklearn("sklearn.linear_model")
-    n_folds = min(MOST_FOLDS, *Counter(groups.tolist()).values())
-    folds = selection.StratifiedKFold(n_folds, shuffle=True, random_state=seed)
-    model = linear.LogisticRegression(C=0.1, class_weight="balanced", max_iter=500)
-    named = selection.cross_val_predict(model, x, groups, cv=folds)
-    return float(np.mean([(named[groups == one] == one).mean() for one in sorted(set(groups.tolist()))]))
+def _silhouette(distances: FloatArray, groups: IntArray) -> float:
+    """Mean of (b - a) / max(a, b), a the mean distance to the own group and b to the nearest other (Rousseeuw 1987)."""
+    member = np.eye(int(groups.max()) + 1)[groups]  # (users, groups)
+    sizes = member.sum(axis=0)
+    totals = distances @ member
+    rows = np.arange(len(groups))
+    a = totals[rows, groups] / np.maximum(sizes[groups] - 1.0, 1.0)
+    means = totals / sizes
+    means[rows, groups] = np.inf
+    b = means.min(axis=1)
+    widest = np.maximum(a, b)
+    return float(np.where(widest > 0, (b - a) / np.where(widest > 0, widest, 1.0), 0.0).mean())
+
+
+def _hat(x: FloatArray) -> FloatArray:
+    """H of the ridge classifier with an intercept, shape `(users, users)`; the penalty is one row a dimension."""
+    with_one = np.hstack([np.ones((len(x), 1)), x])
+    penalty = np.diag([1e-6, *np.full(x.shape[1], float(x.shape[1]))])
+    return np.asarray(with_one @ np.linalg.solve(with_one.T @ with_one + penalty, with_one.T))
+
+
+def _accuracy(hat: FloatArray, groups: IntArray) -> float:
+    """Balanced accuracy on people left out one by one, in closed form: groups weigh alike."""
+    member = np.eye(int(groups.max()) + 1)[groups]
+    wanted = member / member.sum(axis=0)  # rare groups pull as much as common ones
+    leverage = np.diagonal(hat)[:, None]
+    unseen = (hat @ wanted - leverage * wanted) / np.maximum(1.0 - leverage, 1e-9)
+    is_right = unseen.argmax(axis=1) == groups
+    return float(np.mean([is_right[groups == one].mean() for one in range(member.shape[1])]))
 
 
 def _p(own: float, others: Sequence[float]) -> float:
     return (1 + sum(other >= own - 1e-12 for other in others)) / (1 + len(others))
-
-
-def _sklearn(module: str) -> Any:
-    from importlib import import_module
-
-    try:
-        return import_module(module)
-    except ImportError:
-        raise MissingExtra("the map of personas needs scikit-learn; pip install 'personalrm[plots]'") from None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
@@ -122,3 +123,22 @@ def _common(first: str, second: str) -> float:
 def _words(text: str) -> set[str | tuple[str, str]]:
     words = re.findall(r"\w{4,}", text.lower())
     return {*words, *pairwise(words)}
+
+
+def inducing() -> Rule:
+    """Induces concepts by words: a persona's long words are its phrases, the commonest of a cluster its name."""
+
+    def rule(messages: Messages) -> str:
+        system, shown = messages[0]["content"], messages[-1]["content"]
+        if '"phrases"' in system:
+            found = re.findall(r"\w{5,}", read_fields(shown, "persona")[-1].lower())
+            return json.dumps({"phrases": list(dict.fromkeys(found))})
+        if '"name"' in system:
+            counts = Counter(read_fields(shown, "first"))
+            name = min(counts, key=lambda word: (-counts[word], word))
+            return json.dumps({"name": name, "criterion": f"Does the description speak of {name}?"})
+        named = re.findall(r"speak of (\w+)\?", system)
+        says = bool(named) and named[-1] in read_fields(shown, "persona")[-1].lower()
+        return json.dumps({"reasoning": "the word", "answer": "yes" if says else "no"})
+
+    return rule
