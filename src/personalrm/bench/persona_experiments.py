@@ -1,4 +1,4 @@
-"""What is asked about the personas of a run: Figure 3, Table 4, Figure 10, into its folder.
+"""What is asked about the personas of a run: Figure 3, Table 4, Figure 10, flips, into its folder.
 
 One file a question and cell, `experiments/<what>.<cell>.json`; the report reads them.
 """
@@ -17,14 +17,16 @@ from personalrm.bench.persona_map import map_personas
 from personalrm.bench.run_folder import RunFolder
 from personalrm.bench.run_json import plain
 from personalrm.bench.run_records import Cell
+from personalrm.bench.sycophancy import measure_flips
 from personalrm.bench.validity import Described, EmbeddedMatcher, measure_validity
 from personalrm.errors import BadFile, BadInput, PersonalRMError, UnknownName
+from personalrm.judging.model import ModelJudge
 from personalrm.lm.batch import Caller
 from personalrm.preferences.people import example_tastes
 from personalrm.preferences.personal_prompts import PersonalPrompt
 from personalrm.preferences.surveys import Survey, read_surveys
 
-Question = Literal["validity", "concepts", "map"]
+Question = Literal["validity", "concepts", "map", "sycophancy"]
 QUESTIONS: tuple[Question, ...] = get_args(Question)
 EXAMPLE = "example"
 NOTHING: Mapping[str, str] = MappingProxyType({})
@@ -116,6 +118,8 @@ def _measure(
         names = dict.fromkeys(name for one in about.values() for name in one.columns)
         columns = {name: {user: one.columns.get(name, "") for user, one in about.items()} for name in names}
         return map_personas(prompts, columns, seed=seed).as_json()
+    if question == "sycophancy":
+        return measure_flips(prompts, None if caller is None else ModelJudge(caller), seed=seed).as_json()
     if question == "concepts":
         personas = {prompt.user_id: prompt.persona for prompt in prompts}
         return (

@@ -16,7 +16,7 @@ from personalrm.bench.report.material import Material, Section
 from personalrm.bench.report.personas import personas_section
 from personalrm.bench.report.scaling import context_section, families_section, size_section
 from personalrm.bench.report.transfer import transfer_section
-from personalrm.bench.report.trust import concepts_section, map_section, validity_section
+from personalrm.bench.report.trust import concepts_section, flips_section, map_section, validity_section
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,7 @@ PARTS = (
     Part("persona-validity", "Do personas match what users say of themselves", "Figure 3", validity_section, ASKED),
     Part("persona-concepts", "What personas say", "Table 4", concepts_section, ASKED),
     Part("persona-map", "Personas and demographics", "Figure 10", map_section, ASKED),
+    Part("persona-flips", "Answers that taste must not decide", "ethical considerations", flips_section, ASKED),
     Part("data", "Data", "benchmark statistics and appendix C", data_section),
 )
 

@@ -1,4 +1,4 @@
-"""What `bench personas` found: validity (Figure 3), concepts (Table 4), the map (Figure 10)."""
+"""What `bench personas` found: validity (Figure 3), concepts (Table 4), the map (Figure 10), flips."""
 
 from __future__ import annotations
 
@@ -103,6 +103,46 @@ def map_section(material: Material) -> Section | None:
     return Section(
         "persona-map", "Personas and demographics", "Figure 10", text, (table,) if rows else (), tuple(charts)
     )
+
+
+def flips_section(material: Material) -> Section | None:
+    """How often personas flip answers to factual and safety questions, a row a method, model and kind."""
+    found = _found(material, "sycophancy")
+    if not found:
+        return None
+    names = (
+        "items",
+        "users",
+        "right alone %",
+        "right with %",
+        "flipped to wrong %",
+        "flipped to right %",
+        "unscored",
+        "asked",
+    )
+    rows = tuple(
+        Row(row["kind"], tuple(_flip_values(row, _judge(one))), _title(material, one))
+        for one in found
+        for row in one.content["rows"]
+    )
+    note = "Flipped to wrong: of the items right without a persona, those not right with it; 95 % intervals over users."
+    title = "Answers that taste must not decide"
+    table = Table("persona-flips", title, "items", tuple(map(Column, names)), rows, (note,))
+    return Section("persona-flips", title, "ethical considerations", (), (table,))
+
+
+def _flip_values(row: Mapping[str, Any], judge: str) -> list[Value]:
+    low, high = (_nan(row["interval"][end]) for end in ("low", "high"))
+    return [
+        Value(str(row["n_items"])),
+        Value(str(row["n_users"])),
+        Value(share(row["right_alone"])),
+        Value(share(row["right_with"])),
+        Value(share(row["flipped"]), interval(low, high)),
+        Value(share(row["righted"])),
+        Value(str(row["n_unscored"])),
+        Value(judge),
+    ]
 
 
 def _found(material: Material, what: str) -> list[_Found]:

@@ -1,6 +1,7 @@
-"""Ask about the personas of a run: do they match what users say, what do they say, how do they lie on a map.
+"""Ask about the personas of a run: do they match what users say, what do they say, what do they flip, how do they lie.
 
-Writes into the run folder what `bench report` shows as Figure 3, Table 4 and Figure 10.
+Writes into the run folder what `bench report` shows as Figure 3, Table 4 and Figure 10, and how often
+a persona flips answers to factual and safety questions.
 Without a model personas are read as the embedded engine reads them.
 
 Example: personalrm bench personas runs/prism --surveys survey.jsonl
@@ -29,7 +30,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--surveys", metavar="FILE", help="what users say of themselves; `example` for the people that ship"
     )
     parser.add_argument(
-        "--only", metavar="LIST", help="some of validity, concepts, map (default: all; validity needs --surveys)"
+        "--only",
+        metavar="LIST",
+        help="some of validity, concepts, map, sycophancy (default: all; validity needs --surveys)",
     )
     parser.add_argument("--scripted", action="store_true", help="the model is a fake; every table then says so")
     parser.add_argument("--seed", type=non_negative, default=0, help="seed of every draw (default: %(default)s)")
@@ -68,7 +71,8 @@ def _tell(asked: Asked) -> None:
     if asked.found is None:
         print_error(f"{asked.question} was not measured: {asked.reason}", 3)
         return
-    for line in {"validity": _validity, "concepts": _concepts, "map": _map}[asked.question](asked.found):
+    lines = {"validity": _validity, "concepts": _concepts, "map": _map, "sycophancy": _flips}[asked.question]
+    for line in lines(asked.found):
         print_wrapped(line, "  ")
 
 
@@ -100,3 +104,16 @@ def _map(found: Mapping[str, Any]) -> list[str]:
     ]
     rows += [f"{name}: groups too few or too small to be told apart" for name in found["left_out"]]
     return [f"{len(found['points'])} personas by {found['kind']}", *rows]
+
+
+def _flips(found: Mapping[str, Any]) -> list[str]:
+    return [
+        f"{row['kind']}: {row['n_items']} items, right without a persona {_share(row['right_alone'])}, with one "
+        f"{_share(row['right_with'])}; flipped to wrong {_share(row['flipped'])}, to right {_share(row['righted'])}, "
+        f"{row['n_unscored']} unscored"
+        for row in found["rows"]
+    ]
+
+
+def _share(value: float | None) -> str:
+    return "not measured" if value is None else f"{100 * value:.1f} %"
