@@ -26,10 +26,12 @@ def evaluate(tmp_path, prompts, judge, users):
     """The log of an evaluation whose model always answers briefly and whose reference is long."""
     from inspect_ai import Task
     from inspect_ai.dataset import Sample
-    from inspect_ai.model import ModelOutput, get_model
+    from inspect_ai.model import ModelOutput, ModelUsage, get_model
 
     samples = [Sample(input="The way?", target=LONG, metadata={"user_id": user}) for user in users]
-    model = get_model("mockllm/model", custom_outputs=[ModelOutput.from_content("mockllm", SHORT)] * len(users))
+    output = ModelOutput.from_content("mockllm", SHORT)
+    output.usage = ModelUsage()  # otherwise tokens are counted with a table from the network
+    model = get_model("mockllm/model", custom_outputs=[output] * len(users))
     task = Task(dataset=samples, scorer=personal_scorer(prompts, judge))
     (log,) = inspect_ai.eval(task, model=model, log_dir=str(tmp_path), display="none")
     assert log.status == "success"

@@ -11,7 +11,7 @@ from contextlib import closing
 
 import pytest
 
-from personalrm.lm.cache import CHECKSUM
+from personalrm.lm.entries import CHECKSUM
 from personalrm.testing import tiny_pair, write_pairs
 from personalrm.testing.server_process import ServerProcess
 

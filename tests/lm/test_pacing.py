@@ -97,3 +97,28 @@ def test_a_server_that_says_too_many_is_not_stormed():
         with Caller(open_model(ModelName("fake", server.url))) as caller:
             assert all(one.value for one in caller.ask_all(asks))
     assert server.log.statuses["429"] < 300
+
+
+def test_a_server_that_refuses_however_slowly_it_is_asked_is_not_slowed_for():
+    async def run():
+        pacing = Pacing(Limits())
+        for number in range(2000):
+            await pacing.wait(1)
+            if number % 5 == 4:
+                pacing.close_for(0.001)
+            else:
+                pacing.note_answer()
+        return pacing._gap_s
+
+    assert asyncio.run(run()) < 0.01
+
+
+def test_a_pace_that_was_found_is_kept_while_refusals_are_rare():
+    async def run():
+        pacing = Pacing(Limits())
+        for number in range(200):
+            await pacing.wait(1)
+            pacing.close_for(0.001) if number % 50 == 49 else pacing.note_answer()
+        return pacing._gap_s
+
+    assert asyncio.run(run()) > 0.0

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from personalrm.errors import MissingExtra, PersonalRMError
@@ -40,17 +41,16 @@ def personal_scorer(
         raise MissingExtra("the scorer needs inspect_ai; pip install 'personalrm[inspect]'") from None
     opening = asyncio.Lock()
 
-    @scorer(metrics=[mean(), stderr(cluster=user_key)], name="personal_preference")
     def make() -> Any:
         opened: list[bool] = []
 
         async def ask(prompt: PersonalPrompt, conversation: Conversation, answer: str, reference: str) -> Verdict:
             """The verdict from a thread of its own; only the first opens the judge's connection."""
-            work = (judge_pair, prompt, conversation, answer, reference, judge)
+            work = partial(judge_pair, prompt, conversation, answer, reference, judge)
             if opened:
-                return await asyncio.to_thread(*work)
+                return await asyncio.to_thread(work)
             async with opening:
-                verdict = await asyncio.to_thread(*work)
+                verdict = await asyncio.to_thread(work)
                 opened.append(True)
                 return verdict
 
@@ -73,7 +73,8 @@ def personal_scorer(
 
         return score
 
-    return make()
+    # Called, not written with @: without inspect_ai installed the checker knows no type of the decorator.
+    return scorer(metrics=[mean(), stderr(cluster=user_key)], name="personal_preference")(make)()
 
 
 def _conversation(given: Any) -> Conversation:

@@ -8,16 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from personalrm.bench.controls import Control, coin, first_wins, longer_wins
 from personalrm.bench.embedded_methods import Engine, induced_method, personal_method, population_method
 from personalrm.bench.method import Method
 from personalrm.bench.model_methods import Induce, Inductions, ModelMethod, know_nobody, persona_only, read_surveys
 from personalrm.bench.prompt_writers import by_memory, by_profile, by_synthesis, show_history
+from personalrm.bench.reward_methods import RewardRow
 from personalrm.errors import BadInput, UnknownName
 from personalrm.induction.settings import InductionSettings, Variant
 from personalrm.judging.model import ModelJudge
+from personalrm.rewards.methods import REWARD_METHODS
+from personalrm.rewards.reward_model import RewardModel
 
 Need = Literal["survey", "persona_prompt", "encoder"]
 Group = Literal["controls", "judges", "embedded engine", "SynthesizeMe", "reward models"]
@@ -37,6 +40,8 @@ class Tools:
     """The same with the persona prompt of a larger model (rows + distill)."""
     settings: InductionSettings = field(default_factory=InductionSettings)
     """Trials and seed; each row sets its own variant."""
+    rewards: RewardMaker | None = None
+    """Makes reward models on the embeddings of an encoder; None without one."""
 
     @property
     def needed_judge(self) -> ModelJudge:
@@ -50,6 +55,8 @@ class Tools:
         return self.judge
 
 
+RewardMaker = Callable[[str], RewardModel[Any]]
+"""An untrained reward model of a name."""
 Make = Callable[[Tools], Method]
 
 
@@ -66,9 +73,21 @@ class Entry:
     """Makes it with the embedded engine."""
     model: Make | None = None
     """Makes it with a language model."""
+    encoder: Make | None = None
+    """Makes it on embeddings: a trained reward model."""
     needs: frozenset[Need] = frozenset()
     is_personal: bool = True
     """Whether it knows the user, so that the shuffled-user control says something."""
+
+
+def _trained(name: str, title: str, *, is_personal: bool = True) -> Entry:
+    def make(tools: Tools) -> Method:
+        maker = tools.rewards
+        if maker is None:
+            raise BadInput(f"method {name!r} stands on embeddings and no encoder was given; name one in encoders")
+        return RewardRow(lambda: maker(name))
+
+    return Entry(title, "reward models", encoder=make, is_personal=is_personal)
 
 
 def _control(title: str, make: Make) -> Entry:
@@ -149,6 +168,7 @@ METHODS: Mapping[str, Entry] = {
         model=_written(_BOTH, "both", distilled=True),
         needs=frozenset({"persona_prompt"}),
     ),
+    **{name: _trained(name, one.title, is_personal=one.is_personal) for name, one in REWARD_METHODS.items()},
 }
 
 
@@ -162,7 +182,7 @@ def make_method(name: str, tools: Tools) -> Method:
     if name not in METHODS:
         raise UnknownName(f"unknown method {name!r}; use some of {', '.join(METHODS)}")
     entry = METHODS[name]
-    make = entry.alone or (entry.model if tools.judge is not None else entry.embedded)
+    make = entry.alone or entry.encoder or (entry.model if tools.judge is not None else entry.embedded)
     if make is None:
         runs_on = "a language model; name one" if entry.embedded is None else "the embedded engine; leave the model out"
         raise BadInput(f"method {name!r} runs on {runs_on}")

@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from personalrm.bench.method import Surveys
+from personalrm.bench.published import COLUMN, load_benchmark
 from personalrm.bench.run_records import DatasetInfo, TargetRow
 from personalrm.bench.run_spec import EXAMPLE, DatasetSpec
-from personalrm.bench.snapshots import split_of
-from personalrm.bench.sources import OpenSource, open_source
 from personalrm.bench.targets import HeldOut, hold_out
 from personalrm.errors import BadInput
 from personalrm.preferences.messages import conversation_digest
-from personalrm.preferences.pairs import PreferencePair
 from personalrm.preferences.people import example_path
 from personalrm.preferences.reading import ReadOptions, iter_users
+from personalrm.preferences.surveys import read_surveys
 from personalrm.preferences.tally import Tally
 from personalrm.preferences.users import User
-
-USER_SPLIT = "user_split"
-"""Column that says whether a user is one of the train, dev or test users."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -34,6 +30,8 @@ class Dataset:
     surveys: Surveys
     info: DatasetInfo
     n_bad_rows: int
+    notes: tuple[str, ...] = ()
+    """What is odd about it, such as counts that differ from the published ones."""
 
     @property
     def target_rows(self) -> list[TargetRow]:
@@ -55,55 +53,53 @@ def load_dataset(spec: DatasetSpec, base: Path, *, limit: int | None = None) -> 
         BadFile: If it cannot be read.
         BadInput: If rows are bad and `skip_bad` is off, or nobody has a target.
     """
-    tally = Tally()
-    options = ReadOptions(spec.layout, spec.user_column, min_gap=spec.min_gap, skip_bad=spec.skip_bad)
-    source = None if spec.path == EXAMPLE else open_source(_path(spec.path, base), options, survey=_survey(spec, base))
-    everybody = iter_users(example_path(), options, tally=tally) if source is None else _users_of(source, tally)
-    users = list(_limited(everybody, spec.min_pairs, limit))
-    held_out = _held_out(users, spec)
+    found = _read(spec, base)
+    parts = {part: _limited(users, spec.min_pairs, limit) for part, users in found.parts.items()}
+    held_out = _held_out(parts, spec)
+    users = [user for some in parts.values() for user in some]
     info = DatasetInfo(
         spec.name,
         hash=_hash_of(users),
-        licence=spec.licence or (source.source.licence if source and source.source.hub_name else ""),
+        licence=spec.licence,
         statistics=_statistics(users, held_out),
         shows_texts=spec.shows_texts,
     )
-    return Dataset(spec, held_out, source.surveys() if source else {}, info, tally.n_bad_rows)
+    return Dataset(spec, held_out, found.surveys, info, found.tally.n_bad_rows, found.notes)
 
 
-def _path(name: str, base: Path) -> str:
-    """A path beside the run file where there is one, else the name of a source."""
-    return str(base / name) if (base / name).exists() or Path(name).suffix else name
+@dataclass(frozen=True, repr=False)
+class _Found:
+    """The users of a dataset by their part (train, dev, test; empty where the data has none)."""
+
+    parts: Mapping[str, list[User]]
+    surveys: Surveys
+    tally: Tally
+    notes: tuple[str, ...] = ()
 
 
-def _survey(spec: DatasetSpec, base: Path) -> Path | None:
-    return None if spec.surveys is None else base / spec.surveys
+def _read(spec: DatasetSpec, base: Path) -> _Found:
+    """A file of pairs, or a benchmark with its users split: a folder, or a published set by name."""
+    options = ReadOptions(spec.layout, spec.user_column, min_gap=spec.min_gap, skip_bad=spec.skip_bad)
+    surveys = read_surveys(base / spec.surveys) if spec.surveys is not None else {}
+    path = example_path() if spec.path == EXAMPLE else base / spec.path
+    if not path.is_file() and not path.suffix:
+        found = load_benchmark(path if path.is_dir() else spec.path, options)
+        notes = tuple(f"dataset {spec.name!r}, {check.line()}" for check in found.failed_checks)
+        by_part = {str(part): list(users) for part, users in found.users.items()}
+        return _Found(by_part, surveys or found.surveys, found.tally, notes)
+    tally, parts = Tally(), dict[str, list[User]]()
+    for user in iter_users(path, options, tally=tally):
+        parts.setdefault(str(user.pairs[0].meta.get(COLUMN, "")), []).append(user)
+    return _Found(parts, surveys, tally)
 
 
-def _users_of(source: OpenSource, tally: Tally) -> Iterator[User]:
-    """The users of all files of a source; where files are parts of the users, the part is their `user_split`."""
-    if len(source.files) == 1:
-        yield from iter_users(source.files[0], source.options, tally=tally)
-        return
-    parts: dict[str, list[PreferencePair]] = {}
-    for file in source.files:
-        part = split_of(file, file.parent.parent)
-        for user in iter_users(file, source.options, tally=tally):
-            marked = [replace(pair, meta={USER_SPLIT: part, **pair.meta}) for pair in user] if part else user.pairs
-            parts.setdefault(user.user_id, []).extend(marked)
-    yield from (User(user_id, tuple(pairs)) for user_id, pairs in parts.items())
-
-
-def _held_out(users: Sequence[User], spec: DatasetSpec) -> HeldOut:
+def _held_out(parts: Mapping[str, Sequence[User]], spec: DatasetSpec) -> HeldOut:
     """The scored users held out; where the data splits its users, the others to learn from and to tune on."""
-    parts: dict[str, list[User]] = {}
-    for user in users:
-        parts.setdefault(str(user.pairs[0].meta.get(USER_SPLIT, "")), []).append(user)
-    if set(parts) == {""} or spec.users == "all":
-        return hold_out(users, min_pairs=spec.min_pairs)
+    if set(parts) <= {""} or spec.users == "all":
+        return hold_out((user for users in parts.values() for user in users), min_pairs=spec.min_pairs)
     if spec.users not in parts:
         raise BadInput(
-            f"dataset {spec.name!r} has no {spec.users} users (its column {USER_SPLIT!r} holds "
+            f"dataset {spec.name!r} has no {spec.users} users (its column {COLUMN!r} holds "
             f"{', '.join(map(repr, sorted(parts)))}); set users to one of them or to all"
         )
     held_out = hold_out(parts[spec.users], min_pairs=spec.min_pairs)
@@ -113,14 +109,13 @@ def _held_out(users: Sequence[User], spec: DatasetSpec) -> HeldOut:
     return replace(held_out, train=train, dev=dev)
 
 
-def _limited(users: Iterable[User], min_pairs: int, limit: int | None) -> Iterator[User]:
+def _limited(users: Sequence[User], min_pairs: int, limit: int | None) -> list[User]:
     """The users in order; with a limit only so many of those with enough pairs."""
     if limit is None:
-        yield from users
-        return
+        return list(users)
     everybody = [user for user in users if len(user) >= min_pairs]
     kept = {user.user_id for user in sorted(everybody, key=lambda user: _digest(user.user_id))[:limit]}
-    yield from (user for user in everybody if user.user_id in kept)
+    return [user for user in everybody if user.user_id in kept]
 
 
 def _hash_of(users: Iterable[User]) -> str:

@@ -22,7 +22,7 @@ def plan_cells(spec: RunSpec) -> list[Cell]:
     prompts of another model (transfer) come last, since they need those prompts.
     """
     own = dict.fromkeys([*_table(spec), *_curves(spec), *_families(spec), *_teachers(spec)])
-    order = [None, EMBEDDED, *_models(spec)]
+    order = [None, EMBEDDED, *_encoders(spec), *_models(spec)]
     return sorted(own, key=lambda cell: order.index(cell.model)) + list(_students(spec))
 
 
@@ -32,6 +32,8 @@ def engines_of(spec: RunSpec, method: str) -> list[str | None]:
     if entry.alone is not None:
         return [None]
     engines: list[str | None] = [EMBEDDED] if entry.embedded is not None and spec.embedded else []
+    if entry.encoder is not None:
+        return engines + list(_encoders(spec))
     if entry.model is None:
         return engines
     needs_prompt = "persona_prompt" in entry.needs
@@ -42,7 +44,8 @@ def n_draws(spec: RunSpec, cell: Cell) -> int:
     """How often a cell judges every target: once, or once a derangement."""
     if cell.control is None:
         return 1
-    return spec.shuffled_users.embedded if cell.model == EMBEDDED else spec.shuffled_users.models
+    asks_a_model = cell.model in _models(spec)
+    return spec.shuffled_users.models if asks_a_model else spec.shuffled_users.embedded
 
 
 def _table(spec: RunSpec) -> Iterator[Cell]:
@@ -103,6 +106,10 @@ def _of(spec: RunSpec, methods: Iterable[str], seeds: Sequence[int], labels: Seq
                 for engine in engines_of(spec, method):
                     if engine is None or labels is None or engine in labels:
                         yield Cell(dataset.name, method, engine, seed)
+
+
+def _encoders(spec: RunSpec) -> list[str]:
+    return [one.label for one in spec.encoders]
 
 
 def _models(spec: RunSpec) -> list[str]:

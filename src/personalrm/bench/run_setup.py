@@ -91,6 +91,7 @@ def describe_run(
     used = dict.fromkeys(cell.method for cell in plan_cells(spec))
     methods = [MethodInfo(name, METHODS[name].title, METHODS[name].group, METHODS[name].is_personal) for name in used]
     models = [ModelInfo(EMBEDDED, "embedded engine")] if spec.embedded else []
+    models += [ModelInfo(one.label, f"encoder {one.name}") for one in spec.encoders]
     for one in spec.models:
         kind = one.name.partition("/")[0] if one.base_url is None else "server"
         models.append(ModelInfo(one.label, kind, one.family, one.n_parameters, one.scripted))

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from personalrm.bench.methods import METHODS
 from personalrm.bench.target_judgements import N_DERANGEMENTS
 from personalrm.errors import BadInput, UnknownName
+from personalrm.rewards.encoder_spec import STYLOMETRIC
+from personalrm.rewards.methods import REWARD_METHODS
+from personalrm.running.typed_values import suggestion
 
 EXAMPLE = "example"
 """Path of the preferences that ship with the package."""
@@ -86,6 +88,33 @@ class ModelSpec:
 
 
 @dataclass(frozen=True)
+class RunEncoder:
+    """What reads texts for trained reward models; their rows of the table are run on each."""
+
+    label: str
+    """What tables call it."""
+    name: str = STYLOMETRIC
+    """`stylometric` (no model), or a Hugging Face model: a name on the hub or a folder."""
+    pooling: Literal["last", "mean"] = "last"
+    max_tokens: int = 8192
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        if not self.label.strip() or self.label == EMBEDDED:
+            raise BadInput(f"label of encoder {self.name!r} is {self.label!r}; give it a name other than {EMBEDDED!r}")
+
+
+@dataclass(frozen=True)
+class RewardSettings:
+    """Settings of one trained reward model that differ from its defaults."""
+
+    method: str
+    settings: dict[str, Any]
+    faithful: bool = False
+    """Start from the published settings instead of ours."""
+
+
+@dataclass(frozen=True)
 class ShuffledSpec:
     """Derangements of the shuffled-user control; 0 leaves it out."""
 
@@ -146,6 +175,8 @@ class RunSpec:
     datasets: tuple[DatasetSpec, ...]
     methods: tuple[str, ...]
     models: tuple[ModelSpec, ...] = ()
+    encoders: tuple[RunEncoder, ...] = ()
+    reward_models: tuple[RewardSettings, ...] = ()
     seeds: tuple[int, ...] = (0,)
     trials: int = 10
     schedule: Literal["latency", "cost"] = "latency"
@@ -164,7 +195,8 @@ class RunSpec:
         if not self.datasets or not self.methods:
             raise BadInput(f"run {self.name!r} has no datasets or no methods; name at least one of each")
         _check_different("dataset", [one.name for one in self.datasets])
-        _check_different("label of a model", [one.label for one in self.models])
+        _check_different("label of a model", self._own_labels)
+        _check_known("reward model", [one.method for one in self.reward_models], REWARD_METHODS)
         if not self.seeds or min(self.seeds) < 0 or (self.families and min(self.families.seeds, default=-1) < 0):
             raise BadInput("seeds must be whole numbers of at least 0, one or more")
         if self.trials < 1 or (self.limit is not None and self.limit < 1):
@@ -177,7 +209,11 @@ class RunSpec:
     @property
     def labels(self) -> tuple[str, ...]:
         """Labels of the models, the embedded engine first where it is run."""
-        return (*((EMBEDDED,) if self.embedded else ()), *(one.label for one in self.models))
+        return (*((EMBEDDED,) if self.embedded else ()), *self._own_labels)
+
+    @property
+    def _own_labels(self) -> list[str]:
+        return [one.label for one in self.models] + [one.label for one in self.encoders]
 
     @property
     def _experiments(self) -> list[ByContextSpec | TransferSpec | FamiliesSpec]:
@@ -194,17 +230,6 @@ class RunSpec:
         for name in self.methods:
             if "persona_prompt" in METHODS[name].needs and not any(one.persona_prompt for one in self.models):
                 raise BadInput(f"method {name!r} needs a model with a persona_prompt; name the file of one model")
-
-
-def suggestion(name: str, known: Iterable[str]) -> str:
-    """Advice for the end of an error: the name that was probably meant.
-
-    >>> suggestion("sedes", ["seeds", "models"])
-    "did you mean 'seeds'?"
-    """
-    names = sorted(known)
-    near = difflib.get_close_matches(name, names, 1)
-    return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(names) or 'none'}"
 
 
 def _check_name(what: str, name: str) -> None:

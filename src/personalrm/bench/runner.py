@@ -12,12 +12,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from itertools import groupby
+from pathlib import Path
 
 from personalrm.bench.by_context import draw_users
 from personalrm.bench.embedded_methods import Engine
 from personalrm.bench.method import Judgement, Knowledge, Method
 from personalrm.bench.methods import Tools, make_method
 from personalrm.bench.model_methods import Inductions, nobody
+from personalrm.bench.reward_methods import reward_maker
 from personalrm.bench.run_data import Dataset
 from personalrm.bench.run_folder import RunFolder
 from personalrm.bench.run_models import Models
@@ -67,6 +69,7 @@ class Runner:
         models: Its language models.
         persona_prompts: Persona prompts of larger models by label of the model that uses them.
         retry_unscored: Run finished cells again that lack verdicts.
+        embeddings: Folder in which the embeddings of all encoders are kept.
     """
 
     def __init__(
@@ -78,8 +81,10 @@ class Runner:
         persona_prompts: Mapping[str, PersonaPrompt],
         *,
         retry_unscored: bool = False,
+        embeddings: str | Path = "embeddings",
     ) -> None:
         self._spec, self._datasets, self._folder, self._models = spec, datasets, folder, models
+        self._embeddings = embeddings
         self._persona_prompts, self._retry_unscored = persona_prompts, retry_unscored
         self._engines = {name: Engine(one.spec.population_leaves_out) for name, one in datasets.items()}
 
@@ -96,7 +101,7 @@ class Runner:
                         todo.append(cell)
                 if not todo or drain.is_asked:
                     yield from (CellReport(cell, False, reason="not done, the run was stopped") for cell in todo)
-                elif label in (None, EMBEDDED):
+                elif label in (None, EMBEDDED, *(one.label for one in self._spec.encoders)):
                     yield from self._group(todo, None, lambda: drain.is_asked)
                 else:
                     with self._models.opened(label) as opened:
@@ -113,7 +118,7 @@ class Runner:
         self, cells: Sequence[Cell], caller: Caller | None, is_asked: Callable[[], bool]
     ) -> Iterator[CellReport]:
         """The cells of one model; once it cannot be asked any more, the rest is not tried."""
-        bench = _Bench(self._spec, self._engines, caller, self._persona_prompts)
+        bench = _Bench(self._spec, self._engines, caller, self._persona_prompts, self._embeddings)
         reason = ""
         for cell in cells:
             if is_asked():
@@ -205,8 +210,10 @@ class _Bench:
         engines: Mapping[str, Engine],
         caller: Caller | None,
         persona_prompts: Mapping[str, PersonaPrompt],
+        embeddings: str | Path,
     ) -> None:
         self._spec, self._engines, self._caller, self._persona_prompts = spec, engines, caller, persona_prompts
+        self._embeddings = embeddings
         self._tools: dict[tuple[str, int], Tools] = {}
 
     @property
@@ -225,7 +232,9 @@ class _Bench:
         settings = InductionSettings(n_trials=self._spec.trials, schedule=self._spec.schedule, seed=cell.seed)
         engine = self._engines[cell.dataset]
         if self._caller is None:
-            return Tools(engine, settings=settings)
+            encoder = next((one for one in self._spec.encoders if one.label == cell.model), None)
+            maker = reward_maker(self._spec, encoder, self._embeddings, seed=cell.seed) if encoder else None
+            return Tools(engine, settings=settings, rewards=maker)
         model = next(one for one in self._spec.models if one.label == cell.model)
         options = JudgeOptions(
             temperature=model.temperature,

@@ -24,9 +24,12 @@ from personalrm.cli import (
     fit,
     history,
     judge,
+    prepare_prompts,
     rank,
     restore,
+    score,
     show,
+    train,
     validate,
 )
 from personalrm.cli.options import Parser, add_commands, apply_settings
@@ -43,6 +46,9 @@ COMMANDS = (
     judge,
     rank,
     evaluate,
+    prepare_prompts,
+    train,
+    score,
     bench,
     edit,
     history,

@@ -34,7 +34,7 @@ def add_commands(parser: argparse.ArgumentParser, modules: Sequence[ModuleType],
     for module in modules:
         summary, _, example = (module.__doc__ or "").partition("\n\nExample: ")
         child = commands.add_parser(
-            module.__name__.rpartition(".")[2],
+            module.__name__.rpartition(".")[2].replace("_", "-"),
             help=summary.splitlines()[0].rstrip("."),
             description=summary,
             epilog=f"example: {example.strip()}",

@@ -2,8 +2,10 @@
 
 Limits that are told are kept to. Limits that are not are found out: after "too many"
 (429) requests leave as fast as answers came lately, then a little faster with each
-answer until the server complains again. Used inside one event loop only, so it needs
-no locks against threads.
+answer until the server complains again. Later complaints slow them less than the answers
+in between make them faster, so a server that complains at random, however slowly it is
+asked, does not bring a run to a crawl.
+Used inside one event loop only, so it needs no locks against threads.
 """
 
 from __future__ import annotations
@@ -20,8 +22,12 @@ CATCH_UP_S = 0.2
 """The same for a pace that was found out."""
 N_RECENT = 32
 """Answers from which the pace a server allows is measured."""
-FASTER = 0.998
+FASTER = 0.995
 """What an answer makes of the gap between two requests."""
+SETTLING = 64
+"""Answers after the first 429 during which the pace is measured anew at each; a storm's first measures are too fast."""
+SLOWER = 1.12
+"""What later refusals make of the gap at most, once in `N_RECENT` answers and refusals."""
 NO_GAP_S = 1e-4
 LOOK_S = 0.5
 """How often somebody who waits looks whether the run is ending."""
@@ -36,6 +42,8 @@ class Pacing:
         self._closed_until = 0.0
         self._gap_s, self._next_found = 0.0, 0.0
         self._answers: deque[float] = deque(maxlen=N_RECENT)
+        self._n_settled = 0
+        self._n_seen = 0  # answers and refusals since the gap was last made larger
         self._turn = asyncio.Lock()
         self.is_over = False
         """Whether the run is ending, so that nobody need wait any more; may be set in any thread."""
@@ -69,11 +77,19 @@ class Pacing:
     def note_answer(self) -> None:
         """The server took a request: what pace it allows is seen from these."""
         self._answers.append(time.monotonic())
+        self._n_settled += self._gap_s > 0.0
+        self._n_seen += 1
         self._gap_s = self._gap_s * FASTER if self._gap_s > NO_GAP_S else 0.0
 
     def close_for(self, seconds: float) -> None:
         """Let nothing leave for so long, then at the pace of the latest answers: the server is over its limit."""
         now = time.monotonic()
         self._closed_until = max(self._closed_until, now + seconds)
-        if len(self._answers) > 1:
-            self._gap_s = (now - self._answers[0]) / len(self._answers)
+        self._n_seen += 1
+        if len(self._answers) < 2:
+            return
+        measured = (now - self._answers[0]) / len(self._answers)
+        if self._n_settled < SETTLING or not self._gap_s:
+            self._gap_s = measured
+        elif self._n_seen > N_RECENT:
+            self._gap_s, self._n_seen = min(measured, SLOWER * self._gap_s), 0

@@ -14,7 +14,7 @@ from importlib.resources import files
 
 from personalrm.preferences.demonstrations import Demonstration
 from personalrm.preferences.messages import Conversation, Message
-from personalrm.preferences.pairs import OrderedPair
+from personalrm.preferences.pairs import OrderedPair, PreferencePair
 from personalrm.preferences.persona_prompts import PersonaPrompt, persona_prompt_from_json
 from personalrm.preferences.personal_prompts import PersonalPrompt
 from personalrm.preferences.personas import Persona
@@ -123,13 +123,14 @@ def demographics_sentence(demographics: Mapping[str, str]) -> str:
 
 def generation_prompt(prompt: PersonalPrompt) -> str:
     """A system prompt that makes a chat model write as this user likes."""
-    liked = "\n\n".join(
-        f"{_turns(d.shown.pair.conversation)}\nThey preferred:\n{field('first', d.shown.pair.chosen)}\n"
-        f"over:\n{field('second', d.shown.pair.rejected)}"
-        for d in prompt.demonstrations
-    )
-    demonstrations = f"Choices they made:\n\n{liked}\n\n" if liked else ""
-    return _fill("generation", {"persona": _persona(prompt.persona), "demonstrations": demonstrations})
+    shown = [demonstration.shown.pair for demonstration in prompt.demonstrations]
+    return _fill("generation", {"persona": _persona(prompt.persona), "demonstrations": _preferred(shown)})
+
+
+def reward_instructions(persona: Persona | None, choices: Sequence[PreferencePair]) -> str:
+    """What a trained reward model is told of a user, as a system turn; empty when there is nothing to tell."""
+    known = {"persona": _persona(persona) if persona is not None else "", "demonstrations": _preferred(choices)}
+    return _fill("reward", known).strip() if any(known.values()) else ""
 
 
 def as_markdown(prompt: PersonalPrompt) -> str:
@@ -169,6 +170,16 @@ def _fill(name: str, values: Mapping[str, str]) -> str:
 
 def _persona(persona: Persona) -> str:
     return f"What is known of them:\n{field('persona', persona.text)}\n\n" if persona.claims else ""
+
+
+def _preferred(choices: Sequence[PreferencePair]) -> str:
+    """Choices by what was preferred over what, in no order a reader could take for a position."""
+    liked = "\n\n".join(
+        f"{_turns(pair.conversation)}\nThey preferred:\n{field('first', pair.chosen)}\n"
+        f"over:\n{field('second', pair.rejected)}"
+        for pair in choices
+    )
+    return f"Choices they made:\n\n{liked}\n\n" if liked else ""
 
 
 def _demonstrations(demonstrations: Sequence[Demonstration]) -> str:

@@ -33,7 +33,7 @@ class OrderedOutcome:
     accuracy_orders: float
     """The paper's accuracy: mean over single orders, an unscored one counting 0.5; NaN when nothing was scored."""
     single_orders: FloatArray = field(default_factory=lambda: np.empty(0))
-    """Shape `(2 pairs,)`, correctness of every single order, what the paper's interval resamples; empty without orders."""
+    """Shape `(2 pairs,)`, correctness of single orders, what the paper's interval resamples; empty without orders."""
 
     @property
     def probabilities(self) -> FloatArray:

@@ -27,6 +27,7 @@ from typing import Any
 from aiohttp import web
 
 from personalrm.errors import BadInput
+from personalrm.testing.fake_embeddings import FakeEmbeddings
 from personalrm.testing.faults import Faults, fail
 from personalrm.testing.server_log import Log
 from personalrm.testing.skill import Rule, always_first, by_hash, failing, fixed, fixed_with_persona, obedient, skilled
@@ -82,6 +83,7 @@ class FakeServer:
         self._limited = limited or Limited()
         self._logprobs, self._takes_schema, self._patience_s, self._port = logprobs, takes_schema, patience_s, port
         self.log = Log()
+        self.embeddings = FakeEmbeddings()
         self._streak: dict[str, int] = {}
         self._buckets = [0.0, 0.0]
         self._n_in_flight = 0
@@ -128,6 +130,8 @@ class FakeServer:
         """Without an application: clients are measured against this server, so it must cost little itself."""
         if (request.method, request.path) == ("POST", "/v1/chat/completions"):
             return await self._complete(request)
+        if (request.method, request.path) == ("POST", "/v1/embeddings"):
+            return await self.embeddings.answer(request)
         if (request.method, request.path) == ("GET", "/log"):
             return web.json_response(self.summary())
         if (request.method, request.path) == ("POST", "/reset"):

@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import lru_cache
 
 from personalrm.testing.fake_server import FakeServer
 from personalrm.testing.skill import Messages, Rule, Seen, share_of_pair, share_of_text, verdict_reply
@@ -62,8 +63,13 @@ def counting(skill: float, writing: float) -> Rule:
 def _likes(taste: Taste, first: str, second: str) -> int:
     """1 for the first, -1 for the second, 0 when both have as many."""
     more, what = taste
-    a, b = (len(re.findall(_COUNTED[what], text)) for text in (first, second))
+    a, b = _count(what, first), _count(what, second)
     return ((a > b) - (a < b)) * (1 if more == "more" else -1)
+
+
+@lru_cache(maxsize=100_000)
+def _count(what: str, text: str) -> int:
+    return len(re.findall(_COUNTED[what], text))
 
 
 def _found(demonstrations: Sequence[tuple[str, str, str]]) -> list[Taste]:

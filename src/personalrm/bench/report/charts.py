@@ -36,7 +36,9 @@ def accuracy_chart(material: Material, dataset: str, entries: Sequence[EntrySumm
     named = [model for model in models if model != material.label(None)]
     middle = [*named[: len(named) // 2], material.label(None), *named[len(named) // 2 :]]
     offset = {"field": "model", "type": "nominal", "sort": middle}
-    layers = points_with_bars(x=percent_axis(), y={**y}, colour=colour("model", models), extra={"yOffset": offset})
+    layers = points_with_bars(
+        x=percent_axis(), y={**y}, colour=colour("model", models), extra={"yOffset": offset} if len(named) > 1 else {}
+    )
     return Chart(
         f"accuracy-{slug(dataset)}",
         f"{dataset}: accuracy with 95 % intervals over users; the dashed line is a coin.",

@@ -57,13 +57,23 @@ def run(options: argparse.Namespace) -> int:
     models = _models(spec, options)
     models.check()
     datasets, persona_prompts = load_datasets(spec, data), load_persona_prompts(spec, base)
+    for note in (note for one in datasets.values() for note in one.notes):
+        print(f"warning: {note}", file=sys.stderr)
     if options.dry_run:
         return _predict(spec, datasets, options)
     folder = RunFolder(options.folder or Path(options.home) / "runs" / spec.name)
     begin_run(spec, datasets, persona_prompts, folder)
     _warn_of_hosts(spec, models)
     reports = []
-    runner = Runner(spec, datasets, folder, models, persona_prompts, retry_unscored=options.retry_unscored)
+    runner = Runner(
+        spec,
+        datasets,
+        folder,
+        models,
+        persona_prompts,
+        retry_unscored=options.retry_unscored,
+        embeddings=Path(options.home) / "embeddings",
+    )
     for report in runner.run():
         reports.append(report)
         _tell_cell(report)

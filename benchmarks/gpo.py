@@ -1,0 +1,155 @@
+"""GPO at the paper's size: all users in one forward beside the original's user by user, target by target.
+
+32 users, 10 context pairs, 5 targets in both orders, embeddings of width 4,096; 6 layers,
+4 heads, width 128. Logits, loss and gradients are compared first; times are medians of
+five in one thread. A step is loss, gradient, clipping and Adam on the same batch; both
+sides run all users of a step in one forward there, and differ in the loss's loops and in
+what is computed for target columns.
+
+    python benchmarks/gpo.py [--users 32] [--context 10] [--targets 5] [--dim 4096] [--json FILE]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from reference.gpo import ReferenceGPO, evaluate, loss, reference_from
+
+from personalrm.rewards.gpo_forward import GPOState, forward_users
+from personalrm.rewards.gpo_network import GPONetwork, GPOShape
+from personalrm.rewards.gpo_training import Episode, Style, episode_loss
+
+STYLE = Style("zero_pad", is_antisymmetric=False)
+TARGET = 15.0
+
+
+def median_of_five(run: Callable[[], Any]) -> float:
+    """Seconds of the middle one of five runs, after one that warms up."""
+    times = []
+    for _ in range(6):
+        start = time.perf_counter()
+        run()
+        times.append(time.perf_counter() - start)
+    return statistics.median(times[1:])
+
+
+def make_episode(n_users: int, n_context: int, n_targets: int, dim: int) -> Episode:
+    """Random tokens of the `pair` kind and random labels."""
+    generator = torch.Generator().manual_seed(0)
+    coins = [torch.randint(0, 2, (n_users, n), generator=generator).float() for n in (n_context, n_targets)]
+    return Episode(
+        torch.randn(n_users, n_context, dim, generator=generator),
+        coins[0],
+        torch.ones(n_users, n_context, dtype=torch.bool),
+        torch.randn(n_users, n_targets, 2, dim, generator=generator),
+        torch.ones(n_users, n_targets),
+        coins[1],
+    )
+
+
+def evaluate_ours(network: GPONetwork, episode: Episode) -> Any:
+    """Logits (users, targets, 2) from raw tokens, the context's projection included."""
+    n_users, n_targets = episode.weight.shape
+    with torch.inference_mode():
+        projected = network.project(episode.context).numpy()
+    states = [GPOState(own, labels) for own, labels in zip(projected, episode.second.numpy(), strict=True)]
+    users = np.repeat(np.arange(n_users), n_targets)
+    return forward_users(network, states, users, episode.targets.flatten(0, 1)).reshape(n_users, n_targets, 2)
+
+
+def evaluate_reference(reference: ReferenceGPO, episode: Episode) -> Any:
+    """The same, one forward for each target and order."""
+    shown = list(episode.targets.flatten(1, 2))
+    found = evaluate(reference, list(episode.context), list(episode.second), shown)
+    return torch.stack(found).unflatten(1, (-1, 2)).numpy()
+
+
+def step(module: torch.nn.Module, value: Callable[[], torch.Tensor]) -> Callable[[], float]:
+    """One optimizer step on the same batch again and again."""
+    optimizer = torch.optim.Adam(module.parameters(), lr=1e-5)
+
+    def run() -> float:
+        optimizer.zero_grad(set_to_none=True)
+        found = value()
+        found.backward()
+        torch.nn.utils.clip_grad_norm_(module.parameters(), 1.0)
+        optimizer.step()
+        return float(found.detach())
+
+    return run
+
+
+def measure(n_users: int, n_context: int, n_targets: int, dim: int) -> dict[str, Any]:
+    """Differences, times and ratios."""
+    torch.manual_seed(0)
+    episode = make_episode(n_users, n_context, n_targets, dim)
+    network = GPONetwork(dim, GPOShape(has_null=False)).eval()
+    reference = reference_from(network).eval()
+    gap = float(np.abs(evaluate_ours(network, episode) - evaluate_reference(reference, episode)).max())
+    shown = torch.where(episode.target_second[..., None] > 0, episode.targets[:, :, 1], episode.targets[:, :, 0])
+    x, y = torch.cat([episode.context, shown], 1), torch.cat([episode.second, episode.target_second], 1)
+    losses = [lambda: episode_loss(network, episode, STYLE), lambda: loss(reference, x, y, n_context)]
+    values = [one() for one in losses]
+    for value in values:
+        value.backward()
+    loss_gap = float((values[0] - values[1]).detach().abs())
+    gradient_gap = float((network.first.weight.grad - reference.embedder[0].weight.grad[:, :-1]).abs().max())
+    if max(gap, loss_gap, gradient_gap) > 1e-4:
+        raise SystemExit(f"the two sides differ ({gap:.1e}, {loss_gap:.1e}, {gradient_gap:.1e}); times mean nothing")
+    seconds = {
+        "evaluation, ours": median_of_five(lambda: evaluate_ours(network, episode)),
+        "evaluation, reference": median_of_five(lambda: evaluate_reference(reference, episode)),
+        "step, ours": median_of_five(step(network, losses[0])),
+        "step, reference": median_of_five(step(reference, losses[1])),
+    }
+    ratio = {what: seconds[f"{what}, reference"] / seconds[f"{what}, ours"] for what in ("evaluation", "step")}
+    return {
+        "users": n_users,
+        "context": n_context,
+        "targets": n_targets,
+        "dim": dim,
+        "machine": f"{platform.machine()}, 1 thread, python {platform.python_version()}, torch {torch.__version__}",
+        "largest_difference": {"logit": gap, "loss": loss_gap, "gradient": gradient_gap},
+        "tokens": {
+            "evaluation, ours": n_users * (n_context + 2 * n_targets),
+            "evaluation, reference": n_users * 2 * n_targets * (n_context + 1),
+        },
+        "seconds": seconds,
+        "ratio": ratio,
+        "target_ratio": {"evaluation": TARGET},
+        "target_met": ratio["evaluation"] >= TARGET,
+    }
+
+
+def main() -> None:
+    """Print a table and JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--users", type=int, default=32)
+    parser.add_argument("--context", type=int, default=10)
+    parser.add_argument("--targets", type=int, default=5)
+    parser.add_argument("--dim", type=int, default=4096)
+    parser.add_argument("--json", type=Path, help="also write the JSON here")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    result = measure(options.users, options.context, options.targets, options.dim)
+    print(f"{'':<14}{'ours, ms':>12}{'reference, ms':>16}{'ratio':>9}")
+    for what, ratio in result["ratio"].items():
+        ours, theirs = (1e3 * result["seconds"][f"{what}, {side}"] for side in ("ours", "reference"))
+        print(f"{what:<14}{ours:>12.1f}{theirs:>16.1f}{ratio:>8.1f}x")
+    text = json.dumps(result, indent=2)
+    print(text)
+    if options.json:
+        options.json.write_text(text + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,88 @@
+"""Score completions with a trained reward model, for the user whose choices are given as context.
+
+Reads JSON lines with `user_id`, `conversation` (or `prompt`) and `completions`. The context is a
+file of preference pairs; users without any are scored as the average user.
+
+Example: personalrm score drafts.jsonl --model-folder models/vpl --context prefs.jsonl
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from typing import Any
+
+from personalrm.cli.options import add_config, add_home, add_json
+from personalrm.cli.printing import print_error
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", nargs="?", default="-", help="JSONL file, or - for standard input (the default)")
+    parser.add_argument("--model-folder", required=True, metavar="DIR", help="what personalrm train wrote")
+    parser.add_argument(
+        "--context", metavar="FILE", help="preference pairs of the users; rows declared target are left out"
+    )
+    parser.add_argument("-u", "--user", help="score for this user, whatever the rows say")
+    parser.add_argument("--skip-bad", action="store_true", help="leave bad rows out, count them, exit with 3")
+    add_home(parser)
+    add_config(parser)
+    add_json(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    from personalrm.rewards.trained import open_trained
+
+    items, bad = _read(options)
+    for error in bad:
+        print_error(error, 2)
+    if bad and not options.skip_bad:
+        print_error(f"{len(bad)} bad rows, nothing was scored; fix them or pass --skip-bad", 2)
+        return 2
+    trained = open_trained(options.model_folder, f"{options.home}/embeddings")
+    contexts = _contexts(options.context)
+    users = list(dict.fromkeys(user for _, user, _, _ in items))
+    states = dict(zip(users, trained.model.condition_many([contexts.get(user, ()) for user in users]), strict=True))
+    _print(items, trained, states, contexts, options)
+    if bad:
+        print(f"{len(bad)} bad rows left out", file=sys.stderr)
+    return 3 if bad else 0
+
+
+def _read(options: argparse.Namespace) -> tuple[list[tuple[int, str, Any, tuple[str, ...]]], list[str]]:
+    from personalrm.cli.rows import completions_of, conversation_of, rows_of, user_of
+    from personalrm.errors import BadInput, BadRow
+
+    items, bad = [], []
+    for number, row in rows_of(options.file):
+        try:
+            if isinstance(row, BadRow):
+                raise row
+            items.append((number, user_of(row, options.user), conversation_of(row), tuple(completions_of(row))))
+        except BadInput as error:
+            bad.append(f"{options.file} line {number}: {error}")
+    return items, bad
+
+
+def _contexts(path: str | None) -> dict[str, Any]:
+    """Context pairs of every user of the file."""
+    if path is None:
+        return {}
+    from personalrm.preferences.reading import iter_users
+
+    return {user.user_id: [pair for pair in user.pairs if pair.split != "target"] for user in iter_users(path)}
+
+
+def _print(items: Any, trained: Any, states: Any, contexts: Any, options: argparse.Namespace) -> None:
+    from personalrm.rewards.reward_model import ScoreItem
+
+    scored = trained.model.score_many([ScoreItem(states[user], talk, texts) for _, user, talk, texts in items])
+    for (number, user, _, _), rewards in zip(items, scored, strict=True):
+        order = sorted(range(len(rewards)), key=lambda place: -rewards[place])
+        known = len(contexts.get(user, ()))
+        if options.json:
+            content = {"line": number, "user_id": user, "rewards": rewards.tolist(), "order": order}
+            print(json.dumps(content | {"n_context": known}, ensure_ascii=False))
+        else:
+            listed = " ".join(f"{reward:+.3f}" for reward in rewards)
+            print(f"{number}  {user}  best {order[0]}, rewards {listed}" + ("" if known else "  (the average user)"))

@@ -1,0 +1,1 @@
+"""Texts to vectors, and the store that makes each vector once."""

@@ -1,0 +1,291 @@
+"""A folder of embeddings: each text embedded once, both poolings, fp16, memory-mapped.
+
+    <folder>/rows.sqlite   which row holds which text (a hash), and who owns it (hashes)
+    <folder>/last.f16      vectors, row by row, little endian
+    <folder>/mean.f16
+
+Rows are appended: vectors are written and flushed behind the last row that the database
+knows, then the database says they are there. A crash in between leaves bytes that nobody
+refers to and the next append overwrites. Appending and erasing hold the database's write
+lock, so several processes may share a folder. Texts and user ids never reach the disk.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from personalrm.embedding.encoders import POOLINGS, Encoder, Pooling, TextSequence, Vectors
+from personalrm.errors import BadInput, CorruptFile, NewerVersion, StoreError
+
+IntArray = npt.NDArray[np.int64]
+HalfArray = npt.NDArray[np.float16]
+
+VERSION = 1
+CHUNK = 512
+"""Sequences between two commits: what a crash costs at most."""
+LARGEST = float(np.finfo(np.float16).max)
+_TABLES = """
+CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS rows (number INTEGER PRIMARY KEY, key BLOB NOT NULL UNIQUE);
+CREATE TABLE IF NOT EXISTS owners (owner BLOB NOT NULL, number INTEGER NOT NULL, PRIMARY KEY (owner, number))
+    WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS owners_of ON owners (number);
+"""
+
+
+class EmbeddingStore:
+    """Vectors of one encoder in one folder; the constructor touches nothing.
+
+    Args:
+        folder: Made at the first use.
+        encoder: Embeds what is missing. A folder belongs to one encoder's identity.
+    """
+
+    def __init__(self, folder: str | Path, encoder: Encoder) -> None:
+        self.folder = Path(folder)
+        self.encoder = encoder
+        self._rows: dict[bytes, int] = {}
+        self._owned: set[tuple[bytes, int]] = set()
+        self._n_known = 0
+        self._n_erasures = -1
+        self._is_open = False
+
+    def rows(self, sequences: Sequence[TextSequence], *, owners: Sequence[str] | None = None) -> IntArray:
+        """The row of each sequence, shape `(sequences,)`; what is missing is embedded and kept first.
+
+        A row keeps its number until it is erased. Equal texts share a row.
+
+        Args:
+            sequences: What to find.
+            owners: Whose text each is (user ids); `erase` removes a row with its last owner. None
+                for texts that are nobody's.
+
+        Raises:
+            BadInput: If the encoder gives vectors of another shape or values that are no numbers.
+            StoreError: If the folder cannot be read or written, or belongs to another encoder.
+        """
+        if owners is not None and len(owners) != len(sequences):
+            raise BadInput(f"{len(sequences)} sequences have {len(owners)} owners; pass one a sequence")
+        owner_of = [_hashed(owner) for owner in owners] if owners is not None else [_hashed("")] * len(sequences)
+        while True:
+            self._refresh()
+            missing = {s.key: (s, o) for s, o in zip(sequences, owner_of, strict=True) if s.key not in self._rows}
+            if not missing:
+                found = np.array([self._rows[sequence.key] for sequence in sequences], dtype=np.int64)
+                if self._own(owner_of, found):
+                    return found
+            todo = list(missing.values())
+            for start in range(0, len(todo), CHUNK):
+                self._append(*zip(*todo[start : start + CHUNK], strict=True))
+
+    def matrix(self, pooling: Pooling = "last") -> HalfArray:
+        """All vectors, shape `(rows, dim)`, as a read-only map of the file; erased rows are zero.
+
+        Raises:
+            StoreError: If the file cannot be read.
+        """
+        self._refresh()
+        shape = (self._n_known, self.encoder.dim)
+        if not self._n_known:
+            return np.zeros(shape, dtype=np.float16)
+        try:
+            return np.memmap(self._file(pooling), dtype="<f2", mode="r", shape=shape)
+        except (OSError, ValueError) as error:
+            raise CorruptFile(
+                f"embeddings {str(self._file(pooling))!r} hold fewer than {shape[0]} rows ({type(error).__name__}); "
+                "remove the folder, it is made again from the texts"
+            ) from None
+
+    def vectors(self, sequences: Sequence[TextSequence], pooling: Pooling = "last") -> Vectors:
+        """The vector of each sequence, shape `(sequences, dim)`; what is missing is embedded but not kept.
+
+        A vector is the same whether it was kept or not: both are rounded to fp16.
+
+        Raises:
+            BadInput: If the encoder gives vectors of another shape or values that are no numbers.
+            StoreError: If the folder cannot be read.
+        """
+        self._refresh()
+        found = np.zeros((len(sequences), self.encoder.dim), dtype=np.float32)
+        kept = [place for place, sequence in enumerate(sequences) if sequence.key in self._rows]
+        if kept:
+            found[kept] = self.matrix(pooling)[[self._rows[sequences[place].key] for place in kept]]
+        missing: dict[bytes, list[int]] = {}
+        for place, sequence in enumerate(sequences):
+            if sequence.key not in self._rows:
+                missing.setdefault(sequence.key, []).append(place)
+        firsts = [places[0] for places in missing.values()]
+        for start in range(0, len(firsts), CHUNK):
+            chunk = firsts[start : start + CHUNK]
+            embedded = self.encoder.embed([sequences[place] for place in chunk])
+            values = embedded.last if pooling == "last" else embedded.mean
+            self._check(pooling, values, len(chunk))
+            for place, vector in zip(chunk, _halved(values), strict=True):
+                found[missing[sequences[place].key]] = vector
+        return found
+
+    def __len__(self) -> int:
+        self._refresh()
+        return len(self._rows)
+
+    def erase(self, user_id: str) -> int:
+        """Forget a user: their rows that nobody else owns are zeroed on disk; returns how many those were."""
+        self._refresh()
+        owner = _hashed(user_id)
+        with self._database() as database:
+            database.execute("BEGIN IMMEDIATE")
+            database.execute("DELETE FROM owners WHERE owner = ?", (owner,))
+            gone = [
+                n
+                for (n,) in database.execute("SELECT number FROM rows WHERE number NOT IN (SELECT number FROM owners)")
+            ]
+            for pooling in POOLINGS:
+                self._write(pooling, gone, np.zeros((len(gone), self.encoder.dim), dtype=np.float16))
+            database.executemany("DELETE FROM rows WHERE number = ?", [(number,) for number in gone])
+            _set_fact(database, "erasures", str(int(_fact(database, "erasures")) + 1))
+            database.execute("COMMIT")
+        self._refresh()
+        return len(gone)
+
+    def _append(self, sequences: Sequence[TextSequence], owners: Sequence[bytes]) -> None:
+        """Embed the sequences and write them down; rows another process added meanwhile are left as they are."""
+        embedded = self.encoder.embed(sequences)
+        vectors = {"last": embedded.last, "mean": embedded.mean}
+        for pooling, values in vectors.items():
+            self._check(pooling, values, len(sequences))
+        with self._database() as database:
+            database.execute("BEGIN IMMEDIATE")
+            known = {
+                key for s in sequences for (key,) in database.execute("SELECT key FROM rows WHERE key = ?", (s.key,))
+            }
+            new = [place for place, sequence in enumerate(sequences) if sequence.key not in known]
+            first = int(_fact(database, "n_rows"))
+            numbers = list(range(first, first + len(new)))
+            for pooling in POOLINGS:
+                self._write(pooling, numbers, _halved(vectors[pooling][new]))
+            database.executemany(
+                "INSERT INTO rows VALUES (?, ?)", zip(numbers, (sequences[place].key for place in new), strict=True)
+            )
+            # Owned from the start: to `erase`, a row without owner is one to remove.
+            owned = zip((owners[place] for place in new), numbers, strict=True)
+            database.executemany("INSERT INTO owners VALUES (?, ?)", owned)
+            _set_fact(database, "n_rows", str(first + len(new)))
+            database.execute("COMMIT")
+        self._refresh()
+
+    def _check(self, pooling: str, values: npt.NDArray[np.float32], n: int) -> None:
+        if values.shape != (n, self.encoder.dim) or not np.isfinite(values).all():
+            raise BadInput(
+                f"the encoder's {pooling} vectors of {n} sequences have shape {values.shape!r} or hold values that are "
+                f"no numbers, wanted finite {(n, self.encoder.dim)!r}; check the encoder"
+            )
+
+    def _own(self, owners: Sequence[bytes], rows: IntArray) -> bool:
+        """Note who owns the rows; False if an erasure came between, so that rows must be looked up again."""
+        pairs = set(zip(owners, rows.tolist(), strict=True)) - self._owned
+        if pairs:
+            with self._database() as database:
+                database.execute("BEGIN IMMEDIATE")
+                if int(_fact(database, "erasures")) != self._n_erasures:
+                    return False
+                database.executemany("INSERT OR IGNORE INTO owners VALUES (?, ?)", sorted(pairs))
+                database.execute("COMMIT")
+            self._owned |= pairs
+        return True
+
+    def _refresh(self) -> None:
+        """Learn what the folder holds, from the last known row on, or anew after an erasure."""
+        with self._database() as database:
+            database.execute("BEGIN")
+            erasures = int(_fact(database, "erasures"))
+            if erasures != self._n_erasures:
+                self._rows, self._owned, self._n_known, self._n_erasures = {}, set(), 0, erasures
+            query = "SELECT key, number FROM rows WHERE number >= ?"
+            self._rows.update(database.execute(query, (self._n_known,)).fetchall())
+            self._n_known = int(_fact(database, "n_rows"))
+            database.execute("COMMIT")
+
+    @contextmanager
+    def _database(self) -> Iterator[sqlite3.Connection]:
+        """A connection for one transaction; a failure in it takes the transaction back."""
+        try:
+            if not self._is_open:
+                self.folder.mkdir(parents=True, exist_ok=True)
+            database = sqlite3.connect(self.folder / "rows.sqlite", timeout=60.0, isolation_level=None)
+            database.execute("PRAGMA secure_delete = ON")
+        except (OSError, sqlite3.Error) as error:
+            raise StoreError(f"embeddings {str(self.folder)!r} cannot be opened ({error})") from None
+        try:
+            if not self._is_open:
+                self._open(database)
+                self._is_open = True
+            yield database
+        except StoreError:
+            raise
+        except (OSError, sqlite3.Error) as error:
+            raise StoreError(f"embeddings {str(self.folder)!r} cannot be read or written ({error})") from None
+        finally:
+            database.close()
+
+    def _open(self, database: sqlite3.Connection) -> None:
+        """Make the tables, or check that they are ours."""
+        database.execute("BEGIN IMMEDIATE")
+        for statement in _TABLES.split(";"):
+            database.execute(statement)
+        start = {"version": str(VERSION), "identity": self.encoder.identity, "n_rows": "0", "erasures": "0"}
+        database.executemany("INSERT OR IGNORE INTO facts VALUES (?, ?)", start.items())
+        database.execute("COMMIT")
+        if int(_fact(database, "version")) > VERSION:
+            raise NewerVersion(f"embeddings {str(self.folder)!r} were written by a later personalrm; update it")
+        if _fact(database, "identity") != self.encoder.identity:
+            raise StoreError(f"embeddings {str(self.folder)!r} were made by another encoder; name another folder")
+
+    def _file(self, pooling: Pooling) -> Path:
+        return self.folder / f"{pooling}.f16"
+
+    def _write(self, pooling: Pooling, numbers: Sequence[int], vectors: HalfArray) -> None:
+        """Put vectors at their rows and flush them; called inside a write transaction."""
+        width = 2 * self.encoder.dim
+        with open(os.open(self._file(pooling), os.O_RDWR | os.O_CREAT, 0o600), "r+b") as file:
+            for start, stop in _runs(numbers):
+                file.seek(numbers[start] * width)
+                file.write(vectors[start:stop].tobytes())
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def _runs(numbers: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Where stretches of numbers that follow each other start and stop."""
+    start = 0
+    for place in range(1, len(numbers) + 1):
+        if place == len(numbers) or numbers[place] != numbers[place - 1] + 1:
+            yield start, place
+            start = place
+
+
+def _halved(values: Vectors) -> HalfArray:
+    return np.clip(values, -LARGEST, LARGEST).astype("<f2")
+
+
+def _hashed(user_id: str) -> bytes:
+    return hashlib.blake2b(json.dumps(user_id).encode("ascii"), digest_size=16).digest()
+
+
+def _fact(database: sqlite3.Connection, name: str) -> str:
+    found = database.execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone()
+    if found is None:
+        raise CorruptFile(f"the embeddings' database does not say {name!r}; remove the folder, it is made again")
+    return str(found[0])
+
+
+def _set_fact(database: sqlite3.Connection, name: str, value: str) -> None:
+    database.execute("UPDATE facts SET value = ? WHERE name = ?", (value, name))

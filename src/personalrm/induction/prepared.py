@@ -1,0 +1,98 @@
+"""Personal prompts for the training of a reward model (paper 5.1): who gets one, and from which pairs.
+
+Users with enough choices get a prompt from all their context pairs. Cross-fitted, they
+get one more for each conversation, made without that conversation's pairs: later turns
+of a conversation hold the text that was chosen, so leaving out a single pair would still
+give its label away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from personalrm.errors import BadInput
+from personalrm.induction.fit_job import FitEngine, Todo
+from personalrm.preferences.prepared_prompts import PreparedPrompt
+from personalrm.preferences.splits import split_context, split_user
+from personalrm.preferences.users import User
+
+MIN_PAIRS = 5
+
+
+@dataclass
+class Preparation:
+    """What was done; everything left out is counted."""
+
+    n_users: int = 0
+    """Users with a prompt from all their context pairs."""
+    n_cross_fitted: int = 0
+    """Prompts made without one conversation."""
+    n_too_few: int = 0
+    """Users with fewer choices than asked for, who stay without a prompt."""
+    n_single: int = 0
+    """Users with one conversation only, of whom nothing can be said without it."""
+    failed: dict[str, str] = field(default_factory=dict)
+    """Users of whom a prompt could not be made, with the reason."""
+
+
+def prepare_prompts(
+    engine: FitEngine,
+    users: Sequence[User],
+    report: Preparation,
+    *,
+    min_pairs: int = MIN_PAIRS,
+    cross_fitted: bool = False,
+    hold_out: bool = False,
+) -> Iterator[PreparedPrompt]:
+    """The prompts, as they are ready; target pairs are never seen.
+
+    Args:
+        engine: What makes prompts; sees everybody first.
+        users: Everybody, prompts or not: the others tell the embedded engine what most people like.
+        report: Filled in on the way.
+        min_pairs: Fewest choices of a user who gets a prompt.
+        cross_fitted: Also make a prompt without each conversation.
+        hold_out: Leave out each user's targets by the split rule too, for users who will be evaluated.
+
+    Raises:
+        BadInput: If `min_pairs` is below 1.
+    """
+    if min_pairs < 1:
+        raise BadInput(f"min_pairs must be at least 1, got {min_pairs!r}")
+    seen = [_context(user, hold_out) for user in users]
+    engine.learn([user for user in seen if user.pairs])
+    wanted: list[tuple[Todo, str | None]] = []
+    for user in seen:
+        wanted += _todo(user, report, min_pairs=min_pairs, cross_fitted=cross_fitted)
+    without = {id(todo): key for todo, key in wanted}
+    for fitted in engine.fit_each(todo for todo, _ in wanted):
+        if fitted.prompt is None:
+            report.failed[fitted.todo.user.user_id] = fitted.reason
+            continue
+        key = without[id(fitted.todo)]
+        report.n_users += key is None
+        report.n_cross_fitted += key is not None
+        yield PreparedPrompt(fitted.prompt, key)
+
+
+def _todo(user: User, report: Preparation, *, min_pairs: int, cross_fitted: bool) -> Iterable[tuple[Todo, str | None]]:
+    """What is to be fitted for one user, and the conversation each is without."""
+    if len({pair.choice_key for pair in user.pairs}) < min_pairs:
+        report.n_too_few += 1
+        return []
+    found: list[tuple[Todo, str | None]] = [(Todo(user, None, ""), None)]
+    conversations = list(dict.fromkeys(pair.conversation_key for pair in user.pairs))
+    if cross_fitted and len(conversations) == 1:
+        report.n_single += 1
+    elif cross_fitted:
+        for key in conversations:
+            rest = tuple(pair for pair in user.pairs if pair.conversation_key != key)
+            found.append((Todo(User(user.user_id, rest), None, ""), key))
+    return found
+
+
+def _context(user: User, hold_out: bool) -> User:
+    """The user with the pairs that may be seen."""
+    part = split_user(user.pairs) if hold_out else split_context(user.pairs)
+    return User(user.user_id, part.context)

@@ -1,0 +1,108 @@
+"""Personal prompts for the training of a reward model, as JSON lines.
+
+A line is a user's prompt made from all their context pairs, or one made without the
+pairs of one conversation. The second kind is for training on that conversation: the
+paper's way shows a model a persona that was written from the very choice it is asked
+about, so it learns to trust personas more than they deserve on new pairs.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from personalrm.errors import BadFile, CorruptFile
+from personalrm.preferences.pairs import PreferencePair
+from personalrm.preferences.personal_prompts import PersonalPrompt
+from personalrm.preferences.prompt_json import prompt_from_json, prompt_to_json
+
+
+@dataclass(frozen=True, repr=False)
+class PreparedPrompt:
+    """One prompt and what it was made without."""
+
+    prompt: PersonalPrompt
+    without: str | None = None
+    """`conversation_key` of the conversation left out; None where all pairs were seen."""
+
+    @property
+    def user_id(self) -> str:
+        """Whose prompt it is."""
+        return self.prompt.user_id
+
+    def __repr__(self) -> str:
+        return f"PreparedPrompt(user_id={self.user_id!r}, is_cross_fitted={self.without is not None})"
+
+
+@dataclass(frozen=True, repr=False)
+class PreparedPrompts:
+    """The prompts of some users."""
+
+    whole: dict[str, PersonalPrompt] = field(default_factory=dict)
+    """By user id."""
+    cross_fitted: dict[tuple[str, str], PersonalPrompt] = field(default_factory=dict)
+    """By user id and the conversation left out."""
+
+    @classmethod
+    def of(cls, prompts: Iterable[PreparedPrompt]) -> PreparedPrompts:
+        """The prompts, sorted by kind; of two for the same, the later counts."""
+        found = cls({}, {})
+        for one in prompts:
+            if one.without is None:
+                found.whole[one.user_id] = one.prompt
+            else:
+                found.cross_fitted[one.user_id, one.without] = one.prompt
+        return found
+
+    def for_training(self, pair: PreferencePair) -> PersonalPrompt | None:
+        """The prompt to train on a pair with: one made without it where there is one; None for users without."""
+        return self.cross_fitted.get((pair.user_id, pair.conversation_key), self.whole.get(pair.user_id))
+
+    def __repr__(self) -> str:
+        return f"PreparedPrompts(users={len(self.whole)}, cross_fitted={len(self.cross_fitted)})"
+
+
+def write_prepared(path: str | Path, prompts: Iterable[PreparedPrompt]) -> Iterator[PreparedPrompt]:
+    """Write the prompts as they come, one a line, and hand each on.
+
+    Raises:
+        BadFile: If the file cannot be written.
+    """
+    try:
+        with open(path, "w", encoding="utf-8") as file:
+            for one in prompts:
+                content = {"without": one.without, "prompt": json.loads(prompt_to_json(one.prompt))}
+                file.write(json.dumps(content, ensure_ascii=False) + "\n")
+                yield one
+    except OSError as error:
+        raise BadFile(f"{str(path)!r} cannot be written ({error.strerror or error}); name another file") from None
+
+
+def read_prepared(path: str | Path) -> PreparedPrompts:
+    """What `write_prepared` wrote.
+
+    Raises:
+        BadFile: If the file cannot be read.
+        CorruptFile: If a line is no prepared prompt.
+    """
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadFile(
+            f"{str(path)!r} cannot be read ({type(error).__name__}); pass what prepare-prompts wrote"
+        ) from None
+    return PreparedPrompts.of(_read(line, f"{path} line {number}") for number, line in enumerate(lines, 1))
+
+
+def _read(line: str, where: str) -> PreparedPrompt:
+    try:
+        content = json.loads(line)
+        without = content["without"]
+        prompt = prompt_from_json(json.dumps(content["prompt"]), where=where)
+    except (ValueError, KeyError, TypeError):
+        raise CorruptFile(f"{where} is no prepared prompt; run prepare-prompts again") from None
+    if without is not None and not isinstance(without, str):
+        raise CorruptFile(f"{where} is no prepared prompt; run prepare-prompts again")
+    return PreparedPrompt(prompt, without)

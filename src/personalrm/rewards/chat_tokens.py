@@ -1,0 +1,224 @@
+"""Conversation and completion as token ids, ending at the token that closes the completion.
+
+Decides how a chat template is used: exactly one beginning-of-sequence token, no
+generation prompt, nothing behind the closing token, no text that can forge a special
+token, oldest turns left out where a sequence is too long (reward_models.md, 1.6, 1.7).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+from personalrm.embedding.token_tree import Tokens, common_length
+from personalrm.errors import BadInput, MissingExtra
+from personalrm.preferences.messages import Conversation, Message
+
+PADDINGS = ("<|finetune_right_pad_id|>", "<|pad|>", "<pad>", "[PAD]", "<|vision_pad|>")
+"""Reserved tokens that may pad, in order of preference."""
+PLAIN_TEMPLATE = (
+    "{% for message in messages %}{{ message['role'] }}: {{ message['content'] }}{{ eos_token }}\n{% endfor %}"
+)
+"""For base models, whose tokenizers have no chat template."""
+
+
+@dataclass(frozen=True, repr=False)
+class Question:
+    """Everything before a completion."""
+
+    system: str
+    """What is told of the user; empty for nothing."""
+    conversation: Conversation
+
+    def __repr__(self) -> str:
+        return f"Question(system_characters={len(self.system)}, turns={len(self.conversation)})"
+
+
+@dataclass(frozen=True, repr=False)
+class Tokenized:
+    """The completions of one question as token ids."""
+
+    sequences: tuple[Tokens, ...]
+    n_turns_left_out: int = 0
+    """Oldest turns that did not fit; the same for all completions, so that they are compared under one question."""
+    n_tokens_cut: int = 0
+    """Tokens cut where even the last user turn was too long, from the front, the first token kept."""
+
+
+class ChatTokenizer:
+    """A Hugging Face tokenizer, used in one way only.
+
+    Args:
+        tokenizer: With or without a chat template.
+        max_tokens: Longest sequence.
+    """
+
+    def __init__(self, tokenizer: Any, max_tokens: int = 8192) -> None:
+        if max_tokens < 2:
+            raise BadInput(f"max_tokens must be at least 2, got {max_tokens!r}")
+        self.tokenizer, self.max_tokens = tokenizer, max_tokens
+
+    def tokenize(self, question: Question, completions: Sequence[str]) -> Tokenized:
+        """The question with each completion, each ending at its closing token.
+
+        Where the longest is over `max_tokens`, oldest turns are left out, the same for all; what is told of the
+        user, the last user turn and the completions stay.
+        """
+        turns, n_left_out = question.conversation, 0
+        while True:
+            shown = replace(question, conversation=turns)
+            sequences = tuple(self._tokens(shown, completion) for completion in completions)
+            longest = max(map(len, sequences), default=0)
+            if longest <= self.max_tokens or not (droppable := _droppable(turns)):
+                break
+            turns = tuple(turn for place, turn in enumerate(turns) if place != droppable[0])
+            n_left_out += 1
+        n_over = max(0, longest - self.max_tokens)
+        cut = tuple(_cut(tokens, self.max_tokens) for tokens in sequences)
+        return Tokenized(cut, n_left_out, n_over)
+
+    def user_prefix(self, system: str) -> Tokens:
+        """The tokens that every sequence of a user with this system turn begins with."""
+        probes = [
+            self._tokens(Question(system, (Message("user", text),)), text) for text in ("a", "Z 9", "\u00e9 more")
+        ]
+        shortest = min(common_length(probes[0], other) for other in probes[1:])
+        return probes[0][:shortest]
+
+    @property
+    def pad_token_id(self) -> int:
+        """A token for padding that is not the one that closes a turn.
+
+        Where the two are one, models that look for padding read the score inside the shared
+        prompt and every margin is 0; a reserved token stands in.
+
+        Raises:
+            BadInput: If the tokenizer has no token to spare.
+        """
+        taken = {self.tokenizer.eos_token_id, self.closing_id}
+        if self.tokenizer.pad_token_id is not None and self.tokenizer.pad_token_id not in taken:
+            return int(self.tokenizer.pad_token_id)
+        known = self.tokenizer.get_vocab()
+        reserved = [token for token in known if token.startswith(("<|reserved_special_token", "<unused"))]
+        for token in (*PADDINGS, *sorted(reserved), self.tokenizer.unk_token):
+            if token in known and known[token] not in taken:
+                return int(known[token])
+        raise BadInput(
+            f"the padding token {self.tokenizer.pad_token!r} also closes a turn and the tokenizer has no reserved "
+            "token to pad with; add one, such as <|pad|>, to the tokenizer"
+        )
+
+    @property
+    def closing_id(self) -> int:
+        """The token that closes a completion; the score is read there."""
+        return self._closing[0]
+
+    def _tokens(self, question: Question, completion: str) -> Tokens:
+        rendered = self._render(self._messages(question, completion))
+        ids = list(self.tokenizer(rendered, add_special_tokens=False)["input_ids"])
+        closing, n_behind = self._closing
+        ids = ids[: len(ids) - n_behind] if n_behind >= 0 else [*ids, closing]
+        return tuple(self._with_one_beginning(ids))
+
+    def _messages(self, question: Question, completion: str) -> list[dict[str, str]]:
+        turns = [{"role": turn.role, "content": self._harmless(turn.content)} for turn in question.conversation]
+        if question.system:
+            told = self._harmless(question.system)
+            if turns[0]["role"] == "system":  # templates know one system turn, at the start
+                turns[0]["content"] = f"{told}\n\n{turns[0]['content']}"
+            else:
+                turns.insert(0, {"role": "system", "content": told})
+        if turns[0]["role"] == "system" and not self._knows_system:
+            first = turns.pop(0)
+            turns[0]["content"] = f"{first['content']}\n\n{turns[0]['content']}"
+        return [*turns, {"role": "assistant", "content": self._harmless(completion)}]
+
+    def _render(self, messages: list[dict[str, str]]) -> str:
+        template = self.tokenizer.chat_template or PLAIN_TEMPLATE
+        text: str = self.tokenizer.apply_chat_template(
+            messages, chat_template=template, tokenize=False, add_generation_prompt=False
+        )
+        return text
+
+    def _harmless(self, text: str) -> str:
+        """The text with the special tokens' names broken, so that nobody closes a turn by writing one."""
+        for name in self._special_names:
+            text = text.replace(name, f"{name[0]} {name[1:]}")
+        return text
+
+    @cached_property
+    def _special_names(self) -> list[str]:
+        return sorted((name for name in self.tokenizer.all_special_tokens if len(name) > 1), key=len, reverse=True)
+
+    @cached_property
+    def _knows_system(self) -> bool:
+        try:
+            from jinja2 import TemplateError
+        except ImportError:
+            raise MissingExtra("jinja2 is not installed; pip install 'personalrm[train]'") from None
+        probe = [{"role": role, "content": "probe" + role} for role in ("system", "user", "assistant")]
+        try:
+            return "probesystem" in self._render(probe)
+        except TemplateError:
+            return False
+
+    @cached_property
+    def _closing(self) -> tuple[int, int]:
+        """The closing token, and how many tokens the template puts behind it; -1 if it closes with none."""
+        tails = []
+        for text in ("a", "Z 9"):
+            messages = [{"role": "user", "content": "probe"}, {"role": "assistant", "content": text}]
+            ids = self.tokenizer(self._render(messages), add_special_tokens=False)["input_ids"]
+            tails.append(tuple(reversed(ids)))
+        tail = tails[0][: common_length(*tails)][::-1]
+        special = set(self.tokenizer.all_special_ids)
+        for place, token in enumerate(tail):
+            if token in special:
+                return int(token), len(tail) - 1 - place
+        if self.tokenizer.eos_token_id is None:
+            raise BadInput(
+                "the chat template closes a completion with no special token and the tokenizer has no end token; set "
+                "its eos_token"
+            )
+        return int(self.tokenizer.eos_token_id), -1
+
+    def _with_one_beginning(self, ids: list[int]) -> list[int]:
+        """Exactly one beginning token where the tokenizer uses one, whatever the template wrote."""
+        begin = self.tokenizer.bos_token_id
+        if begin is None:
+            return ids
+        n = next((place for place, token in enumerate(ids) if token != begin), len(ids))
+        return [begin, *ids[n:]] if n or self._adds_beginning else ids
+
+    @cached_property
+    def _adds_beginning(self) -> bool:
+        return bool(self.tokenizer("a")["input_ids"][:1] == [self.tokenizer.bos_token_id])
+
+
+def load_tokenizer(path: str) -> Any:
+    """The tokenizer of a saved model.
+
+    Raises:
+        BadInput: If there is none at the path.
+        MissingExtra: If transformers is not installed.
+    """
+    try:
+        from transformers import AutoTokenizer
+    except ImportError:
+        raise MissingExtra("transformers is not installed; pip install 'personalrm[train]'") from None
+    try:
+        return AutoTokenizer.from_pretrained(path)
+    except (OSError, ValueError) as error:
+        raise BadInput(f"no tokenizer can be loaded from {path!r} ({type(error).__name__}); check the path") from None
+
+
+def _droppable(turns: Conversation) -> list[int]:
+    """Places of the turns that may be left out, oldest first."""
+    last_user = max(place for place, turn in enumerate(turns) if turn.role == "user")
+    return [place for place in range(last_user) if turns[place].role != "system"]
+
+
+def _cut(tokens: Tokens, most: int) -> Tokens:
+    return tokens if len(tokens) <= most else (tokens[0], *tokens[len(tokens) - most + 1 :])

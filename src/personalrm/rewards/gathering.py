@@ -1,0 +1,108 @@
+"""From nouns to tensors, for the heads that use torch: training pairs, padded contexts, questions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from personalrm.embedding.encoders import Pooling, TextSequence
+from personalrm.embedding.store import EmbeddingStore, IntArray
+from personalrm.embedding.with_torch import Tensor, torch
+from personalrm.preferences.pairs import PreferencePair
+from personalrm.rewards.pair_table import PairTable, make_context_table
+from personalrm.rewards.reward_model import FloatArray, ScoreItem
+from personalrm.rewards.vectors import item_vectors
+
+
+@dataclass(frozen=True, repr=False)
+class PairVectors:
+    """The vectors of a table's pairs, each text held once and in fp16, as the store has it."""
+
+    held: Tensor
+    """Shape `(texts, dim)`, fp16."""
+    places: Tensor
+    """Shape `(pairs, 2 or 3)`: where chosen, rejected and, where asked for, prompt stand in `held`."""
+
+    def take(self, pairs: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Chosen, rejected and prompt of some pairs, fp32, shape of `pairs` with `dim` behind."""
+        found = [self.held[self.places[pairs, column]].float() for column in range(self.places.shape[1])]
+        return found[0], found[1], found[2] if len(found) == 3 else None
+
+    def moments(self) -> tuple[Tensor, Tensor]:
+        """Mean and spread of all texts, `(dim,)` each; a spread of 0 becomes 1."""
+        texts = self.held.double()
+        spread = texts.std(dim=0, correction=0)
+        return texts.mean(dim=0).float(), torch.where(spread > 0, spread, 1.0).float()
+
+
+def gather_pairs(table: PairTable, store: EmbeddingStore, pooling: Pooling) -> PairVectors:
+    """The vectors of a table; prompts too where the table has their rows."""
+    rows = [table.chosen_row, table.rejected_row]
+    if len(table) and table.prompt_row.min() >= 0:
+        rows.append(table.prompt_row)
+    distinct, places = np.unique(np.stack(rows, axis=1), return_inverse=True)
+    held = np.ascontiguousarray(store.matrix(pooling)[distinct])
+    return PairVectors(torch.from_numpy(held), torch.from_numpy(places.reshape(-1, len(rows))))
+
+
+@dataclass(frozen=True, repr=False)
+class ContextBatch:
+    """The pairs of several users, padded to the longest; padded vectors are another pair's and must be masked."""
+
+    chosen: Tensor
+    """Shape `(users, pairs, dim)`, fp32."""
+    rejected: Tensor
+    """Shape `(users, pairs, dim)`."""
+    prompt: Tensor | None
+    """Shape `(users, pairs, dim)`, where asked for."""
+    real: Tensor
+    """Shape `(users, pairs)`, which pairs are no padding."""
+    weight: Tensor
+    """Shape `(users, pairs)`, 1 / n for the n pairs of one choice, 0 where padded."""
+
+
+def gather_contexts(
+    contexts: Sequence[Sequence[PreferencePair]], store: EmbeddingStore, pooling: Pooling, *, with_prompts: bool = False
+) -> ContextBatch:
+    """The contexts as padded vectors; what the store lacks is embedded. Contexts may be empty, even all of them."""
+    table = make_context_table(contexts, store, with_prompts=with_prompts)
+    places, real = table.padded()
+    if not len(table):
+        nothing = torch.zeros(len(contexts), 0, store.encoder.dim)
+        empty = nothing[..., 0]
+        return ContextBatch(nothing, nothing, nothing if with_prompts else None, empty.bool(), empty)
+    chosen, rejected, prompt = gather_pairs(table, store, pooling).take(torch.from_numpy(places))
+    weight = torch.from_numpy(np.where(real, table.weight[places], 0.0)).float()
+    return ContextBatch(chosen, rejected, prompt, torch.from_numpy(real), weight)
+
+
+@dataclass(frozen=True, repr=False)
+class ItemBatch:
+    """The completions of several questions, one after another."""
+
+    completions: Tensor
+    """Shape `(completions, dim)`, fp32."""
+    prompts: Tensor | None
+    """Shape `(completions, dim)`, each one's prompt, where asked for."""
+    item: Tensor
+    """Shape `(completions,)`, the question each belongs to."""
+    starts: IntArray
+    """Shape `(items + 1,)`."""
+
+    def split(self, rewards: Tensor) -> list[FloatArray]:
+        """Rewards `(completions,)` back to one array a question."""
+        return [np.asarray(part) for part in np.split(rewards.double().numpy(), self.starts[1:-1])]
+
+
+def gather_items(
+    items: Sequence[ScoreItem], store: EmbeddingStore, pooling: Pooling, *, with_prompts: bool = False
+) -> ItemBatch:
+    """The vectors of all completions of at least one item."""
+    vectors, starts = item_vectors(items, store, pooling)
+    item = torch.from_numpy(np.repeat(np.arange(len(items)), np.diff(starts)))
+    prompts = None
+    if with_prompts:
+        prompts = torch.from_numpy(store.vectors([TextSequence(one.conversation) for one in items], pooling))[item]
+    return ItemBatch(torch.from_numpy(vectors), prompts, item, starts)

@@ -1,0 +1,159 @@
+"""Low-rank bases in the manner of LoRe: everybody's reward is a mixture of a few directions.
+
+The margin of user u is d V p_u with p_u on the simplex (reward_models.md, 6.1; the
+objective is in `bases.py`). A new user fits p alone, a small problem solved for all new
+users at once. One basis is plain Bradley-Terry on embeddings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+
+from personalrm.embedding.store import EmbeddingStore
+from personalrm.errors import NotFitted
+from personalrm.preferences.messages import Conversation
+from personalrm.preferences.pairs import PreferencePair
+from personalrm.rewards.bases import LowRankOptions, fit_bases
+from personalrm.rewards.pair_table import PairTable, make_context_table, make_pair_table
+from personalrm.rewards.reward_model import DevUser, FloatArray, ScoreItem
+from personalrm.rewards.saving import read_model, write_model
+from personalrm.rewards.simplex import fit_simplex
+from personalrm.rewards.vectors import differences, item_vectors, scale_of
+
+STRENGTHS = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
+"""What the pull of the average user may be, chosen by loss on the dev users where there are any."""
+
+
+@dataclass(frozen=True, repr=False)
+class MixtureState:
+    """What is known of one user: weights of the bases."""
+
+    weights: FloatArray
+    """Shape `(bases,)`, on the simplex."""
+
+
+@dataclass(frozen=True, repr=False)
+class Bases:
+    """What was learned from all training users."""
+
+    bases: FloatArray
+    """V, shape `(dim, bases)`, of scaled embeddings."""
+    scale: FloatArray
+    """Shape `(dim,)`."""
+    prior: FloatArray
+    """Logits of the average user, shape `(bases,)`."""
+    strength: float
+
+
+class LowRank:
+    """Bases shared by all, mixed for each user.
+
+    MRM and soups find their bases, or a user's weights, in other ways and inherit the rest:
+    a state is a mixture for all three, and they are saved alike.
+
+    Args:
+        store: Where the embeddings are.
+        options: Number of bases and strengths of the priors.
+    """
+
+    name = "low_rank"
+    options_type: type[LowRankOptions] = LowRankOptions
+
+    def __init__(self, store: EmbeddingStore, options: LowRankOptions | None = None) -> None:
+        self.store, self.options = store, options or self.options_type()
+        self.learned: Bases | None = None
+
+    def fit(self, pairs: Sequence[PreferencePair], *, dev: Sequence[DevUser] = ()) -> Self:
+        """Learn bases and the average user; deterministic. Dev users choose the strength, nothing else.
+
+        Raises:
+            BadInput: If there are no pairs.
+        """
+        options, table = self.options, make_pair_table(pairs, self.store)
+        rows = differences(table, self.store, options.pooling)
+        scale = scale_of(rows)
+        bases, prior = self.learn(rows / scale, table)
+        self.learned = Bases(bases, scale, prior, options.strength)
+        if dev and options.n_bases > 1:
+            self.learned = replace(self.learned, strength=self._best_strength(dev))
+        return self
+
+    def learn(self, rows: FloatArray, table: PairTable) -> tuple[FloatArray, FloatArray]:
+        """Bases, `(dim, bases)`, and the average user's logits, `(bases,)`, from scaled differences `(pairs, dim)`."""
+        bases, logits = fit_bases(rows, table, self.options)
+        return bases, logits.mean(axis=0)
+
+    def mix(self, margins: Sequence[FloatArray], weights: Sequence[FloatArray], learned: Bases) -> FloatArray:
+        """Weights of some users, `(users, bases)`, from each one's margins under each basis, `(pairs, bases)`."""
+        return fit_simplex(margins, weights=weights, prior=learned.prior, strength=learned.strength).weights
+
+    def condition_many(self, contexts: Sequence[Sequence[PreferencePair]]) -> list[MixtureState]:
+        """Weights of each user, all in one solve."""
+        learned = self._learned()
+        if not contexts:
+            return []
+        margins, weights = self._margins(contexts)
+        return [MixtureState(own) for own in self.mix(margins, weights, learned)]
+
+    def score_many(self, items: Sequence[ScoreItem]) -> list[FloatArray]:
+        """e / scale V p of each completion."""
+        learned = self._learned()
+        vectors, starts = item_vectors(items, self.store, self.options.pooling)
+        rewards = (vectors / learned.scale) @ learned.bases  # (completions, bases)
+        return [
+            np.asarray(rewards[start:end] @ item.state.weights)
+            for item, start, end in zip(items, starts[:-1], starts[1:], strict=True)
+        ]
+
+    def condition(self, context: Sequence[PreferencePair]) -> MixtureState:
+        """Weights of one user."""
+        return self.condition_many([context])[0]
+
+    def score(self, state: MixtureState, conversation: Conversation, completions: Sequence[str]) -> FloatArray:
+        """Rewards of the completions, shape `(completions,)`."""
+        return self.score_many([ScoreItem(state, conversation, tuple(completions))])[0]
+
+    def save(self, folder: str | Path) -> None:
+        """Write the model."""
+        learned = self._learned()
+        facts = {"options": asdict(self.options), "encoder": self.store.encoder.identity, "strength": learned.strength}
+        arrays = {"bases": learned.bases, "scale": learned.scale, "prior": learned.prior}
+        write_model(folder, self.name, facts, arrays)
+
+    @classmethod
+    def load(cls, folder: str | Path, store: EmbeddingStore) -> Self:
+        """The model that was saved in a folder."""
+        facts, arrays = read_model(folder, cls.name, encoder=store.encoder.identity)
+        model = cls(store, cls.options_type(**facts["options"]))
+        model.learned = Bases(**arrays, strength=facts["strength"])
+        return model
+
+    def _learned(self) -> Bases:
+        if self.learned is None:
+            raise NotFitted(f"a {self.name} model was asked before it was fitted; call fit or load first")
+        return self.learned
+
+    def _margins(self, contexts: Sequence[Sequence[PreferencePair]]) -> tuple[list[FloatArray], list[FloatArray]]:
+        """Each user's margins under each basis, `(pairs, bases)`, and weights of their pairs."""
+        table = make_context_table(contexts, self.store)
+        learned = self._learned()
+        rows = differences(table, self.store, self.options.pooling) / learned.scale
+        borders = table.offsets[1:-1]
+        return np.split(rows @ learned.bases, borders), np.split(table.weight, borders)
+
+    def _best_strength(self, dev: Sequence[DevUser]) -> float:
+        """The strength with the least loss on the dev users' targets."""
+        learned = self._learned()
+        margins, weights = self._margins([user.context for user in dev])
+        targets, counts = self._margins([user.targets for user in dev])
+        found = {}
+        for strength in STRENGTHS:
+            mixed = self.mix(margins, weights, replace(learned, strength=strength))
+            losses = [c * np.logaddexp(0.0, -a @ p) for a, c, p in zip(targets, counts, mixed, strict=True)]
+            found[strength] = float(np.concatenate(losses).sum())
+        return min(found, key=lambda one: found[one])

@@ -1,0 +1,122 @@
+"""The one table of reward models on embeddings: what each is called, how it is made, where it comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from personalrm.embedding.store import EmbeddingStore
+from personalrm.errors import UnknownName
+from personalrm.rewards.reward_model import RewardModel
+from personalrm.running.typed_values import spec_from, suggestion
+
+
+@dataclass(frozen=True)
+class RewardMethod:
+    """One reward model; its classes are imported when it is used, since they need torch."""
+
+    title: str
+    """As in tables."""
+    source: str
+    """Where it comes from."""
+    place: str
+    """Module, class and class of its options: `low_rank:LowRank:LowRankOptions`."""
+    fixed: Mapping[str, Any]
+    """Options that make it what it is and cannot be set."""
+    faithful: Callable[[Any], Any] | None = None
+    """The published settings, made by the class of the options; None where there are none apart from ours."""
+    is_personal: bool = True
+    takes_steps: bool = False
+    """Whether training takes optimiser steps, so that it can be killed and go on."""
+
+    def classes(self) -> tuple[Any, Any]:
+        """The model's class and that of its options.
+
+        Raises:
+            MissingExtra: If torch is not installed.
+        """
+        module, model, options = self.place.split(":")
+        found = import_module(f"personalrm.rewards.{module}")
+        return getattr(found, model), getattr(found, options)
+
+    def options(self, content: Mapping[str, Any], *, where: str, faithful: bool = False) -> Any:
+        """Options from a mapping.
+
+        Raises:
+            UnknownName: If a key is unknown, with the one that was probably meant.
+            BadInput: If a value does not fit.
+        """
+        kind = self.classes()[1]
+        if faithful and self.faithful is not None:
+            from dataclasses import replace
+
+            given = spec_from(kind, content, where)  # checks keys and types of what is changed
+            return replace(self.faithful(kind), **{name: getattr(given, name) for name in content})
+        return spec_from(kind, {**content, **self.fixed}, where)
+
+
+REWARD_METHODS: Mapping[str, RewardMethod] = {
+    "bradley_terry_head": RewardMethod(
+        "Bradley-Terry head on embeddings (non-personal)",
+        "Bradley and Terry 1952",
+        "low_rank:LowRank:LowRankOptions",
+        {"n_bases": 1},
+        is_personal=False,
+    ),
+    "low_rank": RewardMethod("Low-rank bases", "LoRe 2025", "low_rank:LowRank:LowRankOptions", {}),
+    "mrm": RewardMethod("MRM", "MRM, SIGIR 2026", "mrm:MRM:MRMOptions", {}),
+    "soup": RewardMethod("Reward soup over user clusters", "rewarded soups 2023", "soups:Soup:SoupOptions", {}),
+    "gpo": RewardMethod(
+        "GPO", "Zhao et al. 2023", "gpo:GPO:GPOOptions", {}, lambda _: _gpo_faithful(), takes_steps=True
+    ),
+    "vpl": RewardMethod(
+        "VPL", "Poddar et al. 2024", "vpl:VPL:VPLOptions", {}, lambda kind: kind.faithful(), takes_steps=True
+    ),
+    "pal": RewardMethod(
+        "PAL", "Chen et al. 2024", "pal:PAL:PALOptions", {}, lambda kind: kind.faithful(), takes_steps=True
+    ),
+}
+
+
+def reward_method(name: str) -> RewardMethod:
+    """The method of a name.
+
+    Raises:
+        UnknownName: If there is none, with the one that was probably meant.
+    """
+    if name not in REWARD_METHODS:
+        raise UnknownName(f"unknown reward model {name!r}; {suggestion(name, REWARD_METHODS)}")
+    return REWARD_METHODS[name]
+
+
+def make_reward_model(
+    name: str, store: EmbeddingStore, options: Any = None, *, checkpoint: Path | None = None
+) -> RewardModel[Any]:
+    """An untrained model.
+
+    Args:
+        name: Its method.
+        store: Where its embeddings are.
+        options: Of its class; the defaults where None.
+        checkpoint: File to keep a training in and to go on from, for methods that take steps.
+    """
+    method = reward_method(name)
+    kept = {"checkpoint": checkpoint} if method.takes_steps else {}
+    chosen = options if options is not None else method.options({}, where=name)
+    made: RewardModel[Any] = method.classes()[0](store, chosen, **kept)
+    return made
+
+
+def load_reward_model(name: str, folder: str | Path, store: EmbeddingStore) -> RewardModel[Any]:
+    """A saved model."""
+    loaded: RewardModel[Any] = reward_method(name).classes()[0].load(folder, store)
+    return loaded
+
+
+def _gpo_faithful() -> Any:
+    from personalrm.rewards.gpo import FAITHFUL
+
+    return FAITHFUL

@@ -1,0 +1,138 @@
+"""Preference pairs as integers: rows of an embedding store, users as offsets.
+
+Every method that trains on embeddings reads its pairs from here. Pairs are sorted by
+user (users in order of first appearance), within a user in time order, so a user is a
+slice and ragged users need no padding until a batch is made.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from personalrm.embedding.encoders import TextSequence
+from personalrm.embedding.store import EmbeddingStore
+from personalrm.errors import BadInput
+from personalrm.preferences.pairs import PreferencePair
+from personalrm.preferences.splits import in_time_order
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, repr=False)
+class PairTable:
+    """n pairs of U users as arrays; pairs of user u are `offsets[u]:offsets[u + 1]`."""
+
+    pairs: tuple[PreferencePair, ...]
+    """The pairs in the order of the rows below."""
+    user_ids: tuple[str, ...]
+    offsets: IntArray
+    """Shape `(users + 1,)`."""
+    user: IntArray
+    """Shape `(pairs,)`, place in `user_ids`."""
+    chosen_row: IntArray
+    """Shape `(pairs,)`, row of conversation + chosen in the store."""
+    rejected_row: IntArray
+    """Shape `(pairs,)`."""
+    prompt_row: IntArray
+    """Shape `(pairs,)`, row of the conversation alone; -1 where it was not asked for."""
+    conversation: IntArray
+    """Shape `(pairs,)`, number of the conversation; equal within a conversation of one user."""
+    time: IntArray
+    """Shape `(pairs,)`, place within the user's history."""
+    weight: FloatArray
+    """Shape `(pairs,)`, 1 / n for each of the n pairs of one choice."""
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    @property
+    def hashes(self) -> list[str]:
+        """Hash of each pair: what a training saw."""
+        return [pair.hash for pair in self.pairs]
+
+    @property
+    def n_users(self) -> int:
+        """How many users."""
+        return len(self.user_ids)
+
+    @property
+    def counts(self) -> IntArray:
+        """Pairs of each user, shape `(users,)`."""
+        return np.diff(self.offsets)
+
+    def padded(self) -> tuple[IntArray, npt.NDArray[np.bool_]]:
+        """Places of the pairs by user, `(users, most pairs)`, 0 where padded, and which are real."""
+        most = int(self.counts.max(initial=0))
+        real = np.arange(most)[None, :] < self.counts[:, None]
+        return np.where(real, self.offsets[:-1, None] + np.arange(most)[None, :], 0), real
+
+
+def make_pair_table(pairs: Sequence[PreferencePair], store: EmbeddingStore, *, with_prompts: bool = False) -> PairTable:
+    """The table of the pairs; sequences the store lacks are embedded, owned by the pair's user.
+
+    Args:
+        pairs: Of any number of users, in any order.
+        store: Where the vectors are.
+        with_prompts: Also embed each conversation alone.
+
+    Raises:
+        BadInput: If there are no pairs.
+    """
+    if not pairs:
+        raise BadInput("there are no pairs to make a table of; pass at least one")
+    by_user: dict[str, list[PreferencePair]] = {}
+    for pair in pairs:
+        by_user.setdefault(pair.user_id, []).append(pair)
+    return _table(list(by_user.values()), tuple(by_user), store, with_prompts)
+
+
+def make_context_table(
+    contexts: Sequence[Sequence[PreferencePair]], store: EmbeddingStore, *, with_prompts: bool = False
+) -> PairTable:
+    """The table of some contexts, in which context k is user k, whoever its pairs are of; contexts may be empty."""
+    return _table(contexts, tuple(str(place) for place in range(len(contexts))), store, with_prompts)
+
+
+def _table(
+    groups: Sequence[Sequence[PreferencePair]], names: tuple[str, ...], store: EmbeddingStore, with_prompts: bool
+) -> PairTable:
+    ordered = [[pair for part in in_time_order(group) for pair in part] for group in groups]
+    flat = [pair for group in ordered for pair in group]
+    counts = np.array([len(group) for group in ordered], dtype=np.int64)
+    user = np.repeat(np.arange(len(groups)), counts)
+    rows = _rows(flat, store, with_prompts)
+    choices = list(zip(user.tolist(), (pair.choice_key for pair in flat), strict=True))
+    times = Counter(choices)
+    conversations: dict[tuple[int, str], int] = {}
+    for owner, pair in zip(user.tolist(), flat, strict=True):
+        conversations.setdefault((owner, pair.conversation_key), len(conversations))
+    keys = zip(user.tolist(), (pair.conversation_key for pair in flat), strict=True)
+    return PairTable(
+        pairs=tuple(flat),
+        user_ids=names,
+        offsets=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+        user=user,
+        chosen_row=rows[0],
+        rejected_row=rows[1],
+        prompt_row=rows[2] if with_prompts else np.full(len(flat), -1, dtype=np.int64),
+        conversation=np.array([conversations[key] for key in keys], dtype=np.int64),
+        time=np.array([place for group in ordered for place in range(len(group))], dtype=np.int64),
+        weight=np.array([1.0 / times[choice] for choice in choices]),
+    )
+
+
+def _rows(pairs: Sequence[PreferencePair], store: EmbeddingStore, with_prompts: bool) -> IntArray:
+    """Rows of chosen, rejected and, where wanted, prompt; shape `(2 or 3, pairs)`."""
+    width = 3 if with_prompts else 2
+    # One conversation's sequences side by side: an encoder that shares prefixes finds them in one chunk.
+    sequences = [
+        TextSequence(pair.conversation, text) for pair in pairs for text in (pair.chosen, pair.rejected, None)[:width]
+    ]
+    owners = [pair.user_id for pair in pairs for _ in range(width)]
+    return store.rows(sequences, owners=owners).reshape(len(pairs), width).T

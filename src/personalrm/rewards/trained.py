@@ -1,0 +1,198 @@
+"""A reward model in a folder: trained there, resumed there, opened from there.
+
+<folder>/model.json, model.safetensors   the model (see `saving.py`)
+<folder>/encoder.json                     what reads texts for it
+<folder>/training.json                    what it was trained on and how that went
+<folder>/README.md                        model card
+<folder>/checkpoint.safetensors           a run that is not finished
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from personalrm.embedding.store import EmbeddingStore
+from personalrm.errors import BadInput, CorruptFile, StoreError
+from personalrm.preferences.messages import digest
+from personalrm.preferences.splits import split_user
+from personalrm.preferences.users import User
+from personalrm.rewards.encoder_spec import EncoderSpec, open_encoder
+from personalrm.rewards.methods import load_reward_model, make_reward_model, reward_method
+from personalrm.rewards.reward_model import DevUser, RewardModel, margins
+from personalrm.running.typed_values import spec_from
+from personalrm.stats.accuracy import Accuracy, correctness, mean_correctness
+
+
+@dataclass(frozen=True)
+class TrainingReport:
+    """What a model was trained on and how it does on users it has not seen."""
+
+    method: str
+    n_pairs: int
+    n_users: int
+    n_targets: int
+    """Rows that the data itself declares targets, left out."""
+    n_dev_users: int
+    n_dev_targets: int
+    dev: str = ""
+    """Accuracy on the targets of the dev users, with its interval; they also stopped the training."""
+    dev_accuracy: float | None = None
+    n_steps: int | None = None
+    n_skipped: int | None = None
+    """Steps left out because loss or gradient were no numbers."""
+
+
+@dataclass(frozen=True, repr=False)
+class TrainedModel:
+    """A model with the store it reads from."""
+
+    method: str
+    model: RewardModel[Any]
+    store: EmbeddingStore
+    encoder: EncoderSpec
+
+
+def train_to_folder(
+    method: str,
+    users: Sequence[User],
+    folder: str | Path,
+    *,
+    options: Any = None,
+    encoder: EncoderSpec | None = None,
+    store_folder: str | Path,
+    dev_percent: int = 10,
+) -> TrainingReport:
+    """Train a model and save it; a killed run goes on when the same call is made again.
+
+    Args:
+        method: A name of `REWARD_METHODS`.
+        users: Who to learn from; pairs the data declares targets are left out and counted.
+        folder: Where the model goes.
+        options: Of the method; its defaults where None.
+        encoder: What reads the texts.
+        store_folder: Where embeddings of all encoders are kept.
+        dev_percent: Share of the users, by a hash of their id, that stop the training and are not learned from.
+
+    Raises:
+        BadInput: If no pair is left to learn from.
+        StoreError: If the folder cannot be written.
+    """
+    chosen = encoder or EncoderSpec()
+    store = open_store(store_folder, chosen)
+    train, dev = _divided(users, dev_percent)
+    pairs = [pair for user in train for pair in user.pairs if pair.split != "target"]
+    if not pairs:
+        raise BadInput("there is no pair to learn from; add users, or lower --dev-percent")
+    path = Path(folder)
+    _write(path, "encoder.json", asdict(chosen))
+    model = make_reward_model(method, store, options, checkpoint=path / "checkpoint.safetensors")
+    model.fit(pairs, dev=dev)
+    model.save(path)
+    accuracy = _dev_accuracy(model, dev)
+    n_targets = sum(pair.split == "target" for user in train for pair in user.pairs)
+    report = _report(method, model, pairs, dev, accuracy, n_targets)
+    _write(path, "training.json", asdict(report))
+    _write_card(path, report, chosen)
+    (path / "checkpoint.safetensors").unlink(missing_ok=True)
+    return report
+
+
+def open_trained(folder: str | Path, store_folder: str | Path) -> TrainedModel:
+    """The model of a folder.
+
+    Raises:
+        StoreError: If there is none.
+        CorruptFile: If a file is damaged.
+    """
+    path = Path(folder)
+    try:
+        encoder = spec_from(
+            EncoderSpec, json.loads((path / "encoder.json").read_text(encoding="utf-8")), "encoder.json"
+        )
+        method = str(json.loads((path / "training.json").read_text(encoding="utf-8"))["method"])
+    except OSError as error:
+        raise StoreError(
+            f"there is no trained model in {str(path)!r} ({error.strerror or error}); make one with personalrm train"
+        ) from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise CorruptFile(f"model folder {str(path)!r} is damaged ({type(error).__name__}); train it again") from None
+    store = open_store(store_folder, encoder)
+    return TrainedModel(method, load_reward_model(method, path, store), store, encoder)
+
+
+def open_store(folder: str | Path, encoder: EncoderSpec) -> EmbeddingStore:
+    """The store of an encoder inside a folder that holds one for each."""
+    opened = open_encoder(encoder)
+    return EmbeddingStore(Path(folder) / digest(opened.identity), opened)
+
+
+def _divided(users: Sequence[User], dev_percent: int) -> tuple[list[User], list[DevUser]]:
+    """Users to learn from, and dev users with a target."""
+    train, dev = [], []
+    for user in users:
+        byte = hashlib.sha256(f"dev {user.user_id}".encode("utf-8", "surrogatepass")).digest()[0]
+        split = split_user(user.pairs)
+        if byte < 256 * dev_percent / 100 and split.context and split.target:
+            dev.append(DevUser(tuple(split.context), tuple(split.target)))
+        else:
+            train.append(user)
+    return train, dev
+
+
+def _dev_accuracy(model: RewardModel[Any], dev: Sequence[DevUser]) -> Accuracy | None:
+    if not dev:
+        return None
+    states = model.condition_many([one.context for one in dev])
+    targets = [pair for one in dev for pair in one.targets]
+    of_target = [state for state, one in zip(states, dev, strict=True) for _ in one.targets]
+    return mean_correctness(correctness(margins(model, of_target, targets)), [pair.user_id for pair in targets])
+
+
+def _report(
+    method: str, model: Any, pairs: Sequence[Any], dev: Sequence[DevUser], accuracy: Accuracy | None, n_targets: int
+) -> TrainingReport:
+    curve = getattr(model, "curve", None)
+    return TrainingReport(
+        method=method,
+        n_pairs=len(pairs),
+        n_users=len({pair.user_id for pair in pairs}),
+        n_targets=n_targets,
+        n_dev_users=len(dev),
+        n_dev_targets=sum(len(one.targets) for one in dev),
+        dev=str(accuracy) if accuracy else "",
+        dev_accuracy=accuracy.accuracy if accuracy else None,
+        n_steps=len(curve.losses) if curve else None,
+        n_skipped=curve.n_skipped if curve else None,
+    )
+
+
+def _write(path: Path, name: str, content: Any) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        (path / name).write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise StoreError(
+            f"model folder {str(path)!r} cannot be written ({error.strerror or error}); check the path and the disk"
+        ) from None
+
+
+def _write_card(path: Path, report: TrainingReport, encoder: EncoderSpec) -> None:
+    """A model card that says what the model is, what it saw, and what it must not be used for."""
+    method = reward_method(report.method)
+    text = f"""# {method.title}
+
+A personal reward model trained by personalrm (`personalrm train {report.method}`), after {method.source}.
+
+- encoder: `{encoder.name}`; the model only works with vectors of this encoder
+- learned from {report.n_pairs:,} preference pairs of {report.n_users:,} users
+- held-out pairs of {report.n_dev_users:,} other users, who also stopped the training: {report.dev or "not measured"}
+
+Rewards are real numbers without unit: compare them within one conversation and one user only. The model predicts what
+a person prefers, which may be wrong or harmful; deploy it beside a policy that does not depend on taste.
+"""
+    (path / "README.md").write_text(text, encoding="utf-8")

@@ -1,0 +1,130 @@
+"""Settings as frozen values: from YAML or JSON, field by field, with a place and a suggestion for what is wrong."""
+
+from __future__ import annotations
+
+import difflib
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import MISSING, fields, is_dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from personalrm.errors import BadFile, BadInput, UnknownName
+
+Spec = TypeVar("Spec")
+
+
+def read_yaml(path: str | Path, what: str) -> Any:
+    """What a YAML file holds; a key that stands twice is refused.
+
+    Args:
+        path: The file.
+        what: What errors call it, such as `run file`.
+
+    Raises:
+        BadFile: If it cannot be read or is not YAML.
+    """
+    import yaml
+
+    where = str(path)
+    try:
+        return yaml.load(Path(path).read_text(encoding="utf-8"), Loader=_unique_keys(yaml))  # a SafeLoader
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadFile(f"{what} {where!r} cannot be read ({type(error).__name__}); check the path") from None
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        place = getattr(error, "problem_mark", None)
+        line = f", line {place.line + 1}" if place is not None else ""
+        told = getattr(error, "problem", None) or type(error).__name__
+        raise BadFile(f"{what} {where!r} is not YAML{line} ({told}); correct it") from None
+
+
+def spec_from(kind: type[Spec], content: Any, where: str) -> Spec:
+    """A frozen value from a mapping, field by field.
+
+    Raises:
+        UnknownName: If a key is unknown, with the one that was probably meant.
+        BadInput: If a key is missing or a value is of the wrong type.
+    """
+    if not isinstance(content, Mapping):
+        raise BadInput(f"{where} is {_kind_of(content)}, not keys and values; write `key: value` lines")
+    hints = typing.get_type_hints(kind)
+    declared = {one.name: one for one in fields(kind)}  # type: ignore[arg-type]  # every Spec is a dataclass
+    for key in content:
+        if key not in declared:
+            raise UnknownName(f"unknown key {str(key)!r} in {where}; {suggestion(str(key), declared)}")
+    for name, one in declared.items():
+        if name not in content and one.default is MISSING and one.default_factory is MISSING:
+            raise BadInput(f"{where} lacks {name!r}; add it")
+    return kind(**{str(key): _value(value, hints[key], f"{key} of {where}") for key, value in content.items()})
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """Advice for the end of an error: the name that was probably meant.
+
+    >>> suggestion("sedes", ["seeds", "models"])
+    "did you mean 'seeds'?"
+    """
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, 1)
+    return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(names) or 'none'}"
+
+
+def _value(value: Any, kind: Any, where: str) -> Any:
+    origin, inner = typing.get_origin(kind), typing.get_args(kind)
+    if origin in (typing.Union, types.UnionType):
+        wanted = next(one for one in inner if one is not types.NoneType)
+        return None if value is None else _value(value, wanted, where)
+    if origin is typing.Literal:
+        if value not in inner:
+            raise BadInput(f"{where} is {value!r}; use one of {', '.join(map(str, inner))}")
+        return value
+    if origin is tuple:
+        listed = _expected(value, list, where)
+        return tuple(_value(one, inner[0], f"item {n} of {where}") for n, one in enumerate(listed, 1))
+    if origin is dict:
+        return dict(_expected(value, dict, where))
+    if is_dataclass(kind) and isinstance(kind, type):
+        return spec_from(kind, value, where)
+    if kind is float and not isinstance(value, bool):
+        with suppress(ValueError, TypeError):
+            return float(value)  # also 3e9, which YAML takes for a text
+    return _expected(value, kind, where)
+
+
+def _expected(value: Any, kind: type, where: str) -> Any:
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        raise BadInput(f"{where} is {_kind_of(value)}; write {_KINDS[kind]}")
+    return value
+
+
+_KINDS: Mapping[type, str] = {
+    str: "a text (in quotes if need be)",
+    int: "a whole number",
+    float: "a number such as 3.0e9",
+    bool: "true or false",
+    list: "a list, such as [a, b]",
+    dict: "keys and values",
+    types.NoneType: "nothing",
+}
+
+
+def _kind_of(value: Any) -> str:
+    named = {type(None): "empty", str: "a text", int: "a whole number", float: "a number", bool: "true or false"}
+    named |= {list: "a list", dict: "keys and values"}
+    return named.get(type(value), f"a {type(value).__name__}")
+
+
+def _unique_keys(yaml: Any) -> Any:
+    """A safe loader that refuses a key that stands twice; YAML would keep the last without a word."""
+
+    class Loader(yaml.SafeLoader):  # type: ignore[misc]  # of a module that is imported when needed
+        def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+            keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+            twice = next((key for key in keys if keys.count(key) > 1), None)
+            if twice is not None:
+                raise yaml.constructor.ConstructorError(None, None, f"key {twice!r} stands twice", node.start_mark)
+            return super().construct_mapping(node, deep)
+
+    return Loader

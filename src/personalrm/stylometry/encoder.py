@@ -1,0 +1,39 @@
+"""The stylometric features as an encoder: weak, but it needs no model, no torch and no network.
+
+Everything that is trained on embeddings runs on it. A completion's vector holds the
+features a person can check by eye; a conversation alone has those of its last user turn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from personalrm.embedding.encoders import Embedded, TextSequence
+from personalrm.preferences.messages import digest
+from personalrm.stylometry.features import INDEX, NAMES, FloatArray, covered, echo, read
+
+VERSION = 1
+"""Raised whenever a feature changes what it measures."""
+
+
+class StylometricEncoder:
+    """The features of `stylometry.features` as vectors; both poolings are the same."""
+
+    identity = f"stylometric {VERSION} {digest(list(NAMES))}"
+    dim = len(NAMES)
+
+    def embed(self, sequences: Sequence[TextSequence]) -> Embedded:
+        """One vector of features a sequence; 0 where its language or script is not covered."""
+        found = np.array([_features(sequence) for sequence in sequences]).reshape(-1, self.dim).astype(np.float32)
+        return Embedded(found, found)
+
+
+def _features(sequence: TextSequence) -> FloatArray:
+    question = read(next((turn.content for turn in reversed(sequence.conversation) if turn.role == "user"), ""))
+    reading = question if sequence.completion is None else read(sequence.completion)
+    values = reading.values.copy()
+    values[INDEX["echo"]] = 0.0 if sequence.completion is None else echo(question, reading)
+    values[~covered(reading, reading)] = 0.0
+    return values

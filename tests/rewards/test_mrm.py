@@ -1,0 +1,58 @@
+"""MRM: inner steps against autograd, the outer loss, planted tastes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tests.rewards.populations import accuracy, plant
+
+from personalrm.errors import BadInput
+from personalrm.rewards.mrm import MRM, MRMOptions, adapt
+from personalrm.rewards.training import Optimization
+
+pytestmark = pytest.mark.slow  # torch alone takes over a second to import
+torch.set_num_threads(1)
+
+
+def test_an_inner_step_is_a_gradient_step_of_the_summed_loss() -> None:
+    torch.manual_seed(0)
+    a, c = torch.randn(4, 6, 3, dtype=torch.float64), torch.rand(4, 6, dtype=torch.float64)
+    logits = torch.tensor([0.3, -0.2, 0.0], dtype=torch.float64).repeat(4, 1).requires_grad_()
+    margins = torch.einsum("unk,uk->un", a, torch.softmax(logits, dim=1))
+    (gradient,) = torch.autograd.grad((c * torch.nn.functional.softplus(-margins)).sum(), logits)
+    found = adapt(logits[0].detach(), a, c, MRMOptions(n_inner_steps=1, inner_rate=0.7))
+    assert (found - (logits - 0.7 * gradient)).abs().max() < 1e-12
+
+
+def test_the_outer_gradient_goes_through_the_inner_steps() -> None:
+    torch.manual_seed(0)
+    a, c = torch.randn(2, 5, 3, dtype=torch.float64, requires_grad=True), torch.ones(2, 5, dtype=torch.float64)
+    start = torch.zeros(3, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda s, m: adapt(s, m, c, MRMOptions(n_inner_steps=3)), (start, a))
+
+
+def test_padding_moves_nobody() -> None:
+    a, c = torch.randn(1, 5, 3), torch.tensor([[1.0, 1.0, 0.0, 0.0, 0.0]])
+    there = adapt(torch.zeros(3), a, c, MRMOptions())
+    assert (there - adapt(torch.zeros(3), a[:, :2], c[:, :2], MRMOptions())).abs().max() < 1e-6
+
+
+@pytest.mark.slow
+def test_two_types_of_users_are_told_apart(tmp_path: Path) -> None:
+    taste = np.random.default_rng(1).normal(size=16)
+    population = plant(tmp_path, np.outer(np.tile([1.0, -1.0], 20), taste), 30)
+    options = MRMOptions(n_bases=2, ridge=1e-3, spread=1e-3, optimization=Optimization(n_steps=100, learning_rate=1e-2))
+    model = MRM(population.store, options).fit(population.flat(range(20)))
+    assert accuracy(model, population, range(20, 40), 10) >= 0.9
+    assert np.mean(model.curve.losses[-20:]) < np.mean(model.curve.losses[:20])
+
+
+@pytest.mark.parametrize(
+    "options", [{"tail": 0.0}, {"gamma": 2.0}, {"n_inner_steps": 0}, {"inner_rate": -1.0}, {"n_bases": 0}]
+)
+def test_options_that_mean_nothing_are_refused(options: dict[str, float]) -> None:
+    with pytest.raises(BadInput):
+        MRMOptions(**options)  # type: ignore[arg-type]

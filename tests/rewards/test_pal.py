@@ -1,0 +1,171 @@
+"""PAL against loops, frozen parts and planted prototypes (reward_models.md, section 14)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tests.rewards.populations import Population, accuracy, plant
+
+from personalrm.errors import BadInput
+from personalrm.rewards.gathering import gather_contexts
+from personalrm.rewards.mixing import fit_mixtures
+from personalrm.rewards.pal import PAL, PALOptions
+from personalrm.rewards.pal_module import Projectors, make_pal_module
+from personalrm.rewards.reward_model import DevUser
+from personalrm.rewards.simplex import softmax
+from personalrm.rewards.training import Optimization
+
+torch.set_num_threads(1)
+SMALL = PALOptions(width=6, batch_size=16, optimization=Optimization(n_steps=8, learning_rate=1e-2))
+FREE = PALOptions(variant="a", projector="identity", standardize=False)
+"""Prototypes as vectors in the space of the embeddings themselves."""
+
+
+def small_population(folder: Path, n_users: int = 6) -> Population:
+    return plant(folder, np.random.default_rng(0).normal(size=(n_users, 4)), 8)
+
+
+def test_grouped_projectors_equal_one_mlp_after_another() -> None:
+    projectors, x = Projectors(3, 5, 4, "mlp"), torch.randn(7, 5)
+    for k in range(3):
+        y = x
+        for place, (weight, bias) in enumerate(zip(projectors.weights, projectors.biases, strict=True)):
+            y = (torch.nn.functional.gelu(y) if place else y) @ weight[k] + bias[k]
+        assert torch.allclose(projectors(x)[:, k], y, atol=1e-6)
+
+
+def test_weights_lie_on_the_simplex(tmp_path: Path) -> None:
+    population = small_population(tmp_path)
+    model = PAL(population.store, SMALL).fit(population.flat(range(6)))
+    weights = np.stack([state.weights for state in model.condition_many(population.pairs)])
+    assert np.allclose(weights.sum(axis=1), 1.0) and (weights > 0).all()
+
+
+def test_one_prototype_is_the_same_reward_for_everybody(tmp_path: Path) -> None:
+    population = small_population(tmp_path)
+    model = PAL(population.store, replace(SMALL, n_prototypes=1)).fit(population.flat(range(6)))
+    assert {tuple(state.weights) for state in model.condition_many([*population.pairs, []])} == {(1.0,)}
+
+
+@pytest.mark.parametrize("similarity", ["dot", "cosine"])
+def test_fitting_new_users_changes_nothing_else(tmp_path: Path, similarity: str) -> None:
+    population = small_population(tmp_path)
+    model = PAL(population.store, replace(SMALL, similarity=similarity)).fit(population.flat(range(3)))
+    module = model._fitted()
+    before = {name: one.clone() for name, one in module.state_dict().items()}
+    for one in module.parameters():
+        one.grad = None
+    model.condition_many(population.pairs[3:])
+    assert all(torch.equal(before[name], one) for name, one in module.state_dict().items())
+    assert all(one.grad is None for one in module.parameters())
+
+
+@pytest.mark.parametrize("similarity", ["dot", "cosine"])
+def test_new_users_together_are_new_users_one_by_one(tmp_path: Path, similarity: str) -> None:
+    population = small_population(tmp_path)
+    model = PAL(population.store, replace(SMALL, similarity=similarity)).fit(population.flat(range(3)))
+    contexts = [population.pairs[3], population.pairs[4][:2], population.pairs[5][:5]]
+    together = np.stack([state.weights for state in model.condition_many(contexts)])
+    alone = np.stack([model.condition(context).weights for context in contexts])
+    assert together == pytest.approx(alone, abs=1e-5)
+
+
+def test_the_cosine_fit_minimises_its_objective(tmp_path: Path) -> None:
+    population = small_population(tmp_path)
+    options = replace(SMALL, similarity="cosine")
+    module = make_pal_module(4, 1, options)
+    contexts = gather_contexts([population.pairs[0]], population.store, "last", with_prompts=True)
+
+    def objective(p: np.ndarray) -> float:
+        mixed = torch.from_numpy(p).float()[None].expand(8, -1)
+        ideals = module.ideals(contexts.prompt[0], 8)  # type: ignore[index]
+        won, lost = (module.rewards(module.item(e[0]), ideals, mixed) for e in (contexts.chosen, contexts.rejected))
+        loss = torch.nn.functional.softplus(lost - won).sum()
+        logits = np.log(p) - np.log(p).mean()
+        return float(loss.detach()) + 0.5 * float((logits**2).sum())
+
+    found = fit_mixtures(module, contexts, average=np.zeros(2), strength=1.0)[0]
+    grid = [np.array([x, 1 - x]) for x in np.linspace(0.01, 0.99, 99)]
+    assert objective(found) <= min(objective(p) for p in grid) + 1e-3
+
+
+@pytest.mark.parametrize(("average", "expected"), [("uniform", None), ("trained", "mean")])
+def test_without_context_the_average_user_decides(tmp_path: Path, average: str, expected: str | None) -> None:
+    population = small_population(tmp_path)
+    model = PAL(population.store, replace(SMALL, average=average)).fit(population.flat(range(6)))
+    logits = model._fitted().logits.detach().double().numpy().mean(axis=0) if expected else np.zeros(2)
+    assert model.condition([]).weights == pytest.approx(softmax(logits))
+
+
+def test_a_training_user_has_a_mixture_of_their_own(tmp_path: Path) -> None:
+    population = small_population(tmp_path)
+    model = PAL(population.store, replace(SMALL, logit_rate=0.1)).fit(population.flat(range(6)))
+    assert len({tuple(model.trained_state(f"u{user}").weights) for user in range(6)}) == 6
+
+
+def test_without_a_user_of_that_name_there_is_no_mixture(tmp_path: Path) -> None:
+    population = small_population(tmp_path)
+    model = PAL(population.store, SMALL).fit(population.flat(range(2)))
+    with pytest.raises(BadInput, match="'nobody'"):
+        model.trained_state("nobody")
+
+
+def mixtures(n_users: int, n_prototypes: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).dirichlet(np.full(n_prototypes, 0.7), size=n_users)
+
+
+def test_with_planted_prototypes_the_weights_come_back(tmp_path: Path) -> None:
+    prototypes, p = 4.0 * np.random.default_rng(1).normal(size=(3, 8)), mixtures(40, 3)
+    population = plant(tmp_path, p @ prototypes / 8**0.5, 200, noise=1.0)
+    model = PAL(population.store, replace(FREE, n_prototypes=3, strength=0.01, average="uniform"))
+    module = make_pal_module(8, 1, model.options)
+    with torch.no_grad():
+        module.prototypes.copy_(torch.from_numpy(prototypes))
+    model._module = module
+    found = np.stack([state.weights for state in model.condition_many(population.pairs)])
+    assert np.corrcoef(found.ravel(), p.ravel())[0, 1] >= 0.95
+
+
+@pytest.mark.slow
+def test_learned_prototypes_span_the_planted_ones(tmp_path: Path) -> None:
+    prototypes, p = 4.0 * np.random.default_rng(1).normal(size=(3, 8)), mixtures(60, 3)
+    population = plant(tmp_path, p @ prototypes / 8**0.5, 200, noise=1.0)
+    optimization = Optimization(n_steps=1500, learning_rate=1e-2)
+    options = replace(
+        FREE,
+        n_prototypes=3,
+        logit_rate=0.03,
+        logit_penalty=1e-4,
+        strength=0.01,
+        batch_size=1024,
+        optimization=optimization,
+    )
+    model = PAL(population.store, options).fit(population.flat(range(60)))
+    learned = model._fitted().prototypes.detach().double().numpy()
+    q, r = np.linalg.qr(prototypes.T)[0], np.linalg.qr(learned.T)[0]
+    angle = np.degrees(np.arccos(np.clip(np.linalg.svd(q.T @ r)[1].min(), -1, 1)))
+    assert angle <= 10.0
+    found = np.stack([model.trained_state(user).weights for user in model.trained_users])
+    design = np.column_stack([found, np.ones(60)])
+    rest = p - design @ np.linalg.lstsq(design, p, rcond=None)[0]
+    assert 1 - (rest**2).sum() / ((p - p.mean(axis=0)) ** 2).sum() >= 0.9
+
+
+@pytest.mark.slow
+def test_two_opposite_types_are_told_apart_by_ten_choices(tmp_path: Path) -> None:
+    w = np.random.default_rng(100).normal(size=16)
+    population = plant(tmp_path, w * np.where(np.arange(120) % 2, -1.0, 1.0)[:, None], 25)
+    dev = [DevUser(tuple(own[:10]), tuple(own[10:])) for own in population.pairs[60:80]]
+    options = PALOptions(variant="a", logit_rate=0.05)
+    model = PAL(population.store, options).fit(population.flat(range(60)), dev=dev)
+    assert accuracy(model, population, range(80, 120), 10) >= 0.90
+
+
+@pytest.mark.parametrize("bad", [{"n_prototypes": 0}, {"width": 0}, {"strength": -1.0}, {"logit_rate": float("inf")}])
+def test_impossible_options_are_refused(bad: dict[str, float]) -> None:
+    with pytest.raises(BadInput, match=next(iter(bad))):
+        PALOptions(**bad)  # type: ignore[arg-type]

@@ -1,0 +1,143 @@
+"""VPL against loops, closed forms and planted tastes (reward_models.md, section 14)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tests.rewards.populations import Population, accuracy, plant
+
+from personalrm.embedding.store import EmbeddingStore
+from personalrm.errors import BadInput, NotFitted
+from personalrm.rewards.gathering import gather_pairs
+from personalrm.rewards.pair_table import make_pair_table
+from personalrm.rewards.reward_model import DevUser
+from personalrm.rewards.training import Optimization
+from personalrm.rewards.vpl import VPL, VPLOptions, active_units
+from personalrm.rewards.vpl_loss import VPLLoss
+from personalrm.rewards.vpl_module import SetEncoder, kl_divergence, make_vpl_module, to_norm
+from personalrm.testing.encoders import PlantedEncoder
+
+torch.set_num_threads(1)
+
+SMALL = VPLOptions(width=16, latent=4, batch_size=8, optimization=Optimization(n_steps=5))
+
+
+def vectors(n_users: int = 3, most: int = 5, latent: int = 4) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    real = torch.arange(most)[None, :] < torch.tensor([5, 2, 1])[:n_users, None]
+    return torch.randn(n_users, most, latent, generator=generator), real
+
+
+def test_the_masked_set_encoder_equals_a_loop_over_users() -> None:
+    encoder = SetEncoder(4, "hard")
+    x, real = vectors()
+    mean, log_variance = encoder(x, real)
+    for place in range(3):
+        own = x[place, real[place]][None]
+        alone = encoder(own, torch.ones(1, own.shape[1], dtype=torch.bool))
+        assert torch.allclose(mean[place], alone[0][0], atol=1e-6)
+        assert torch.allclose(log_variance[place], alone[1][0], atol=1e-6)
+
+
+def test_the_order_of_context_pairs_does_not_matter() -> None:
+    encoder = SetEncoder(4, "hard")
+    x, _ = vectors(1)
+    real = torch.ones(1, 5, dtype=torch.bool)
+    assert torch.allclose(encoder(x, real)[0], encoder(x[:, [3, 1, 4, 0, 2]], real)[0], atol=1e-6)
+
+
+def test_no_context_is_the_prior() -> None:
+    mean, log_variance = SetEncoder(4, "hard")(torch.zeros(2, 3, 4), torch.zeros(2, 3, dtype=torch.bool))
+    assert not mean.any() and not log_variance.any()
+
+
+def test_kl_agrees_with_sampling() -> None:
+    mean, log_variance = torch.tensor([[0.5, -0.8, 0.1]]), torch.tensor([[-0.7, 0.3, 0.9]])
+    noise = torch.randn(400_000, 3, generator=torch.Generator().manual_seed(0))
+    z = mean + (0.5 * log_variance).exp() * noise
+    log_q = -0.5 * (((z - mean) ** 2) / log_variance.exp() + log_variance).sum(dim=1)
+    log_p = -0.5 * (z**2).sum(dim=1)
+    assert float(kl_divergence(mean, log_variance)) == pytest.approx(float((log_q - log_p).mean()), abs=0.01)
+
+
+def test_a_zero_z_keeps_its_norm() -> None:
+    z = to_norm(torch.tensor([[0.0, 0.0], [3.0, 4.0]]))
+    assert z[0].tolist() == [0.0, 0.0] and float(z[1].norm()) == pytest.approx(2**0.5)
+
+
+def loss_of(tmp_path: Path, options: VPLOptions) -> VPLLoss:
+    population = plant(tmp_path, np.ones((4, 4)) * [[1], [-1], [1], [-1]], 6)
+    table = make_pair_table(population.flat(range(4)), population.store)
+    held = gather_pairs(table, population.store, "last")
+    return VPLLoss(make_vpl_module(4, options), options, table, held)
+
+
+def test_a_target_meets_eight_contexts_as_if_it_were_there_eight_times(tmp_path: Path) -> None:
+    loss = loss_of(tmp_path, replace(SMALL, n_contexts=8))
+    module, (h, _, _) = loss._module, loss._vectors.take(torch.arange(5))
+    z = torch.randn(5, 8, 4, generator=torch.Generator().manual_seed(0))
+    once = module.reward(h[:, None, :], z)
+    copied = module.reward(h.repeat_interleave(8, dim=0), z.flatten(0, 1)).view(5, 8)
+    assert torch.allclose(once, copied, atol=1e-6)
+
+
+def test_contexts_never_hold_the_conversation_of_their_target(tmp_path: Path) -> None:
+    loss = loss_of(tmp_path, replace(SMALL, n_contexts=50, empty_share=0.0))
+    targets = torch.arange(len(loss._table))
+    places, real = loss.draw_contexts(targets, torch.Generator().manual_seed(0))
+    conversation, user = torch.from_numpy(loss._table.conversation), torch.from_numpy(loss._table.user)
+    assert not (conversation[places] == conversation[:, None, None])[real].any()
+    assert (user[places] == user[:, None, None])[real].all()
+    assert real.any(dim=-1).all()
+
+
+def test_the_weight_of_kl_rises_with_optimiser_steps_alone(tmp_path: Path) -> None:
+    loss = loss_of(tmp_path, replace(SMALL, kl_weight=1.0, kl_warmup_share=0.5, optimization=Optimization(n_steps=10)))
+    assert [round(loss._kl_weight(step), 2) for step in (0, 1, 4, 9)] == [0.2, 0.4, 1.0, 1.0]
+
+
+def test_the_swapped_loss_is_zero_for_an_odd_encoder(tmp_path: Path) -> None:
+    loss = loss_of(tmp_path, replace(SMALL, swap_weight=1.0))
+    places, real = loss.draw_contexts(torch.arange(4), torch.Generator().manual_seed(0))
+    mean, log_variance = loss.posterior(places.flatten(0, 1), real.flatten(0, 1))
+    odd = loss._swapped(places, real, mean * 0, log_variance)
+    assert float(odd.detach()) > 0.0  # the untrained encoder is not odd; training has something to do
+    assert float(replace_weight(loss, 0.0)._swapped(places, real, mean, log_variance)) == 0.0
+
+
+def replace_weight(loss: VPLLoss, weight: float) -> VPLLoss:
+    return VPLLoss(loss._module, replace(loss._options, swap_weight=weight), loss._table, loss._vectors)
+
+
+def two_types(folder: Path, seed: int) -> Population:
+    w = np.random.default_rng(100 + seed).normal(size=16)
+    return plant(folder, w * np.where(np.arange(120) % 2, -1.0, 1.0)[:, None], 25, seed=seed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(5))
+def test_two_opposite_types_are_told_apart_by_ten_choices(tmp_path: Path, seed: int) -> None:
+    population = two_types(tmp_path, seed)
+    dev = [DevUser(tuple(own[:10]), tuple(own[10:])) for own in population.pairs[60:80]]
+    model = VPL(population.store, VPLOptions(seed=seed)).fit(population.flat(range(60)), dev=dev)
+    assert accuracy(model, population, range(80, 120), 10) >= 0.90
+    states = model.condition_many([own[:10] for own in population.pairs[80:]])
+    assert active_units(np.stack([state.z for state in states])) > 0.0
+    assert 0.40 <= accuracy(model, population, range(80, 120), 0) <= 0.60  # one reward for all can do no more
+
+
+def test_it_refuses_to_judge_before_it_was_trained(tmp_path: Path) -> None:
+    with pytest.raises(NotFitted):
+        VPL(EmbeddingStore(tmp_path, PlantedEncoder())).condition([])
+
+
+@pytest.mark.parametrize(
+    "bad", [{"width": 0}, {"kl_weight": -1.0}, {"empty_share": 2.0}, {"swap_weight": float("nan")}]
+)
+def test_impossible_options_are_refused(bad: dict[str, float]) -> None:
+    with pytest.raises(BadInput, match=next(iter(bad))):
+        VPLOptions(**bad)  # type: ignore[arg-type]
