@@ -62,6 +62,20 @@ def test_without_weights_features_and_words_of_the_sentences_are_the_vector():
     assert np.array_equal(vectors[0], vectors[1]) and not np.array_equal(vectors[0], vectors[2])
 
 
+@pytest.mark.slow
+def test_silhouette_and_left_out_accuracy_agree_with_scikit_learn():
+    from sklearn.linear_model import RidgeClassifier
+    from sklearn.metrics import balanced_accuracy_score, silhouette_score
+    from sklearn.model_selection import LeaveOneOut, cross_val_predict
+
+    prompts, columns = people(20, 0.6, seed=4)
+    found = map_personas(prompts, columns).separability[0]
+    x, sides = persona_vectors(prompts)[1], [columns["side"][prompt.user_id] for prompt in prompts]
+    assert found.silhouette == pytest.approx(silhouette_score(x, sides))
+    named = cross_val_predict(RidgeClassifier(alpha=x.shape[1]), x, sides, cv=LeaveOneOut())
+    assert found.accuracy == pytest.approx(balanced_accuracy_score(sides, named), abs=0.051)
+
+
 @pytest.mark.parametrize("prompts", [[], people(4, 1.0)[0], [people(6, 1.0)[0][0]] * 6])
 def test_too_few_different_people_are_refused(prompts):
     with pytest.raises(BadInput, match="a map needs 5 different users"):

@@ -157,13 +157,21 @@ def _separability(column: str, vectors: FloatArray, labels: Sequence[str], seed:
     x = vectors[kept]
     rng = np.random.default_rng(seed)
     dealt = [rng.permutation(groups) for _ in range(N_PERMUTATIONS)]
-    distances = np.sqrt(((x[:, None, :] - x[None, :, :]) ** 2).sum(axis=2))
+    distances = _distances(x)
     own, others = _silhouette(distances, groups), [_silhouette(distances, one) for one in dealt]
     hat = _hat(x)
     right, chances = _accuracy(hat, groups), [_accuracy(hat, one) for one in dealt]
     return Separability(
         column, len(groups), len(names), own, _p(own, others), right, float(np.mean(chances)), _p(right, chances)
     )
+
+
+def _distances(x: FloatArray) -> FloatArray:
+    """Between all rows, shape `(users, users)`; by products, so that memory does not grow with the dimensions."""
+    squares = (x**2).sum(axis=1)
+    found = np.sqrt(np.maximum(squares[:, None] + squares[None, :] - 2.0 * (x @ x.T), 0.0))
+    np.fill_diagonal(found, 0.0)
+    return np.asarray(found)
 
 
 def _silhouette(distances: FloatArray, groups: IntArray) -> float:
