@@ -13,7 +13,7 @@ import json
 import sys
 from typing import Any
 
-from personalrm.cli.options import add_config, add_home, add_json
+from personalrm.cli.options import add_config, add_home, add_json, positive
 from personalrm.cli.printing import print_error
 
 
@@ -25,13 +25,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("-u", "--user", help="score for this user, whatever the rows say")
     parser.add_argument("--skip-bad", action="store_true", help="leave bad rows out, count them, exit with 3")
+    parser.add_argument(
+        "--prompts", metavar="FILE", help="personal prompts, for a language model that was trained with them"
+    )
+    parser.add_argument("--demonstrations", action="store_true", help="tell the prompts' demonstrations too")
+    parser.add_argument("--history", type=positive, metavar="K", help="raw pairs to tell, for a model that was told K")
     add_home(parser)
     add_config(parser)
     add_json(parser)
 
 
 def run(options: argparse.Namespace) -> int:
+    from personalrm.cli.train import user_turns
     from personalrm.rewards.trained import open_trained
+    from personalrm.rewards.user_turns import RawHistory
 
     items, bad = _read(options)
     for error in bad:
@@ -39,11 +46,13 @@ def run(options: argparse.Namespace) -> int:
     if bad and not options.skip_bad:
         print_error(f"{len(bad)} bad rows, nothing was scored; fix them or pass --skip-bad", 2)
         return 2
-    trained = open_trained(options.model_folder, f"{options.home}/embeddings")
+    turns = RawHistory(k=options.history) if options.history else None
+    turns = turns or user_turns(options.prompts, demonstrations=options.demonstrations)
+    model = open_trained(options.model_folder, f"{options.home}/embeddings", turns=turns)
     contexts = _contexts(options.context)
     users = list(dict.fromkeys(user for _, user, _, _ in items))
-    states = dict(zip(users, trained.model.condition_many([contexts.get(user, ()) for user in users]), strict=True))
-    _print(items, trained, states, contexts, options)
+    states = dict(zip(users, model.condition_many([contexts.get(user, ()) for user in users]), strict=True))
+    _print(items, model, states, contexts, options)
     if bad:
         print(f"{len(bad)} bad rows left out", file=sys.stderr)
     return 3 if bad else 0
@@ -73,10 +82,10 @@ def _contexts(path: str | None) -> dict[str, Any]:
     return {user.user_id: [pair for pair in user.pairs if pair.split != "target"] for user in iter_users(path)}
 
 
-def _print(items: Any, trained: Any, states: Any, contexts: Any, options: argparse.Namespace) -> None:
+def _print(items: Any, model: Any, states: Any, contexts: Any, options: argparse.Namespace) -> None:
     from personalrm.rewards.reward_model import ScoreItem
 
-    scored = trained.model.score_many([ScoreItem(states[user], talk, texts) for _, user, talk, texts in items])
+    scored = model.score_many([ScoreItem(states[user], talk, texts) for _, user, talk, texts in items])
     for (number, user, _, _), rewards in zip(items, scored, strict=True):
         order = sorted(range(len(rewards)), key=lambda place: -rewards[place])
         known = len(contexts.get(user, ()))

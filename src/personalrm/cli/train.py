@@ -1,4 +1,7 @@
-"""Train a reward model on preference pairs of many users: low-rank bases, MRM, soups, GPO, VPL, PAL; resumable.
+"""Train a reward model on preference pairs of many users; a killed training goes on with the same command.
+
+On embeddings: bradley_terry_head, low_rank, mrm, soup, gpo, vpl, pal. On a causal language model (--base), with
+LoRA: bradley_terry, or bt; told of users by --prompts (what prepare-prompts wrote) or --history.
 
 Example: personalrm train vpl prefs.jsonl --out models/vpl
 """
@@ -7,15 +10,31 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from personalrm.cli.options import add_config, add_home, add_json, add_reading, folder, non_negative, read_options
+from personalrm.cli.options import (
+    add_config,
+    add_home,
+    add_json,
+    add_reading,
+    folder,
+    non_negative,
+    positive,
+    read_options,
+)
 from personalrm.cli.printing import print_json
+
+if TYPE_CHECKING:
+    from personalrm.preferences.users import User
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("method", help="bradley_terry_head, low_rank, mrm, soup, gpo, vpl or pal")
+    parser.add_argument(
+        "method",
+        help="bt (a language model), or bradley_terry_head, low_rank, mrm, soup, gpo, vpl, pal (on embeddings)",
+    )
     parser.add_argument("file", help="file of preference pairs")
     parser.add_argument("--out", type=folder, required=True, metavar="DIR", help="folder of the trained model")
     parser.add_argument(
@@ -24,6 +43,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="what reads the texts: stylometric, or a Hugging Face model by name or folder (default: %(default)s)",
     )
+    parser.add_argument("--base", metavar="NAME", help="language model of bt, by name or folder")
+    parser.add_argument("--prompts", metavar="FILE", help="personal prompts that bt is told, from prepare-prompts")
+    parser.add_argument("--demonstrations", action="store_true", help="tell the prompts' demonstrations too")
+    parser.add_argument("--history", type=positive, metavar="K", help="tell bt K raw pairs of the user instead")
     parser.add_argument("--device", default="cpu", help="device of the encoder (default: %(default)s)")
     parser.add_argument("-c", "--settings", metavar="YAML", help="settings of the method; docs/rewards.md lists them")
     parser.add_argument("--faithful", action="store_true", help="start from the published settings instead of ours")
@@ -37,26 +60,59 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from personalrm.rewards.encoder_spec import EncoderSpec
-    from personalrm.rewards.methods import reward_method
     from personalrm.rewards.trained import train_to_folder
     from personalrm.running.typed_values import read_yaml
 
-    content = read_yaml(options.settings, "settings file") or {} if options.settings else {}
-    where = options.settings or options.method
-    chosen = reward_method(options.method).options(content, where=where, faithful=options.faithful)
+    content = (read_yaml(options.settings, "settings file") or {}) if options.settings else {}
     users, report = _read(options)
-    trained = train_to_folder(
-        options.method,
-        users,
-        options.out,
-        options=chosen,
-        encoder=EncoderSpec(options.encoder, device=options.device),
-        store_folder=f"{options.home}/embeddings",
-        dev_percent=options.dev_percent,
-    )
+    is_language_model = options.method in ("bt", "bradley_terry")
+    made = _language_model(options, content, users) if is_language_model else _embedded(options, content)
+    trained = train_to_folder(users, options.out, made, dev_percent=options.dev_percent)
     _tell(trained, report, options)
     return 3 if report.n_bad_rows else 0
+
+
+def _embedded(options: argparse.Namespace, content: dict[str, Any]) -> Any:
+    from personalrm.rewards.encoder_spec import EncoderSpec
+    from personalrm.rewards.methods import reward_method
+    from personalrm.rewards.trained import Embedded
+
+    where = options.settings or options.method
+    chosen = reward_method(options.method).options(content, where=where, faithful=options.faithful)
+    encoder = EncoderSpec(options.encoder, device=options.device)
+    return Embedded(options.method, encoder, f"{options.home}/embeddings", chosen)
+
+
+def _language_model(options: argparse.Namespace, content: dict[str, Any], users: Sequence[User]) -> Any:
+    from pathlib import Path
+
+    from personalrm.errors import BadInput
+    from personalrm.rewards.bradley_terry import BradleyTerry
+    from personalrm.rewards.bradley_terry_training import BradleyTerryOptions
+    from personalrm.rewards.trained import CHECKPOINT
+    from personalrm.rewards.user_turns import RawHistory
+    from personalrm.running.typed_values import spec_from
+
+    if options.base is None:
+        raise BadInput("bt trains a language model and none was named; pass --base with a name or folder")
+    chosen = spec_from(BradleyTerryOptions, content, options.settings or "bt")
+    turns: Any = user_turns(options.prompts, demonstrations=options.demonstrations)
+    if options.history is not None:
+        if turns is not None:
+            raise BadInput("--prompts and --history both say what to tell of users; pass one of them")
+        turns = RawHistory([pair for user in users for pair in user.pairs if pair.split != "target"], k=options.history)
+    Path(options.out).mkdir(parents=True, exist_ok=True)
+    return BradleyTerry(options.base, chosen, turns=turns, checkpoint=Path(options.out) / CHECKPOINT)
+
+
+def user_turns(prompts: str | None, *, demonstrations: bool) -> Any:
+    """What a language model is told of users, from a file of prepared prompts; None without one."""
+    if prompts is None:
+        return None
+    from personalrm.preferences.prepared_prompts import read_prepared
+    from personalrm.rewards.user_turns import SavedPrompts
+
+    return SavedPrompts(read_prepared(prompts), "persona_demonstrations" if demonstrations else "persona")
 
 
 def _read(options: argparse.Namespace) -> tuple[list[Any], Any]:

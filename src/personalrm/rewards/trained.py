@@ -14,11 +14,12 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from personalrm.embedding.store import EmbeddingStore
 from personalrm.errors import BadInput, CorruptFile, StoreError
 from personalrm.preferences.messages import digest
+from personalrm.preferences.pairs import PreferencePair
 from personalrm.preferences.splits import split_user
 from personalrm.preferences.users import User
 from personalrm.rewards.encoder_spec import EncoderSpec, open_encoder
@@ -26,6 +27,14 @@ from personalrm.rewards.methods import load_reward_model, make_reward_model, rew
 from personalrm.rewards.reward_model import DevUser, RewardModel, margins
 from personalrm.running.typed_values import spec_from
 from personalrm.stats.accuracy import Accuracy, correctness, mean_correctness
+
+if TYPE_CHECKING:
+    from personalrm.rewards.bradley_terry import BradleyTerry
+    from personalrm.rewards.user_turns import UserTurns
+
+LANGUAGE_MODEL = "bradley_terry"
+"""The method that trains a language model instead of a head on embeddings."""
+CHECKPOINT = "checkpoint.safetensors"
 
 
 @dataclass(frozen=True)
@@ -47,82 +56,89 @@ class TrainingReport:
     """Steps left out because loss or gradient were no numbers."""
 
 
-@dataclass(frozen=True, repr=False)
-class TrainedModel:
-    """A model with the store it reads from."""
+@dataclass(frozen=True)
+class Embedded:
+    """A model that stands on embeddings: how it is made again."""
 
     method: str
-    model: RewardModel[Any]
-    store: EmbeddingStore
     encoder: EncoderSpec
+    store_folder: str | Path
+    """Where embeddings of all encoders are kept."""
+    options: Any = None
+    """Of the method; its defaults where None."""
+
+    def make(self, folder: Path) -> RewardModel[Any]:
+        """The untrained model; a killed training goes on from a file in the folder."""
+        store = open_store(self.store_folder, self.encoder)
+        return make_reward_model(self.method, store, self.options, checkpoint=folder / CHECKPOINT)
 
 
 def train_to_folder(
-    method: str,
-    users: Sequence[User],
-    folder: str | Path,
-    *,
-    options: Any = None,
-    encoder: EncoderSpec | None = None,
-    store_folder: str | Path,
-    dev_percent: int = 10,
+    users: Sequence[User], folder: str | Path, made: Embedded | BradleyTerry, *, dev_percent: int = 10
 ) -> TrainingReport:
     """Train a model and save it; a killed run goes on when the same call is made again.
 
     Args:
-        method: A name of `REWARD_METHODS`.
         users: Who to learn from; pairs the data declares targets are left out and counted.
         folder: Where the model goes.
-        options: Of the method; its defaults where None.
-        encoder: What reads the texts.
-        store_folder: Where embeddings of all encoders are kept.
+        made: What is trained: a method on embeddings, or a Bradley-Terry language model whose
+            `checkpoint` lies in the folder.
         dev_percent: Share of the users, by a hash of their id, that stop the training and are not learned from.
 
     Raises:
         BadInput: If no pair is left to learn from.
         StoreError: If the folder cannot be written.
     """
-    chosen = encoder or EncoderSpec()
-    store = open_store(store_folder, chosen)
+    path = Path(folder)
     train, dev = _divided(users, dev_percent)
     pairs = [pair for user in train for pair in user.pairs if pair.split != "target"]
     if not pairs:
         raise BadInput("there is no pair to learn from; add users, or lower --dev-percent")
-    path = Path(folder)
-    _write(path, "encoder.json", asdict(chosen))
-    model = make_reward_model(method, store, options, checkpoint=path / "checkpoint.safetensors")
+    model: Any = made.make(path) if isinstance(made, Embedded) else made
     model.fit(pairs, dev=dev)
     model.save(path)
-    accuracy = _dev_accuracy(model, dev)
     n_targets = sum(pair.split == "target" for user in train for pair in user.pairs)
-    report = _report(method, model, pairs, dev, accuracy, n_targets)
+    method = made.method if isinstance(made, Embedded) else LANGUAGE_MODEL
+    report = _report(method, model, pairs, dev, n_targets)
     _write(path, "training.json", asdict(report))
-    _write_card(path, report, chosen)
-    (path / "checkpoint.safetensors").unlink(missing_ok=True)
+    if isinstance(made, Embedded):
+        _write(path, "encoder.json", asdict(made.encoder))
+        _write_card(path, report, made.encoder)
+    (path / CHECKPOINT).unlink(missing_ok=True)
     return report
 
 
-def open_trained(folder: str | Path, store_folder: str | Path) -> TrainedModel:
+def open_trained(folder: str | Path, store_folder: str | Path, *, turns: UserTurns | None = None) -> RewardModel[Any]:
     """The model of a folder.
+
+    Args:
+        folder: What `train_to_folder` wrote.
+        store_folder: Where embeddings of all encoders are kept.
+        turns: What a Bradley-Terry language model is told of users; of the kind it was trained with.
 
     Raises:
         StoreError: If there is none.
         CorruptFile: If a file is damaged.
+        BadInput: If the turns are not of the kind it was trained with.
     """
     path = Path(folder)
     try:
-        encoder = spec_from(
-            EncoderSpec, json.loads((path / "encoder.json").read_text(encoding="utf-8")), "encoder.json"
-        )
         method = str(json.loads((path / "training.json").read_text(encoding="utf-8"))["method"])
+        if method == LANGUAGE_MODEL:
+            from personalrm.rewards.bradley_terry import BradleyTerry
+
+            return BradleyTerry.load(path, turns=turns)
+        content = json.loads((path / "encoder.json").read_text(encoding="utf-8"))
+        encoder = spec_from(EncoderSpec, content, "encoder.json")
+    except StoreError:
+        raise
     except OSError as error:
         raise StoreError(
             f"there is no trained model in {str(path)!r} ({error.strerror or error}); make one with personalrm train"
         ) from None
-    except (ValueError, KeyError, TypeError) as error:
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
         raise CorruptFile(f"model folder {str(path)!r} is damaged ({type(error).__name__}); train it again") from None
-    store = open_store(store_folder, encoder)
-    return TrainedModel(method, load_reward_model(method, path, store), store, encoder)
+    return load_reward_model(method, path, open_store(store_folder, encoder))
 
 
 def open_store(folder: str | Path, encoder: EncoderSpec) -> EmbeddingStore:
@@ -154,9 +170,9 @@ def _dev_accuracy(model: RewardModel[Any], dev: Sequence[DevUser]) -> Accuracy |
 
 
 def _report(
-    method: str, model: Any, pairs: Sequence[Any], dev: Sequence[DevUser], accuracy: Accuracy | None, n_targets: int
+    method: str, model: Any, pairs: Sequence[PreferencePair], dev: Sequence[DevUser], n_targets: int
 ) -> TrainingReport:
-    curve = getattr(model, "curve", None)
+    curve, accuracy = getattr(model, "curve", None), _dev_accuracy(model, dev)
     return TrainingReport(
         method=method,
         n_pairs=len(pairs),

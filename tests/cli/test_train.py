@@ -1,0 +1,114 @@
+"""`train` and `score`: a head on embeddings, and a language model with LoRA."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from personalrm.preferences.people import example_path
+from personalrm.testing.tiny_models import save_tiny_model
+
+pytestmark = pytest.mark.slow
+DRAFTS = {
+    "user_id": "henrik",
+    "prompt": "Is it worth repairing?",
+    "completions": ["Yes. Do it.", "It might be worth it."],
+}
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    return save_tiny_model(tmp_path_factory.mktemp("base"))
+
+
+@pytest.fixture
+def drafts(tmp_path):
+    path = tmp_path / "drafts.jsonl"
+    path.write_text(json.dumps(DRAFTS) + "\n")
+    return path
+
+
+def train(run, tmp_path, method, *more):
+    return run("train", method, example_path(), "--out", tmp_path / "model", "--home", tmp_path / "home", *more)
+
+
+def score(run, tmp_path, drafts, *more):
+    code, out, err = run(
+        "score", drafts, "--model-folder", tmp_path / "model", "--home", tmp_path / "home",
+        "--context", example_path(), "--json", *more,
+    )  # fmt: skip
+    assert code == 0, err
+    return json.loads(out)["rewards"]
+
+
+@pytest.mark.parametrize("method", ["bradley_terry_head", "low_rank", "soup", "pal", "vpl"])
+def test_a_head_is_trained_saved_and_asked(run, tmp_path, drafts, method):
+    settings = tmp_path / "settings.yaml"
+    settings.write_text("optimization: {n_steps: 5}\n" if method in ("pal", "vpl") else "n_iterations: 20\n")
+    code, out, err = train(run, tmp_path, method, "-c", settings, "--dev-percent", "30", "--json")
+    assert code == 0, err
+    report = json.loads(out)
+    assert report["n_dev_users"] > 0 and report["n_pairs"] > 50
+    assert len(score(run, tmp_path, drafts)) == 2
+    assert (tmp_path / "model" / "README.md").read_text().startswith("# ")
+
+
+def test_somebody_without_context_is_the_average_user(run, tmp_path, drafts):
+    train(run, tmp_path, "low_rank")
+    code, out, _ = run(
+        "score", drafts, "-u", "nobody", "--model-folder", tmp_path / "model", "--home", tmp_path / "home"
+    )
+    assert code == 0 and "the average user" in out
+
+
+def test_a_language_model_is_trained_and_asked(run, tmp_path, drafts, base):
+    settings = tmp_path / "settings.yaml"
+    settings.write_text("max_tokens: 64\npairs_a_step: 64\n")
+    code, out, err = train(run, tmp_path, "bt", "--base", base, "-c", settings, "--history", "2", "--json")
+    assert code == 0, err
+    assert json.loads(out)["method"] == "bradley_terry"
+    assert len(score(run, tmp_path, drafts, "--history", "2")) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["vlp"], "did you mean 'vpl'"),
+        (["bt"], "pass --base"),
+        (["bt", "--base", "missing"], "missing"),
+        (["low_rank", "-c", "none.yaml"], "cannot be read"),
+        (["low_rank", "--dev-percent", "100"], "no pair to learn from"),
+        (["low_rank", "--encoder", "no/such-model"], "no/such-model"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused_in_a_sentence(run, tmp_path, monkeypatch, arguments, told):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    code, _, err = train(run, tmp_path, *arguments)
+    assert code in (1, 2) and told in err and "Traceback" not in err
+    assert not (tmp_path / "model" / "training.json").exists()
+
+
+def test_a_misspelt_setting_is_refused_with_the_right_one(run, tmp_path):
+    settings = tmp_path / "settings.yaml"
+    settings.write_text("n_bsaes: 3\n")
+    code, _, err = train(run, tmp_path, "low_rank", "-c", settings)
+    assert code == 2 and "did you mean 'n_bases'?" in err
+
+
+@pytest.mark.parametrize("damage", ["absent", "cut"])
+def test_a_folder_without_a_whole_model_is_refused(run, tmp_path, drafts, damage):
+    if damage == "cut":
+        train(run, tmp_path, "low_rank")
+        file = tmp_path / "model" / "model.safetensors"
+        file.write_bytes(file.read_bytes()[:20])
+    code, _, err = run("score", drafts, "--model-folder", tmp_path / "model", "--home", tmp_path / "home")
+    assert code in (1, 2) and "model" in err and "Traceback" not in err
+
+
+def test_a_bad_row_is_told_before_anything_is_scored(run, tmp_path, drafts):
+    train(run, tmp_path, "low_rank")
+    Path(drafts).write_text(json.dumps(DRAFTS) + "\n" + json.dumps({**DRAFTS, "completions": []}) + "\n")
+    code, out, err = run("score", drafts, "--model-folder", tmp_path / "model", "--home", tmp_path / "home")
+    assert code == 2 and out == "" and "line 2" in err
