@@ -13,10 +13,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from personalrm.errors import ModelUnavailable
+from personalrm.errors import BadInput, ModelUnavailable
 from personalrm.lm.batch import Ask, Caller
 from personalrm.lm.protocol import Reply, Request, Sampling, Schema
 from personalrm.preferences.messages import Conversation
+from personalrm.preferences.pairs import Choice
 from personalrm.preferences.personas import Persona
 from personalrm.preferences.verdicts import Judge, PersonaQuestion, Question, Verdict
 from personalrm.prompts.guard import policy_question
@@ -62,7 +63,7 @@ class RulePolicy:
     """
 
     def __init__(self, rules: Mapping[str, str]) -> None:
-        self._rules = {name: re.compile(pattern, re.IGNORECASE) for name, pattern in rules.items()}
+        self._rules = {name: _compiled(name, pattern) for name, pattern in rules.items()}
 
     def check(self, items: Sequence[ToCheck]) -> list[Finding]:
         """The first rule that each completion breaks."""
@@ -123,31 +124,61 @@ class GuardedJudge:
 
     def judge(self, questions: Sequence[Question]) -> list[Verdict]:
         """The verdicts, those that break the policy vetoed with the reason."""
-        verdicts = self._judge.judge(questions)
-        items = [ToCheck(q.conversation, text) for q in questions for text in (q.first, q.second)]
-        findings = self._policy.check(items)
-        return [
-            self._guarded(verdict, first, second)
-            for verdict, first, second in zip(verdicts, findings[::2], findings[1::2], strict=True)
-        ]
+        return guard_verdicts(self._policy, questions, self._judge.judge(questions), yields=self._yields)
 
     def describe(self, questions: Sequence[PersonaQuestion]) -> list[Persona]:
         """The judge's personas."""
         return self._judge.describe(questions)
 
-    def _guarded(self, verdict: Verdict, first: Finding, second: Finding) -> Verdict:
-        """A tie prefers both, so either side may veto it."""
-        if verdict.choice is None:
-            preferred, other = (first, second) if first.is_broken else (second, first)
-        else:
-            preferred, other = (first, second) if verdict.choice == "first" else (second, first)
-        if not verdict.is_scored or not preferred.is_broken:
-            return verdict
-        reason = f"{VETOED}{preferred.reason}"
-        if other.is_broken or not self._yields:
-            return replace(verdict, choice=None, probability=None, unscored_reason=reason)
-        is_first = preferred is second
-        return replace(verdict, choice="first" if is_first else "second", probability=float(is_first), reasoning=reason)
+
+class TwoCompletions(Protocol):
+    """Whatever shows two completions of a conversation, such as a `Question`."""
+
+    @property
+    def conversation(self) -> Conversation:
+        """The turns before the completions."""
+        ...
+
+    @property
+    def first(self) -> str:
+        """The completion shown first."""
+        ...
+
+    @property
+    def second(self) -> str:
+        """The completion shown second."""
+        ...
+
+
+def guard_verdicts(
+    policy: Policy, items: Sequence[TwoCompletions], verdicts: Sequence[Verdict], *, yields: bool = False
+) -> list[Verdict]:
+    """Verdicts that were given, those that break the policy vetoed with the reason.
+
+    Args:
+        policy: What may not be preferred.
+        items: What the verdicts are about.
+        verdicts: One an item.
+        yields: As for `GuardedJudge`.
+    """
+    findings = policy.check([ToCheck(one.conversation, text) for one in items for text in (one.first, one.second)])
+    return [
+        _guarded(verdict, first, second, yields=yields)
+        for verdict, first, second in zip(verdicts, findings[::2], findings[1::2], strict=True)
+    ]
+
+
+def _guarded(verdict: Verdict, first: Finding, second: Finding, *, yields: bool) -> Verdict:
+    """A tie prefers both, so either side may veto it."""
+    is_first = first.is_broken if verdict.choice is None else verdict.choice == "first"
+    preferred, other = (first, second) if is_first else (second, first)
+    if not verdict.is_scored or not preferred.is_broken:
+        return verdict
+    reason = f"{VETOED}{preferred.reason}"
+    if other.is_broken or not yields:
+        return replace(verdict, choice=None, probability=None, unscored_reason=reason)
+    choice: Choice = "second" if is_first else "first"
+    return replace(verdict, choice=choice, probability=float(not is_first), reasoning=reason)
 
 
 BROKEN = Schema(
@@ -159,6 +190,18 @@ BROKEN = Schema(
         "additionalProperties": False,
     },
 )
+
+
+def _compiled(name: str, pattern: str) -> re.Pattern[str]:
+    """A rule ready to be searched for.
+
+    Raises:
+        BadInput: If it is no regular expression.
+    """
+    try:
+        return re.compile(pattern, re.IGNORECASE)
+    except re.error as error:
+        raise BadInput(f"rule {name!r} is no regular expression ({error}); fix it") from None
 
 
 def _read(reply: Reply) -> bool:
