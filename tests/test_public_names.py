@@ -12,6 +12,7 @@ import pytest
 import personalrm
 
 PUBLIC_NAMES = [
+    "Candidate",
     "Claim",
     "Demonstration",
     "Message",

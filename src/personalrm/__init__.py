@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from personalrm.bench.personalizable import is_personalizable
     from personalrm.errors import PersonalRMError
     from personalrm.induction.synthesizeme import SynthesizeMe, fit_users
+    from personalrm.judging.asking import Candidate
     from personalrm.preferences.demonstrations import Demonstration
     from personalrm.preferences.messages import Message
     from personalrm.preferences.pairs import PreferencePair
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "Candidate",
     "Claim",
     "Demonstration",
     "Message",
@@ -42,6 +44,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Candidate": "judging.asking",
     "Claim": "preferences.personas",
     "Demonstration": "preferences.demonstrations",
     "Message": "preferences.messages",

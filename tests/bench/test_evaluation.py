@@ -82,7 +82,7 @@ def test_one_user_is_judged_by_the_shipped_prior_and_a_note_says_so():
     evaluation = evaluate(hold_out(tiny_users(1, 10)))
     assert [row.method for row in evaluation.rows] == [name for name in METHODS if name != "shuffled_user"]
     assert len(evaluation.notes) == 1
-    assert accuracy_by_context(hold_out(tiny_users(1, 10)), [1, 2]) == []
+    assert accuracy_by_context(hold_out(tiny_users(1, 10)), [1, 2]).points == ()
 
 
 def test_drawn_choices_are_whole_and_in_order():
@@ -93,7 +93,7 @@ def test_drawn_choices_are_whole_and_in_order():
 
 
 def test_the_curve_leaves_out_numbers_nobody_has():
-    points = accuracy_by_context(hold_out(tiny_users(8, 8)), [1, 3, 500])
+    points = accuracy_by_context(hold_out(tiny_users(8, 8)), [1, 3, 500]).points
     assert [point.n_choices for point in points] == [1, 3]
     assert points[1].personal.macro >= points[0].population.macro
 
@@ -124,3 +124,15 @@ def test_coauthor_is_scored_on_the_users_the_specification_names():
     evaluation = evaluate(held("coauthor_choices"), methods=CHEAP)
     assert (evaluation["personal"].accuracy.n_users, evaluation["personal"].accuracy.n_pairs) == (53, 12522)
     assert len(evaluation.without_target) == 8
+
+
+def test_the_slope_by_context_is_that_of_the_macro_means():
+    curve = accuracy_by_context(hold_out(tiny_users(8, 8)), [1, 3, 5])
+    means = [point.personal.macro for point in curve.points]
+    assert curve.personal.slope == pytest.approx(np.polyfit([1, 3, 5], means, 1)[0])
+    assert curve.gain.slope == pytest.approx(curve.personal.slope - curve.population.slope)
+    assert curve.personal.low <= curve.personal.slope <= curve.personal.high
+
+
+def test_one_point_has_no_slope():
+    assert accuracy_by_context(hold_out(tiny_users(8, 8)), [2]).personal is None

@@ -115,13 +115,14 @@ def test_results_are_plain_json_even_with_one_user_scored():
 def examples():
     users, tastes = example_users(), example_tastes()
     prompts = EmbeddedFit.learned_from(users).fit(users)
-    return [Described(p.user_id, p.persona, tastes[p.user_id].taste, tastes[p.user_id].false_tastes) for p in prompts]
+    constant = [p for p in prompts if tastes[p.user_id].kind != "changing"]  # her statement names both of her tastes
+    return [Described(p.user_id, p.persona, tastes[p.user_id].taste, tastes[p.user_id].false_tastes) for p in constant]
 
 
 def test_embedded_personas_of_the_examples_choose_the_hidden_taste(examples):
     found = measure_validity(examples, EmbeddedMatcher())
     assert (found.true.share, found.choice.share) == (1.0, 1.0)
-    assert found.n_without_persona == 6
+    assert found.n_without_persona == 5
 
 
 @pytest.mark.parametrize(("skill", "low", "high"), [(1.0, 1.0, 1.0), (0.5, 0.15, 0.85), (0.0, 0.0, 0.0)])

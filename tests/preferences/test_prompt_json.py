@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from personalrm.errors import BadInput, CorruptFile, NewerVersion
 from personalrm.preferences.demonstrations import Demonstration
+from personalrm.preferences.drift import Drift
 from personalrm.preferences.pairs import OrderedPair
 from personalrm.preferences.personal_prompts import FeatureWeight, PersonalPrompt
 from personalrm.preferences.personas import Claim, Persona
@@ -30,6 +31,45 @@ PROMPT = PersonalPrompt(
 
 def test_a_prompt_reads_back_as_it_was_written():
     assert prompt_from_json(prompt_to_json(PROMPT), where="f") == PROMPT
+
+
+DRIFT = Drift("p3", 3, 9, 2.5, 0.01, ("length",), ("p1", "p2"), ("p3",))
+
+
+def test_a_change_of_taste_reads_back_and_marks_the_format():
+    text = prompt_to_json(replace(PROMPT, drift=DRIFT))
+    assert prompt_from_json(text, where="f").drift == DRIFT
+    assert [json.loads(one)["format_version"] for one in (text, prompt_to_json(PROMPT))] == [2, 1]
+
+
+def test_a_prompt_without_a_change_is_written_as_before_changes_were_known():
+    assert "drift" not in json.loads(prompt_to_json(PROMPT))
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("pair_number", 0),
+        ("pair_number", 10),
+        ("pair_number", 2.5),
+        ("pair_number", True),
+        ("n_pairs", "9"),
+        ("chance", 1.5),
+        ("chance", -0.1),
+        ("chance", float("nan")),
+        ("log_evidence", None),
+        ("features", "length"),
+        ("features", [1]),
+        ("before", None),
+        ("pair_id", 3),
+        ("surprise", 1),
+    ],
+)
+def test_a_damaged_change_of_taste_is_refused(field, value):
+    content = json.loads(prompt_to_json(replace(PROMPT, drift=DRIFT)))
+    content["drift"][field] = value
+    with pytest.raises(CorruptFile):
+        prompt_from_json(json.dumps(content), where="f")
 
 
 def test_equal_prompts_give_equal_bytes():

@@ -110,7 +110,7 @@ def test_a_damaged_or_newer_version_is_refused(home):
     path.write_text(text[:40])
     with pytest.raises(CorruptFile, match=r"v0001\.json"):
         home.load("u1")
-    path.write_text(json.dumps(json.loads(text) | {"format_version": 2}))
+    path.write_text(json.dumps(json.loads(text) | {"format_version": 3}))
     with pytest.raises(NewerVersion):
         home.load("u1")
 
@@ -181,7 +181,7 @@ def test_setting_aside_never_replaces_what_was_set_aside_before(home):
 def test_a_newer_version_is_not_damage(home):
     home.save(prompt())
     path = next((home.path / "users").iterdir()) / "v0001.json"
-    path.write_text(path.read_text().replace('"format_version": 1', '"format_version": 2'))
+    path.write_text(path.read_text().replace('"format_version": 1', '"format_version": 3'))
     with pytest.raises(NewerVersion):
         home.newest_or_set_aside("u1")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,9 @@ from personalrm.preferences.users import User
 from personalrm.stylometry.features import FloatArray, difference
 from personalrm.stylometry.observations import Choices, observe, row_pairs
 from personalrm.stylometry.population import Population, Prior, estimate_population
+from personalrm.stylometry.recency import fit_present
 from personalrm.stylometry.shipped import shipped_prior
+from personalrm.stylometry.timelines import Timeline, observe_in_time
 from personalrm.stylometry.weights import fit_weights
 
 
@@ -103,6 +105,18 @@ class Engine:
         return np.array(self._differences)[[self._places[pair.hash] for pair in pairs]]
 
 
+@dataclass(frozen=True, repr=False)
+class _Seen:
+    """The choices of a user, as they stand and in time order."""
+
+    choices: Choices
+    timeline: Timeline
+
+    @classmethod
+    def of(cls, user: User) -> _Seen:
+        return cls(observe(user.pairs), observe_in_time(user.pairs))
+
+
 Knower = Callable[[Sequence[User]], list[Any]]
 """What a row of the engine knows of each user, in order."""
 Weigher = Callable[[Sequence[Knowledge], Sequence[Prior]], FloatArray]
@@ -140,8 +154,13 @@ def population_method(engine: Engine) -> EmbeddedMethod:
 
 
 def personal_method(engine: Engine) -> EmbeddedMethod:
-    """MAP weights on all context pairs: the engine's default."""
-    return EmbeddedMethod(engine, lambda users: [observe(user.pairs) for user in users], _map_weights)
+    """MAP weights on all context pairs, the later ones where a taste has changed: the engine's default."""
+    return EmbeddedMethod(engine, lambda users: [_Seen.of(user) for user in users], _map_weights)
+
+
+def constant_method(engine: Engine) -> EmbeddedMethod:
+    """MAP weights on all context pairs as if nobody's taste ever changed: what following a change is held against."""
+    return EmbeddedMethod(engine, lambda users: [_Seen.of(user) for user in users], _constant_weights)
 
 
 def induced_method(engine: Engine, settings: InductionSettings, variant: Variant) -> EmbeddedMethod:
@@ -161,7 +180,13 @@ def _prior_means(_: Sequence[Knowledge], priors: Sequence[Prior]) -> FloatArray:
 
 
 def _map_weights(known: Sequence[Knowledge], priors: Sequence[Prior]) -> FloatArray:
-    return np.array([one.mean for one in fit_weights([knowledge.value for knowledge in known], priors)])
+    seen = [knowledge.value for knowledge in known]
+    present = fit_present([one.choices for one in seen], [one.timeline for one in seen], priors)
+    return np.array([one.weights.mean for one in present])
+
+
+def _constant_weights(known: Sequence[Knowledge], priors: Sequence[Prior]) -> FloatArray:
+    return np.array([one.mean for one in fit_weights([knowledge.value.choices for knowledge in known], priors)])
 
 
 def _prompt_weights(known: Sequence[Knowledge], priors: Sequence[Prior]) -> FloatArray:

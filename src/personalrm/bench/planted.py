@@ -23,6 +23,8 @@ from personalrm.stylometry.features import INDEX, FloatArray, difference
 from personalrm.stylometry.weights import probability
 
 SHARE_OF_ZEROS = 0.5
+STRONG = 2.0
+"""Weight of a single taste, of a standardized feature: a completion one deviation ahead wins 88 % of the time."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -66,6 +68,30 @@ def plant_users(n_users: int, n_pairs: int, *, seed: int = 0) -> list[PlantedUse
         scaled = wants / np.where(spread > 0, spread, 1.0)
         pairs = tuple(_choose(f"planted{number}", k, texts, scaled, rng) for k in range(n_pairs))
         planted.append(PlantedUser(User(f"planted{number}", pairs), wants))
+    return planted
+
+
+def plant_single_tastes(n_users: int, n_pairs: int, *, seed: int = 0, turns: bool = False) -> list[PlantedUser]:
+    """Users who care for a single feature, drawn at random, and for nothing else.
+
+    Args:
+        n_users: How many users.
+        n_pairs: Choices of each.
+        seed: Seed of features, couples and choices.
+        turns: Whether everybody wants the opposite from the second half of their choices on.
+    """
+    rng = np.random.default_rng([seed, 1])
+    texts = _completions()
+    spread = _spread(texts)
+    cared_for = np.flatnonzero(spread > 0)
+    planted = []
+    for number in range(n_users):
+        wants = np.zeros(len(spread))
+        wants[rng.choice(cared_for)] = STRONG * rng.choice([-1.0, 1.0])
+        scaled = wants / np.where(spread > 0, spread, 1.0)
+        signs = [-1.0 if turns and k < n_pairs // 2 else 1.0 for k in range(n_pairs)]
+        pairs = tuple(_choose(f"single{number}", k, texts, sign * scaled, rng) for k, sign in enumerate(signs))
+        planted.append(PlantedUser(User(f"single{number}", pairs), wants))
     return planted
 
 

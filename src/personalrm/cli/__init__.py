@@ -13,11 +13,13 @@ from collections.abc import Sequence
 from contextlib import redirect_stdout, suppress
 
 from personalrm.cli import (
+    ask,
     bench,
     cache,
     check,
     delete,
     demo,
+    diff,
     edit,
     evaluate,
     export,
@@ -45,6 +47,7 @@ COMMANDS = (
     show,
     judge,
     rank,
+    ask,
     evaluate,
     prepare_prompts,
     train,
@@ -52,6 +55,7 @@ COMMANDS = (
     bench,
     edit,
     history,
+    diff,
     restore,
     export,
     delete,

@@ -14,6 +14,7 @@ from personalrm.cli.options import add_config, add_home, add_json, add_reading, 
 from personalrm.cli.printing import bold, print_error, print_json, print_table, print_wrapped
 
 if TYPE_CHECKING:
+    from personalrm.bench.by_context import Curve
     from personalrm.bench.evaluation import Evaluation
     from personalrm.bench.targets import HeldOut
     from personalrm.stats.accuracy import Accuracy
@@ -93,10 +94,10 @@ def _halves(evaluation: Evaluation) -> dict[str, Evaluation | None]:
     }
 
 
-def _curve(held_out: HeldOut, options: argparse.Namespace) -> list[Any]:
+def _curve(held_out: HeldOut, options: argparse.Namespace) -> Curve | None:
     from personalrm.bench.by_context import accuracy_by_context
 
-    return accuracy_by_context(held_out, options.by_context, seed=options.seed) if options.by_context else []
+    return accuracy_by_context(held_out, options.by_context, seed=options.seed) if options.by_context else None
 
 
 def _saved(held_out: HeldOut, options: argparse.Namespace) -> tuple[Accuracy | None, tuple[str, ...]]:
@@ -113,14 +114,24 @@ def _saved(held_out: HeldOut, options: argparse.Namespace) -> tuple[Accuracy | N
     return mean_correctness(saved.correct, saved.user_ids, seed=options.seed), saved.unreadable
 
 
-def _print(parts: list[tuple[str, Evaluation]], curve: list[Any], saved: Accuracy | None) -> None:
+def _print(parts: list[tuple[str, Evaluation]], curve: Curve | None, saved: Accuracy | None) -> None:
     for title, evaluation in parts:
         print_evaluation(evaluation, title)
     if saved is not None:
         print(f"\nsaved prompts  {saved.line()}")
     if curve:
         print(bold("\naccuracy by number of context choices") + " (macro; users with at least that many)")
-        print_table(("choices", "users", "population", "personal", "95 % interval"), [point.cells() for point in curve])
+        header = ("choices", "users", "population", "personal", "95 % interval")
+        print_table(header, [point.cells() for point in curve.points])
+        _print_slopes(curve)
+
+
+def _print_slopes(curve: Curve) -> None:
+    """How many points of accuracy one more choice is worth."""
+    for what, slope in (("personal", curve.personal), ("population", curve.population), ("the gain", curve.gain)):
+        if slope is not None:
+            ends = f"[{100 * slope.low:+.3f}, {100 * slope.high:+.3f}]"
+            print(f"  slope of {what}: {100 * slope.slope:+.3f} {ends} points a choice")
 
 
 def print_evaluation(evaluation: Evaluation, title: str) -> None:
@@ -153,7 +164,7 @@ def _saved_as_json(saved: Accuracy | None, unreadable: tuple[str, ...]) -> dict[
     return {"saved_prompts": asdict(saved) if saved is not None else None, "saved_prompts_left_out": list(unreadable)}
 
 
-def _as_json(parts: list[tuple[str, Evaluation]], curve: list[Any]) -> dict[str, Any]:
+def _as_json(parts: list[tuple[str, Evaluation]], curve: Curve | None) -> dict[str, Any]:
     from dataclasses import asdict
 
     tables = {
@@ -169,5 +180,10 @@ def _as_json(parts: list[tuple[str, Evaluation]], curve: list[Any]) -> dict[str,
         "left_out_too_few": list(parts[0][1].too_few),
         "left_out_no_target": list(parts[0][1].without_target),
         "tables": tables,
-        "by_context": [asdict(point) for point in curve],
+        "by_context": [asdict(point) for point in curve.points] if curve else [],
+        "by_context_slopes": {
+            name: asdict(slope)
+            for name in ("personal", "population", "gain")
+            if (slope := getattr(curve, name, None)) is not None
+        },
     }

@@ -26,7 +26,9 @@ from personalrm.preferences.splits import split_context
 from personalrm.preferences.users import User
 from personalrm.stylometry.observations import Choices, observe, share_uncovered
 from personalrm.stylometry.population import Prior, estimate_population
+from personalrm.stylometry.recency import fit_present, write_present
 from personalrm.stylometry.shipped import shipped_prior
+from personalrm.stylometry.timelines import observe_in_time
 from personalrm.stylometry.weights import Weights
 
 SAMPLE = 2_000
@@ -36,6 +38,8 @@ USERS_AT_ONCE = 64
 MIN_USERS = 5
 """With fewer users than this the shipped prior is used."""
 TOO_FEW = "too few pairs for anything personal; most people's taste decides"
+DRIFT_VERSION = 1
+"""Raised when another change of taste would be found in the same pairs, so that finished fits know."""
 UNCOVERED = (
     "of the pairs are in a language or script the word lists do not cover; only language-neutral features are used"
 )
@@ -88,15 +92,30 @@ class EmbeddedFit:
             ]
             prompts = list(run_together(inductions, judge))
             seen = [pairs for _, pairs in some]
-            for prompt, weights, pairs in zip(prompts, self._weigh(judge, prompts, seen), seen, strict=True):
+            if self.settings.variant == "all_pairs":
+                yield from self._follow(prompts, seen)
+                continue
+            for prompt, weights, pairs in zip(prompts, self._weigh(judge, prompts), seen, strict=True):
                 yield _finished(prompt, weights, pairs)
 
-    def _weigh(
-        self, judge: EmbeddedJudge, prompts: Sequence[PersonalPrompt], seen: Sequence[Sequence[PreferencePair]]
-    ) -> list[Weights]:
-        """The weights each prompt judges by: from all pairs, or from what its variant shows."""
-        if self.settings.variant == "all_pairs":
-            return judge.weigh_pairs([prompt.user_id for prompt in prompts], seen)
+    def _follow(
+        self, prompts: Sequence[PersonalPrompt], seen: Sequence[Sequence[PreferencePair]]
+    ) -> Iterator[PersonalPrompt]:
+        """The prompts with weights from all pairs, or from the later ones where a taste has changed."""
+        timelines = [observe_in_time(pairs) for pairs in seen]
+        priors = [self.prior_for(prompt.user_id) for prompt in prompts]
+        present = fit_present([observe(pairs) for pairs in seen], timelines, priors)
+        for prompt, now, timeline, pairs in zip(prompts, present, timelines, seen, strict=True):
+            if now.turn is None:
+                yield _finished(prompt, now.weights, pairs)
+                continue
+            persona, drift = write_present(now, timeline)
+            written = tuple(claim.text for claim in persona.claims)
+            changed = replace(prompt, persona=persona, written=written, drift=drift)
+            yield _finished(replace(changed, notes=(*changed.notes, drift.line())), now.weights, pairs)
+
+    def _weigh(self, judge: EmbeddedJudge, prompts: Sequence[PersonalPrompt]) -> list[Weights]:
+        """The weights each prompt judges by, from what its variant shows."""
         shows_persona = self.settings.variant != "demonstrations"
         return [
             judge.weigh(prompt.user_id, prompt.persona if shows_persona else None, prompt.demonstrations)
@@ -123,7 +142,7 @@ class EmbeddedFitEngine:
         """Settings and the user's prior."""
         prior = self._learned.prior_for(user_id)
         numbers = [f"{value:.9g}" for column in (prior.scale, prior.mean, prior.variance) for value in column]
-        return [self._settings.as_json(), numbers]
+        return [self._settings.as_json(), numbers, DRIFT_VERSION]
 
     def fit_each(self, todo: Iterable[Todo]) -> Iterator[Fitted]:
         """Every user's prompt, in order."""

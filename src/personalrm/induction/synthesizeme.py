@@ -17,6 +17,7 @@ from personalrm.induction.embedded_fit import EmbeddedFit
 from personalrm.induction.fit_job import Todo
 from personalrm.induction.model_fit import ModelFit
 from personalrm.induction.settings import InductionSettings
+from personalrm.judging.asking import Candidate, NextQuestion, next_questions
 from personalrm.judging.model import JudgeOptions, ModelJudge, open_model_judge
 from personalrm.judging.personal import judge_pair, rank_completions
 from personalrm.judging.ranking import Ranking
@@ -117,6 +118,10 @@ class SynthesizeMe:
         """The completions from best to worst for this user."""
         turns = all_of(Message, conversation, "conversation")
         return rank_completions(self.prompt, turns, all_of(str, completions, "completions"), self._opened())
+
+    def next_questions(self, candidates: Sequence[Candidate], *, n: int = 1) -> list[NextQuestion]:
+        """The `n` candidates to show this user next, those whose answers would tell most first."""
+        return next_questions(self.prompt, all_of(Candidate, candidates, "candidates"), n=n, judge=self._opened())
 
     def judge_messages(self, conversation: Sequence[Message], first: str, second: str) -> tuple[Message, ...]:
         """Messages that make any chat model judge as this user would."""

@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from personalrm.preferences.demonstrations import Demonstration
-from personalrm.preferences.pairs import PreferencePair
 from personalrm.preferences.personas import Persona
 from personalrm.preferences.verdicts import PersonaQuestion, Question, Verdict, verdict_from_probability
 from personalrm.stylometry.claims import find_leanings, read_persona, with_claims, write_persona
@@ -54,10 +53,6 @@ class EmbeddedJudge:
     def weigh(self, user_id: str, persona: Persona | None, demonstrations: tuple[Demonstration, ...]) -> Weights:
         """The weights of a user known by a persona and demonstrations."""
         return self._fit([_Known(user_id, persona, demonstrations)])[0]
-
-    def weigh_pairs(self, user_ids: Sequence[str], pairs: Sequence[Sequence[PreferencePair]]) -> list[Weights]:
-        """The weights of users known by all their pairs: the engine's default."""
-        return fit_weights([observe(seen) for seen in pairs], [self._prior_for(user_id) for user_id in user_ids])
 
     def _fit(self, known: Sequence[_Known]) -> list[Weights]:
         priors = [

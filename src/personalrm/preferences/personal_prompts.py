@@ -14,10 +14,12 @@ from typing import Any
 
 from personalrm.errors import TargetLeak
 from personalrm.preferences.demonstrations import Demonstration
+from personalrm.preferences.drift import Drift
 from personalrm.preferences.pairs import PreferencePair
 from personalrm.preferences.personas import Persona
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""What this version reads; it writes the lowest that holds a prompt: 2 with a change of taste, else 1."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,8 @@ class PersonalPrompt:
     """Degradations worth knowing, one sentence each."""
     too_few_pairs: bool = False
     """True when the fit had too little to say anything personal."""
+    drift: Drift | None = None
+    """The change of taste that was found, whose later pairs decide; None when there is none."""
 
     @property
     def context_hashes(self) -> frozenset[str]:

@@ -16,6 +16,7 @@ from typing import Any
 
 from personalrm.errors import BadInput, CorruptFile, NewerVersion
 from personalrm.preferences.demonstrations import Demonstration
+from personalrm.preferences.drift import Drift
 from personalrm.preferences.messages import ROLES, Message
 from personalrm.preferences.pairs import OrderedPair, PreferencePair
 from personalrm.preferences.personal_prompts import FORMAT_VERSION, FeatureWeight, PersonalPrompt
@@ -28,7 +29,7 @@ POSITIVE = ("scale", "spread", "sd")
 """Numbers of a weight that are divisors or standard deviations."""
 KEYS = (
     "format_version", "user_id", "judge", "variant", "too_few_pairs", "notes", "persona", "written",
-    "demonstrations", "weights", "settings", "roles",
+    "demonstrations", "weights", "settings", "roles", "drift",
 )  # fmt: skip
 
 
@@ -39,7 +40,7 @@ def prompt_to_json(prompt: PersonalPrompt) -> str:
         BadInput: If a text holds a lone surrogate, which no file can carry.
     """
     content = {
-        "format_version": FORMAT_VERSION,
+        "format_version": 1 if prompt.drift is None else 2,
         "user_id": prompt.user_id,
         "judge": prompt.judge,
         "variant": prompt.variant,
@@ -52,6 +53,8 @@ def prompt_to_json(prompt: PersonalPrompt) -> str:
         "settings": {key: prompt.settings[key] for key in sorted(prompt.settings)},
         "roles": {key: prompt.roles[key] for key in sorted(prompt.roles)},
     }
+    if prompt.drift is not None:
+        content["drift"] = _rounded(asdict(prompt.drift))
     text = json.dumps(content, ensure_ascii=False, indent=1) + "\n"
     try:
         text.encode("utf-8")
@@ -160,6 +163,7 @@ def _prompt_from_dict(content: Mapping[str, Any]) -> PersonalPrompt:
         written=_texts(content["written"], "written"),
         notes=_texts(content["notes"], "notes"),
         too_few_pairs=_truth(content["too_few_pairs"], "too_few_pairs"),
+        drift=None if content.get("drift") is None else _drift(_object(content["drift"], "drift")),
     )
 
 
@@ -208,6 +212,26 @@ def _weight(row: Mapping[str, Any]) -> FeatureWeight:
         if abs(value) > LARGEST or (name in POSITIVE and value < SMALLEST):
             raise ValueError(f"{name} of a weight is {value:g}, out of range")
     return FeatureWeight(feature=_text(row["feature"], "feature"), **values)
+
+
+def _drift(row: Mapping[str, Any]) -> Drift:
+    """A change of taste: numbers of pairs in their order, a share, and ids."""
+    names = {one.name for one in fields(Drift)}
+    if set(row) != names:
+        raise ValueError(f"drift has keys {sorted(row)!r}")
+    pair_number, n_pairs = (_whole(row[name], name) for name in ("pair_number", "n_pairs"))
+    log_evidence, chance = (_number(row[name], name) for name in ("log_evidence", "chance"))
+    if not 1 <= pair_number <= n_pairs or not 0.0 <= chance <= 1.0:
+        raise ValueError(f"drift at pair {pair_number} of {n_pairs} with chance {chance:g} is out of range")
+    features, before, since = (_texts(row[name], name) for name in ("features", "before", "since"))
+    pair_id = _text(row["pair_id"], "pair_id")
+    return Drift(pair_id, pair_number, n_pairs, log_evidence, chance, features, before, since)
+
+
+def _whole(value: Any, name: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name} is no whole number")
+    return value
 
 
 def _number(value: Any, name: str) -> float:

@@ -30,6 +30,8 @@ MOST_DOUBT = 0.37
 LEVELS: tuple[tuple[str, float], ...] = (("somewhat", 0.1), ("clearly", 0.25), ("far", 0.7))
 """Adverb and how far the weight lies from the population's, in scaled units."""
 NOT_USED = "not used by this engine"
+_PAST = re.compile(r"; before that, .*", re.DOTALL)
+"""What a sentence about a change of taste says of the past, which is not wanted any more."""
 _ADVERB = re.compile(r"\b(" + "|".join(adverb for adverb, _ in LEVELS) + r")\b")
 
 
@@ -91,7 +93,7 @@ def _clear(shift: FloatArray, doubt: FloatArray, choices: Choices, most_doubt: f
 
 def write_persona(leanings: Sequence[Leaning], choices: Choices) -> Persona:
     """The persona of these leanings, each sentence with its evidence pairs."""
-    claims = tuple(_claim(leaning, choices) for leaning in leanings)
+    claims = tuple(write_claim(leaning, choices) for leaning in leanings)
     note = "" if claims else "Nothing in these choices differs clearly from what most people choose."
     return Persona(claims, note)
 
@@ -104,7 +106,7 @@ def read_claim(text: str) -> list[Leaning]:
     >>> read_claim("Prefers clearly shorter answers than most people: 9 of 11 pairs.")
     [Leaning(feature='length', shift=-0.25)]
     """
-    sentence = text.casefold().replace("’", "'")
+    sentence = _PAST.sub("", text.casefold().replace("’", "'"))
     if UNUSABLE.search(sentence):
         return []
     meanings, sizes = _meanings(), dict(LEVELS)
@@ -159,7 +161,8 @@ def with_claims(prior: Prior, leanings: Sequence[Leaning]) -> Prior:
     return replace(prior, mean=mean)
 
 
-def _claim(leaning: Leaning, choices: Choices) -> Claim:
+def write_claim(leaning: Leaning, choices: Choices) -> Claim:
+    """The sentence of a leaning, with the choices that speak for and against it."""
     supporting, contradicting = _evidence(leaning, choices)
     feature = BY_NAME[leaning.feature]
     wanted = feature.more if leaning.shift > 0 else feature.less

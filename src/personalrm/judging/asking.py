@@ -1,0 +1,167 @@
+"""What to ask a user next: of many pairs, those whose answers would tell most about their taste.
+
+The embedded engine knows how uncertain each of its weights is and asks for the most
+expected information. A language model does not; it is asked about every candidate in both
+orders, and the pairs it is least sure of come first, those it gave no verdict on last.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from personalrm.errors import BadInput
+from personalrm.judging.both_orders import BothOrders, judge_both_orders, question_about
+from personalrm.judging.personal import edits_of, usable_weights
+from personalrm.preferences.messages import Conversation, check_conversation
+from personalrm.preferences.pairs import PreferencePair
+from personalrm.preferences.personal_prompts import PersonalPrompt
+from personalrm.preferences.verdicts import Judge
+from personalrm.stylometry.features import INDEX, difference
+from personalrm.stylometry.information import choose_informative
+from personalrm.stylometry.observations import observe
+from personalrm.stylometry.recency import fit_present
+from personalrm.stylometry.timelines import observe_in_time
+from personalrm.stylometry.weights import Weights
+
+EVEN = 0.1
+"""A model whose chance lies this near to one half is near even."""
+
+
+@dataclass(frozen=True, repr=False)
+class Candidate:
+    """A pair that might be shown."""
+
+    conversation: Conversation
+    first: str
+    second: str
+
+    def __post_init__(self) -> None:
+        check_conversation(self.conversation)
+        if not self.first.strip() or not self.second.strip():
+            raise BadInput("a candidate has a blank completion; write two texts")
+        if self.first == self.second:
+            raise BadInput("a candidate has two identical completions, so its answer tells nothing; write two texts")
+
+    def hashes(self, user_id: str) -> tuple[str, str]:
+        """Hashes of the two pairs that an answer of this user could make."""
+        pair = PreferencePair(user_id, self.conversation, self.first, self.second)
+        return pair.hash, pair.reversed().hash
+
+
+@dataclass(frozen=True)
+class NextQuestion:
+    """A candidate worth showing."""
+
+    place: int
+    """Where it stands among the candidates."""
+    bits: float
+    """What its answer is expected to tell: information on the weights (embedded engine) or, of a model, how unsure
+    it is; in [0, 1]."""
+    chance: float | None
+    """P(first preferred); None where a model gave no verdict."""
+    reason: str
+    """Why this one, in words."""
+
+
+def next_questions(
+    prompt: PersonalPrompt,
+    candidates: Sequence[Candidate],
+    *,
+    n: int = 1,
+    judge: Judge | None = None,
+    seen: Sequence[PreferencePair] = (),
+) -> list[NextQuestion]:
+    """The `n` candidates to show this user next, best first; none twice, none they have answered.
+
+    Args:
+        prompt: What is known of the user.
+        candidates: Pairs that could be shown; one that the prompt was made from, in either order, is passed over.
+        n: How many; fewer come back where fewer are left.
+        judge: A language model's judge; None asks the weights the prompt carries.
+        seen: The pairs the prompt was made from. With them the embedded engine knows how its
+            doubts hang together (the full posterior); without them it takes them as independent.
+
+    Raises:
+        BadInput: If `n` is below 1, `seen` is of somebody else or not what the prompt was made from.
+        ModelUnavailable: If there is no judge and a prompt was made by a language model.
+    """
+    if n < 1:
+        raise BadInput(f"n is {n!r}; ask for at least one question")
+    places = _unanswered(prompt, candidates)
+    left = [candidates[place] for place in places]
+    if not left:
+        return []
+    found = _by_doubt(prompt, left, judge, n) if judge else _by_information(posterior_of(prompt, seen), left, n)
+    return [replace(one, place=places[one.place]) for one in found]
+
+
+def _unanswered(prompt: PersonalPrompt, candidates: Sequence[Candidate]) -> list[int]:
+    """Places of the candidates that were never answered, equal ones once."""
+    known = set(prompt.roles)
+    places = []
+    for place, candidate in enumerate(candidates):
+        hashes = candidate.hashes(prompt.user_id)
+        if not known.intersection(hashes):
+            places.append(place)
+        known.update(hashes)
+    return places
+
+
+def posterior_of(prompt: PersonalPrompt, seen: Sequence[PreferencePair] = ()) -> Weights:
+    """What is believed of the user's weights, edits by hand included; exact where the pairs are at hand.
+
+    Raises:
+        BadInput: If `seen` is of somebody else or holds pairs the prompt does not know.
+    """
+    weights = usable_weights(prompt)
+    if not seen:
+        return weights
+    context = [pair for pair in seen if pair.split != "target"]
+    strange = [pair for pair in context if pair.hash not in prompt.roles]
+    if strange or len({pair.hash for pair in context}) < len(prompt.roles):
+        what = f"holds pair {strange[0].id!r}, which it does not know" if strange else "lacks some of its pairs"
+        raise BadInput(
+            f"the prompt of user {prompt.user_id!r} was not made from these pairs (the file {what}); fit again"
+        )
+    exact = fit_present([observe(context)], [observe_in_time(context)], [weights.prior])[0].weights
+    mean = exact.mean.copy()
+    for leaning in edits_of(prompt):
+        mean[INDEX[leaning.feature]] = weights.mean[INDEX[leaning.feature]]
+    return replace(exact, mean=mean)
+
+
+def _by_information(weights: Weights, candidates: Sequence[Candidate], n: int) -> list[NextQuestion]:
+    rows = np.array([difference(one.conversation, one.first, one.second) for one in candidates])
+    return [
+        NextQuestion(one.place, one.bits, one.chance, _what_it_tells(one.features))
+        for one in choose_informative(weights, rows, n)
+    ]
+
+
+def _what_it_tells(features: Sequence[str]) -> str:
+    if not features:
+        return "would tell nothing new: the completions are alike in everything this engine looks at"
+    return f"would tell most about: {', '.join(name.replace('_', ' ') for name in features)}"
+
+
+def _by_doubt(prompt: PersonalPrompt, candidates: Sequence[Candidate], judge: Judge, n: int) -> list[NextQuestion]:
+    questions = [question_about(prompt, one.conversation, one.first, one.second) for one in candidates]
+    found = [_doubt_of(place, both) for place, both in enumerate(judge_both_orders(judge, questions))]
+    return sorted(found, key=lambda one: (one.chance is None, -one.bits, one.place))[:n]
+
+
+def _doubt_of(place: int, both: BothOrders) -> NextQuestion:
+    """How unsure a model is of a pair; no verdict is no doubt."""
+    chance = both.verdict.probability
+    if chance is None:
+        return NextQuestion(place, 0.0, None, f"unscored: {both.verdict.unscored_reason}")
+    bits = sum(-p * math.log2(p) for p in (chance, 1.0 - chance) if p > 0)
+    choices = (both.as_asked.choice, both.swapped.choice)
+    if None not in choices and choices[0] == choices[1]:
+        return NextQuestion(place, bits, chance, f"the model contradicts itself: {choices[0]} in both orders")
+    near = "near even" if abs(chance - 0.5) <= EVEN else "fairly sure"
+    return NextQuestion(place, bits, chance, f"the model is {near}, P(first) = {chance:.2f}")

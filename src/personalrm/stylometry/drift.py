@@ -1,0 +1,198 @@
+"""Has this user's taste changed, and since when: one weight vector against two.
+
+Under the first account all choices follow one w ~ N(mu, Sigma); under the second those
+before a turning point follow one draw and those from it on another, independent one. The
+turning point is a border between conversations, every border being as likely beforehand.
+The logarithm of the Bayes factor of the second account is
+
+    log mean_t Z(before t) Z(since t) / Z(all),    Z by Laplace's approximation.
+
+A change is reported when that is at least `LEAST_EVIDENCE` and, since the factor rests on
+the model being right, when also at most a share `MOST_CHANCE` of random orders of the
+same conversations look as changed as the true order does. That second test is exact: who
+never changed is reported with at most that chance, whatever their choices look like; how
+often both together raise a false alarm is measured in docs/paper.md.
+
+Where people do not differ (Sigma near nothing) two draws are alike and nobody is reported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from personalrm.stats.bradley_terry import Posterior, Problem, buckets, fit_map, log_likelihood
+from personalrm.stylometry.features import FEATURES, FloatArray
+from personalrm.stylometry.observations import Choices, IntArray
+from personalrm.stylometry.population import Prior
+from personalrm.stylometry.timelines import Timeline
+from personalrm.stylometry.weights import Weights
+
+LEAST_SIDE = 3
+"""Conversations on either side of a turning point; a change that rests on fewer is not looked for."""
+LEAST_EVIDENCE = 2.0
+"""Least log Bayes factor of a change, 7.4 to 1 (measured rates: docs/paper.md)."""
+LEAST_HINT = 0.3
+"""Least score of a timeline that is looked at closely; spares constant users the work, not a part of the test."""
+MOST_CHANCE = 0.05
+"""Largest share of random orders that look as changed as the true one."""
+N_ORDERS = 999
+MOST_POINTS = 16
+"""Turning points weighed exactly, those with the highest score; the others count as impossible."""
+FIRST_ORDERS = 99
+"""Orders tried first; for most constant users they are enough to end the test."""
+NUMBERS_AT_ONCE = 2_000_000
+MOST_TOLD = 3
+"""Features named as changed at most."""
+
+
+@dataclass(frozen=True)
+class Turn:
+    """A change of taste in a timeline."""
+
+    first: int
+    """The conversation with which the new taste begins, from 0."""
+    log_evidence: float
+    """Log Bayes factor of two weight vectors against one, averaged over all turning points."""
+    chance: float
+    """Share of random orders of the conversations that look as changed (p-value)."""
+    changed: tuple[int, ...]
+    """Places of the features whose own evidence speaks for a change, strongest first; never empty."""
+    told: tuple[int, ...]
+    """Those of them that are worth a sentence."""
+
+
+def find_turns(timelines: Sequence[Timeline], weights: Sequence[Weights]) -> list[Turn | None]:
+    """For each user the change of taste that is found, or None.
+
+    Args:
+        timelines: The users' choices in time order.
+        weights: The MAP fit to all choices of each, with the prior it started from.
+    """
+    return [_find(timeline, one) for timeline, one in zip(timelines, weights, strict=True)]
+
+
+def _find(timeline: Timeline, weights: Weights) -> Turn | None:
+    if timeline.n_conversations < 2 * LEAST_SIDE:
+        return None
+    scores = _read_scores(timeline, weights)
+    by_feature = scores.evidence(scores.gradient[None], scores.sizes[None])  # (1, points, features)
+    by_point = by_feature[0].sum(axis=1)
+    if by_point.max() < LEAST_HINT:
+        return None
+    points = np.sort(np.argsort(-by_point, kind="stable")[:MOST_POINTS])
+    exact = _weigh_points(timeline, points + LEAST_SIDE, weights.prior)
+    log_evidence = _log_sum(exact) - np.log(len(by_point))
+    if log_evidence < LEAST_EVIDENCE:
+        return None
+    chance = _chance(scores, float(_looks_changed(by_feature)[0]))
+    if chance > MOST_CHANCE:
+        return None
+    best = int(points[exact.argmax()])
+    of_best = by_feature[0, best]
+    changed = _changed(of_best)
+    told = [place for place in changed if of_best[place] >= of_best[changed[0]] / 2.0][:MOST_TOLD]
+    return Turn(best + LEAST_SIDE, float(log_evidence), chance, changed, tuple(told))
+
+
+def _changed(evidence: FloatArray) -> tuple[int, ...]:
+    """Features with evidence for a change, strongest first; at least the strongest."""
+    order = np.argsort(-evidence, kind="stable")
+    n_for = max(1, int((evidence > 0).sum()))
+    return tuple(int(place) for place in order[:n_for])
+
+
+@dataclass(frozen=True, repr=False)
+class _Scores:
+    """What each conversation pulls at the weights, where all are fitted by one vector."""
+
+    gradient: FloatArray
+    """Shape `(conversations, features)`, of the log-likelihood at the MAP weights."""
+    sizes: FloatArray
+    """Shape `(conversations,)`, choices in each."""
+    information: FloatArray
+    """Shape `(features,)`, diagonal of the information of all choices, F."""
+    explained: FloatArray
+    """Shape `(features,)`, diagonal of F H^-1 F, H the Hessian of the log posterior."""
+    spread: FloatArray
+    """Shape `(features,)`, prior variance of a change: 2 Sigma, two independent draws."""
+
+    def evidence(self, gradient: FloatArray, sizes: FloatArray) -> FloatArray:
+        """Approximate log Bayes factor of a change of each feature at each turning point.
+
+        With G the gradient of all later conversations and I the information they have of a
+        shift v beyond what the common weights can absorb: G^2 v / 2 (1 + I v) - log(1 + I v) / 2.
+        A conversation's information is taken as its share of the whole, so that only sums
+        are needed.
+
+        Args:
+            gradient: Shape `(orders, conversations, features)`.
+            sizes: Shape `(orders, conversations)`.
+        """
+        inner = slice(LEAST_SIDE, gradient.shape[1] - LEAST_SIDE + 1)
+        later = np.cumsum(gradient[:, ::-1], axis=1)[:, ::-1][:, inner]  # (orders, points, features)
+        share = (np.cumsum(sizes[:, ::-1], axis=1)[:, ::-1] / self.sizes.sum())[:, inner, None]
+        known = 1.0 + np.maximum(share * self.information - share**2 * self.explained, 0.0) * self.spread
+        return np.asarray(0.5 * (later**2 * self.spread / known - np.log(known)))
+
+
+def _read_scores(timeline: Timeline, weights: Weights) -> _Scores:
+    prior, choices = weights.prior, timeline.choices
+    x = choices.differences / prior.scale
+    firsts = np.flatnonzero(np.diff(choices.groups, prepend=-1))
+    terms = np.exp(np.clip(-(x @ weights.mean), -500.0, 500.0))
+    p = terms / (1.0 + np.add.reduceat(terms, firsts))[choices.groups]  # (rows,)
+    of_choice = np.add.reduceat(p[:, None] * x, firsts, axis=0)
+    starts = np.flatnonzero(np.diff(timeline.conversations, prepend=-1))
+    information = np.linalg.inv(weights.covariance) - np.diag(1.0 / prior.variance)
+    return _Scores(
+        gradient=np.add.reduceat(of_choice, starts, axis=0),
+        sizes=np.diff(starts, append=len(timeline.conversations)).astype(float),
+        information=np.diagonal(information),
+        explained=np.diagonal(information @ weights.covariance @ information),
+        spread=2.0 * prior.variance,
+    )
+
+
+def _weigh_points(timeline: Timeline, points: IntArray, prior: Prior) -> FloatArray:
+    """Log Bayes factor of a change at each of the points, shape `(points,)`."""
+    parts = [timeline.choices, *(half for point in points for half in timeline.halves(int(point)))]
+    evidence = _log_evidence(parts, prior)
+    return np.asarray(evidence[1::2] + evidence[2::2] - evidence[0])
+
+
+def _log_evidence(parts: Sequence[Choices], prior: Prior) -> FloatArray:
+    """log Z of each part under the prior, by Laplace; shape `(parts,)`."""
+    found = np.empty(len(parts))
+    for places, batch in buckets([Problem(part.differences / prior.scale, part.groups) for part in parts]):
+        posterior: Posterior = fit_map(batch, prior.mean, 1.0 / prior.variance)
+        away = ((posterior.mode - prior.mean) ** 2 / prior.variance).sum(axis=1)
+        volume = np.linalg.slogdet(posterior.hessian)[1] + np.log(prior.variance).sum()
+        found[places] = log_likelihood(batch, posterior.mode) - 0.5 * (away + volume)
+    return found
+
+
+def _chance(scores: _Scores, seen: float) -> float:
+    """Share of random orders of the conversations whose best turning point scores as high, the true order included."""
+    rng = np.random.default_rng(0)
+    n_conversations = len(scores.sizes)
+    most = max(1, NUMBERS_AT_ONCE // (n_conversations * len(FEATURES)))
+    n_as_high, n_done, at_once = 1, 0, min(FIRST_ORDERS, most)
+    while n_done < N_ORDERS and n_as_high <= MOST_CHANCE * (N_ORDERS + 1):  # beyond that it cannot be reported
+        orders = np.argsort(rng.random((min(at_once, N_ORDERS - n_done), n_conversations)), axis=1)
+        by_feature = scores.evidence(scores.gradient[orders], scores.sizes[orders])
+        n_as_high += int((_looks_changed(by_feature) >= seen - 1e-9).sum())
+        n_done, at_once = n_done + len(orders), most
+    return n_as_high / (n_done + 1)
+
+
+def _looks_changed(by_feature: FloatArray) -> FloatArray:
+    """How changed each order looks: the Bayes factor of one changed feature, summed over features and points."""
+    return np.asarray(np.logaddexp.reduce(by_feature.reshape(len(by_feature), -1), axis=1))
+
+
+def _log_sum(values: FloatArray) -> float:
+    highest = values.max()
+    return float(highest + np.log(np.exp(values - highest).sum()))

@@ -1,0 +1,144 @@
+"""What a user wants now, where their taste has changed: weights and sentences that follow the later choices.
+
+For a feature that changed, the earlier choices belong to another weight: they neither
+raise nor lower what is believed of the present one. For every other feature all choices
+count. This is the exact posterior of the second account of `drift.py` with the features
+that did not change held in common.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from personalrm.preferences.drift import Drift
+from personalrm.preferences.personas import Claim, Persona
+from personalrm.stylometry.claims import Leaning, find_leanings, write_claim
+from personalrm.stylometry.drift import Turn, find_turns
+from personalrm.stylometry.features import BY_NAME, FEATURES, INDEX, FloatArray
+from personalrm.stylometry.observations import Choices
+from personalrm.stylometry.population import Prior
+from personalrm.stylometry.timelines import Timeline
+from personalrm.stylometry.weights import Weights, fit_weights
+
+LEAST_SHIFT = 0.1
+"""A change that moves the weight less than the smallest adverb says is still told with that adverb."""
+
+
+@dataclass(frozen=True, repr=False)
+class Present:
+    """What is believed of a user's taste today."""
+
+    weights: Weights
+    turn: Turn | None = None
+    """The change it follows; None where all choices count alike."""
+    before: FloatArray | None = None
+    """Weights of the features of `turn.changed` before it, in scaled units."""
+
+
+def fit_present(choices: Sequence[Choices], timelines: Sequence[Timeline], priors: Sequence[Prior]) -> list[Present]:
+    """MAP weights of many users, those whose taste has changed by their later choices.
+
+    Args:
+        choices: What each chose, in the order of the rows; without a change this decides.
+        timelines: The same choices in time order.
+        priors: The prior of each.
+    """
+    constant = fit_weights(choices, priors)
+    turns = find_turns(timelines, constant)
+    return [
+        Present(weights) if turn is None else _since(timeline, weights.prior, turn)
+        for timeline, weights, turn in zip(timelines, constant, turns, strict=True)
+    ]
+
+
+def _since(timeline: Timeline, prior: Prior, turn: Turn) -> Present:
+    """The fit with a weight of its own before the turn for every changed feature."""
+    seen, changed = timeline.choices, list(turn.changed)
+    early = (timeline.conversations[seen.groups] < turn.first)[:, None]
+    x = seen.differences / prior.scale
+    past = np.where(early, x[:, changed], 0.0)  # (rows, changed)
+    x[:, changed] = np.where(early, 0.0, x[:, changed])
+    wide = Prior(
+        scale=np.ones(x.shape[1] + len(changed)),
+        mean=np.concatenate([prior.mean, prior.mean[changed]]),
+        variance=np.concatenate([prior.variance, prior.variance[changed]]),
+    )
+    both = fit_weights([Choices(np.hstack([x, past]), seen.groups)], [wide])[0]
+    n = len(prior.mean)
+    weights = Weights(prior, both.mean[:n], both.covariance[:n, :n], seen.n_choices)
+    return Present(weights, turn, both.mean[n:])
+
+
+def write_present(present: Present, timeline: Timeline) -> tuple[Persona, Drift]:
+    """The persona of a user whose taste has changed, and the change as it is saved.
+
+    Sentences about what changed come first, with the later pairs as their evidence and the
+    earlier taste beside it; the others are those that all choices support.
+    """
+    turn, weights = present.turn, present.weights
+    if turn is None or present.before is None:
+        raise AssertionError("write_present is for users whose taste has changed")
+    number, pair_id = timeline.first_pair(turn.first)
+    before, since = timeline.halves(turn.first)
+    changes = [
+        _Change(FEATURES[place].name, float(old), float(weights.mean[place] - weights.prior.mean[place]))
+        for place, old in zip(turn.changed, present.before - weights.prior.mean[list(turn.changed)], strict=True)
+        if place in turn.told
+    ]
+    common = [
+        leaning
+        for leaning in find_leanings([timeline.choices], [weights.prior])[0]
+        if INDEX[leaning.feature] not in turn.changed
+    ]
+    claims = [_claim(change, before, since, number) for change in changes]
+    claims += [write_claim(leaning, timeline.choices) for leaning in common]
+    return Persona(tuple(claims)), Drift(
+        pair_id=pair_id,
+        pair_number=number,
+        n_pairs=len(timeline.choices.pair_ids),
+        log_evidence=turn.log_evidence,
+        chance=turn.chance,
+        features=tuple(change.feature for change in changes),
+        before=_proof(changes[0].old, before),
+        since=_proof(changes[0].new, since),
+    )
+
+
+@dataclass(frozen=True)
+class _Change:
+    """One feature's weights minus the population's, before and since."""
+
+    feature: str
+    before: float
+    since: float
+
+    @property
+    def old(self) -> Leaning:
+        """What was wanted before."""
+        return Leaning(self.feature, _at_least(self.before))
+
+    @property
+    def new(self) -> Leaning:
+        """What is wanted now."""
+        return Leaning(self.feature, _at_least(self.since))
+
+
+def _at_least(shift: float) -> float:
+    return float(np.copysign(max(abs(shift), LEAST_SHIFT), shift))
+
+
+def _claim(change: _Change, before: Choices, since: Choices, number: int) -> Claim:
+    claim, past = write_claim(change.new, since), write_claim(change.old, before)
+    says = claim.text.removeprefix("Prefers ").rstrip(".")
+    feature = BY_NAME[change.feature]
+    wanted = feature.more if change.before > 0 else feature.less
+    n_past = len(past.supporting) + len(past.contradicting)
+    text = f"Since about pair {number} prefers {says}; before that, {wanted}: {len(past.supporting)} of {n_past}."
+    return replace(claim, text=text)
+
+
+def _proof(leaning: Leaning, choices: Choices) -> tuple[str, ...]:
+    return write_claim(leaning, choices).supporting
