@@ -4,6 +4,7 @@
     judgements/<cell>.jsonl      the cell, then a row a judgement; there whole or not at all
     targets/<dataset>.jsonl      target pairs by hash, with lengths
     prompts/<cell>/<user>.json   personal prompts, under the hash of the user's id
+    experiments/<what>.<cell>.json  what `bench personas` found
     timing.jsonl                 clock times, durations, usage; the only file with times
     summary.json, tables/, pictures/, report.html    written by `bench report`
 
@@ -126,6 +127,21 @@ class RunFolder:
         """The personal prompt that a cell used for a user; None when none was stored."""
         path = self.path / "prompts" / cell.name / f"{_digest(user_id)}.json"
         return prompt_from_json(self._text(path), where=str(path), expected_user=user_id) if path.is_file() else None
+
+    def prompts(self, cell: Cell) -> list[PersonalPrompt]:
+        """Every personal prompt a cell stored, by user id."""
+        paths = sorted((self.path / "prompts" / cell.name).glob("*.json"))
+        found = [prompt_from_json(self._text(path), where=str(path)) for path in paths]
+        return sorted(found, key=lambda prompt: prompt.user_id)
+
+    def experiments(self, what: str) -> list[dict[str, Any]]:
+        """What `bench personas` found on one question, a cell each.
+
+        Raises:
+            CorruptFile: If a file is not what was written.
+        """
+        paths = sorted((self.path / "experiments").glob(f"{what}.*.json"))
+        return [parse(self._text(path), where=str(path)) for path in paths]
 
     def has_prompt(self, cell: Cell, user_id: str) -> bool:
         """Whether a cell stored a personal prompt of a user."""

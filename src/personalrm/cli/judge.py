@@ -13,14 +13,16 @@ import argparse
 import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 from personalrm.cli.model_options import add_model
 from personalrm.cli.options import add_config, add_home, add_json
 from personalrm.cli.printing import print_error
-from personalrm.errors import BadInput, BadRow
+from personalrm.errors import BadFile, BadInput, BadRow
 
 if TYPE_CHECKING:
+    from personalrm.judging.guard import Policy
     from personalrm.judging.model import ModelJudge
     from personalrm.judging.personal import ToJudge
     from personalrm.preferences.pairs import PreferencePair
@@ -32,6 +34,9 @@ Row = dict[str, Any]
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_row_options(parser)
+    parser.add_argument(
+        "--policy", metavar="FILE", help="rules (name: regular expression) that veto a verdict whatever the user likes"
+    )
     add_config(parser)
 
 
@@ -46,7 +51,28 @@ def add_row_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    return print_results(options, _read, _judge, _line, _print_total)
+    policy = _policy(options.policy) if options.policy is not None else None
+    return print_results(options, _read, lambda items, judge: _judge(items, judge, policy), _line, _print_total)
+
+
+def _policy(path: str) -> Policy:
+    """The rules of a YAML or JSON file.
+
+    Raises:
+        BadFile: If there are none in it.
+        BadInput: If one is no regular expression.
+    """
+    import yaml
+
+    from personalrm.judging.guard import RulePolicy
+
+    try:
+        rules = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise BadFile(f"policy {path!r} cannot be read ({type(error).__name__}); check the path and the YAML") from None
+    if not isinstance(rules, dict) or not rules or not all(isinstance(one, str) and one for one in rules.values()):
+        raise BadFile(f"policy {path!r} holds no rules; write lines such as `poison: mix bleach`")
+    return RulePolicy({str(name): rule for name, rule in rules.items()})
 
 
 def _read(row: Row, prompt: PersonalPrompt) -> tuple[ToJudge, PreferencePair | None]:
@@ -62,10 +88,15 @@ def _read(row: Row, prompt: PersonalPrompt) -> tuple[ToJudge, PreferencePair | N
     return ToJudge(prompt, conversation_of(row), first, second), None
 
 
-def _judge(items: Sequence[tuple[ToJudge, PreferencePair | None]], judge: ModelJudge | None) -> list[Row]:
+def _judge(
+    items: Sequence[tuple[ToJudge, PreferencePair | None]], judge: ModelJudge | None, policy: Policy | None
+) -> list[Row]:
+    from personalrm.judging.guard import guard_verdicts
     from personalrm.judging.personal import judge_pairs
 
     verdicts = judge_pairs([one for one, _ in items], judge)
+    if policy is not None:
+        verdicts = guard_verdicts(policy, [one for one, _ in items], verdicts)
     return [_result(verdict, one, pair) for verdict, (one, pair) in zip(verdicts, items, strict=True)]
 
 

@@ -1,5 +1,8 @@
 """Show what was learned about a user: persona, evidence, demonstrations.
 
+With --ablate every sentence is dropped once and the user's choices in a file are judged
+again, with the model if one is named, else with the embedded engine.
+
 Example: personalrm show u17 --evidence
 """
 
@@ -8,6 +11,8 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
+from personalrm.cli.ablation import UNSUPPORTED, print_evidence, refuse_model_alone, run_ablation
+from personalrm.cli.model_options import add_model
 from personalrm.cli.options import add_config, add_home, positive
 from personalrm.cli.printing import bold, print_json, print_wrapped, shortened
 
@@ -20,6 +25,11 @@ EXCERPT = 160
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("user", help="user id")
     parser.add_argument("--evidence", action="store_true", help="list the pairs behind every sentence")
+    parser.add_argument(
+        "--ablate",
+        metavar="FILE",
+        help="preference pairs: what each sentence does to judgements of this user's choices",
+    )
     parser.add_argument("--version-number", type=positive, metavar="N", help="an earlier version (default: the latest)")
     parser.add_argument(
         "--as",
@@ -29,6 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="form of the output (default: %(default)s)",
     )
     add_home(parser)
+    add_model(parser)
     add_config(parser)
 
 
@@ -36,6 +47,9 @@ def run(options: argparse.Namespace) -> int:
     from personalrm.store.home import Home
 
     prompt = Home(options.home).load(options.user, options.version_number)
+    if options.ablate is not None:
+        return run_ablation(prompt, options)
+    refuse_model_alone(options)
     if options.form == "text":
         print_prompt(prompt, evidence=options.evidence)
     else:
@@ -53,17 +67,19 @@ def print_prompt(prompt: PersonalPrompt, *, evidence: bool) -> None:
     print(bold(f"{prompt.user_id}") + f"  learned from {n_pairs} by the {prompt.judge} engine")
     unused = unused_sentences(prompt) if prompt.weights else []
     for claim in prompt.persona.claims:
-        mark = f"  ({NOT_USED})" if claim.text in unused else ""
+        marks = [NOT_USED] * (claim.text in unused) + [UNSUPPORTED] * (not claim.supporting)
+        mark = f"  ({'; '.join(marks)})" if marks else ""
         print_wrapped(f"- {claim.text}{mark}", "  ")
         if evidence:
-            print_wrapped(f"for:     {', '.join(claim.supporting) or 'no pair'}", "      ")
-            print_wrapped(f"against: {', '.join(claim.contradicting) or 'no pair'}", "      ")
+            print_evidence(claim)
     if not prompt.persona.claims:
         print_wrapped(prompt.persona.note or "No persona.", "  ")
     if prompt.demonstrations:
         print(f"  demonstrations: {', '.join(d.shown.pair.id for d in prompt.demonstrations)}")
     for note in prompt.notes:
         print_wrapped(f"note: {note}", "  ")
+    if n_loose := sum(not claim.supporting for claim in prompt.persona.claims):
+        print(f"  {n_loose} of {count(len(prompt.persona.claims), 'sentence')} without a supporting pair")
     if unused:
         print(f"  {len(unused)} of {count(len(prompt.persona.claims), 'sentence')} {NOT_USED}")
 

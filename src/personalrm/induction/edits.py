@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from personalrm.errors import BadInput
+from personalrm.preferences.pairs import PreferencePair
 from personalrm.preferences.personal_prompts import PersonalPrompt
 from personalrm.preferences.personas import Claim
 from personalrm.prompts.linting import is_order
-from personalrm.stylometry.claims import read_claim
+from personalrm.stylometry.claims import link_claim, read_claim
+from personalrm.stylometry.observations import observe
 
 MOST_SENTENCES = 50
 MOST_CHARACTERS = 1_000
@@ -53,10 +55,13 @@ def _problem(text: str) -> str:
     return ""
 
 
-def carry_edits(earlier: PersonalPrompt | None, prompt: PersonalPrompt) -> PersonalPrompt:
+def carry_edits(
+    earlier: PersonalPrompt | None, prompt: PersonalPrompt, pairs: Sequence[PreferencePair] = ()
+) -> PersonalPrompt:
     """The new prompt with the hand edits of the earlier one applied again.
 
-    Sentences the person added are appended. A new sentence about a feature whose sentence
+    Sentences the person added are appended, linked to those of the context pairs that agree or
+    disagree where the embedded engine can read them. A new sentence about a feature whose sentence
     they removed or replaced is left out, and so is one they removed word for word.
     """
     if earlier is None:
@@ -68,12 +73,17 @@ def carry_edits(earlier: PersonalPrompt | None, prompt: PersonalPrompt) -> Perso
         return prompt
     settled = {leaning.feature for text in (*added, *removed) for leaning in read_claim(text)}
     kept = tuple(claim for claim in prompt.persona.claims if not _is_settled(claim, removed, settled))
-    claims = kept + tuple(Claim(text) for text in added)
+    claims = kept + _linked(added, pairs)
     note = f"{len(added)} sentences added and {len(removed)} removed by hand were carried over"
     # `written` also names what was removed, so that the next fit and the judge see the edit again
     written = tuple(dict.fromkeys((*prompt.written, *removed)))
     persona = replace(prompt.persona, claims=claims)
     return replace(prompt, persona=persona, written=written, notes=(*prompt.notes, note))
+
+
+def _linked(texts: list[str], pairs: Sequence[PreferencePair]) -> tuple[Claim, ...]:
+    seen = observe([pair for pair in pairs if pair.split != "target"])
+    return tuple(link_claim(text, seen) or Claim(text) for text in texts)
 
 
 def _is_settled(claim: Claim, removed: list[str], settled: set[str]) -> bool:

@@ -237,7 +237,7 @@ class FitJob:
             report.failed[user_id] = fitted.reason
             report.stopped = report.stopped or fitted.reason == NOT_DONE
             return
-        prompt = carry_edits(fitted.todo.earlier, fitted.prompt)
+        prompt = carry_edits(fitted.todo.earlier, fitted.prompt, fitted.todo.user.pairs)
         settings = {**prompt.settings, FINGERPRINT: fitted.todo.fingerprint}
         if fitted.n_unscored:
             settings[UNSCORED] = fitted.n_unscored

@@ -14,7 +14,9 @@ from personalrm.induction.synthesize import synthesize
 from personalrm.induction.waves import STOPPED, Finished, Induction, run_overlapping
 from personalrm.judging.embedded import MIN_CHOICES
 from personalrm.judging.model import PROMPTS_VERSION, ModelJudge
+from personalrm.preferences.personal_prompts import PersonalPrompt
 from personalrm.preferences.users import User
+from personalrm.prompts.linting import Finding, lint_persona
 
 TOO_FEW = "too few pairs for anything personal"
 
@@ -86,5 +88,13 @@ class ModelFit:
         n_unscored = len(finished.unscored)
         notes = prompt.notes + ((TOO_FEW,) if too_few else ())
         notes += (f"{n_unscored} verdicts of the model are missing",) if n_unscored else ()
+        notes += tuple(finding.line() for finding in self._lint(todo, prompt))
         reason = finished.unscored[0] if finished.unscored else ""
         return Fitted(todo, replace(prompt, notes=notes, too_few_pairs=too_few), reason, n_unscored)
+
+    def _lint(self, todo: Todo, prompt: PersonalPrompt) -> list[Finding]:
+        """What does not belong into the persona; the example people of the persona prompt are the other users."""
+        own = [turn.content for pair in todo.user.pairs for turn in pair.conversation if turn.role == "user"]
+        examples = self._judge.persona_prompt.examples
+        others = [text for one in examples for text in (one.choices, one.persona)]
+        return lint_persona([claim.text for claim in prompt.persona.claims], own, others)

@@ -101,8 +101,33 @@ def pack_weights(weights: Weights) -> tuple[FeatureWeight, ...]:
     )
 
 
+def prior_of(prompt: PersonalPrompt) -> Prior:
+    """The prior a prompt's weights were learned under.
+
+    Raises:
+        ModelUnavailable: If a language model made the prompt.
+        BadInput: If a feature's weight is missing.
+    """
+    rows = _weights_in_order(prompt)
+    return Prior(
+        scale=np.array([row.scale for row in rows]),
+        mean=np.array([row.population for row in rows]),
+        variance=np.array([row.spread**2 for row in rows]),
+    )
+
+
 def usable_weights(prompt: PersonalPrompt) -> Weights:
     """The weights a prompt carries, with edits of the persona by hand applied."""
+    rows, prior = _weights_in_order(prompt), prior_of(prompt)
+    mean = np.array([row.mean for row in rows])
+    for leaning in edits_of(prompt):
+        mean[INDEX[leaning.feature]] = prior.mean[INDEX[leaning.feature]] + leaning.shift
+    n_choices = 0 if prompt.too_few_pairs else MIN_CHOICES
+    return Weights(prior, mean, np.diag([row.sd**2 for row in rows]), n_choices)
+
+
+def _weights_in_order(prompt: PersonalPrompt) -> list[FeatureWeight]:
+    """A weight a feature, in the order of the features."""
     if not prompt.weights:
         raise ModelUnavailable(
             f"the prompt of user {prompt.user_id!r} was made by model {prompt.judge!r} and carries no weights; pass "
@@ -114,17 +139,7 @@ def usable_weights(prompt: PersonalPrompt) -> Weights:
         raise BadInput(
             f"the prompt of user {prompt.user_id!r} lacks the weight of feature {missing[0]!r}; fit the user again"
         )
-    rows = [by_name[name] for name in NAMES]
-    prior = Prior(
-        scale=np.array([row.scale for row in rows]),
-        mean=np.array([row.population for row in rows]),
-        variance=np.array([row.spread**2 for row in rows]),
-    )
-    mean = np.array([row.mean for row in rows])
-    for leaning in edits_of(prompt):
-        mean[INDEX[leaning.feature]] = prior.mean[INDEX[leaning.feature]] + leaning.shift
-    n_choices = 0 if prompt.too_few_pairs else MIN_CHOICES
-    return Weights(prior, mean, np.diag([row.sd**2 for row in rows]), n_choices)
+    return [by_name[name] for name in NAMES]
 
 
 def edits_of(prompt: PersonalPrompt) -> list[Leaning]:

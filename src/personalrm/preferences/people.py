@@ -6,6 +6,8 @@ person really likes; no method reads it, only tests and validity checks do.
 
 from __future__ import annotations
 
+import json
+from dataclasses import dataclass
 from importlib.resources import as_file, files
 from pathlib import Path
 
@@ -22,3 +24,24 @@ def example_users() -> list[User]:
 def example_path() -> Path:
     """Where the example preferences lie on disk."""
     return Path(str(files("personalrm") / "people" / "preferences.jsonl"))
+
+
+@dataclass(frozen=True)
+class ExampleTaste:
+    """What an invented person really likes."""
+
+    kind: str
+    """`style`, `content`, or `changing` from one to another."""
+    taste: str
+    """In a sentence."""
+    false_tastes: tuple[str, ...]
+    """The opposite, and somebody else's."""
+
+
+def example_tastes() -> dict[str, ExampleTaste]:
+    """The hidden taste of every invented person, by user id; for tests and validity checks only."""
+    rows = json.loads((files("personalrm") / "people" / "tastes.json").read_text(encoding="utf-8"))
+    return {
+        user: ExampleTaste(row["kind"], row["taste"], tuple(one["taste"] for one in row["false_tastes"]))
+        for user, row in rows.items()
+    }

@@ -1,8 +1,15 @@
-"""Sentences of a persona that are orders to a model rather than words about a person."""
+"""What does not belong into a persona: orders to a model, sensitive attributes nobody stated, other people's words.
+
+The lists are of English words and go by what is written, so they miss paraphrases and
+other languages; a persona without a finding is not thereby safe.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 _ORDER = re.compile(
     r"\b(?:ignore|disregard|forget|override)\b.{0,40}\b(?:instruction|prompt|rule|above|previous|everything)"
@@ -21,3 +28,92 @@ def is_order(text: str) -> bool:
     (True, False)
     """
     return _ORDER.search(text) is not None
+
+
+Problem = Literal["order", "sensitive", "copied"]
+COPIED_WORDS = 8
+"""So many words in a row that another user wrote or chose are a copy."""
+SENSITIVE: Mapping[str, re.Pattern[str]] = {
+    name: re.compile(rf"\b(?:{words})\b", re.IGNORECASE)
+    for name, words in {
+        "religion": r"christian\w*|catholic\w*|protestant\w*|muslim\w*|islam\w*|jew(?:s|ish)?|judaism|hindu\w*|"
+        r"buddhis\w+|atheis\w+|religious|church-?goer",
+        "ethnicity": r"african[- ]american|latin[oax]|hispanic|caucasian|ethnic\w*|person of colou?r|"
+        r"(?:black|white|asian) (?:person|man|woman|user|american)",
+        "sexual orientation": r"gay|lesbian|bisexual|homosexual\w*|heterosexual\w*|queer|lgbt\w*",
+        "gender identity": r"transgender|non-?binary|genderqueer",
+        "health": r"depress(?:ed|ion)|autis\w+|adhd|bipolar|cancer|diabet\w+|disabled|"
+        r"disabilit(?:y|ies)|pregnan\w+|hiv|addict(?:ed|ion)?|alcoholi\w+|anxiety disorder|mental illness",
+        "politics": r"republicans?|democrats?|leftists?|left-wing|right-wing|conservative voter|liberal voter|"
+        r"communists?|socialists?|fascists?",
+        "legal record": r"convicted|felon|criminal record|illegal immigrant|undocumented",
+        "union membership": r"trade union(?:ist)?|union member",
+    }.items()
+}
+"""Attributes that a persona names only where the person did (special categories of data protection law)."""
+
+
+@dataclass(frozen=True, repr=False)
+class Finding:
+    """One sentence that does not belong into a persona."""
+
+    sentence: int
+    """Its number, from 1."""
+    problem: Problem
+    about: str = ""
+    """The kind of attribute, or how many words are copied."""
+
+    def line(self) -> str:
+        """The finding in words, without the sentence's text."""
+        told = {
+            "order": "gives orders to a model instead of describing somebody",
+            "sensitive": f"names the person's {self.about}, which they did not state",
+            "copied": f"copies {self.about} words in a row from another user",
+        }
+        return f"sentence {self.sentence} {told[self.problem]}"
+
+
+def lint_persona(
+    sentences: Sequence[str],
+    own_texts: Iterable[str] = (),
+    other_texts: Iterable[str] = (),
+    *,
+    n_words: int = COPIED_WORDS,
+) -> list[Finding]:
+    """Everything in a persona that does not belong there, sentence by sentence.
+
+    Args:
+        sentences: Of the persona.
+        own_texts: What the person wrote themselves; an attribute named there may be named, and words are theirs.
+        other_texts: What other users wrote and chose.
+        n_words: Words in a row that make a copy.
+
+    >>> [finding.line() for finding in lint_persona(["Likes brief answers.", "Is a devout Catholic."])]
+    ["sentence 2 names the person's religion, which they did not state"]
+    """
+    own = list(own_texts)
+    stated = {name for name, words in SENSITIVE.items() if any(words.search(text) for text in own)}
+    wanted = {run for text in sentences for run in _runs(text, n_words)}
+    copied = wanted & {run for text in other_texts for run in _runs(text, n_words)} if wanted else set()
+    copied -= {run for text in own for run in _runs(text, n_words)}
+    return [one for number, text in enumerate(sentences, 1) for one in _lint(number, text, stated, copied, n_words)]
+
+
+def _lint(
+    number: int, text: str, stated: Collection[str], copied: Collection[tuple[str, ...]], n_words: int
+) -> list[Finding]:
+    found = [Finding(number, "order")] if is_order(text) else []
+    found += [
+        Finding(number, "sensitive", name)
+        for name, words in SENSITIVE.items()
+        if name not in stated and words.search(text)
+    ]
+    if any(run in copied for run in _runs(text, n_words)):
+        found.append(Finding(number, "copied", str(n_words)))
+    return found
+
+
+def _runs(text: str, n_words: int) -> list[tuple[str, ...]]:
+    """Every so many words in a row of a text, in lower case."""
+    words = re.findall(r"\w+", text.casefold())
+    return [tuple(words[start : start + n_words]) for start in range(len(words) - n_words + 1)]

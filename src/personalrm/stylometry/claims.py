@@ -44,11 +44,13 @@ class Leaning:
     """Weight minus the population's, in scaled units; the sign says more or less."""
 
 
-def find_leanings(choices: Sequence[Choices], priors: Sequence[Prior]) -> list[list[Leaning]]:
+def find_leanings(
+    choices: Sequence[Choices], priors: Sequence[Prior], *, most_doubt: float = MOST_DOUBT
+) -> list[list[Leaning]]:
     """For each user the features that differ clearly, most certain first.
 
     A feature is claimed when the chance that it does not differ, or differs the other
-    way, is at most `MOST_DOUBT` (measured precision: docs/paper.md). A leaning whose
+    way, is at most `most_doubt` (by default `MOST_DOUBT`, measured precision: docs/paper.md). A leaning whose
     visible evidence speaks against it (more pairs contradict than support it) is left
     out: nobody would believe the sentence.
     """
@@ -59,7 +61,7 @@ def find_leanings(choices: Sequence[Choices], priors: Sequence[Prior]) -> list[l
         variance = np.array([priors[place].variance for place in places])
         posterior = moments(batch, mean, variance)
         for place, shift, spread in zip(places, posterior.deviation, posterior.variance, strict=True):
-            found[place] = _clear(shift, _doubt(shift, spread, priors[place].variance), choices[place])
+            found[place] = _clear(shift, _doubt(shift, spread, priors[place].variance), choices[place], most_doubt)
     return found
 
 
@@ -82,10 +84,10 @@ def _doubt(shift: FloatArray, posterior: FloatArray, prior: FloatArray) -> Float
     return np.asarray(1.0 - differs * right_side)
 
 
-def _clear(shift: FloatArray, doubt: FloatArray, choices: Choices) -> list[Leaning]:
+def _clear(shift: FloatArray, doubt: FloatArray, choices: Choices, most_doubt: float) -> list[Leaning]:
     """The leanings of one user, most certain first; `shift` and `doubt` are `(features,)`."""
     order = np.argsort(doubt, kind="stable")
-    leanings = [Leaning(FEATURES[place].name, float(shift[place])) for place in order if doubt[place] <= MOST_DOUBT]
+    leanings = [Leaning(FEATURES[place].name, float(shift[place])) for place in order if doubt[place] <= most_doubt]
     return [leaning for leaning in leanings if _net_support(leaning, choices) > 0]
 
 
@@ -117,6 +119,26 @@ def read_claim(text: str) -> list[Leaning]:
         if found.setdefault(name, shift) * shift <= 0:
             return []
     return [Leaning(name, shift) for name, shift in found.items()]
+
+
+def link_claim(text: str, choices: Choices) -> Claim | None:
+    """The sentence with the pairs that agree with it and those that speak against it; None when it matches no feature.
+
+    A sentence about several features is supported by a pair that agrees with at least one of
+    them and with none the other way round; pairs on which it says nothing are in neither list.
+    """
+    leanings = read_claim(text)
+    if not leanings:
+        return None
+    signs = np.array([np.sign(leaning.shift) for leaning in leanings])
+    sides = np.sign(choices.differences[:, [INDEX[leaning.feature] for leaning in leanings]]) * signs  # (rows, said)
+    agrees, disagrees = (sides > 0).any(axis=1), (sides < 0).any(axis=1)
+    ids = choices.pair_ids
+    return Claim(
+        text,
+        tuple(ids[row] for row in np.flatnonzero(agrees & ~disagrees)),
+        tuple(ids[row] for row in np.flatnonzero(disagrees)),
+    )
 
 
 def read_persona(persona: Persona) -> tuple[list[Leaning], list[str]]:

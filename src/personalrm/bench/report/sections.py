@@ -1,7 +1,7 @@
 """The parts of the report, in order. A new part is one function and one line here.
 
 A part returns None when the run has nothing for it; the page then says so under its title.
-Parts without a function are places for experiments that come later.
+Parts that another command must fill say which.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from personalrm.bench.report.material import Material, Section
 from personalrm.bench.report.personas import personas_section
 from personalrm.bench.report.scaling import context_section, families_section, size_section
 from personalrm.bench.report.transfer import transfer_section
+from personalrm.bench.report.trust import concepts_section, flips_section, map_section, validity_section
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Part:
     """What the page says when there is no section."""
 
 
-LATER = "Not built yet: it comes with a later version."
+ASKED = "Not asked yet: `personalrm bench personas RUN` asks, with a model or without."
 TABLE_5 = "Needs models with a family and the default judge."
 PARTS = (
     Part("accuracy", "Accuracy of all methods", "Table 3", main_section),
@@ -44,9 +45,10 @@ PARTS = (
     Part(
         "personas", "One user, described by different models", "appendix G", personas_section, "No prompts are stored."
     ),
-    Part("persona-validity", "Do personas match what users say of themselves", "Figure 3", missing=LATER),
-    Part("persona-concepts", "What personas say", "Table 4", missing=LATER),
-    Part("persona-map", "Personas and demographics", "Figure 10", missing=LATER),
+    Part("persona-validity", "Do personas match what users say of themselves", "Figure 3", validity_section, ASKED),
+    Part("persona-concepts", "What personas say", "Table 4", concepts_section, ASKED),
+    Part("persona-map", "Personas and demographics", "Figure 10", map_section, ASKED),
+    Part("persona-flips", "Answers that taste must not decide", "ethical considerations", flips_section, ASKED),
     Part("data", "Data", "benchmark statistics and appendix C", data_section),
 )
 

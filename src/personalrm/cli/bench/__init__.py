@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import argparse
 
-from personalrm.cli.bench import build, compare, ls, report, run, validate
+from personalrm.cli.bench import build, compare, ls, personas, report, run, validate
 from personalrm.cli.options import add_commands
 
-COMMANDS = (build, run, report, ls, validate, compare)
+COMMANDS = (build, run, personas, report, ls, validate, compare)
 """One module a command, in the order in which help lists them."""
 
 

@@ -1,0 +1,262 @@
+"""What `bench personas` found: validity (Figure 3), concepts (Table 4), the map (Figure 10), flips."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from personalrm.bench.report.charts import colour, points_with_bars, rule_at, specification
+from personalrm.bench.report.material import (
+    Chart,
+    Material,
+    Section,
+    gap_interval,
+    interval,
+    number,
+    p_text,
+    share,
+    slug,
+)
+from personalrm.bench.report.tables import DASH, Column, Row, Table, Value
+from personalrm.bench.run_json import record
+from personalrm.bench.run_records import Cell
+from personalrm.stats.paired import points
+
+QUESTIONS = {"true": "own statement", "random": "another's statement", "choice": "own chosen from two"}
+MOST_COLOURS = 8
+
+
+@dataclass(frozen=True)
+class _Found:
+    """One file of a run's `experiments/`."""
+
+    cell: Cell
+    content: Mapping[str, Any]
+
+
+def validity_section(material: Material) -> Section | None:
+    """Match rates of own and random pairings, a row a method and model."""
+    found = _found(material, "validity")
+    if not found:
+        return None
+    columns = tuple(
+        Column(name)
+        for name in (*QUESTIONS.values(), "own minus another's", "p", "users", "scored", "unscored", "asked")
+    )
+    rows = tuple(Row(_title(material, one), tuple(_validity_values(one.content))) for one in found)
+    notes = (
+        (
+            "Percent of answers with 95 % intervals over users; both orders of the texts, averaged. Unscored answers "
+            "are in no share. Choosing the own statement from two has 50 % by a coin; p is a user-level sign-flip test."
+        ),
+        "Published (paper 6.2): own 26.5, 50.2 and 56.1 % for 3B, 8B and 70B, random 46 to 47 %.",
+    )
+    table = Table(
+        "persona-validity", "Do personas match what users say of themselves", "personas", columns, rows, notes
+    )
+    return Section("persona-validity", table.caption, "Figure 3", (), (table,), (_validity_chart(material, found),))
+
+
+def concepts_section(material: Material) -> Section | None:
+    """The concepts of each method and model, with counts and, where texts may be shown, quotes."""
+    found = _found(material, "concepts")
+    tables = []
+    for one in found:
+        shows = any(info.name == one.cell.dataset and material.shows(info) for info in material.datasets)
+        columns = (Column("personas"), Column("for example"))
+        rows = tuple(
+            Row(concept["name"], (Value(str(concept["n"])), Value(_quotes(concept) if shows else "not shown")))
+            for concept in one.content["concepts"]
+        )
+        content = one.content
+        note = f"Of {content['n_personas']} personas, {content['n_empty']} more say nothing; by {_judge(one)}."
+        tables.append(
+            Table(f"concepts-{slug(one.cell.name)}", _title(material, one), "concept", columns, rows, (note,))
+        )
+    text = (
+        "Concepts after LLooM: phrases are distilled, clustered, named, and every persona is scored by every concept.",
+    )
+    return Section("persona-concepts", "What personas say", "Table 4", text, tuple(tables)) if tables else None
+
+
+def map_section(material: Material) -> Section | None:
+    """A picture a column, and how far its groups lie apart."""
+    found = _found(material, "map")
+    if not found:
+        return None
+    columns = tuple(
+        Column(name) for name in ("users", "groups", "silhouette", "p", "classifier %", "chance %", "classifier p")
+    )
+    rows = tuple(
+        Row(row["column"], tuple(_separability(row)), _title(material, one))
+        for one in found
+        for row in one.content["separability"]
+    )
+    notes = (
+        "p-values against labels dealt out at random; the classifier names people it has not seen, groups weigh alike.",
+    )
+    table = Table("persona-map", "How far groups of people lie apart in their personas", "column", columns, rows, notes)
+    charts = [_map_chart(material, one, column) for one in found for column in one.content["labels"] or {"": ()}]
+    kinds = dict.fromkeys(str(one.content["kind"]) for one in found)
+    text = (f"Vectors: {'; '.join(kinds)}. t-SNE keeps neighbours, not distances: read the table, not the picture.",)
+    return Section(
+        "persona-map", "Personas and demographics", "Figure 10", text, (table,) if rows else (), tuple(charts)
+    )
+
+
+def flips_section(material: Material) -> Section | None:
+    """How often personas flip answers to factual and safety questions, a row a method, model and kind."""
+    found = _found(material, "sycophancy")
+    if not found:
+        return None
+    names = (
+        "items",
+        "users",
+        "right alone %",
+        "right with %",
+        "flipped to wrong %",
+        "flipped to right %",
+        "unscored",
+        "asked",
+    )
+    rows = tuple(
+        Row(row["kind"], tuple(_flip_values(row, _judge(one))), _title(material, one))
+        for one in found
+        for row in one.content["rows"]
+    )
+    note = "Flipped to wrong: of the items right without a persona, those not right with it; 95 % intervals over users."
+    title = "Answers that taste must not decide"
+    table = Table("persona-flips", title, "items", tuple(map(Column, names)), rows, (note,))
+    return Section("persona-flips", title, "ethical considerations", (), (table,))
+
+
+def _flip_values(row: Mapping[str, Any], judge: str) -> list[Value]:
+    low, high = (_nan(row["interval"][end]) for end in ("low", "high"))
+    return [
+        Value(str(row["n_items"])),
+        Value(str(row["n_users"])),
+        Value(share(row["right_alone"])),
+        Value(share(row["right_with"])),
+        Value(share(row["flipped"]), interval(low, high)),
+        Value(share(row["righted"])),
+        Value(str(row["n_unscored"])),
+        Value(judge),
+    ]
+
+
+def _found(material: Material, what: str) -> list[_Found]:
+    return [
+        _Found(record(Cell, dict(content["cell"]), where=f"experiments/{what}"), content)
+        for folder in material.folders
+        for content in folder.experiments(what)
+    ]
+
+
+def _title(material: Material, one: _Found) -> str:
+    seed = f", seed {one.cell.seed}" if one.cell.seed else ""
+    return f"{one.cell.dataset}: {material.title(one.cell.method)}, {material.label(one.cell.model)}{seed}"
+
+
+def _judge(one: _Found) -> str:
+    return f"{one.content['judge']}{' (scripted)' if one.content.get('is_scripted') else ''}"
+
+
+def _validity_values(content: Mapping[str, Any]) -> list[Value]:
+    rates = [content[name] for name in QUESTIONS]
+    gap, ends = content["gap"], content["gap_interval"] or {"low": None, "high": None}
+    told = Value(DASH) if gap is None else Value(points(gap), gap_interval(_nan(ends["low"]), _nan(ends["high"])))
+    unscored = sum(rate["n_unscored"] for rate in rates if rate)
+    scored = " + ".join(str(rate["n"]) if rate else "0" for rate in rates)
+    scripted = " (scripted)" if content.get("is_scripted") else ""
+    return [
+        *map(_rate, rates),
+        told,
+        Value(DASH if content["p"] is None else p_text(content["p"])),
+        Value(str(content["n_users"])),
+        Value(scored),
+        Value(str(unscored)),
+        Value(f"{content['judge']}{scripted}"),
+    ]
+
+
+def _rate(rate: Mapping[str, Any] | None) -> Value:
+    if rate is None:
+        return Value("not scored")
+    return Value(share(rate["share"]), interval(_nan(rate["interval"]["low"]), _nan(rate["interval"]["high"])))
+
+
+def _nan(value: float | None) -> float:
+    return float("nan") if value is None else value
+
+
+def _validity_chart(material: Material, found: Sequence[_Found]) -> Chart:
+    rows = [
+        {"personas": _title(material, one), "question": words, **_bar(rate)}
+        for one in found
+        for name, words in QUESTIONS.items()
+        if (rate := one.content[name]) is not None
+    ]
+    x = {"field": "accuracy", "type": "quantitative", "title": "answers, %", "scale": {"domain": [0, 100]}}
+    y = {"field": "personas", "type": "nominal", "sort": None, "title": None, "axis": {"labelLimit": 320, "grid": True}}
+    offset = {"field": "question", "type": "nominal", "sort": list(QUESTIONS.values())}
+    layers = points_with_bars(x=x, y=y, colour=colour("question", list(QUESTIONS.values())), extra={"yOffset": offset})
+    bars = {**layers[1], "mark": {"type": "bar", "opacity": 0.3}}
+    return Chart(
+        "persona-validity",
+        "Personas against stated preferences, 95 % intervals over users; the dashed line is a coin.",
+        "Matches with the own and with another's statement, and own statements chosen; numbers in the table.",
+        specification(rows, [bars, *layers, rule_at(50.0, "x")], height={"step": 20}),
+    )
+
+
+def _bar(rate: Mapping[str, Any]) -> dict[str, float]:
+    low, high = rate["interval"]["low"], rate["interval"]["high"]
+    value = 100 * rate["share"]
+    return {
+        "accuracy": round(value, 2),
+        "low": round(value if low is None else 100 * low, 2),
+        "high": round(value if high is None else 100 * high, 2),
+    }
+
+
+def _quotes(concept: Mapping[str, Any]) -> str:
+    return "\n".join(str(quote) for quote in concept["quotes"])
+
+
+def _separability(row: Mapping[str, Any]) -> list[Value]:
+    return [
+        Value(str(row["n_users"])),
+        Value(str(row["n_groups"])),
+        Value(number(row["silhouette"])),
+        Value(p_text(row["silhouette_p"])),
+        Value(share(row["accuracy"])),
+        Value(share(row["chance"])),
+        Value(p_text(row["accuracy_p"])),
+    ]
+
+
+def _map_chart(material: Material, one: _Found, column: str) -> Chart:
+    content, name = one.content, column or "persona"
+    labels = content["labels"].get(column) or ["persona"] * len(content["points"])
+    names = sorted(set(labels), key=lambda label: (-labels.count(label), label))
+    shown = set(names[:MOST_COLOURS])
+    rows = [
+        {"x": x, "y": y, name: label if label in shown else "other groups"}
+        for (x, y), label in zip(content["points"], labels, strict=True)
+    ]
+    legend = [*names[:MOST_COLOURS], *(["other groups"] if len(names) > MOST_COLOURS else [])]
+    axis = {"type": "quantitative", "title": None, "axis": {"labels": False, "ticks": False}, "scale": {"zero": False}}
+    encoding = {
+        "x": {"field": "x", **axis},
+        "y": {"field": "y", **axis},
+        "color": colour(name, legend),
+        "shape": {"field": name, "type": "nominal", "legend": None, "sort": legend},
+    }
+    layer = {"mark": {"type": "point", "filled": True, "size": 60, "opacity": 0.85}, "encoding": encoding}
+    return Chart(
+        f"persona-map-{slug(f'{one.cell.name}-{name}')}",
+        f"{_title(material, one)}: personas by t-SNE, coloured by {name}.",
+        f"Points of the plane, one a persona, coloured by {name}; how far groups lie apart stands in the table.",
+        specification(rows, [layer], height=380),
+    )

@@ -1,0 +1,119 @@
+"""Ask about the personas of a run: do they match what users say, what do they say, what do they flip, how do they lie.
+
+Writes into the run folder what `bench report` shows as Figure 3, Table 4 and Figure 10, and how often
+a persona flips answers to factual and safety questions.
+Without a model personas are read as the embedded engine reads them.
+
+Example: personalrm bench personas runs/prism --surveys survey.jsonl
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any
+
+from personalrm.cli.model_options import add_model, open_caller, print_usage, refuse_model_flags_alone
+from personalrm.cli.options import add_config, add_home, non_negative
+from personalrm.cli.printing import print_error, print_wrapped
+from personalrm.errors import BadInput
+
+if TYPE_CHECKING:
+    from personalrm.bench.persona_experiments import Asked
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run_folder", metavar="RUN", help="run folder with stored personas")
+    parser.add_argument(
+        "--surveys", metavar="FILE", help="what users say of themselves; `example` for the people that ship"
+    )
+    parser.add_argument(
+        "--only",
+        metavar="LIST",
+        help="some of validity, concepts, map, sycophancy (default: all; validity needs --surveys)",
+    )
+    parser.add_argument("--scripted", action="store_true", help="the model is a fake; every table then says so")
+    parser.add_argument("--seed", type=non_negative, default=0, help="seed of every draw (default: %(default)s)")
+    add_home(parser)
+    add_model(parser)
+    add_config(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    from personalrm.bench.persona_experiments import QUESTIONS, ask_about_personas, read_about
+    from personalrm.bench.run_folder import RunFolder
+
+    about = read_about(options.surveys) if options.surveys else {}
+    wanted: Any = [name.strip() for name in options.only.split(",")] if options.only else list(QUESTIONS)
+    if not options.surveys and "validity" in wanted:
+        if options.only:
+            raise BadInput("validity needs --surveys; name a file, or `example` for the people that ship")
+        wanted.remove("validity")
+    if options.model is None:
+        refuse_model_flags_alone(options)
+    n_missing = 0
+    with open_caller(options) if options.model is not None else nullcontext() as caller:
+        folder = RunFolder(options.run_folder)
+        scripted, seed = options.scripted, options.seed
+        for asked in ask_about_personas(folder, about, wanted, caller=caller, is_scripted=scripted, seed=seed):
+            n_missing += asked.found is None
+            _tell(asked)
+        if caller is not None:
+            print_usage(caller)
+    print(f"personalrm bench report {options.run_folder} shows them", file=sys.stderr)
+    return 3 if n_missing else 0
+
+
+def _tell(asked: Asked) -> None:
+    print(f"{asked.question}: {asked.cell.dataset}, {asked.cell.method}, {asked.cell.model or 'no model'}")
+    if asked.found is None:
+        print_error(f"{asked.question} was not measured: {asked.reason}", 3)
+        return
+    lines = {"validity": _validity, "concepts": _concepts, "map": _map, "sycophancy": _flips}[asked.question]
+    for line in lines(asked.found):
+        print_wrapped(line, "  ")
+
+
+def _validity(found: Mapping[str, Any]) -> list[str]:
+    lines = [f"{found['n_users']} users, {found['n_without_persona']} without a persona left out, by {found['judge']}"]
+    names = (("true", "matches with the own statement"), ("random", "matches with another's"), ("choice", "own chosen"))
+    return lines + [f"{words}: {rate_line(found[name])}" for name, words in names]
+
+
+def rate_line(rate: Mapping[str, Any] | None) -> str:
+    """A share with its interval and counts."""
+    if rate is None:
+        return "not measured, nothing was scored"
+    low, high = rate["interval"]["low"], rate["interval"]["high"]
+    interval = "" if low is None else f" [{100 * low:.1f}, {100 * high:.1f}]"
+    return f"{100 * rate['share']:.1f} %{interval} of {rate['n']}, {rate['n_unscored']} unscored"
+
+
+def _concepts(found: Mapping[str, Any]) -> list[str]:
+    rows = [f"{one['n']:>5}  {one['name']}" for one in found["concepts"]] or ["no concept"]
+    return [f"{found['n_personas']} personas, {found['n_empty']} empty, by {found['judge']}", *rows]
+
+
+def _map(found: Mapping[str, Any]) -> list[str]:
+    rows = [
+        f"{one['column']}: silhouette {one['silhouette']:.3f} (p = {one['silhouette_p']:.3g}), classifier "
+        f"{100 * one['accuracy']:.1f} % against {100 * one['chance']:.1f} % by chance (p = {one['accuracy_p']:.3g})"
+        for one in found["separability"]
+    ]
+    rows += [f"{name}: groups too few or too small to be told apart" for name in found["left_out"]]
+    return [f"{len(found['points'])} personas by {found['kind']}", *rows]
+
+
+def _flips(found: Mapping[str, Any]) -> list[str]:
+    return [
+        f"{row['kind']}: {row['n_items']} items, right without a persona {_share(row['right_alone'])}, with one "
+        f"{_share(row['right_with'])}; flipped to wrong {_share(row['flipped'])}, to right {_share(row['righted'])}, "
+        f"{row['n_unscored']} unscored"
+        for row in found["rows"]
+    ]
+
+
+def _share(value: float | None) -> str:
+    return "not measured" if value is None else f"{100 * value:.1f} %"

@@ -1,0 +1,208 @@
+"""Policy checks beside a personal judge: a verdict that breaks a policy is vetoed, with a reason.
+
+The paper asks for personal reward models to be deployed beside strict guidelines
+("Ethical Considerations"). A policy looks at both completions; where the preferred one
+breaks it and the other does not, the verdict is turned into unscored with the reason, or
+given to the other side. A persona never sees the policy, so it cannot argue with it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from personalrm.errors import BadInput, ModelUnavailable
+from personalrm.lm.batch import Ask, Caller
+from personalrm.lm.protocol import Reply, Request, Sampling, Schema
+from personalrm.preferences.messages import Conversation
+from personalrm.preferences.pairs import Choice
+from personalrm.preferences.personas import Persona
+from personalrm.preferences.verdicts import Judge, PersonaQuestion, Question, Verdict
+from personalrm.prompts.guard import policy_question
+from personalrm.prompts.replies import read_yes_or_no
+
+VETOED = "vetoed: "
+"""Beginning of the reason of every veto."""
+
+
+@dataclass(frozen=True, repr=False)
+class ToCheck:
+    """A completion that a judge would prefer."""
+
+    conversation: Conversation
+    completion: str
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a policy says of a completion."""
+
+    is_broken: bool
+    reason: str = ""
+    """Which rule, or why the check could not be made."""
+
+
+class Policy(Protocol):
+    """Decides whether completions may be preferred by anybody; many at once, in order, whatever the user likes.
+
+    A completion that could not be checked is broken, with the reason: a guard that fails must fail closed.
+    """
+
+    def check(self, items: Sequence[ToCheck]) -> list[Finding]:
+        """One finding a completion."""
+        ...
+
+
+class RulePolicy:
+    """A policy of patterns.
+
+    Args:
+        rules: Name of a rule -> regular expression that a completion must not match, whatever its case.
+    """
+
+    def __init__(self, rules: Mapping[str, str]) -> None:
+        self._rules = {name: _compiled(name, pattern) for name, pattern in rules.items()}
+
+    def check(self, items: Sequence[ToCheck]) -> list[Finding]:
+        """The first rule that each completion breaks."""
+        broken = [next((n for n, rule in self._rules.items() if rule.search(one.completion)), None) for one in items]
+        return [Finding(name is not None, f"rule {name!r}" if name else "") for name in broken]
+
+
+class ModelPolicy:
+    """A policy in words that a language model applies, through the one door.
+
+    Args:
+        caller: Who asks.
+        policy: The guidelines.
+        max_tokens: Of a reply.
+    """
+
+    def __init__(self, caller: Caller, policy: str, *, max_tokens: int = 256) -> None:
+        self._caller, self._policy, self._sampling = caller, policy, Sampling(0.0, max_tokens)
+
+    def check(self, items: Sequence[ToCheck]) -> list[Finding]:
+        """What the model says of each completion; no readable answer counts as broken.
+
+        Raises:
+            ModelUnavailable: If the run was stopped.
+        """
+        outcomes = self._caller.ask_all([self._ask(one) for one in items])
+        if any(outcome.is_stopped for outcome in outcomes):
+            raise self._caller.stopped or ModelUnavailable("the run was stopped")
+        return [
+            Finding(True, f"not checked ({one.reason})")
+            if one.value is None
+            else Finding(one.value, "the model says it breaks the policy" if one.value else "")
+            for one in outcomes
+        ]
+
+    def _ask(self, item: ToCheck) -> Ask[bool]:
+        messages = policy_question(self._policy, item.conversation, item.completion)
+        return Ask(lambda: Request(messages, self._sampling, BROKEN, "guard"), _read)
+
+
+class GuardedJudge:
+    """A judge whose verdicts a policy may veto.
+
+    Args:
+        judge: Who decides.
+        policy: What may not be preferred.
+        yields: Whether a veto hands the verdict to the other completion where that one keeps the policy;
+            otherwise a vetoed verdict is unscored.
+    """
+
+    def __init__(self, judge: Judge, policy: Policy, *, yields: bool = False) -> None:
+        self._judge, self._policy, self._yields = judge, policy, yields
+
+    @property
+    def name(self) -> str:
+        """The judge's name."""
+        return self._judge.name
+
+    def judge(self, questions: Sequence[Question]) -> list[Verdict]:
+        """The verdicts, those that break the policy vetoed with the reason."""
+        return guard_verdicts(self._policy, questions, self._judge.judge(questions), yields=self._yields)
+
+    def describe(self, questions: Sequence[PersonaQuestion]) -> list[Persona]:
+        """The judge's personas."""
+        return self._judge.describe(questions)
+
+
+class TwoCompletions(Protocol):
+    """Whatever shows two completions of a conversation, such as a `Question`."""
+
+    @property
+    def conversation(self) -> Conversation:
+        """The turns before the completions."""
+        ...
+
+    @property
+    def first(self) -> str:
+        """The completion shown first."""
+        ...
+
+    @property
+    def second(self) -> str:
+        """The completion shown second."""
+        ...
+
+
+def guard_verdicts(
+    policy: Policy, items: Sequence[TwoCompletions], verdicts: Sequence[Verdict], *, yields: bool = False
+) -> list[Verdict]:
+    """Verdicts that were given, those that break the policy vetoed with the reason.
+
+    Args:
+        policy: What may not be preferred.
+        items: What the verdicts are about.
+        verdicts: One an item.
+        yields: As for `GuardedJudge`.
+    """
+    findings = policy.check([ToCheck(one.conversation, text) for one in items for text in (one.first, one.second)])
+    return [
+        _guarded(verdict, first, second, yields=yields)
+        for verdict, first, second in zip(verdicts, findings[::2], findings[1::2], strict=True)
+    ]
+
+
+def _guarded(verdict: Verdict, first: Finding, second: Finding, *, yields: bool) -> Verdict:
+    """A tie prefers both, so either side may veto it."""
+    is_first = first.is_broken if verdict.choice is None else verdict.choice == "first"
+    preferred, other = (first, second) if is_first else (second, first)
+    if not verdict.is_scored or not preferred.is_broken:
+        return verdict
+    reason = f"{VETOED}{preferred.reason}"
+    if other.is_broken or not yields:
+        return replace(verdict, choice=None, probability=None, unscored_reason=reason)
+    choice: Choice = "second" if is_first else "first"
+    return replace(verdict, choice=choice, probability=float(not is_first), reasoning=reason)
+
+
+BROKEN = Schema(
+    "policy",
+    {
+        "type": "object",
+        "properties": {"reasoning": {"type": "string"}, "answer": {"type": "string", "enum": ["yes", "no"]}},
+        "required": ["reasoning", "answer"],
+        "additionalProperties": False,
+    },
+)
+
+
+def _compiled(name: str, pattern: str) -> re.Pattern[str]:
+    """A rule ready to be searched for.
+
+    Raises:
+        BadInput: If it is no regular expression.
+    """
+    try:
+        return re.compile(pattern, re.IGNORECASE)
+    except re.error as error:
+        raise BadInput(f"rule {name!r} is no regular expression ({error}); fix it") from None
+
+
+def _read(reply: Reply) -> bool:
+    return read_yes_or_no(reply.text)
