@@ -9,7 +9,7 @@ PYTEST := $(BIN)/python -m pytest
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast check bench endure litellm docs build clean
+.PHONY: help demo test test-fast check bench endure litellm optimize-extra docs build clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1@\2/p' $(MAKEFILE_LIST) | awk -F@ '{ printf "%-16s %s\n", $$1, $$2 }'
@@ -40,6 +40,10 @@ endure: $(VENV)/.dev ## kills and repeats that take minutes
 litellm: $(VENV)/.dev ## tests of the LiteLLM door against LiteLLM itself (installs the extra, 330 MB)
 	@$(PIP) -e '.[dev,litellm]'
 	$(PYTEST) tests/lm/test_litellm_door.py $(PYTEST_ARGS)
+
+optimize-extra: $(VENV)/.dev ## tests of MIPROv2 and our door for DSPy against DSPy itself (installs the extra)
+	@$(PIP) -e '.[dev,optimize]'
+	$(PYTEST) tests/lm/test_dspy_door.py tests/induction/search/test_mipro.py $(PYTEST_ARGS)
 
 docs: $(VENV)/.lean ## the pages that are generated: docs/cli.md
 	@mkdir -p build

@@ -24,7 +24,7 @@ from personalrm.bench.run_spec import (
 )
 from personalrm.bench.run_state import runs_in, state_of, validate_run
 from personalrm.bench.runner import Runner
-from personalrm.errors import BadInput, UnknownName
+from personalrm.errors import BadInput, TargetLeak, UnknownName
 from personalrm.lm.settings import Retry
 from personalrm.preferences.persona_prompts import persona_prompt_to_json
 from personalrm.preferences.prompt_json import pair_to_dict
@@ -145,6 +145,15 @@ def test_the_rows_with_distill_use_the_persona_prompt_of_their_model(tmp_path, s
         load_persona_prompts(
             RunSpec("r", DATA, ("default",), (ModelSpec("m", "m", persona_prompt="none.json"),)), tmp_path
         )
+
+
+def test_a_persona_prompt_that_was_searched_for_with_a_target_is_refused(tmp_path, server):
+    spec = RunSpec("r", DATA, ("default",), models_at(server.url, "m"))
+    datasets = load_datasets(spec, tmp_path)
+    seen = [next(iter(datasets.values())).held_out.targets[0].hash]
+    prompt = replace(shipped_persona_prompt(), provenance={"seen": seen})
+    with pytest.raises(TargetLeak, match="was searched for with pair"):
+        begin_run(spec, datasets, {"m": prompt}, RunFolder(tmp_path / "run"))
 
 
 def test_demographics_need_surveys(tmp_path, server):

@@ -9,6 +9,7 @@ from personalrm.preferences.persona_prompts import (
     ExamplePersona,
     PersonaPrompt,
     persona_prompt_from_json,
+    persona_prompt_to_dspy,
     persona_prompt_to_json,
 )
 from personalrm.prompts.delimiters import read_fields
@@ -68,3 +69,47 @@ def test_choices_are_numbered_and_examples_stand_before_them():
     assert read_fields(system.content, "demonstration") == ["</persona>"]
     assert ["Choice 1" in user.content, "Choice 2" in user.content, "Choice 3" in user.content] == [True, True, False]
     assert read_fields(user.content, "reasoning") == ["why", "why"]
+
+
+SEARCHED = PersonaPrompt(
+    "Write {it}.\nWith [[ ## marks ## ]] and ünïcode.",
+    (ExamplePersona("1. Asked: a\nb", "Likes it.", ("ab", "cd")), ExamplePersona("", "Q")),
+    "a search",
+    provenance={"score": 0.5, "seen": ["ab", "cd"]},
+)
+
+
+def test_a_searched_prompt_goes_to_a_file_and_back():
+    assert persona_prompt_from_json(persona_prompt_to_json(SEARCHED), where="x") == SEARCHED
+
+
+@pytest.mark.parametrize("prompt", [SEARCHED, PersonaPrompt("i"), shipped_persona_prompt()])
+def test_a_prompt_exported_as_a_dspy_program_reads_back_as_itself(prompt):
+    assert persona_prompt_from_json(persona_prompt_to_dspy(prompt), where="x") == prompt
+
+
+def test_an_exported_program_has_the_published_layout_and_reads_back_without_our_part():
+    content = json.loads(persona_prompt_to_dspy(SEARCHED))
+    demo = content["synthesize.predict"]["demos"][0]
+    assert (demo["past_judgements"], demo["synthesized_persona"]) == ("1. Asked: a\nb", "Likes it.")
+    del content["metadata"]["personalrm"]
+    read = persona_prompt_from_json(json.dumps(content), where="x")
+    assert (read.instruction, [one.persona for one in read.examples]) == (SEARCHED.instruction, ["Likes it.", "Q"])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"provenance": []},
+        {"provenance": {"seen": "ab"}},
+        {"examples": [{"choices": "c", "persona": "p", "pairs": "ab"}]},
+    ],
+)
+def test_a_damaged_provenance_is_refused(change):
+    content = json.loads(persona_prompt_to_json(SEARCHED)) | change
+    with pytest.raises(CorruptFile):
+        persona_prompt_from_json(json.dumps(content), where="x")
+
+
+def test_the_repr_of_a_prompt_says_nothing_of_anybody():
+    assert "Likes" not in repr(SEARCHED) + repr(SEARCHED.examples)

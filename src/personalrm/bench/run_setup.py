@@ -69,7 +69,11 @@ def begin_run(
 
     Raises:
         BadInput: If the folder holds another run, naming the first difference.
+        TargetLeak: If a persona prompt was searched for with a pair that is to be scored.
     """
+    for prompt in persona_prompts.values():
+        for dataset in datasets.values():
+            prompt.refuse_targets(dataset.held_out.targets)
     info = describe_run(spec, datasets, persona_prompts)
     if (folder.path / "run.json").exists():
         earlier = folder.info()

@@ -29,6 +29,7 @@ def run_with_model(held_out: HeldOut, options: argparse.Namespace, *, n_bad_rows
     methods = [name.strip() for name in options.methods.split(",")] if options.methods else list(MODEL_METHODS)
     settings = InductionSettings(variant="both", n_trials=options.trials, seed=options.seed)
     with open_judge(options) as judge:
+        judge.persona_prompt.refuse_targets(held_out.targets)
         evaluation = evaluate_model(held_out, judge, methods=methods, settings=settings, seed=options.seed)
         if options.json:
             print_json(_as_json(evaluation) | {"n_bad_rows": n_bad_rows, "model": judge.name})

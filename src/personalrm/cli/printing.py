@@ -80,8 +80,8 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 class Progress:
     """A bar on stderr while a command works; silent when stderr is no terminal."""
 
-    def __init__(self, what: str, total: int | None) -> None:
-        self._what, self._total = what, total
+    def __init__(self, what: str, total: int | None, unit: str = "users") -> None:
+        self._what, self._total, self._unit = what, total, unit
         self._done, self._since, self._drawn = 0, time.monotonic(), 0.0
         self._shown = sys.stderr.isatty()
         self._note = ""
@@ -102,11 +102,10 @@ class Progress:
         if self._total:
             full = BAR * self._done // self._total
             left = elapsed / max(1, self._done) * (self._total - self._done)
-            line = (
-                f"{self._what} [{'#' * full}{'.' * (BAR - full)}] {self._done}/{self._total} users, {left:.0f} s left"
-            )
+            counted = f"{self._done}/{self._total} {self._unit}"
+            line = f"{self._what} [{'#' * full}{'.' * (BAR - full)}] {counted}, {left:.0f} s left"
         else:
-            line = f"{self._what} {self._done} users, {elapsed:.0f} s"
+            line = f"{self._what} {self._done} {self._unit}, {elapsed:.0f} s"
         print(f"\r\033[K{line}{self._note}", end="", file=sys.stderr, flush=True)
 
     def __exit__(

@@ -24,7 +24,6 @@ from personalrm.stylometry.features import BY_NAME, INDEX, NAMES, difference
 from personalrm.stylometry.population import Prior
 from personalrm.stylometry.weights import Weights
 
-
 LEAST_LEANING = 0.3
 """Distance from the population, in posterior standard deviations, from which a leaning is shown."""
 

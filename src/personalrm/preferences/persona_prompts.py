@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any
 
-from personalrm.errors import CorruptFile, NewerVersion
+from personalrm.errors import CorruptFile, NewerVersion, TargetLeak
+from personalrm.preferences.pairs import PreferencePair
 
 FORMAT_VERSION = 1
+DSPY_FIELDS = (
+    {"prefix": "Past Judgements:", "description": "${past_judgements}"},
+    {"prefix": "Reasoning:", "description": "${reasoning}"},
+    {"prefix": "Synthesized Persona:", "description": "${synthesized_persona}"},
+)
+"""Fields of the published program; descriptions of this form say nothing and are not taken over."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -18,6 +26,8 @@ class ExamplePersona:
 
     choices: str
     persona: str
+    pairs: tuple[str, ...] = ()
+    """Hashes of the pairs behind them, where known."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -30,6 +40,8 @@ class PersonaPrompt:
     """Who wrote or optimised it."""
     n_trimmed: int = 0
     """Examples left out to keep the token budget."""
+    provenance: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    """Models, seed, trials and scores of a search, and `seen`, the hashes of all pairs it looked at; plain JSON."""
 
     def trimmed(self, max_characters: int) -> PersonaPrompt:
         """The same with as many whole examples, from the first on, as fit; the others are counted."""
@@ -41,6 +53,20 @@ class PersonaPrompt:
                 kept.append(example)
                 room -= size
         return replace(self, examples=tuple(kept), n_trimmed=len(self.examples) - len(kept))
+
+    def refuse_targets(self, targets: Iterable[PreferencePair]) -> None:
+        """Stop when a pair to be scored was looked at while this prompt was searched for.
+
+        Raises:
+            TargetLeak: Naming the first such pair.
+        """
+        seen = frozenset(self.provenance.get("seen", ())).union(*(one.pairs for one in self.examples))
+        for pair in targets:
+            if pair.hash in seen:
+                raise TargetLeak(
+                    f"the persona prompt was searched for with pair {pair.id!r} of user {pair.user_id!r}, which is to "
+                    "be scored; evaluate people who were neither train nor dev users of the search"
+                )
 
     def __repr__(self) -> str:
         return f"PersonaPrompt(characters={len(self.instruction)}, examples={len(self.examples)})"
@@ -67,22 +93,55 @@ def persona_prompt_from_json(text: str, *, where: str) -> PersonaPrompt:
 
 def persona_prompt_to_json(prompt: PersonaPrompt) -> str:
     """The file `persona_prompt_from_json` reads."""
-    examples = [{"choices": one.choices, "persona": one.persona} for one in prompt.examples]
+    examples = [
+        {"choices": one.choices, "persona": one.persona} | ({"pairs": list(one.pairs)} if one.pairs else {})
+        for one in prompt.examples
+    ]
     content = {"format_version": FORMAT_VERSION, "source": prompt.source, "instruction": prompt.instruction}
-    return json.dumps(content | {"examples": examples}, ensure_ascii=False, indent=1) + "\n"
+    content |= {"examples": examples} | ({"provenance": dict(prompt.provenance)} if prompt.provenance else {})
+    return json.dumps(content, ensure_ascii=False, indent=1) + "\n"
+
+
+def persona_prompt_to_dspy(prompt: PersonaPrompt) -> str:
+    """A program file of the published package's layout, for `dspy.Module.load`; reads back as the same prompt.
+
+    What DSPy has no place for (source, pairs, provenance) stands under `metadata.personalrm`.
+    """
+    demos = [
+        {"augmented": True, "past_judgements": one.choices, "synthesized_persona": one.persona}
+        for one in prompt.examples
+    ]
+    ours: dict[str, Any] = {"source": prompt.source, "pairs": [list(one.pairs) for one in prompt.examples]}
+    ours |= {"provenance": dict(prompt.provenance)}
+    predict: dict[str, Any] = {
+        "traces": [],
+        "train": [],
+        "demos": demos,
+        "signature": {"instructions": prompt.instruction, "fields": [dict(one) for one in DSPY_FIELDS]},
+        "lm": None,
+    }
+    content = {"synthesize.predict": predict, "metadata": {"dependency_versions": {}, "personalrm": ours}}
+    return json.dumps(content, ensure_ascii=False, indent=1) + "\n"
 
 
 def _ours(content: Mapping[str, Any], where: str) -> PersonaPrompt:
     if content["format_version"] > FORMAT_VERSION:
         raise NewerVersion(f"{where} has format version {content['format_version']}; upgrade personalrm")
-    examples = tuple(ExamplePersona(_text(one["choices"]), _text(one["persona"])) for one in content["examples"])
-    return PersonaPrompt(_text(content["instruction"]), examples, _text(content.get("source", "")))
+    examples = tuple(
+        ExamplePersona(_text(one["choices"]), _text(one["persona"]), _texts(one.get("pairs", ())))
+        for one in content["examples"]
+    )
+    told = _provenance(content.get("provenance", {}))
+    return PersonaPrompt(_text(content["instruction"]), examples, _text(content.get("source", "")), provenance=told)
 
 
 def _from_dspy(content: Mapping[str, Any], where: str) -> PersonaPrompt:
     """`synthesize.predict` of a published program; `lm`, `traces` and `train` are ignored."""
     predict = content["synthesize.predict"] if "synthesize.predict" in content else content["synthesize"]["predict"]
     signature = predict["signature"]
+    ours = content.get("metadata", {}).get("personalrm")
+    if ours is not None:
+        return _exported(predict, ours)
     told = [f"- {one['prefix']} {one['description']}" for one in signature.get("fields", ()) if _describes(one)]
     instruction = "\n".join([_text(signature["instructions"]), *told])
     examples = tuple(
@@ -94,6 +153,18 @@ def _from_dspy(content: Mapping[str, Any], where: str) -> PersonaPrompt:
         if demo.get("synthesized_persona")
     )
     return PersonaPrompt(instruction, examples, f"DSPy program {where}")
+
+
+def _exported(predict: Mapping[str, Any], ours: Mapping[str, Any]) -> PersonaPrompt:
+    """A program that `persona_prompt_to_dspy` wrote."""
+    examples = tuple(
+        ExamplePersona(_text(demo["past_judgements"]), _text(demo["synthesized_persona"]), _texts(pairs))
+        for demo, pairs in zip(predict["demos"], ours["pairs"], strict=True)
+    )
+    instruction = _text(predict["signature"]["instructions"])
+    return PersonaPrompt(
+        instruction, examples, _text(ours["source"]), provenance=_provenance(ours.get("provenance", {}))
+    )
 
 
 def _describes(one: Mapping[str, Any]) -> bool:
@@ -109,3 +180,15 @@ def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError("not text")
     return value
+
+
+def _texts(values: Any) -> tuple[str, ...]:
+    if not isinstance(values, list | tuple):
+        raise TypeError("not a list")
+    return tuple(_text(value) for value in values)
+
+
+def _provenance(value: Any) -> Mapping[str, Any]:
+    if not isinstance(value, dict) or not isinstance(value.get("seen", []), list):
+        raise TypeError("not an object")
+    return MappingProxyType(value)

@@ -9,7 +9,18 @@ from __future__ import annotations
 
 import re
 
-TAGS = ("persona", "demonstration", "conversation", "turn", "first", "second", "reasoning", "choice")
+TAGS = (
+    "persona",
+    "demonstration",
+    "conversation",
+    "turn",
+    "first",
+    "second",
+    "reasoning",
+    "choice",
+    "instruction",
+    "summary",
+)
 _FORGED = re.compile(r"<(\\*)(?=/?(?:" + "|".join(TAGS) + r")\b)", re.IGNORECASE)
 _NEUTRALIZED = re.compile(r"<\\(\\*)(?=/?(?:" + "|".join(TAGS) + r")\b)", re.IGNORECASE)
 

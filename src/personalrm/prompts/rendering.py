@@ -110,8 +110,13 @@ def describing_messages(
     parts = (
         [f"{'Observations:' if task == 'profile' else 'Insights so far:'}\n{field('persona', lines)}"] if known else []
     )
-    parts += [f"Choice {n}\n{_demonstration(one)}" for n, one in enumerate(demonstrations, 1)]
+    parts += [choices_shown(demonstrations)] if demonstrations else []
     return (Message("system", _fill("persona", values)), Message("user", "\n\n".join(parts)))
+
+
+def choices_shown(demonstrations: Sequence[Demonstration]) -> str:
+    """The choices as material to learn from, numbered from 1."""
+    return "\n\n".join(f"Choice {n}\n{_demonstration(one)}" for n, one in enumerate(demonstrations, 1))
 
 
 def demographics_sentence(demographics: Mapping[str, str]) -> str:

@@ -184,6 +184,15 @@ def _without_thoughts(reply: str) -> str:
     return text.rpartition("</think>")[2]
 
 
+def json_objects(reply: str) -> Iterator[dict[str, Any]]:
+    """Every JSON object in a reply, thoughts left out.
+
+    Raises:
+        UnreadableReply: If the reply ends inside its thoughts.
+    """
+    return _objects(_without_thoughts(reply))
+
+
 def _objects(text: str) -> Iterator[dict[str, Any]]:
     """Every JSON object that stands in the text and not inside another."""
     decoder, at = json.JSONDecoder(strict=False), text.find("{")

@@ -27,6 +27,7 @@ from typing import Any
 from aiohttp import web
 
 from personalrm.errors import BadInput
+from personalrm.testing.coached import coached
 from personalrm.testing.fake_embeddings import FakeEmbeddings
 from personalrm.testing.faults import Faults, fail
 from personalrm.testing.server_log import Log
@@ -40,6 +41,10 @@ RULES: dict[str, Rule] = {
     "fixed": fixed,
     "fixed-persona": fixed_with_persona,
     "obedient": obedient(skilled()),
+    "coached": coached(
+        {"compare": 0.1, "differences": 0.4},
+        proposes=("Describe the person.", "Name the differences that come back.", "Compare the choices.", "Be kind."),
+    ),
 }
 _SEED = re.compile(rb'"seed": ?-?\d+')
 

@@ -83,7 +83,7 @@ def skilled(skill: float = 0.9, default: str = "longer", *, writing: float = 1.0
         seen = Seen.of(messages)
         if seen.asks_for_persona:
             return _persona_of(seen, writing)
-        taste = _named(seen.persona) or _majority(seen) or default
+        taste = named_taste(seen.persona) or majority(seen) or default
         likes_first = likes(taste, seen.first, seen.second)
         follows = share_of_pair(seen.first, seen.second) < skill
         return verdict_reply(
@@ -187,7 +187,7 @@ def likes(taste: str, first: str, second: str) -> bool:
     return (len(first) < len(second)) == (taste == "shorter")
 
 
-def _majority(seen: Seen) -> str | None:
+def majority(seen: Seen) -> str | None:
     """The taste most of the demonstrations agree with; None without any, or in doubt."""
     if not seen.demonstrations:
         return None
@@ -200,7 +200,7 @@ def _majority(seen: Seen) -> str | None:
     return max(agreeing, key=lambda taste: agreeing[taste])
 
 
-def _named(text: str) -> str | None:
+def named_taste(text: str) -> str | None:
     """The taste a text names most often; None where it names none."""
     counts = {taste: text.count(taste) for taste in TASTES}
     return max(TASTES, key=lambda taste: counts[taste]) if any(counts.values()) else None
@@ -212,7 +212,7 @@ def share_of_text(text: str) -> float:
 
 
 def _persona_of(seen: Seen, writing: float = 1.0) -> str:
-    taste = _majority(seen) or _named(seen.persona) or "longer"
+    taste = majority(seen) or named_taste(seen.persona) or "longer"
     if share_of_text("\0".join("\0".join(one) for one in seen.demonstrations)) >= writing:
         taste = {"longer": "shorter", "shorter": "longer"}.get(taste, taste)
     numbered = list(enumerate(seen.demonstrations, 1))

@@ -1,0 +1,308 @@
+"""Search for a better persona prompt: the instruction and example personas by which personas are written.
+
+Example: personalrm optimize prefs.jsonl --model my-model --base-url http://localhost:8000/v1 --out prompt.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from personalrm.cli.model_options import (
+    add_model,
+    open_judge,
+    print_usage,
+    refuse_model_flags_alone,
+    warn_of_change,
+)
+from personalrm.cli.options import add_config, add_home, add_json, add_reading, non_negative, positive
+from personalrm.cli.printing import Progress, print_error, print_json, print_wrapped
+from personalrm.errors import BadFile, BadInput, BudgetSpent, ModelUnavailable, StoreError
+
+if TYPE_CHECKING:
+    from personalrm.induction.search.distill import Transfer
+    from personalrm.induction.search.optimize import Optimized
+    from personalrm.induction.search.people import People
+    from personalrm.induction.search.settings import SearchSettings
+    from personalrm.judging.model import ModelJudge
+    from personalrm.preferences.persona_prompts import PersonaPrompt
+
+DEFAULT_OUT = "persona-prompt.json"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", help="preference pairs of train users, and of dev users where there is no --dev")
+    parser.add_argument("--dev", metavar="FILE", help="preference pairs of the users that candidates are scored on")
+    parser.add_argument(
+        "--dev-share", type=float, default=0.5, metavar="X", help="share of the users for dev (default: %(default)s)"
+    )
+    parser.add_argument("--out", default=DEFAULT_OUT, metavar="FILE", help="the persona prompt (default: %(default)s)")
+    parser.add_argument("--dspy-out", metavar="FILE", help="write it as a DSPy program too")
+    parser.add_argument(
+        "--method",
+        choices=("search", "mipro"),
+        default="search",
+        help="our own search, or DSPy's MIPROv2 (extra optimize) (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--instruction", action="append", metavar="FILE", help="instruction to try, one a file; may be repeated"
+    )
+    _add_numbers(parser)
+    parser.add_argument("--dry-run", action="store_true", help="say what would be done and spent, do nothing")
+    group = parser.add_argument_group("distillation")
+    group.add_argument("--teacher-model", metavar="MODEL", help="search with this model, then measure --model with it")
+    group.add_argument("--teacher-base-url", metavar="URL", help="its server")
+    group.add_argument("--teacher-key-file", metavar="FILE", help="file with its API key")
+    add_home(parser)
+    add_reading(parser)
+    add_model(parser)
+    add_config(parser)
+    add_json(parser)
+
+
+def _add_numbers(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--instructions", type=positive, default=20, metavar="N", help="instruction candidates (default: %(default)s)")
+    add("--example-sets", type=positive, default=20, metavar="N", help="candidate sets (default: %(default)s)")
+    add("--trials", type=positive, default=30, metavar="N", help="candidates tried (default: %(default)s)")
+    add("--max-examples", type=non_negative, default=10, metavar="N", help="most in a set (default: %(default)s)")
+    add("--minibatch", type=positive, default=35, metavar="N", help="dev users a trial (default: %(default)s)")
+    add(
+        "--full-every", type=positive, default=3, metavar="N", help="trials per full measurement (default: %(default)s)"
+    )
+    add(
+        "--threshold",
+        type=float,
+        default=0.0,
+        metavar="X",
+        help="gain a persona must exceed to become an example (default: %(default)s)",
+    )
+    add("--train-users", type=positive, default=100, metavar="N", help="for examples, at most (default: %(default)s)")
+    add("--user-trials", type=positive, default=10, metavar="T", help="trials within a user (default: %(default)s)")
+    add("--seed", type=non_negative, default=0, help="seed of every draw (default: %(default)s)")
+
+
+def run(options: argparse.Namespace) -> int:
+    settings = _settings(options)
+    _refuse(options)
+    people, n_bad = _people(options, settings)
+    instructions = _instructions(options.instruction)
+    searching = _teacher_options(options) if options.teacher_model else options
+    if options.dry_run:
+        return _predict(people, searching, settings)
+    try:
+        with _stoppable(searching) as judge:
+            start = judge.persona_prompt
+            optimized = _search(people, judge, options, settings, instructions)
+            _write(options, optimized.prompt)
+            _tell_usage(judge, options)
+            spent = (judge.caller.purse.n_calls, judge.caller.purse.cost)
+        transfer = _transfer(people, options, settings, (start, optimized.prompt), spent)
+    except ModelUnavailable as error:
+        if str(error) != INTERRUPTED:
+            raise
+        return print_error("stopped; what was answered is kept, the same command goes on from there", 3)
+    _tell(optimized, transfer, options, n_bad)
+    return 3 if n_bad or optimized.n_unscored else 0
+
+
+INTERRUPTED = "interrupted"
+
+
+@contextmanager
+def _stoppable(options: argparse.Namespace) -> Iterator[ModelJudge]:
+    """A judge that the first interrupt lets finish what is under way; the second ends at once."""
+    from personalrm.running.stopping import Drain
+
+    with open_judge(options) as judge, Drain(lambda: judge.caller.stop(ModelUnavailable(INTERRUPTED))):
+        yield judge
+
+
+def _settings(options: argparse.Namespace) -> SearchSettings:
+    from personalrm.induction.search.settings import SearchSettings
+
+    return SearchSettings(
+        n_instructions=options.instructions,
+        n_example_sets=options.example_sets,
+        n_trials=options.trials,
+        max_examples=options.max_examples,
+        minibatch_size=options.minibatch,
+        full_eval_steps=options.full_every,
+        threshold=options.threshold,
+        max_train_users=options.train_users,
+        user_trials=options.user_trials,
+        seed=options.seed,
+    )
+
+
+def _refuse(options: argparse.Namespace) -> None:
+    """What cannot end well is refused before anything is spent."""
+    if options.model is None:
+        refuse_model_flags_alone(options)
+        raise BadInput("optimize asks a language model; name one with --model")
+    for flag in ("teacher_base_url", "teacher_key_file"):
+        if getattr(options, flag) and not options.teacher_model:
+            raise BadInput(f"--{flag.replace('_', '-')} needs --teacher-model; name one or leave the flag out")
+    if options.method == "mipro":
+        if options.instruction:
+            raise BadInput("MIPROv2 proposes its own instructions; leave out --instruction or use --method search")
+        from personalrm.lm.dspy_door import load_dspy
+
+        load_dspy()
+    read = [options.file, options.dev, options.persona_prompt, *(options.instruction or [])]
+    inputs = {Path(one).resolve() for one in read if one}
+    outputs = [Path(one) for one in (options.out, options.dspy_out) if one]
+    for out in outputs:
+        if out.resolve() in inputs or outputs.count(out) > 1:
+            raise BadInput(f"{str(out)!r} is read or written otherwise in this command; name another file")
+        if out.is_dir() or not out.absolute().parent.is_dir():
+            raise BadFile(f"{str(out)!r} cannot be written: it is a folder, or its folder does not exist")
+
+
+def _people(options: argparse.Namespace, settings: SearchSettings) -> tuple[People, int]:
+    from personalrm.cli.options import read_options
+    from personalrm.induction.search.people import divide, share_out
+    from personalrm.preferences.reading import read_pairs
+
+    users = read_pairs(options.file, read_options(options))
+    n_bad = users.tally.n_bad_rows
+    if options.dev is None:
+        train, dev = share_out(list(users.values()), options.dev_share, settings.seed)
+    else:
+        others = read_pairs(options.dev, read_options(options))
+        train, dev, n_bad = list(users.values()), list(others.values()), n_bad + others.tally.n_bad_rows
+    return divide(train, dev, max_train_users=settings.max_train_users, seed=settings.seed), n_bad
+
+
+def _instructions(paths: list[str] | str | None) -> tuple[str, ...]:
+    """The instructions in the files; a single path may come from the environment."""
+    from personalrm.induction.search.candidates import check_instructions
+
+    texts = []
+    for path in [paths] if isinstance(paths, str) else paths or []:
+        try:
+            texts.append(Path(path).read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError) as error:
+            raise BadFile(f"instruction {path!r} cannot be read ({type(error).__name__}); check the path") from None
+    return check_instructions(texts)
+
+
+def _teacher_options(options: argparse.Namespace) -> argparse.Namespace:
+    """The same command with the teacher's model; headers and body belong to the student's server."""
+    given = {"model": options.teacher_model, "base_url": options.teacher_base_url}
+    given |= {"key_file": options.teacher_key_file, "header": None, "body": None}
+    return argparse.Namespace(**{**vars(options), **given})
+
+
+def _search(
+    people: People,
+    judge: ModelJudge,
+    options: argparse.Namespace,
+    settings: SearchSettings,
+    instructions: tuple[str, ...],
+) -> Optimized:
+    from personalrm.induction.search.mipro import optimize_with_mipro
+    from personalrm.induction.search.optimize import optimize, searcher_of
+
+    with Progress("optimize", None, "steps") as progress:
+
+        def tell(step: str) -> None:
+            progress.step(f"{step}, {judge.caller.ledger.total.n_calls:,} calls")
+
+        if options.method == "mipro":
+            return optimize_with_mipro(people, judge, settings, tell)
+        trials = Path(f"{options.out}.trials.jsonl")
+        return optimize(people, searcher_of(judge, judge.persona_prompt, instructions), settings, trials, tell)
+
+
+def _transfer(
+    people: People,
+    options: argparse.Namespace,
+    settings: SearchSettings,
+    prompts: tuple[PersonaPrompt, PersonaPrompt],
+    spent: tuple[int, float],
+) -> Transfer | None:
+    """The student's scores, within what the teacher left of the budget; None without a teacher."""
+    if not options.teacher_model:
+        return None
+    from personalrm.induction.search.distill import measure_transfer, with_transfer
+
+    left = {"max_calls": options.max_calls and options.max_calls - spent[0]}
+    left["max_cost"] = options.max_cost and options.max_cost - spent[1]
+    if any(value is not None and value <= 0 for value in left.values()):
+        raise BudgetSpent(
+            "the teacher's search spent the whole budget; its prompt is saved, run the same command with a larger one"
+        )
+    with _stoppable(argparse.Namespace(**{**vars(options), **left})) as judge:
+        transfer = measure_transfer(people.dev, judge, prompts[1], settings, start=prompts[0])
+        _write(options, with_transfer(prompts[1], transfer))
+        _tell_usage(judge, options)
+    return transfer
+
+
+def _write(options: argparse.Namespace, prompt: PersonaPrompt) -> None:
+    from personalrm.preferences.persona_prompts import persona_prompt_to_dspy, persona_prompt_to_json
+
+    _put(options.out, persona_prompt_to_json(prompt))
+    if options.dspy_out:
+        _put(options.dspy_out, persona_prompt_to_dspy(prompt))
+
+
+def _put(path: str, text: str) -> None:
+    """Write a file whole or not at all."""
+    beside = Path(f"{path}.new")
+    try:
+        beside.write_text(text, encoding="utf-8")
+        beside.replace(path)
+    except OSError as error:
+        raise StoreError(f"{path!r} cannot be written ({error.strerror}); check the disk and the path") from None
+
+
+def _predict(people: People, options: argparse.Namespace, settings: SearchSettings) -> int:
+    from personalrm.induction.search.forecast import forecast_search
+    from personalrm.lm.prices import price_of
+
+    with open_judge(options) as judge:
+        price = price_of(options.model, options.prices)
+        guess = forecast_search(people, judge, settings, price, with_dspy=options.method == "mipro")
+    if options.json:
+        print_json(guess.as_json())
+    else:
+        print_wrapped(guess.line())
+    return 0
+
+
+def _tell_usage(judge: ModelJudge, options: argparse.Namespace) -> None:
+    if not options.json:
+        print_usage(judge.caller)
+    warn_of_change(judge.caller)
+
+
+def _tell(optimized: Optimized, transfer: Transfer | None, options: argparse.Namespace, n_bad: int) -> None:
+    from personalrm.stats.paired import points
+
+    student = transfer.as_json() if transfer is not None else None
+    if options.json:
+        told: dict[str, Any] = optimized.as_json() | {"student": student, "out": options.out, "n_bad_rows": n_bad}
+        print_json(told)
+        return
+    print(f"{optimized.n_dev_users} dev users; gain over the default judge in points, mean over users")
+    print(f"  prompt to start from  {points(optimized.start_score)}")
+    print(f"  prompt found          {points(optimized.score)}")
+    if transfer is not None:
+        begun, ended = (
+            points(one) if one is not None else "unscored" for one in (transfer.start_score, transfer.score)
+        )
+        print(f"with {transfer.model}: {begun} before, {ended} with the prompt found")
+    for note in optimized.notes:
+        print_wrapped(f"note: {note}")
+    examples = len(optimized.prompt.examples)
+    print(f"saved as {options.out}, with {examples} example personas")
+    if any(one.pairs for one in optimized.prompt.examples):
+        print("note: the examples hold words of train users; whoever gets the file can read them", file=sys.stderr)
+    if n_bad:
+        print(f"{n_bad:,} bad rows left out; personalrm validate lists them")

@@ -1,0 +1,128 @@
+"""The candidates of a search: sets of example personas that proved themselves, and instructions."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from personalrm.errors import BadInput
+from personalrm.induction.search.gain import Gain
+from personalrm.induction.search.people import Subject, in_words
+from personalrm.induction.search.settings import SearchSettings
+from personalrm.preferences.messages import Message
+from personalrm.preferences.persona_prompts import ExamplePersona, PersonaPrompt
+from personalrm.prompts.linting import is_order
+from personalrm.prompts.proposing import (
+    LONGEST,
+    observe_messages,
+    propose_messages,
+    read_instruction,
+    read_words,
+    summarise_messages,
+)
+
+Examples = tuple[ExamplePersona, ...]
+Read = Callable[[str], str]
+AskTexts = Callable[[Sequence[tuple[Message, ...]], Read, Sequence[str]], list[str | None]]
+"""Asks a model for texts: messages, how to read a reply, whose data is in each; None where no reply could be read."""
+DRAWS = 200
+"""Draws after which no further new set is looked for."""
+
+
+@dataclass(frozen=True, repr=False)
+class Bootstrapped:
+    """Example personas, and what became of the train users."""
+
+    examples: Examples
+    """Most gained first."""
+    n_tried: int
+    n_unscored: int
+
+
+def bootstrap_examples(
+    subjects: Sequence[Subject], gain: Gain, start: PersonaPrompt, settings: SearchSettings
+) -> Bootstrapped:
+    """Personas of train users, written with the prompt we start from, that beat the default judge (appendix F)."""
+    personas = gain.write(start, subjects)
+    values = gain.of(personas, subjects)
+    kept = [
+        (value, ExamplePersona(in_words(one.evidence), persona.text, one.pairs))
+        for one, persona, value in zip(subjects, personas, values, strict=True)
+        if value is not None and value > settings.threshold
+    ]
+    kept.sort(key=lambda found: -found[0])
+    return Bootstrapped(tuple(one for _, one in kept), len(subjects), sum(value is None for value in values))
+
+
+def draw_example_sets(found: Examples, start: PersonaPrompt, settings: SearchSettings) -> list[Examples]:
+    """Candidate sets: the one of the start, the empty one, the best few, and random ones of random sizes."""
+    most = min(settings.max_examples, len(found))
+    sets: dict[Examples, None] = {start.examples: None, (): None}
+    if most:
+        sets.setdefault(found[:most])
+    generator = random.Random(f"example sets {settings.seed}")  # text seeds are hashed, the same on every machine
+    for _ in range(DRAWS if most else 0):
+        if len(sets) >= settings.n_example_sets:
+            break
+        sets.setdefault(tuple(generator.sample(found, generator.randint(1, most))))
+    return list(sets)[: settings.n_example_sets]
+
+
+def check_instructions(given: Sequence[str]) -> tuple[str, ...]:
+    """Candidates given by the caller, equal ones once.
+
+    Raises:
+        BadInput: If one is blank, too long, or gives orders to a judge.
+    """
+    for place, one in enumerate(given, 1):
+        if not one.strip():
+            raise BadInput(f"instruction candidate {place} is blank; leave it out")
+        if len(one) > LONGEST:
+            raise BadInput(f"instruction candidate {place} has {len(one)} characters; {LONGEST} are the most")
+        if is_order(one):
+            raise BadInput(f"instruction candidate {place} gives orders to a judge; describe how to write personas")
+    return tuple(dict.fromkeys(one.strip() for one in given))
+
+
+@dataclass(frozen=True, repr=False)
+class Proposed:
+    """Instruction candidates, the one we start from first."""
+
+    instructions: tuple[str, ...]
+    n_unreadable: int = 0
+    """Replies that held no instruction that may be tried."""
+
+
+def propose_instructions(
+    ask: AskTexts | None,
+    start: PersonaPrompt,
+    given: Sequence[str],
+    material: tuple[Sequence[Subject], Examples],
+    settings: SearchSettings,
+) -> Proposed:
+    """The start's instruction, the caller's, and as many of the model's as there is room for.
+
+    Args:
+        ask: Asks the model; None proposes nothing.
+        start: The prompt to improve.
+        given: Candidates of the caller.
+        material: Train users to look at, and example personas to show.
+        settings: Number of candidates and of users to look at.
+    """
+    known = dict.fromkeys((start.instruction, *given))
+    n_wanted = settings.n_instructions - len(known)
+    if ask is None or n_wanted <= 0:
+        return Proposed(tuple(known)[: max(settings.n_instructions, 1 + len(given))])
+    subjects, examples = material
+    seen = subjects[: settings.n_observed]
+    owners = [one.user_id for one in seen]
+    noted = ask(
+        [observe_messages(one.evidence) for one in seen], lambda reply: read_words(reply, "observation"), owners
+    )
+    notes = [note for note in noted if note]
+    summed = ask([summarise_messages(notes)], lambda reply: read_words(reply, "summary"), [""]) if notes else [None]
+    asked = [propose_messages(n, start, summed[0] or "", examples) for n in range(1, n_wanted + 1)]
+    proposals = ask(asked, read_instruction, [""] * n_wanted)
+    known |= dict.fromkeys(one for one in proposals if one)
+    return Proposed(tuple(known), sum(one is None for one in proposals))

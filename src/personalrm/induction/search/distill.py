@@ -1,0 +1,72 @@
+"""Distillation (paper 6.3): a persona prompt found with a large model, measured on a small one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from personalrm.induction.search.asking import judge_under
+from personalrm.induction.search.gain import Gain
+from personalrm.induction.search.people import Subject, gather
+from personalrm.induction.search.settings import SearchSettings
+from personalrm.induction.settings import InductionSettings
+from personalrm.judging.model import ModelJudge
+from personalrm.preferences.persona_prompts import PersonaPrompt
+from personalrm.preferences.splits import UserSplit
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """How a model does with personas it wrote by a prompt that another model's search found."""
+
+    model: str
+    default_accuracy: float | None
+    """Knowing nobody, mean over dev users."""
+    start_score: float | None
+    """Gain of the prompt the search began with, mean over dev users that were scored."""
+    score: float | None
+    """Gain of the prompt the search found."""
+    n_dev_users: int
+    n_unscored: int
+    """Dev users that could not be scored with the found prompt."""
+
+    def as_json(self) -> dict[str, Any]:
+        """The transfer as plain values."""
+        return dict(vars(self))
+
+
+def measure_transfer(
+    dev: Sequence[tuple[str, UserSplit]],
+    student: ModelJudge,
+    found: PersonaPrompt,
+    settings: SearchSettings,
+    *,
+    start: PersonaPrompt,
+) -> Transfer:
+    """The student on the dev users, with its own reasonings and its own personas, by either prompt.
+
+    Args:
+        dev: The dev users of the search.
+        student: The model that is to use the prompt.
+        found: What the teacher's search found.
+        settings: Of the search.
+        start: What it began with.
+    """
+    induction = InductionSettings(variant="persona", n_trials=settings.user_trials, seed=settings.seed)
+    subjects = gather(dev, student, induction, on_target=True)
+    gain = Gain(judge_under(student), start)
+    (before, _), (after, n_unscored) = (_mean_gain(gain, prompt, subjects) for prompt in (start, found))
+    return Transfer(student.name, gain.accuracy(subjects), before, after, len(subjects), n_unscored)
+
+
+def with_transfer(prompt: PersonaPrompt, transfer: Transfer) -> PersonaPrompt:
+    """The prompt, whose provenance says how the student did with it."""
+    told: Mapping[str, Any] = {**prompt.provenance, "student": transfer.as_json()}
+    return replace(prompt, provenance=told)
+
+
+def _mean_gain(gain: Gain, prompt: PersonaPrompt, subjects: Sequence[Subject]) -> tuple[float | None, int]:
+    values = gain.of(gain.write(prompt, subjects), subjects)
+    scored = [value for value in values if value is not None]
+    return (sum(scored) / len(scored) if scored else None), len(values) - len(scored)

@@ -1,0 +1,112 @@
+"""What a search would ask at most, before anything is spent."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from personalrm.induction.search.people import People
+from personalrm.induction.search.settings import SearchSettings
+from personalrm.judging.model import ModelJudge
+from personalrm.lm.prices import CHARACTERS_A_TOKEN, Price
+from personalrm.lm.protocol import Usage
+from personalrm.preferences.demonstrations import Demonstration
+from personalrm.preferences.pairs import OrderedPair, PreferencePair
+from personalrm.preferences.splits import UserSplit
+from personalrm.preferences.verdicts import PersonaQuestion, Question
+
+LOOKED_AT = 50
+"""Pairs whose length is taken for all."""
+REPLY_TOKENS = 200
+REASONING = "x" * 500
+"""Stands for a reasoning that is not written yet."""
+
+
+@dataclass(frozen=True)
+class SearchForecast:
+    """At most so many calls; answers that are kept already are not counted off."""
+
+    n_train_users: int
+    n_dev_users: int
+    calls: dict[str, int]
+    """By purpose."""
+    n_calls: int
+    n_tokens: int
+    """About."""
+    cost: float | None
+    """In US dollars at list prices; None where the price is unknown."""
+
+    def as_json(self) -> dict[str, Any]:
+        """The forecast for machines."""
+        return asdict(self)
+
+    def line(self) -> str:
+        """The forecast in a sentence."""
+        cost = "price unknown" if self.cost is None else f"about {self.cost:.2f} USD"
+        parts = ", ".join(f"{name} {n:,}" for name, n in self.calls.items())
+        return (
+            f"would search over {self.n_train_users:,} train and {self.n_dev_users:,} dev users: at most "
+            f"{self.n_calls:,} calls ({parts}), about {self.n_tokens:,} tokens, {cost}"
+        )
+
+
+def forecast_search(
+    people: People, judge: ModelJudge, settings: SearchSettings, price: Price | None, *, with_dspy: bool = False
+) -> SearchForecast:
+    """Upper bound of calls, and about how many tokens they take.
+
+    Args:
+        people: Train and dev users.
+        judge: Who would be asked; nothing is asked.
+        settings: Of the search.
+        price: What tokens cost.
+        with_dspy: MIPROv2, which bootstraps each set anew and asks for more descriptions before it proposes.
+    """
+    k = judge.options.n_samples
+    train, dev = people.train, people.dev
+    on_dev = sorted((k * 2 * len(split.target) + 1 for _, split in dev), reverse=True)
+    on_train = [k * 2 * len(split.validation) + 1 for _, split in train]
+    n_full = math.ceil(settings.n_trials / settings.full_eval_steps)
+    batch = sum(on_dev[: settings.fitted_to(len(dev)).minibatch_size])
+    every = settings.n_instructions * settings.n_example_sets
+    calls = {
+        "reasonings": sum(k * _step_one(split, settings) for _, split in (*train, *dev)),
+        "default judge": sum(on_dev) - len(dev) + sum(on_train) - len(train),
+        "example personas": sum(on_train) * (settings.n_example_sets if with_dspy else 1),
+        "proposals": (4 if with_dspy else 1) * settings.n_instructions + settings.n_observed,
+        "trials": min(every * sum(on_dev), (1 + n_full) * sum(on_dev) + settings.n_trials * batch),
+    }
+    if with_dspy:
+        calls["trials"] += 2 * sum(on_dev)  # the first and the best are measured once more, to be told
+    n_calls = sum(calls.values())
+    n_prompt = int(n_calls * _characters(people, judge) / CHARACTERS_A_TOKEN)
+    usage = Usage(n_prompt, n_calls * REPLY_TOKENS)
+    cost = price.of(usage) if price else None
+    return SearchForecast(len(train), len(dev), calls, n_calls, n_prompt + usage.completion_tokens, cost)
+
+
+def _step_one(split: UserSplit, settings: SearchSettings) -> int:
+    """Bootstrap and trials of one user."""
+    return len(split.train) + 2 * (settings.user_trials + 1) * len(split.validation)
+
+
+def _characters(people: People, judge: ModelJudge) -> float:
+    """About how long a prompt is, over judgements with and without demonstrations and personas' prompts."""
+    splits = [split for _, split in people.dev][:LOOKED_AT]
+    return sum(_of_user(split, judge) for split in splits) / len(splits)
+
+
+def _of_user(split: UserSplit, judge: ModelJudge) -> float:
+    shown = _demonstrations(split.train)
+    pair = split.target[0]
+    question = Question(pair.user_id, pair.conversation, pair.chosen, pair.rejected)
+    judged = judge.judge_request(question, "judge").n_characters
+    written = judge.persona_request(PersonaQuestion(pair.user_id, shown)).n_characters
+    n = 2 * len(split.target)
+    return (n * judged + written) / (n + 1)
+
+
+def _demonstrations(pairs: Sequence[PreferencePair]) -> tuple[Demonstration, ...]:
+    return tuple(Demonstration(OrderedPair(pair, chosen_first=True), REASONING) for pair in pairs)

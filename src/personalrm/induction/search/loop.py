@@ -1,0 +1,161 @@
+"""The search itself: which candidate to measure next on whom, and which one wins.
+
+It knows no models and no texts, only numbers of candidates and users and a function that
+measures; so it is the same over a language model, the embedded engine or a rule of a test.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from personalrm.errors import NoScoredPairs
+from personalrm.induction.search.belief import Belief, Measured, believe
+from personalrm.induction.search.settings import SearchSettings
+from personalrm.induction.search.trials_file import Cell, Trial, TrialsFile, Values
+from personalrm.stats.arrays import FloatArray
+
+Measure = Callable[[Cell, Sequence[int]], Values]
+"""What each of these dev users gains over the default judge with personas written by this candidate."""
+START = Cell(0, 0)
+
+
+@dataclass(frozen=True)
+class Found:
+    """The winner of a search, beside what it began with."""
+
+    best: Cell
+    score: float
+    """Mean over the dev users that were scored."""
+    start_score: float
+    n_unscored: int
+    """Dev users of the winner whose gain could not be measured."""
+    n_measured: int
+    """Measurements of one user under one candidate, all in all."""
+    full: tuple[tuple[Cell, float], ...]
+    """Candidates measured on everybody, with their means, best first."""
+
+
+def search(
+    grid: tuple[int, int],
+    n_users: int,
+    measure: Measure,
+    settings: SearchSettings,
+    trials: TrialsFile | None = None,
+) -> Found:
+    """The best candidate found; candidate (0, 0) is measured first and only a better one replaces it.
+
+    Args:
+        grid: Numbers of instructions and of example sets.
+        n_users: Dev users.
+        measure: Called with a candidate and users it was not measured on yet.
+        settings: Trials, minibatch, full evaluations, seed.
+        trials: Keeps the trials; draws depend on the seed and the trial's number alone, so a search that
+            takes up earlier trials ends like one that was never stopped.
+
+    Raises:
+        NoScoredPairs: If no dev user could be scored with the candidate we start from.
+    """
+    table = _Table(grid, n_users, measure, trials or TrialsFile(None, ""))
+    table.measure(START, table.missing(START))
+    if np.isnan(table.values[0, 0]).all():
+        raise NoScoredPairs("no dev user could be scored with the persona prompt to start from; look at the model")
+    for number in range(1, settings.n_trials + 1):
+        generator = np.random.default_rng([settings.seed, number])
+        if not table.is_open.any():
+            break
+        cell = _draw(table, generator)
+        users = generator.permutation(table.missing(cell))[: settings.fitted_to(n_users).minibatch_size]
+        table.measure(cell, sorted(int(user) for user in users))
+        if number % settings.full_eval_steps == 0 or number == settings.n_trials:
+            _measure_most_promising(table)
+    return _winner(table)
+
+
+class _Table:
+    """All values so far."""
+
+    def __init__(self, grid: tuple[int, int], n_users: int, measure: Measure, trials: TrialsFile) -> None:
+        self.grid, self.n_users = grid, n_users
+        self.values: FloatArray = np.full((*grid, n_users), np.nan)
+        self.asked = np.zeros((*grid, n_users), dtype=bool)
+        """Where there is an answer, scored or not."""
+        self._measure, self._trials = measure, trials
+
+    @property
+    def is_open(self) -> np.ndarray:
+        """Candidates not measured on everybody yet, shape `grid`."""
+        return np.asarray(~self.asked.all(axis=2))
+
+    def missing(self, cell: Cell) -> list[int]:
+        """Users a candidate was not measured on yet."""
+        return [int(user) for user in np.flatnonzero(~self.asked[cell.instruction, cell.examples])]
+
+    def measure(self, cell: Cell, users: Sequence[int]) -> None:
+        """Measure, or take up what an earlier run measured, and note it."""
+        at = (cell.instruction, cell.examples)
+        is_full = len(users) == len(self.missing(cell))
+        found = self._trials.find(cell, tuple(users), is_full=is_full)
+        values = self._measure(cell, users) if found is None else found
+        self.values[(*at, list(users))] = [np.nan if value is None else value for value in values]
+        self.asked[(*at, list(users))] = True
+        self._trials.add(Trial(len(self._trials.trials), cell, tuple(users), tuple(values), is_full))
+
+    def believe(self) -> Belief:
+        """What all values together say of every candidate."""
+        instruction, examples, user = np.nonzero(~np.isnan(self.values))
+        return believe(Measured(instruction, examples, user, self.values[instruction, examples, user]), *self._sizes)
+
+    @property
+    def _sizes(self) -> tuple[int, int, int]:
+        return (*self.grid, self.n_users)
+
+
+def _draw(table: _Table, generator: np.random.Generator) -> Cell:
+    """The open candidate that is best in one draw from the belief."""
+    drawn = np.where(table.is_open, table.believe().draw(generator), -np.inf)
+    return _cell(drawn)
+
+
+def _measure_most_promising(table: _Table) -> None:
+    """The rest of the users for the tried candidate with the highest expected value."""
+    tried = table.is_open & table.asked.any(axis=2)
+    if tried.any():
+        cell = _cell(np.where(tried, table.believe().expected, -np.inf))
+        table.measure(cell, table.missing(cell))
+
+
+def _winner(table: _Table) -> Found:
+    """The best mean among candidates measured on everybody; the expected value decides ties, then the lower number.
+
+    A candidate that left half of the dev users unscored cannot win.
+    """
+    n_scored = (~np.isnan(table.values)).sum(axis=2)
+    fit_to_win = table.asked.all(axis=2) & (2 * n_scored > table.n_users)
+    fit_to_win[0, 0] = True
+    means = np.where(n_scored > 0, np.nansum(table.values, axis=2) / np.maximum(n_scored, 1), -np.inf)
+    expected = table.believe().expected
+    ranked = sorted(
+        (Cell(int(i), int(j)) for i, j in np.argwhere(fit_to_win)),
+        key=lambda cell: (
+            -means[cell.instruction, cell.examples],
+            cell != START,
+            -expected[cell.instruction, cell.examples],
+        ),
+    )
+    best = ranked[0]
+    return Found(
+        best,
+        float(means[best.instruction, best.examples]),
+        float(means[0, 0]),
+        int(table.n_users - n_scored[best.instruction, best.examples]),
+        int(table.asked.sum()),
+        tuple((cell, float(means[cell.instruction, cell.examples])) for cell in ranked),
+    )
+
+
+def _cell(table: FloatArray) -> Cell:
+    instruction, examples = np.unravel_index(int(np.argmax(table)), table.shape)
+    return Cell(int(instruction), int(examples))

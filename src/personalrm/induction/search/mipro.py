@@ -1,0 +1,243 @@
+"""MIPROv2 through DSPy, with the paper's settings (appendix F), over our own door and with our metric.
+
+DSPy rewrites the instruction and chooses demonstrations; every call it makes, and every
+judgement of the metric, is one of our caller's. DSPy's draws depend on the seed, so a
+killed run, started again, finds its answers in the cache and goes on.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import threading
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from typing import Any
+
+from personalrm.errors import UnreadableReply
+from personalrm.induction.search.asking import judge_under
+from personalrm.induction.search.gain import Gain
+from personalrm.induction.search.optimize import Optimized, Tell, gather_people, tell_nobody
+from personalrm.induction.search.people import People, Subject, in_words
+from personalrm.induction.search.settings import SearchSettings
+from personalrm.judging.model import ModelJudge
+from personalrm.lm.dspy_door import dspy_lm, load_dspy
+from personalrm.preferences.persona_prompts import ExamplePersona, PersonaPrompt
+from personalrm.preferences.personas import Persona
+from personalrm.prompts.replies import read_persona
+
+MAX_LABELED = 6
+"""`max_labeled_demos`; nobody has labelled personas, so DSPy's labelled demonstrations carry none and are left out."""
+LEAST_GAIN = 1e-9
+"""DSPy keeps a demonstration whose metric is at least its threshold: only a positive gain may become one."""
+SHOWN = 600
+"""Characters shown of each text of a choice."""
+MOST_ERRORS = 1_000_000
+"""Failures are counted by us; DSPy is not to give up after ten."""
+THREADS = 16
+
+
+def optimize_with_mipro(
+    people: People,
+    judge: ModelJudge,
+    settings: SearchSettings,
+    tell: Tell = tell_nobody,
+) -> Optimized:
+    """The best persona prompt DSPy's MIPROv2 finds, starting from the judge's.
+
+    Args:
+        people: Train and dev users.
+        judge: The model; its persona prompt is where the search begins.
+        settings: Numbers of candidates and trials, minibatch, full evaluations, threshold, seed.
+        tell: Told what is being done.
+
+    Raises:
+        MissingExtra: If the extra `optimize` is not installed.
+        ModelUnavailable: If the run was stopped.
+    """
+    dspy = load_dspy()
+    start = judge.persona_prompt
+    gain = Gain(judge_under(judge), start)
+    train, dev = gather_people(people, judge, settings, tell)
+    tell("default judge")
+    gain.prepare((*train, *dev))
+    metric = _Metric(gain, {one.user_id: one for one in (*train, *dev)})
+    door = dspy_lm(judge.caller, max_tokens=judge.options.max_tokens, seed=judge.options.seed)
+    tell("MIPROv2")
+    with _quiet(dspy, door), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # DSPy's own notices of what it will change
+        best = _compile(dspy, door, metric, (train, dev), start, settings)
+        if judge.caller.stopped is not None:
+            raise judge.caller.stopped
+        score, start_score = (_score(dspy, program, metric, dev) for program in (best, _program(dspy, start)))
+    if judge.caller.stopped is not None:
+        raise judge.caller.stopped
+    return _optimized(best, metric, (train, dev), (score, start_score), (judge, settings))
+
+
+class _Metric:
+    """Gain of one persona on its user, as DSPy wants it."""
+
+    def __init__(self, gain: Gain, subjects: dict[str, Subject]) -> None:
+        self.gain, self.subjects = gain, subjects
+        self._lock = threading.Lock()
+        self.unscored: set[str] = set()
+        """Users whose gain could not be measured at some time; DSPy, which wants a number, was told 0."""
+
+    def __call__(self, example: Any, prediction: Any, trace: Any = None) -> float:
+        subject = self.subjects[example.user_id]
+        value = self.gain.of([_persona(prediction, subject)], [subject])[0]
+        if value is None:
+            with self._lock:
+                self.unscored.add(subject.user_id)
+        return 0.0 if value is None else value
+
+
+def _persona(prediction: Any, subject: Subject) -> Persona:
+    """The persona in a prediction, sentence by sentence; empty where it says nothing or gives orders."""
+    words = " ".join(str(getattr(prediction, "synthesized_persona", "") or "").split())
+    try:
+        return read_persona(f"persona: {words}", [one.shown.pair.id for one in subject.evidence])
+    except UnreadableReply as error:
+        return Persona(note=str(error))
+
+
+def _program(dspy: Any, start: PersonaPrompt) -> Any:
+    """The published program's layout: `synthesize`, a chain of thought from judgements to a persona."""
+    fields = {
+        "past_judgements": (str, dspy.InputField(desc="choices one person made between two completions")),
+        "synthesized_persona": (str, dspy.OutputField(desc="a persona in a few plain sentences about the person")),
+    }
+    signature = dspy.make_signature(fields, start.instruction)
+
+    class SynthesizePersona(dspy.Module):  # type: ignore[misc]  # known only where DSPy is installed
+        def __init__(self) -> None:
+            super().__init__()
+            self.synthesize = dspy.ChainOfThought(signature)
+
+        def forward(self, past_judgements: str, user_id: str = "") -> Any:
+            return self.synthesize(past_judgements=past_judgements)
+
+    return SynthesizePersona()
+
+
+def _compile(
+    dspy: Any,
+    door: Any,
+    metric: _Metric,
+    subjects: tuple[Sequence[Subject], Sequence[Subject]],
+    start: PersonaPrompt,
+    settings: SearchSettings,
+) -> Any:
+    train, dev = subjects
+    optimizer = dspy.MIPROv2(
+        metric=metric,
+        prompt_model=door,
+        task_model=door,
+        auto=None,
+        num_candidates=settings.n_instructions,
+        max_bootstrapped_demos=settings.max_examples,
+        max_labeled_demos=MAX_LABELED,
+        metric_threshold=max(LEAST_GAIN, settings.threshold + LEAST_GAIN),
+        num_threads=THREADS,
+        max_errors=MOST_ERRORS,
+        seed=settings.seed + 9,  # DSPy takes a seed of 0 for none; its own default is 9
+        verbose=False,
+    )
+    optimizer.num_fewshot_candidates = settings.n_example_sets
+    return optimizer.compile(
+        _program(dspy, start),
+        trainset=_examples(dspy, train),
+        valset=_examples(dspy, dev),
+        num_trials=settings.n_trials,
+        minibatch=True,
+        minibatch_size=settings.fitted_to(len(dev)).minibatch_size,
+        minibatch_full_eval_steps=settings.full_eval_steps,
+        view_data_batch_size=1,
+        program_aware_proposer=False,  # it reads source code, which says nothing about people
+    )
+
+
+def _examples(dspy: Any, subjects: Sequence[Subject]) -> list[Any]:
+    """DSPy's examples; the user's id travels along, so that the metric knows whom to ask about."""
+    return [
+        dspy.Example(past_judgements=in_words(one.evidence, SHOWN), user_id=one.user_id).with_inputs(
+            "past_judgements", "user_id"
+        )
+        for one in subjects
+    ]
+
+
+def _score(dspy: Any, program: Any, metric: _Metric, dev: Sequence[Subject]) -> tuple[float, int]:
+    """Mean gain over the dev users that could be measured, and how many could not."""
+    metric.unscored.clear()
+    evaluate = dspy.Evaluate(
+        devset=_examples(dspy, dev), metric=metric, num_threads=THREADS, max_errors=MOST_ERRORS, display_progress=False
+    )
+    results = evaluate(program).results
+    failed = {
+        example.user_id for example, prediction, _ in results if not getattr(prediction, "synthesized_persona", "")
+    }
+    unscored = metric.unscored | failed
+    scores = [float(score) for example, _, score in results if example.user_id not in unscored]
+    return (sum(scores) / len(scores) if scores else float("nan")), len(unscored)
+
+
+def _optimized(
+    best: Any,
+    metric: _Metric,
+    subjects: tuple[Sequence[Subject], Sequence[Subject]],
+    scores: tuple[tuple[float, int], tuple[float, int]],
+    asked: tuple[ModelJudge, SearchSettings],
+) -> Optimized:
+    (train, dev), (judge, settings), ((score, n_unscored), (start_score, _)) = subjects, asked, scores
+    predict = best.synthesize.predict
+    by_words = {in_words(one.evidence, SHOWN): one for one in train}
+    examples = tuple(
+        ExamplePersona(in_words(one.evidence), str(demo["synthesized_persona"]), one.pairs)
+        for demo in predict.demos
+        if demo.get("synthesized_persona") and (one := by_words.get(demo["past_judgements"])) is not None
+    )
+    told = {
+        "method": "MIPROv2",
+        "model": judge.name,
+        "settings": settings.as_json() | {"max_labeled_demos": MAX_LABELED, "view_data_batch_size": 1},
+        "score": score,
+        "start_score": start_score,
+        "n_train_users": len(train),
+        "n_dev_users": len(dev),
+        "trials": _trials(best),
+        "seen": sorted({pair for one in (*train, *dev) for pair in one.pairs}),
+    }
+    prompt = PersonaPrompt(
+        str(predict.signature.instructions), examples, f"MIPROv2 from {judge.persona_prompt.source!r}", provenance=told
+    )
+    notes = (f"{n_unscored} dev users could not be measured with the best prompt",) if n_unscored else ()
+    return Optimized(prompt, score, start_score, metric.gain.accuracy(dev), len(dev), n_unscored, notes)
+
+
+def _trials(best: Any) -> list[Any]:
+    """DSPy's own record: number and score of each candidate program, in percent as DSPy counts."""
+    logs = getattr(best, "trial_logs", None) or {}
+    return [
+        {key: value for key, value in row.items() if isinstance(value, int | float | str) and "path" not in key}
+        for row in logs.values()
+    ]
+
+
+@contextmanager
+def _quiet(dspy: Any, door: Any) -> Iterator[None]:
+    """DSPy asks this door, and neither logs nor remembers prompts, which hold people's conversations."""
+    loggers = [logging.getLogger(name) for name in ("dspy", "optuna")]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL + 1)
+    try:
+        said = io.StringIO()  # bars and prints that cannot be turned off
+        context = dspy.context(lm=door, disable_history=True, max_errors=MOST_ERRORS)
+        with context, redirect_stdout(said), redirect_stderr(said):
+            yield
+    finally:
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)

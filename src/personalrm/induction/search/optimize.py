@@ -1,0 +1,248 @@
+"""Optimizing the persona prompt (paper section 3.2, appendix F): from people to a better prompt.
+
+Examples are bootstrapped on train users, instructions proposed by the model, and the two
+searched together for what its personas gain on dev users. The result is a `PersonaPrompt`
+that travels: to other people, other data, other models (paper 6.3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from personalrm.errors import BadInput
+from personalrm.induction.search.asking import judge_under, texts_from
+from personalrm.induction.search.candidates import (
+    AskTexts,
+    Bootstrapped,
+    Examples,
+    Proposed,
+    bootstrap_examples,
+    check_instructions,
+    draw_example_sets,
+    propose_instructions,
+)
+from personalrm.induction.search.gain import Gain, JudgeUnder
+from personalrm.induction.search.loop import Found, search
+from personalrm.induction.search.people import People, Subject, divide, gather
+from personalrm.induction.search.settings import SearchSettings
+from personalrm.induction.search.trials_file import Cell, TrialsFile, Values
+from personalrm.induction.settings import InductionSettings
+from personalrm.judging.model import ModelJudge
+from personalrm.preferences.messages import digest
+from personalrm.preferences.persona_prompts import PersonaPrompt
+from personalrm.preferences.users import User
+from personalrm.prompts.rendering import shipped_persona_prompt
+
+Tell = Callable[[str], object]
+
+
+def tell_nobody(_: str) -> None:
+    """Nobody watches."""
+
+
+@dataclass(frozen=True, repr=False)
+class Searcher:
+    """Who is asked, and where a search begins."""
+
+    judge_under: JudgeUnder
+    """The judge that writes personas by a given persona prompt."""
+    name: str
+    """What provenance calls it."""
+    identity: str
+    """All that decides its answers; another one makes another search."""
+    ask: AskTexts | None = None
+    """Who proposes instructions; None leaves it at the caller's."""
+    start: PersonaPrompt | None = None
+    """The prompt to improve; ours when None."""
+    instructions: tuple[str, ...] = ()
+    """Instruction candidates of the caller."""
+
+    @property
+    def prompt(self) -> PersonaPrompt:
+        """The prompt to improve."""
+        return self.start or shipped_persona_prompt()
+
+
+@dataclass(frozen=True, repr=False)
+class Optimized:
+    """What a search came to."""
+
+    prompt: PersonaPrompt
+    """The best persona prompt found, with its provenance."""
+    score: float
+    """Its gain over the default judge, mean over dev users."""
+    start_score: float
+    """The same of the prompt it began with."""
+    default_accuracy: float | None
+    """Of the default judge on the dev users' target pairs, mean over users."""
+    n_dev_users: int
+    n_unscored: int
+    """Dev users whose gain could not be measured with the best prompt."""
+    notes: tuple[str, ...] = ()
+    """What was odd, a sentence each."""
+
+    def as_json(self) -> dict[str, Any]:
+        """The result without texts of anybody."""
+        told = {name: getattr(self, name) for name in ("score", "start_score", "default_accuracy", "n_dev_users")}
+        told |= {"n_unscored": self.n_unscored, "notes": list(self.notes)}
+        return told | {key: value for key, value in self.prompt.provenance.items() if key not in told and key != "seen"}
+
+
+def optimize_persona_prompt(
+    train: Iterable[User],
+    dev: Iterable[User],
+    judge: ModelJudge,
+    *,
+    settings: SearchSettings | None = None,
+    start: PersonaPrompt | None = None,
+    instructions: Sequence[str] = (),
+    trials_file: str | Path | None = None,
+) -> Optimized:
+    """The best persona prompt a search finds for this model.
+
+    Args:
+        train: Users that example personas are bootstrapped on.
+        dev: Other users; candidates are scored on their target pairs.
+        judge: The model, see `personalrm.judging.model.open_model_judge`.
+        settings: Numbers of candidates, trials and users, seed.
+        start: The prompt to improve; ours when None. It is returned unless a better one is found.
+        instructions: Candidates of your own, tried beside those the model proposes.
+        trials_file: Keeps the trials, so that a killed search goes on; with a cache on disk nothing is paid twice.
+
+    Raises:
+        BadInput: If users are in both parts, or none can be scored.
+        NoScoredPairs: If nothing could be measured.
+        ModelUnavailable: If the run was stopped; the same call goes on from there.
+    """
+    chosen = settings or SearchSettings()
+    people = divide(train, dev, max_train_users=chosen.max_train_users, seed=chosen.seed)
+    searcher = searcher_of(judge, start, instructions)
+    return optimize(people, searcher, chosen, Path(trials_file) if trials_file is not None else None)
+
+
+def searcher_of(judge: ModelJudge, start: PersonaPrompt | None = None, instructions: Sequence[str] = ()) -> Searcher:
+    """A model that writes personas, judges, and proposes instructions."""
+    identity = f"{judge.caller.lm.identity} {judge.options}"
+    return Searcher(judge_under(judge), judge.name, identity, texts_from(judge), start, tuple(instructions))
+
+
+def optimize(
+    people: People,
+    searcher: Searcher,
+    settings: SearchSettings,
+    trials_file: Path | None = None,
+    tell: Tell = tell_nobody,
+) -> Optimized:
+    """The search over any judge; `optimize_persona_prompt` is the same over a model.
+
+    Args:
+        people: Train and dev users.
+        searcher: Who is asked, and what to improve.
+        settings: Numbers of candidates, trials and users, seed.
+        trials_file: Keeps the trials.
+        tell: Told what is being done, for progress.
+    """
+    given, start = check_instructions(searcher.instructions), searcher.prompt
+    if 1 + len(given) > settings.n_instructions:
+        raise BadInput(f"{len(given)} instruction candidates were given, {settings.n_instructions} are tried at most")
+    gain = Gain(searcher.judge_under, start)
+    train, dev = gather_people(people, searcher.judge_under(start), settings, tell)
+    tell("default judge and example personas")
+    gain.prepare((*train, *dev))
+    bootstrapped = bootstrap_examples(train, gain, start, settings)
+    sets = draw_example_sets(bootstrapped.examples, start, settings)
+    tell("proposals")
+    proposed = propose_instructions(searcher.ask, start, given, (train, bootstrapped.examples), settings)
+    table = _Candidates(proposed.instructions, sets, start)
+    trials = TrialsFile(trials_file, _known_as(searcher, settings, table, dev))
+
+    def measure(cell: Cell, users: Sequence[int]) -> Values:
+        tell("trials")
+        subjects = [dev[user] for user in users]
+        return gain.of(gain.write(table.prompt(cell), subjects), subjects)
+
+    found = search((len(table.instructions), len(sets)), len(dev), measure, settings, trials)
+    notes = _notes(people, bootstrapped, proposed, found)
+    told = _provenance(searcher, settings, found, (train, dev), table)
+    prompt = table.prompt(found.best, told)
+    return Optimized(prompt, found.score, found.start_score, gain.accuracy(dev), len(dev), found.n_unscored, notes)
+
+
+def gather_people(
+    people: People, judge: Any, settings: SearchSettings, tell: Tell
+) -> tuple[list[Subject], list[Subject]]:
+    """Train and dev users with their reasonings (step 1 of a fit)."""
+    tell("reasonings")
+    induction = InductionSettings(variant="persona", n_trials=settings.user_trials, seed=settings.seed)
+    train = gather(people.train, judge, induction, on_target=False)
+    return train, gather(people.dev, judge, induction, on_target=True)
+
+
+@dataclass(frozen=True, repr=False)
+class _Candidates:
+    """Instructions and example sets."""
+
+    instructions: tuple[str, ...]
+    sets: Sequence[Examples]
+    start: PersonaPrompt
+
+    def prompt(self, cell: Cell, provenance: dict[str, Any] | None = None) -> PersonaPrompt:
+        """The persona prompt of a candidate."""
+        instruction, examples = self.instructions[cell.instruction], self.sets[cell.examples]
+        if provenance is None:
+            return PersonaPrompt(instruction, examples)
+        return PersonaPrompt(instruction, examples, f"optimized from {self.start.source!r}", provenance=provenance)
+
+
+def _known_as(searcher: Searcher, settings: SearchSettings, table: _Candidates, dev: Sequence[Subject]) -> str:
+    """What the search is known by: anything that could change a value."""
+    people = [[one.user_id, one.pairs, [shown.reasoning for shown in one.evidence]] for one in dev]
+    sets = [[[one.choices, one.persona] for one in examples] for examples in table.sets]
+    return digest(searcher.identity, settings.as_json(), list(table.instructions), sets, people)
+
+
+def _notes(people: People, bootstrapped: Bootstrapped, proposed: Proposed, found: Found) -> tuple[str, ...]:
+    notes = []
+    if people.n_left_out:
+        notes.append(f"{people.n_left_out} users have no pair to score a persona on and were left out")
+    if not bootstrapped.examples:
+        notes.append(f"no persona of {bootstrapped.n_tried} train users beat the default judge, so none is an example")
+    if bootstrapped.n_unscored:
+        notes.append(f"{bootstrapped.n_unscored} personas of train users could not be measured")
+    if proposed.n_unreadable:
+        notes.append(f"{proposed.n_unreadable} proposals could not be used")
+    if len(proposed.instructions) == 1:
+        notes.append("there was no instruction to try but the first")
+    if found.n_unscored:
+        notes.append(f"{found.n_unscored} dev users could not be measured with the best prompt")
+    if found.score <= found.start_score:
+        notes.append("nothing better than the prompt to start from was found, so it stays")
+    return tuple(notes)
+
+
+def _provenance(
+    searcher: Searcher,
+    settings: SearchSettings,
+    found: Found,
+    subjects: tuple[Sequence[Subject], Sequence[Subject]],
+    table: _Candidates,
+) -> dict[str, Any]:
+    """What the saved prompt says of where it comes from; scores, no texts, people as hashes of their pairs."""
+    train, dev = subjects
+    return {
+        "method": "search",
+        "model": searcher.name,
+        "settings": settings.as_json(),
+        "score": found.score,
+        "start_score": found.start_score,
+        "n_train_users": len(train),
+        "n_dev_users": len(dev),
+        "n_instructions": len(table.instructions),
+        "n_example_sets": len(table.sets),
+        "n_measured": found.n_measured,
+        "measured_on_all": [[cell.instruction, cell.examples, score] for cell, score in found.full],
+        "seen": sorted({pair for one in (*train, *dev) for pair in one.pairs}),
+    }

@@ -1,0 +1,137 @@
+"""The trials of a search on disk: one line each, so that a killed search goes on where it was.
+
+The first line says which search it is. Lines of another search, or cut short by a kill,
+are not used: the search then asks again, and the cache has the answers.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from personalrm.errors import StoreError
+
+FORMAT_VERSION = 1
+Values = tuple[float | None, ...]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A candidate: an instruction together with a set of example personas, by their numbers."""
+
+    instruction: int
+    examples: int
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One candidate measured on some dev users."""
+
+    number: int
+    """Counted from 0, the candidate we start from."""
+    cell: Cell
+    users: tuple[int, ...]
+    """Dev users measured now, by their numbers."""
+    values: Values
+    """What each gained over the default judge, in [-1, 1]; None where nothing was scored."""
+    is_full: bool
+    """Whether the candidate is now measured on everybody."""
+
+    def as_json(self) -> dict[str, Any]:
+        """The trial as plain values."""
+        return asdict(self)
+
+
+class TrialsFile:
+    """Keeps trials and hands out those of an earlier run of the same search.
+
+    Args:
+        path: Where; None keeps them in memory only.
+        search: What the search is known by (a digest of settings, models, candidates and users).
+    """
+
+    def __init__(self, path: Path | None, search: str) -> None:
+        self._path, self._search = path, search
+        self._earlier = [] if path is None else _read(path, search)
+        self._n_used = 0
+        self.trials: list[Trial] = []
+
+    @property
+    def n_taken_up(self) -> int:
+        """Trials that were there already."""
+        return self._n_used
+
+    def find(self, cell: Cell, users: tuple[int, ...], *, is_full: bool) -> Values | None:
+        """The values of the next trial, if an earlier run made just this one."""
+        if self._n_used < len(self._earlier):
+            one = self._earlier[self._n_used]
+            if (one.cell, one.users, one.is_full) == (cell, users, is_full):
+                self._n_used += 1
+                return one.values
+        self._earlier = self._earlier[: self._n_used]
+        return None
+
+    def add(self, trial: Trial) -> None:
+        """Keep a trial; it is safe on disk afterwards.
+
+        Raises:
+            StoreError: If it cannot be written.
+        """
+        self.trials.append(trial)
+        if self._path is None or len(self.trials) <= self._n_used:
+            return
+        try:
+            if len(self.trials) == self._n_used + 1:
+                self._begin()
+            _append(self._path, trial.as_json())
+        except OSError as error:
+            raise StoreError(
+                f"trials file {str(self._path)!r} cannot be written ({error.strerror}); check the disk"
+            ) from None
+
+    def _begin(self) -> None:
+        """The file anew, with the trials that were taken up; what else it held belongs to another search."""
+        assert self._path is not None
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        lines = [{"format_version": FORMAT_VERSION, "search": self._search}]
+        lines += [one.as_json() for one in self._earlier[: self._n_used]]
+        beside = self._path.with_name(self._path.name + ".new")
+        beside.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+        os.replace(beside, self._path)
+
+
+def _append(path: Path, row: dict[str, Any]) -> None:
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(row) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _read(path: Path, search: str) -> list[Trial]:
+    """Trials of the same search up to the first line that is not whole."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        return []
+    except (OSError, UnicodeDecodeError) as error:
+        raise StoreError(f"trials file {str(path)!r} cannot be read ({type(error).__name__}); remove it") from None
+    trials: list[Trial] = []
+    try:
+        if json.loads(lines[0])["search"] != search:
+            return []
+        trials.extend(_trial(json.loads(line)) for line in lines[1:])
+    except (ValueError, KeyError, TypeError, IndexError, RecursionError):
+        pass  # cut short by a kill, or not ours: what could be read before stays
+    return trials
+
+
+def _trial(row: dict[str, Any]) -> Trial:
+    cell = Cell(int(row["cell"]["instruction"]), int(row["cell"]["examples"]))
+    values = tuple(None if one is None else float(one) for one in row["values"])
+    users = tuple(int(one) for one in row["users"])
+    if len(values) != len(users):
+        raise ValueError("values and users differ in number")
+    return Trial(int(row["number"]), cell, users, values, bool(row["is_full"]))
