@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import argparse
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from personalrm.cli.model_options import optional_judge, print_usage, refuse_model_flags_alone
-from personalrm.cli.printing import bold, print_json, print_wrapped
+from personalrm.cli.printing import bold, print_json, print_wrapped, shortened
 from personalrm.errors import BadInput, UnknownUser
 
 if TYPE_CHECKING:
     from personalrm.judging.ablation import Ablation, ClaimEffect
+    from personalrm.preferences.pairs import PreferencePair
     from personalrm.preferences.personal_prompts import PersonalPrompt
     from personalrm.preferences.personas import Claim
 
 UNSUPPORTED = "no supporting pair"
+
+CHARACTERS = 240
+"""Of a completion that is shown."""
 
 
 def refuse_model_alone(options: argparse.Namespace) -> None:
@@ -50,10 +55,20 @@ def run_ablation(prompt: PersonalPrompt, options: argparse.Namespace) -> int:
     return 3 if found.n_unscored or found.n_left_out else 0
 
 
-def print_evidence(claim: Claim) -> None:
-    """The pairs behind a sentence."""
+def print_evidence(claim: Claim, shown: Sequence[PreferencePair] = ()) -> None:
+    """The pairs behind a sentence, and the first of them whose text the prompt holds."""
     print_wrapped(f"for:     {', '.join(claim.supporting) or 'no pair'}", "      ")
     print_wrapped(f"against: {', '.join(claim.contradicting) or 'no pair'}", "      ")
+    for pair in [pair for pair in shown if pair.id in claim.supporting][:1]:
+        print_pair(pair, "      ")
+
+
+def print_pair(pair: PreferencePair, indent: str) -> None:
+    """A choice as people read it, shortened."""
+    asked = shortened(pair.conversation[-1].content, CHARACTERS // 2)
+    print_wrapped(f"such as {pair.id}, asked: {asked}", indent)
+    print_wrapped(f"chose:    {shortened(pair.chosen, CHARACTERS)}", indent + "  ")
+    print_wrapped(f"not this: {shortened(pair.rejected, CHARACTERS)}", indent + "  ")
 
 
 def _print(prompt: PersonalPrompt, found: Ablation, by: str) -> None:

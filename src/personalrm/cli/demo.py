@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from personalrm.cli.ablation import CHARACTERS, print_pair
 from personalrm.cli.model_options import add_model, optional_judge
 from personalrm.cli.options import add_config, add_home, add_induction
 from personalrm.cli.printing import bold, print_table, print_wrapped, shortened
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from personalrm.preferences.personal_prompts import PersonalPrompt
     from personalrm.stats.accuracy import Accuracy
 
-CHARACTERS = 240
 DESCRIPTIONS = {
     "longer": "the longer answer",
     "default": "the model, knowing nobody",
@@ -102,10 +102,7 @@ def _print_person(prompt: PersonalPrompt, held_out: HeldOut) -> None:
             f"for: {', '.join(claim.supporting)}; against: {', '.join(claim.contradicting) or 'none'}", "    "
         )
     for claim in [claim for claim in prompt.persona.claims if claim.supporting][:1]:
-        pair = pairs[claim.supporting[0]]
-        print(f"  evidence {pair.id}, asked: {shortened(pair.conversation[-1].content, CHARACTERS // 2)}")
-        print_wrapped(f"chose:    {shortened(pair.chosen, CHARACTERS)}", "    ")
-        print_wrapped(f"not this: {shortened(pair.rejected, CHARACTERS)}", "    ")
+        print_pair(pairs[claim.supporting[0]], "    ")
 
 
 def _print_verdict(prompt: PersonalPrompt, held_out: HeldOut, judge: ModelJudge | None) -> None:

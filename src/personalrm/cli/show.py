@@ -59,7 +59,7 @@ def run(options: argparse.Namespace) -> int:
 
 def print_prompt(prompt: PersonalPrompt, *, evidence: bool) -> None:
     """The persona with its evidence, what it rests on, and what limits it."""
-    from personalrm.judging.personal import unused_sentences
+    from personalrm.judging.personal import strongest_leanings, unused_sentences
     from personalrm.stats.accuracy import count
     from personalrm.stylometry.claims import NOT_USED
 
@@ -71,9 +71,11 @@ def print_prompt(prompt: PersonalPrompt, *, evidence: bool) -> None:
         mark = f"  ({'; '.join(marks)})" if marks else ""
         print_wrapped(f"- {claim.text}{mark}", "  ")
         if evidence:
-            print_evidence(claim)
+            print_evidence(claim, [one.shown.pair for one in prompt.demonstrations])
     if not prompt.persona.claims:
         print_wrapped(prompt.persona.note or "No persona.", "  ")
+        if leanings := strongest_leanings(prompt):
+            print_wrapped(f"Verdicts lean towards {', '.join(leanings)}: too uncertain for a sentence.", "  ")
     if prompt.demonstrations:
         print(f"  demonstrations: {', '.join(d.shown.pair.id for d in prompt.demonstrations)}")
     for note in prompt.notes:
