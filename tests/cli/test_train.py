@@ -112,3 +112,36 @@ def test_a_bad_row_is_told_before_anything_is_scored(run, tmp_path, drafts):
     Path(drafts).write_text(json.dumps(DRAFTS) + "\n" + json.dumps({**DRAFTS, "completions": []}) + "\n")
     code, out, err = run("score", drafts, "--model-folder", tmp_path / "model", "--home", tmp_path / "home")
     assert code == 2 and out == "" and "line 2" in err
+
+
+def test_a_sweep_keeps_the_settings_the_dev_users_like_best(run, tmp_path):
+    grid = tmp_path / "grid.yaml"
+    grid.write_text("n_bases: [1, 2]\nstrength: [0.5, 2.0]\n")
+    code, out, err = train(run, tmp_path, "low_rank", "--sweep", grid, "--dev-percent", "30", "--json")
+    losses = [float(line.split()[1].strip(",")) for line in err.splitlines() if line.startswith("  loss")]
+    assert code == 0 and len(losses) == 4
+    saved = json.loads((tmp_path / "model" / "model.json").read_text())["options"]
+    assert f"'n_bases': {saved['n_bases']}" in err.splitlines()[losses.index(min(losses))]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("n_bases: 4\n", "write a list"),
+        ("n_bases: []\n", "write a list"),
+        ("n_bsaes: [1]\n", "did you mean 'n_bases'"),
+        ("n_bases: [" + ", ".join(["1"] * 1001) + "]\n", "1,001 combinations"),
+    ],
+)
+def test_a_grid_that_cannot_be_tried_is_refused(run, tmp_path, text, told):
+    (tmp_path / "grid.yaml").write_text(text)
+    code, _, err = train(run, tmp_path, "low_rank", "--sweep", tmp_path / "grid.yaml", "--dev-percent", "30")
+    assert code == 2 and told in err
+
+
+def test_what_no_training_left_in_a_folder_is_not_replaced(run, tmp_path):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "README.md").write_text("mine")
+    code, _, err = train(run, tmp_path, "low_rank")
+    assert code == 2 and "name another folder" in err
+    assert (tmp_path / "model" / "README.md").read_text() == "mine"

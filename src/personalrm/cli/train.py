@@ -51,6 +51,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-c", "--settings", metavar="YAML", help="settings of the method; docs/reward-models.md lists them"
     )
+    parser.add_argument(
+        "--sweep", metavar="YAML", help="lists of settings to try in one process; the dev users choose what is saved"
+    )
     parser.add_argument("--faithful", action="store_true", help="start from the published settings instead of ours")
     parser.add_argument(
         "--dev-percent", type=non_negative, default=10, metavar="P", help="users that stop training (default: 10)"
@@ -69,9 +72,31 @@ def run(options: argparse.Namespace) -> int:
     users, report = _read(options)
     is_language_model = options.method in ("bt", "bradley_terry")
     made = _language_model(options, content, users) if is_language_model else _embedded(options, content)
-    trained = train_to_folder(users, options.out, made, dev_percent=options.dev_percent)
+    if options.sweep is not None:
+        trained = _sweep(options, users, made)
+    else:
+        trained = train_to_folder(users, options.out, made, dev_percent=options.dev_percent)
     _tell(trained, report, options)
     return 3 if report.n_bad_rows else 0
+
+
+def _sweep(options: argparse.Namespace, users: Sequence[User], made: Any) -> Any:
+    """Every combination with a line on stderr; the report of the best."""
+    from personalrm.errors import BadInput
+    from personalrm.rewards.sweep import Tried, combinations, sweep
+    from personalrm.rewards.trained import Embedded
+    from personalrm.running.typed_values import read_yaml
+
+    if not isinstance(made, Embedded) or options.settings or options.faithful:
+        raise BadInput(
+            "--sweep goes with methods on embeddings, without --settings and --faithful; put all into its file"
+        )
+    settings = combinations(read_yaml(options.sweep, "sweep file") or {}, where=options.sweep)
+    for told in sweep(users, options.out, made, settings, dev_percent=options.dev_percent):
+        if not isinstance(told, Tried):
+            return told
+        print(f"  loss {told.loss:.4f}, accuracy {100 * told.accuracy:.1f} %  {dict(told.settings)}", file=sys.stderr)
+    raise AssertionError("a sweep ends with a report")
 
 
 def _embedded(options: argparse.Namespace, content: dict[str, Any]) -> Any:

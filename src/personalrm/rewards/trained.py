@@ -69,10 +69,10 @@ class Embedded:
     options: Any = None
     """Of the method; its defaults where None."""
 
-    def make(self, folder: Path) -> RewardModel[Any]:
-        """The untrained model; a killed training goes on from a file in the folder."""
-        store = open_store(self.store_folder, self.encoder)
-        return make_reward_model(self.method, store, self.options, checkpoint=folder / CHECKPOINT)
+    def make(self, folder: Path | None) -> RewardModel[Any]:
+        """The untrained model; a killed training goes on from a file in the folder, if there is one."""
+        store, checkpoint = open_store(self.store_folder, self.encoder), folder / CHECKPOINT if folder else None
+        return make_reward_model(self.method, store, self.options, checkpoint=checkpoint)
 
 
 def train_to_folder(
@@ -92,14 +92,23 @@ def train_to_folder(
         StoreError: If the folder cannot be written.
     """
     path = Path(folder)
-    train, dev = _divided(users, dev_percent)
+    train, dev = divided(users, dev_percent)
     pairs = [pair for user in train for pair in user.pairs if pair.split != "target"]
     if not pairs:
         raise BadInput("there is no pair to learn from; add users, or lower --dev-percent")
     _refuse_foreign(path)
     model: Any = made.make(path) if isinstance(made, Embedded) else made
     model.fit(pairs, dev=dev)
+    return save_trained(model, made, train, dev, path)
+
+
+def save_trained(
+    model: Any, made: Embedded | BradleyTerry, train: Sequence[User], dev: Sequence[DevUser], path: Path
+) -> TrainingReport:
+    """Write a trained model with its report and card; returns the report."""
+    _refuse_foreign(path)
     model.save(path)
+    pairs = [pair for user in train for pair in user.pairs if pair.split != "target"]
     n_targets = sum(pair.split == "target" for user in train for pair in user.pairs)
     method = made.method if isinstance(made, Embedded) else LANGUAGE_MODEL
     report = _report(method, model, pairs, dev, n_targets)
@@ -150,7 +159,7 @@ def open_store(folder: str | Path, encoder: EncoderSpec) -> EmbeddingStore:
     return EmbeddingStore(Path(folder) / digest(opened.identity), opened)
 
 
-def _divided(users: Sequence[User], dev_percent: int) -> tuple[list[User], list[DevUser]]:
+def divided(users: Sequence[User], dev_percent: int) -> tuple[list[User], list[DevUser]]:
     """Users to learn from, and dev users with a target."""
     train, dev = [], []
     for user in users:
