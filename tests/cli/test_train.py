@@ -117,7 +117,7 @@ def test_a_bad_row_is_told_before_anything_is_scored(run, tmp_path, drafts):
 def test_a_sweep_keeps_the_settings_the_dev_users_like_best(run, tmp_path):
     grid = tmp_path / "grid.yaml"
     grid.write_text("n_bases: [1, 2]\nstrength: [0.5, 2.0]\n")
-    code, out, err = train(run, tmp_path, "low_rank", "--sweep", grid, "--dev-percent", "30", "--json")
+    code, _, err = train(run, tmp_path, "low_rank", "--sweep", grid, "--dev-percent", "30", "--json")
     losses = [float(line.split()[1].strip(",")) for line in err.splitlines() if line.startswith("  loss")]
     assert code == 0 and len(losses) == 4
     saved = json.loads((tmp_path / "model" / "model.json").read_text())["options"]
