@@ -25,13 +25,21 @@ from personalrm.errors import BadFile, BadInput
 from personalrm.preferences.persona_prompts import PersonaPrompt, persona_prompt_from_json
 
 
-def load_datasets(spec: RunSpec, base: Path) -> dict[str, Dataset]:
+def load_datasets(spec: RunSpec, base: Path, data: Path | None = None) -> dict[str, Dataset]:
     """The datasets of a run by name.
+
+    Args:
+        spec: The run.
+        base: What paths are relative to: the folder of the run file.
+        data: Where files are looked for that are not there.
 
     Raises:
         BadInput: If one cannot be read, has nobody to score, or lacks what a method needs.
     """
-    datasets = {one.name: load_dataset(one, base, limit=spec.limit) for one in spec.datasets}
+    if data is not None and not data.is_dir():
+        raise BadInput(f"data folder {str(data)!r} is not there; name the folder that holds the datasets, or none")
+    places = {one.name: base if data is None or (base / one.path).exists() else data for one in spec.datasets}
+    datasets = {one.name: load_dataset(one, places[one.name], limit=spec.limit) for one in spec.datasets}
     for method in spec.methods:
         for name, dataset in datasets.items():
             if "survey" in METHODS[method].needs and not dataset.surveys:

@@ -29,7 +29,7 @@ MOST_LISTED = 10
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("-c", "--run-file", required=True, metavar="YAML", help="what to run; docs/benchmark.md explains every key")
-    add("--data", metavar="DIR", help="what dataset paths are relative to (default: the run file's folder)")
+    add("--data", metavar="DIR", help="where datasets are that do not lie beside the run file")
     add("--folder", metavar="DIR", help="run folder (default: runs/NAME in the home folder)")
     add("--limit", type=positive, metavar="N", help="at most N users of each dataset, the same ones every time")
     add("--dry-run", action="store_true", help="list the cells and how many calls they can take at most, do nothing")
@@ -53,10 +53,10 @@ def run(options: argparse.Namespace) -> int:
     from personalrm.bench.runner import Runner
 
     spec, base = _with_options(read_run_file(options.run_file), options), Path(options.run_file).parent
-    data = Path(options.data) if options.data is not None else base
+    data = Path(options.data) if options.data is not None else None
     models = _models(spec, options)
     models.check()
-    datasets, persona_prompts = load_datasets(spec, data), load_persona_prompts(spec, base)
+    datasets, persona_prompts = load_datasets(spec, base, data), load_persona_prompts(spec, base)
     for note in (note for one in datasets.values() for note in one.notes):
         print(f"warning: {note}", file=sys.stderr)
     if options.dry_run:

@@ -18,9 +18,7 @@ MOST_LISTED = 20
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("what", metavar="RUN.yaml|FOLDER", help="a run file or a run folder")
-    parser.add_argument(
-        "--data", metavar="DIR", help="what dataset paths are relative to (default: the run file's folder)"
-    )
+    parser.add_argument("--data", metavar="DIR", help="where datasets are that do not lie beside the run file")
     add_config(parser)
     add_json(parser)
 
@@ -37,7 +35,7 @@ def _check_file(options: argparse.Namespace) -> int:
 
     spec, base = read_run_file(options.what), Path(options.what).parent
     load_persona_prompts(spec, base)
-    datasets = load_datasets(spec, Path(options.data) if options.data is not None else base)
+    datasets = load_datasets(spec, base, Path(options.data) if options.data is not None else None)
     n_bad_rows = sum(one.n_bad_rows for one in datasets.values())
     told: dict[str, Any] = {
         "n_cells": len(plan_cells(spec)),
