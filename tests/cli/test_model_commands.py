@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from personalrm.lm.cache import Cache
 from personalrm.testing import tiny_pair, tiny_users, write_pairs
 from personalrm.testing.fake_server import FakeServer
 from personalrm.testing.faults import TRANSIENT, Faults
@@ -163,7 +164,10 @@ def test_erasing_a_user_takes_their_cached_answers_too(run, fit, tmp_path):
         fit(server)
     code, out, _ = run("delete", "u1", "--yes", "--home", tmp_path / "home")
     assert (code, "cached answers" in out) == (0, True)
-    assert b"u1" not in (tmp_path / "home" / "cache.sqlite").read_bytes()
+    cache = Cache(tmp_path / "home" / "cache.sqlite")
+    cache.open()
+    assert (cache.owns("u0"), cache.owns("u1")) == (True, False)
+    cache.close()
 
 
 @pytest.mark.parametrize(
