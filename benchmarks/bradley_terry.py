@@ -52,8 +52,8 @@ class Ours:
     """Our step: forests of pairs, or of all of the user's pairs."""
 
     def __init__(self, path: str, pairs: list[tuple[list[int], list[int]]], sharing: str, width: int) -> None:
-        from personalrm.rewards.bradley_terry_network import Lora, NetworkOptions, open_network
-        from personalrm.rewards.pair_batches import TokenPair
+        from personalrm.rewards.bradley_terry.network import Lora, NetworkOptions, open_network
+        from personalrm.rewards.forests.pair_batches import TokenPair
 
         self.network = open_network(path, Lora(8, 16.0), seed=0, options=NetworkOptions(head_start="normal")).train()
         self.pairs = [
@@ -61,8 +61,8 @@ class Ours:
         ]
 
     def step(self) -> float:
-        from personalrm.rewards.bradley_terry_training import pair_losses
-        from personalrm.rewards.pair_batches import plant
+        from personalrm.rewards.bradley_terry.training import pair_losses
+        from personalrm.rewards.forests.pair_batches import plant
 
         self.network.zero_grad(set_to_none=True)
         loss = pair_losses(self.network, plant(self.pairs), 0.0)[0].mean()
@@ -70,7 +70,7 @@ class Ours:
         return float(loss)
 
     def n_tokens(self) -> int:
-        from personalrm.rewards.pair_batches import plant
+        from personalrm.rewards.forests.pair_batches import plant
 
         return len(plant(self.pairs).forest)
 
@@ -138,7 +138,7 @@ def _short(name: str) -> str:
 
 
 def make_model(folder: str, width: int, n_layers: int) -> str:
-    from personalrm.rewards.bradley_terry_network import quietly
+    from personalrm.rewards.bradley_terry.network import quietly
     from personalrm.testing.tiny_models import save_tiny_model
 
     with quietly():
@@ -155,7 +155,7 @@ def make_model(folder: str, width: int, n_layers: int) -> str:
 
 def compare(path: str, options: argparse.Namespace, n_prompt: int) -> dict[str, Any]:
     """Differences of values, pairs a second of both sides and of the user tree."""
-    from personalrm.rewards.bradley_terry_network import quietly
+    from personalrm.rewards.bradley_terry.network import quietly
 
     pairs = make_pairs(options.pairs, n_prompt)
     with quietly():
@@ -205,7 +205,7 @@ def peak_megabytes(path: str, options: argparse.Namespace, n_prompt: int) -> dic
 
 def one_side(options: argparse.Namespace) -> None:
     """A step of one side; prints megabytes."""
-    from personalrm.rewards.bradley_terry_network import quietly
+    from personalrm.rewards.bradley_terry.network import quietly
 
     pairs = make_pairs(options.pairs, options.prompts[0])
     with quietly():

@@ -15,8 +15,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from personalrm.bench.claim_truth import ClaimTruth, TruthRow, make_claims, measure_truth
 from personalrm.bench.evaluation import in_development_half
+from personalrm.bench.personas.claim_truth import ClaimTruth, TruthRow, make_claims, measure_truth
 from personalrm.bench.targets import hold_out
 from personalrm.preferences.reading import read_pairs
 

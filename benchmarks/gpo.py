@@ -24,9 +24,9 @@ import numpy as np
 import torch
 from reference.gpo import ReferenceGPO, evaluate, loss, reference_from
 
-from personalrm.rewards.gpo_forward import GPOState, forward_users
-from personalrm.rewards.gpo_network import GPONetwork, GPOShape
-from personalrm.rewards.gpo_training import Episode, Style, episode_loss
+from personalrm.rewards.gpo.episodes import Episode, Style, episode_loss
+from personalrm.rewards.gpo.forward import GPOState, forward_users
+from personalrm.rewards.gpo.network import GPONetwork, GPOShape
 
 STYLE = Style("zero_pad", is_antisymmetric=False)
 TARGET = 15.0

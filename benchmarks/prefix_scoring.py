@@ -31,7 +31,7 @@ def make_item(n_prompt: int, n_completions: int) -> Any:
     """One question of a user with a long prompt, as token ids."""
     import numpy as np
 
-    from personalrm.rewards.forest_scoring import ToScore
+    from personalrm.rewards.bradley_terry.scoring import ToScore
 
     rng = np.random.default_rng(0)
 
@@ -50,8 +50,8 @@ def cpu_seconds(run: Callable[[], Any]) -> float:
 
 def compare(network: Any, n_prompt: int, n_completions: int, repeats: int) -> dict[str, Any]:
     """Largest difference of rewards, tokens and times of plain, first and later questions."""
-    from personalrm.rewards.forest_scoring import ForestScorer, ToScore
-    from personalrm.rewards.prefix_cache import PrefixCache
+    from personalrm.rewards.bradley_terry.scoring import ForestScorer, ToScore
+    from personalrm.rewards.forests.prefix_cache import PrefixCache
 
     item = make_item(n_prompt, n_completions)
     alone = [ToScore((tokens,)) for tokens in item.sequences]
@@ -104,7 +104,7 @@ def main() -> None:
     options = parser.parse_args()
     import torch
 
-    from personalrm.rewards.bradley_terry_network import Lora, NetworkOptions, open_network, quietly
+    from personalrm.rewards.bradley_terry.network import Lora, NetworkOptions, open_network, quietly
     from personalrm.testing.tiny_models import save_tiny_model
 
     warnings.simplefilter("ignore")

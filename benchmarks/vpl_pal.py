@@ -25,7 +25,7 @@ from personalrm.embedding.encoders import TextSequence
 from personalrm.embedding.store import EmbeddingStore
 from personalrm.preferences.messages import Message
 from personalrm.rewards.simplex import fit_simplex
-from personalrm.rewards.vpl_module import VPLOptions, make_vpl_module
+from personalrm.rewards.vpl.network import VPLOptions, make_vpl_module
 from personalrm.testing.encoders import PlantedEncoder
 
 USERS, PAIRS, DIM = 32, 10, 4096

@@ -7,12 +7,12 @@ import pytest
 from personalrm.bench.building.build import Build
 from personalrm.bench.building.publishing import run_build
 from personalrm.bench.report.writing import write_report
-from personalrm.bench.run_data import load_dataset
-from personalrm.bench.run_folder import RunFolder
-from personalrm.bench.run_models import Models
-from personalrm.bench.run_setup import begin_run, load_datasets
-from personalrm.bench.run_spec import DatasetSpec, RunSpec
-from personalrm.bench.runner import Runner
+from personalrm.bench.runs.data import load_dataset
+from personalrm.bench.runs.folder import RunFolder
+from personalrm.bench.runs.models import Models
+from personalrm.bench.runs.runner import Runner
+from personalrm.bench.runs.setup import begin_run, load_datasets
+from personalrm.bench.runs.spec import DatasetSpec, RunSpec
 from personalrm.bench.sources import open_source
 from personalrm.errors import CorruptFile, NewerVersion
 from personalrm.testing.raw_sources import arena_rows, write_lines

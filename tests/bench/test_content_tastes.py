@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from personalrm import SynthesizeMe
-from personalrm.bench.model_matcher import ModelMatcher
-from personalrm.bench.validity import Described, measure_validity
+from personalrm.bench.personas.model_matcher import ModelMatcher
+from personalrm.bench.personas.validity import Described, measure_validity
 from personalrm.lm.batch import Caller
 from personalrm.preferences.people import example_tastes, example_users
 from personalrm.testing import ScriptedLM

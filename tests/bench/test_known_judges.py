@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from personalrm.bench.method import Judgement, outcome_of
-from personalrm.bench.run_data import load_dataset
-from personalrm.bench.run_folder import RunFolder
-from personalrm.bench.run_models import Models
-from personalrm.bench.run_records import Cell
-from personalrm.bench.run_spec import DatasetSpec, ModelSpec, RunSpec, ShuffledSpec
-from personalrm.bench.runner import Runner
+from personalrm.bench.methods.method import Judgement, outcome_of
+from personalrm.bench.runs.data import load_dataset
+from personalrm.bench.runs.folder import RunFolder
+from personalrm.bench.runs.models import Models
+from personalrm.bench.runs.records import Cell
+from personalrm.bench.runs.runner import Runner
+from personalrm.bench.runs.spec import DatasetSpec, ModelSpec, RunSpec, ShuffledSpec
 from personalrm.lm.settings import Retry
 from personalrm.preferences.people import example_users
 from personalrm.stats.accuracy import correctness

@@ -200,10 +200,10 @@ def test_an_error_never_quotes_a_private_text(tmp_path):
         (json.dumps(ROW).encode("utf-16"), "prefs.jsonl", "not UTF-8"),
         (b"hello", "prefs.txt", "unknown kind"),
         (b"not gzip", "prefs.jsonl.gz", "not a whole gzip"),
-        (gzip.compress(b"")[:10] + b"\xff" * 20, "prefs.jsonl.gz", "not a whole gzip"),
+        (gzip.compress(b"", mtime=0)[:10] + b"\xff" * 20, "prefs.jsonl.gz", "not a whole gzip"),
         (b"user_id,chosen,chosen\nu,a,b\n", "prefs.csv", "two columns 'chosen'"),
         (b"user_id,chosen,rejected\n", "prefs.csv", "is empty"),
-        (gzip.compress(json.dumps(ROW).encode() * 50)[:-20], "prefs.jsonl.gz", "not a whole gzip"),
+        (gzip.compress(json.dumps(ROW).encode() * 50, mtime=0)[:-20], "prefs.jsonl.gz", "not a whole gzip"),
         (b"PAR1garbage", "prefs.parquet", "not a whole Parquet"),
     ],
 )  # fmt: skip

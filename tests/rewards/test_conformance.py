@@ -16,17 +16,17 @@ from personalrm.embedding.store import EmbeddingStore
 from personalrm.errors import BadInput, CorruptFile, NotFitted, StoreError
 from personalrm.preferences.pairs import PreferencePair
 from personalrm.rewards.bases import LowRankOptions
-from personalrm.rewards.bradley_terry import BradleyTerry
-from personalrm.rewards.gpo import FAITHFUL, GPO, GPOOptions
-from personalrm.rewards.gpo_network import GPOShape
+from personalrm.rewards.bradley_terry.model import BradleyTerry
+from personalrm.rewards.gpo.model import FAITHFUL, GPO, GPOOptions
+from personalrm.rewards.gpo.network import GPOShape
 from personalrm.rewards.low_rank import LowRank
 from personalrm.rewards.mrm import MRM, MRMOptions
-from personalrm.rewards.pal import PAL, PALOptions
+from personalrm.rewards.pal.model import PAL, PALOptions
 from personalrm.rewards.reward_model import RewardModel, ScoreItem, margins
 from personalrm.rewards.soups import Soup, SoupOptions
 from personalrm.rewards.training import Optimization
 from personalrm.rewards.user_turns import Nothing, RawHistory, UserTurns
-from personalrm.rewards.vpl import VPL, VPLOptions
+from personalrm.rewards.vpl.model import VPL, VPLOptions
 from personalrm.testing import tiny_pair
 from personalrm.testing.encoders import PlantedEncoder
 

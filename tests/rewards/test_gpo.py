@@ -16,10 +16,10 @@ from personalrm.embedding.store import EmbeddingStore
 from personalrm.errors import BadInput
 from personalrm.preferences.messages import Message
 from personalrm.rewards.bases import LowRankOptions
-from personalrm.rewards.gpo import FAITHFUL, GPO, GPOOptions
-from personalrm.rewards.gpo_network import GPONetwork, GPOShape
-from personalrm.rewards.gpo_tokens import pair_sequence
-from personalrm.rewards.gpo_training import Episode, Pool, Sampling, Style, episode_loss
+from personalrm.rewards.gpo.episodes import Episode, Pool, Sampling, Style, episode_loss
+from personalrm.rewards.gpo.model import FAITHFUL, GPO, GPOOptions
+from personalrm.rewards.gpo.network import GPONetwork, GPOShape
+from personalrm.rewards.gpo.tokens import pair_sequence
 from personalrm.rewards.low_rank import LowRank
 from personalrm.rewards.pair_table import make_pair_table
 from personalrm.rewards.reward_model import DevUser

@@ -12,9 +12,9 @@ from tests.rewards.populations import Population, accuracy, plant
 
 from personalrm.errors import BadInput
 from personalrm.rewards.gathering import gather_contexts
-from personalrm.rewards.mixing import fit_mixtures
-from personalrm.rewards.pal import PAL, PALOptions
-from personalrm.rewards.pal_module import Projectors, make_pal_module
+from personalrm.rewards.pal.mixing import fit_mixtures
+from personalrm.rewards.pal.model import PAL, PALOptions
+from personalrm.rewards.pal.network import Projectors, make_pal_module
 from personalrm.rewards.reward_model import DevUser
 from personalrm.rewards.simplex import softmax
 from personalrm.rewards.training import Optimization

@@ -16,9 +16,9 @@ from personalrm.rewards.gathering import gather_pairs
 from personalrm.rewards.pair_table import make_pair_table
 from personalrm.rewards.reward_model import DevUser
 from personalrm.rewards.training import Optimization
-from personalrm.rewards.vpl import VPL, VPLOptions, active_units
-from personalrm.rewards.vpl_loss import VPLLoss
-from personalrm.rewards.vpl_module import SetEncoder, kl_divergence, make_vpl_module, to_norm
+from personalrm.rewards.vpl.loss import VPLLoss
+from personalrm.rewards.vpl.model import VPL, VPLOptions, active_units
+from personalrm.rewards.vpl.network import SetEncoder, kl_divergence, make_vpl_module, to_norm
 from personalrm.testing.encoders import PlantedEncoder
 
 torch.set_num_threads(1)

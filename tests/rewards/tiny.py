@@ -11,9 +11,9 @@ import torch
 
 from personalrm.preferences.messages import Message
 from personalrm.preferences.pairs import PreferencePair
-from personalrm.rewards.bradley_terry import BradleyTerry
-from personalrm.rewards.bradley_terry_network import Lora, NetworkOptions, quietly
-from personalrm.rewards.bradley_terry_training import BradleyTerryOptions
+from personalrm.rewards.bradley_terry.model import BradleyTerry
+from personalrm.rewards.bradley_terry.network import Lora, NetworkOptions, quietly
+from personalrm.rewards.bradley_terry.training import BradleyTerryOptions
 from personalrm.testing import tiny_pair
 from personalrm.testing.tiny_models import save_tiny_model
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from personalrm.bench.embedded_methods import Engine, personal_method, population_method
-from personalrm.bench.method import Method, outcome_of
+from personalrm.bench.methods.embedded import Engine, personal_method, population_method
+from personalrm.bench.methods.method import Method, outcome_of
 from personalrm.bench.target_judgements import judge_targets
 from personalrm.bench.targets import HeldOut
 from personalrm.preferences.pairs import PreferencePair

@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from personalrm.bench.embedded_methods import Engine
-from personalrm.bench.method import outcome_of
-from personalrm.bench.methods import Tools, make_method
+from personalrm.bench.methods.embedded import Engine
+from personalrm.bench.methods.method import outcome_of
+from personalrm.bench.methods.table import Tools, make_method
 from personalrm.bench.target_judgements import N_DERANGEMENTS, judge_shuffled, judge_targets
 from personalrm.bench.targets import HeldOut
 from personalrm.errors import BadInput, CorruptFile, NewerVersion, UnknownName

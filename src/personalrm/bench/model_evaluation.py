@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from personalrm.bench.evaluation import SHUFFLED
-from personalrm.bench.method import outcome_of
-from personalrm.bench.methods import Tools, make_method
-from personalrm.bench.model_methods import Inductions
+from personalrm.bench.methods.method import outcome_of
+from personalrm.bench.methods.model import Inductions
+from personalrm.bench.methods.table import Tools, make_method
 from personalrm.bench.target_judgements import judge_shuffled, judge_targets
 from personalrm.bench.targets import HeldOut
 from personalrm.errors import UnknownName

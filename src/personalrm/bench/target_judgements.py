@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import islice
 
-from personalrm.bench.method import Judgement, Knowledge, Method
-from personalrm.bench.model_methods import ModelMethod
+from personalrm.bench.methods.method import Judgement, Knowledge, Method
+from personalrm.bench.methods.model import ModelMethod
 from personalrm.errors import BadInput
 from personalrm.preferences.pairs import PreferencePair
 from personalrm.stats.derangements import derangements

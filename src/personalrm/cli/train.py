@@ -114,8 +114,8 @@ def _language_model(options: argparse.Namespace, content: dict[str, Any], users:
     from pathlib import Path
 
     from personalrm.errors import BadInput
-    from personalrm.rewards.bradley_terry import BradleyTerry
-    from personalrm.rewards.bradley_terry_training import BradleyTerryOptions
+    from personalrm.rewards.bradley_terry.model import BradleyTerry
+    from personalrm.rewards.bradley_terry.training import BradleyTerryOptions
     from personalrm.rewards.trained import CHECKPOINT
     from personalrm.rewards.user_turns import RawHistory
     from personalrm.running.typed_values import spec_from

@@ -117,6 +117,6 @@ def load_reward_model(name: str, folder: str | Path, store: EmbeddingStore) -> R
 
 
 def _gpo_faithful() -> Any:
-    from personalrm.rewards.gpo import FAITHFUL
+    from personalrm.rewards.gpo.model import FAITHFUL
 
     return FAITHFUL

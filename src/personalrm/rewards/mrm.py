@@ -17,7 +17,7 @@ import numpy as np
 from personalrm.embedding.with_torch import torch
 from personalrm.errors import BadInput
 from personalrm.rewards.bases import LowRankOptions, fit_bases, squared
-from personalrm.rewards.gpo_training import Pool, Sampling, in_order
+from personalrm.rewards.gpo.episodes import Pool, Sampling, in_order
 from personalrm.rewards.low_rank import Bases, LowRank
 from personalrm.rewards.pair_table import PairTable
 from personalrm.rewards.reward_model import FloatArray

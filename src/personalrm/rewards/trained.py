@@ -29,7 +29,7 @@ from personalrm.running.typed_values import spec_from
 from personalrm.stats.accuracy import Accuracy, correctness, mean_correctness
 
 if TYPE_CHECKING:
-    from personalrm.rewards.bradley_terry import BradleyTerry
+    from personalrm.rewards.bradley_terry.model import BradleyTerry
     from personalrm.rewards.user_turns import UserTurns
 
 LANGUAGE_MODEL = "bradley_terry"
@@ -137,7 +137,7 @@ def open_trained(folder: str | Path, store_folder: str | Path, *, turns: UserTur
     try:
         method = str(json.loads((path / "training.json").read_text(encoding="utf-8"))["method"])
         if method == LANGUAGE_MODEL:
-            from personalrm.rewards.bradley_terry import BradleyTerry
+            from personalrm.rewards.bradley_terry.model import BradleyTerry
 
             return BradleyTerry.load(path, turns=turns)
         content = json.loads((path / "encoder.json").read_text(encoding="utf-8"))

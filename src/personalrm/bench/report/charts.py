@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from personalrm.bench.report.material import Chart, Material, slug
-from personalrm.bench.summary import EntrySummary
+from personalrm.bench.runs.summary import EntrySummary
 
 INK, GRID = "#1a1b1c", "#d9dadb"
 """Text and rules; the page replaces both by its own."""

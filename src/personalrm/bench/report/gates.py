@@ -19,7 +19,7 @@ from personalrm.bench.report.material import (
     slug,
 )
 from personalrm.bench.report.tables import Column, Row, Table, Value
-from personalrm.bench.summary import EntrySummary
+from personalrm.bench.runs.summary import EntrySummary
 from personalrm.stats.calibration import CalibrationBin, Stratum
 from personalrm.stats.paired import points
 

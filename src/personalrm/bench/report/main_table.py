@@ -17,8 +17,8 @@ from personalrm.bench.report.material import (
     slug,
 )
 from personalrm.bench.report.tables import DASH, Column, Row, Table, Value
-from personalrm.bench.run_records import DatasetInfo
-from personalrm.bench.summary import EntrySummary
+from personalrm.bench.runs.records import DatasetInfo
+from personalrm.bench.runs.summary import EntrySummary
 from personalrm.stats.accuracy import count, percent
 from personalrm.stats.paired import points
 from personalrm.stats.runs import stars

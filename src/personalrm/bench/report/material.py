@@ -12,9 +12,9 @@ from importlib.resources import files
 from typing import Any, Literal
 
 from personalrm.bench.report.tables import Table, Value
-from personalrm.bench.run_folder import RunFolder
-from personalrm.bench.run_records import Cell, DatasetInfo, MethodInfo, ModelInfo
-from personalrm.bench.summary import EntrySummary, Summary
+from personalrm.bench.runs.folder import RunFolder
+from personalrm.bench.runs.records import Cell, DatasetInfo, MethodInfo, ModelInfo
+from personalrm.bench.runs.summary import EntrySummary, Summary
 from personalrm.stats.accuracy import percent
 from personalrm.stats.paired import points
 

@@ -6,8 +6,8 @@ from collections import Counter
 
 from personalrm.bench.report.material import Material, Section
 from personalrm.bench.report.tables import Column, Row, Table, Value
-from personalrm.bench.run_folder import RunFolder
-from personalrm.bench.run_records import Cell
+from personalrm.bench.runs.folder import RunFolder
+from personalrm.bench.runs.records import Cell
 from personalrm.preferences.personal_prompts import PersonalPrompt
 
 METHOD = "persona_and_demonstrations"

@@ -25,8 +25,8 @@ from personalrm.bench.report.material import (
     slug,
 )
 from personalrm.bench.report.tables import Column, Row, Table, Value
-from personalrm.bench.run_records import ModelInfo
-from personalrm.bench.summary import EntrySummary
+from personalrm.bench.runs.records import ModelInfo
+from personalrm.bench.runs.summary import EntrySummary
 from personalrm.stats.accuracy import count
 from personalrm.stats.paired import points
 from personalrm.stats.runs import stars

@@ -8,8 +8,8 @@ from typing import Any
 from personalrm.bench.report.charts import INK, specification
 from personalrm.bench.report.material import Chart, Material, Section, accuracy_value, slug
 from personalrm.bench.report.tables import Column, Row, Table
-from personalrm.bench.run_records import Cell
-from personalrm.bench.summary import EntrySummary
+from personalrm.bench.runs.records import Cell
+from personalrm.bench.runs.summary import EntrySummary
 
 
 def transfer_section(material: Material) -> Section | None:

@@ -19,8 +19,8 @@ from personalrm.bench.report.material import (
     slug,
 )
 from personalrm.bench.report.tables import DASH, Column, Row, Table, Value
-from personalrm.bench.run_json import record
-from personalrm.bench.run_records import Cell
+from personalrm.bench.runs.json_fields import record
+from personalrm.bench.runs.records import Cell
 from personalrm.stats.paired import points
 
 QUESTIONS = {"true": "own statement", "random": "another's statement", "choice": "own chosen from two"}

@@ -21,7 +21,7 @@ from personalrm.cli.printing import print_error, print_wrapped
 from personalrm.errors import BadInput
 
 if TYPE_CHECKING:
-    from personalrm.bench.persona_experiments import Asked
+    from personalrm.bench.personas.experiments import Asked
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,8 +42,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from personalrm.bench.persona_experiments import QUESTIONS, ask_about_personas, read_about
-    from personalrm.bench.run_folder import RunFolder
+    from personalrm.bench.personas.experiments import QUESTIONS, ask_about_personas, read_about
+    from personalrm.bench.runs.folder import RunFolder
 
     about = read_about(options.surveys) if options.surveys else {}
     wanted: Any = [name.strip() for name in options.only.split(",")] if options.only else list(QUESTIONS)

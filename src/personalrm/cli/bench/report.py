@@ -12,7 +12,7 @@ from personalrm.cli.options import add_config, folder
 from personalrm.cli.printing import print_error, print_table, print_wrapped
 
 if TYPE_CHECKING:
-    from personalrm.bench.summary import Summary
+    from personalrm.bench.runs.summary import Summary
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

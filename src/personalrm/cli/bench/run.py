@@ -18,10 +18,10 @@ from personalrm.cli.printing import print_json, print_wrapped
 from personalrm.errors import BadInput
 
 if TYPE_CHECKING:
-    from personalrm.bench.run_data import Dataset
-    from personalrm.bench.run_models import Models
-    from personalrm.bench.run_spec import RunSpec
-    from personalrm.bench.runner import CellReport
+    from personalrm.bench.runs.data import Dataset
+    from personalrm.bench.runs.models import Models
+    from personalrm.bench.runs.runner import CellReport
+    from personalrm.bench.runs.spec import RunSpec
 
 MOST_LISTED = 10
 
@@ -47,10 +47,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from personalrm.bench.run_file import read_run_file
-    from personalrm.bench.run_folder import RunFolder
-    from personalrm.bench.run_setup import begin_run, load_datasets, load_persona_prompts
-    from personalrm.bench.runner import Runner
+    from personalrm.bench.runs.file import read_run_file
+    from personalrm.bench.runs.folder import RunFolder
+    from personalrm.bench.runs.runner import Runner
+    from personalrm.bench.runs.setup import begin_run, load_datasets, load_persona_prompts
 
     spec, base = _with_options(read_run_file(options.run_file), options), Path(options.run_file).parent
     data = Path(options.data) if options.data is not None else None
@@ -104,7 +104,7 @@ def _label_and_url(text: str) -> tuple[str, str]:
 
 
 def _models(spec: RunSpec, options: argparse.Namespace) -> Models:
-    from personalrm.bench.run_models import Models
+    from personalrm.bench.runs.models import Models
     from personalrm.lm.settings import Retry
 
     keys = {}
@@ -134,7 +134,7 @@ def _warn_of_hosts(spec: RunSpec, models: Models) -> None:
 
 
 def _predict(spec: RunSpec, datasets: dict[str, Dataset], options: argparse.Namespace) -> int:
-    from personalrm.bench.run_forecast import forecast_run
+    from personalrm.bench.runs.forecast import forecast_run
 
     rows = forecast_run(spec, datasets)
     total = sum(row.n_calls for row in rows)

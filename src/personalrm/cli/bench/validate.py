@@ -29,9 +29,9 @@ def run(options: argparse.Namespace) -> int:
 
 def _check_file(options: argparse.Namespace) -> int:
     """Settings, datasets, persona prompts; models are not asked."""
-    from personalrm.bench.run_file import read_run_file
-    from personalrm.bench.run_plan import plan_cells
-    from personalrm.bench.run_setup import load_datasets, load_persona_prompts
+    from personalrm.bench.runs.file import read_run_file
+    from personalrm.bench.runs.plan import plan_cells
+    from personalrm.bench.runs.setup import load_datasets, load_persona_prompts
 
     spec, base = read_run_file(options.what), Path(options.what).parent
     load_persona_prompts(spec, base)
@@ -52,7 +52,7 @@ def _check_file(options: argparse.Namespace) -> int:
 
 
 def _check_folder(options: argparse.Namespace) -> int:
-    from personalrm.bench.run_state import validate_run
+    from personalrm.bench.runs.state import validate_run
 
     found = validate_run(options.what)
     if options.json:

@@ -1,0 +1,139 @@
+"""Trained reward models as rows of the benchmark, cross-fitted over users.
+
+Users are dealt into folds by a hash of their id. The model that scores a user has seen the
+context pairs of all users of the other folds and nothing of this user's but what it is
+conditioned on; so, as with the embedded engine, what everybody else prefers never contains
+the user. Some of the training users stop the training in time, on pairs of their own
+context. Targets are never read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from personalrm.bench.methods.method import Item, Judgement, Knowledge, Surveys
+from personalrm.bench.targets import HeldOut
+from personalrm.errors import BadInput, NotFitted
+from personalrm.preferences.pairs import PreferencePair
+from personalrm.preferences.splits import split_context, split_user
+from personalrm.preferences.users import User
+from personalrm.rewards.encoder_spec import EncoderSpec
+from personalrm.rewards.methods import make_reward_model, reward_method
+from personalrm.rewards.reward_model import DevUser, RewardModel, margins
+from personalrm.rewards.trained import open_store
+
+if TYPE_CHECKING:
+    from personalrm.bench.runs.spec import RunEncoder, RunSpec
+
+NOT_FINITE = "the reward model gave no finite reward"
+N_FOLDS = 5
+DEV_SHARE = 0.2
+"""Share of the training users whose validation pairs decide when to stop."""
+
+
+class RewardRow:
+    """A reward model as a row.
+
+    Args:
+        make: Makes an untrained model.
+        n_folds: How many models are trained; each scores the users it has not seen.
+    """
+
+    def __init__(self, make: Callable[[], RewardModel[Any]], *, n_folds: int = N_FOLDS) -> None:
+        self._make, self._n_folds = make, n_folds
+        self._learned_from: HeldOut | None = None
+        self._models: list[RewardModel[Any]] = []
+
+    def learn(self, held_out: HeldOut, surveys: Surveys) -> None:
+        """One model a fold, trained on the context pairs of everybody outside it.
+
+        Raises:
+            BadInput: If there are too few users to leave a fold out.
+        """
+        if held_out is self._learned_from:
+            return
+        users = [user for user in held_out.learnable.values() if user.pairs]
+        if len(users) < 2:
+            raise BadInput(f"a reward model learns from other users' pairs and {len(users)} has any; add users")
+        self._models = [self._trained(users, list(held_out.dev.values()), fold) for fold in range(self._n_folds)]
+        self._learned_from = held_out
+
+    def _trained(self, users: Sequence[User], dev: Sequence[User], fold: int) -> RewardModel[Any]:
+        others = [user for user in users if self._fold(user.user_id) != fold and user.pairs]
+        train, looks = others, [_as_dev(user, is_scored=False) for user in dev]
+        if not dev:  # the data names no dev users, so some of those learned from stop the training
+            looks = [_as_dev(user, is_scored=True) for user in others if _is_dev(user)]
+            train = [user for user in others if not _is_dev(user)] or others
+        pairs = [pair for user in train for pair in user.pairs]
+        return self._make().fit(pairs, dev=[one for one in looks if one.targets])
+
+    def know(self, users: Sequence[User]) -> list[Knowledge]:
+        """The state of each user under every fold's model: their own pairs need one, somebody else's another."""
+        contexts = [user.pairs for user in users]
+        states = [model.condition_many(contexts) for model in self._trained_models]
+        return [Knowledge(user.user_id, own) for user, own in zip(users, zip(*states, strict=True), strict=True)]
+
+    def judge(self, items: Sequence[Item]) -> list[Judgement]:
+        """The margin of every pair under the model that has not seen its owner."""
+        found: list[Judgement] = [Judgement()] * len(items)
+        for fold, model in enumerate(self._trained_models):
+            places = [place for place, (_, pair) in enumerate(items) if self._fold(pair.user_id) == fold]
+            states = [items[place][0].value[fold] for place in places]
+            pairs: list[PreferencePair] = [items[place][1] for place in places]
+            for place, margin in zip(places, margins(model, states, pairs) if pairs else (), strict=True):
+                found[place] = _judgement(float(margin))
+        return found
+
+    @property
+    def _trained_models(self) -> list[RewardModel[Any]]:
+        if not self._models:
+            raise NotFitted("this reward model was not trained; call learn before know and judge")
+        return self._models
+
+    def _fold(self, user_id: str) -> int:
+        return _byte("fold", user_id) % self._n_folds
+
+
+def reward_maker(
+    spec: RunSpec, encoder: RunEncoder, embeddings: str | Path, *, seed: int
+) -> Callable[[str], RewardModel[Any]]:
+    """Makes the reward models of a run on one encoder, with the run's settings and a cell's seed."""
+    store = open_store(embeddings, EncoderSpec(encoder.name, max_tokens=encoder.max_tokens, device=encoder.device))
+    given = {one.method: one for one in spec.reward_models}
+
+    def make(name: str) -> RewardModel[Any]:
+        own = given.get(name)
+        settings = {"pooling": encoder.pooling, **(own.settings if own else {})}
+        if "seed" in {one.name for one in fields(reward_method(name).classes()[1])}:
+            settings.setdefault("seed", seed)
+        where = f"settings of reward model {name!r}"
+        options = reward_method(name).options(settings, where=where, faithful=own.faithful if own else False)
+        return make_reward_model(name, store, options)
+
+    return make
+
+
+def _judgement(margin: float) -> Judgement:
+    return Judgement(margin=margin) if math.isfinite(margin) else Judgement(unscored=NOT_FINITE)
+
+
+def _is_dev(user: User) -> bool:
+    return _byte("dev", user.user_id) < 256 * DEV_SHARE
+
+
+def _as_dev(user: User, *, is_scored: bool) -> DevUser:
+    """A dev user by their own targets; a user who is scored elsewhere by the validation pairs of their context."""
+    if is_scored:
+        split = split_context(user.pairs)
+        return DevUser(split.train, split.validation)
+    split = split_user(user.pairs)
+    return DevUser(split.context, split.target)
+
+
+def _byte(what: str, user_id: str) -> int:
+    return hashlib.sha256(f"{what} {user_id}".encode("utf-8", "surrogatepass")).digest()[0]

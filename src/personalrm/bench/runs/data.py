@@ -1,0 +1,169 @@
+"""Datasets of a run: read once, held out by the split rule, described in numbers and a hash."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from personalrm.bench.building.funnel import FunnelRow as StageRow
+from personalrm.bench.building.manifest import BuiltFrom, read_manifest
+from personalrm.bench.methods.method import Surveys
+from personalrm.bench.published import COLUMN, load_benchmark
+from personalrm.bench.runs.json_fields import record
+from personalrm.bench.runs.records import DatasetInfo, FunnelRow, TargetRow
+from personalrm.bench.runs.spec import EXAMPLE, DatasetSpec
+from personalrm.bench.targets import HeldOut, hold_out
+from personalrm.errors import BadInput
+from personalrm.preferences.messages import conversation_digest
+from personalrm.preferences.people import example_path
+from personalrm.preferences.reading import ReadOptions, iter_users
+from personalrm.preferences.surveys import read_surveys
+from personalrm.preferences.tally import Tally
+from personalrm.preferences.users import User
+
+
+@dataclass(frozen=True, repr=False)
+class Dataset:
+    """One dataset, ready to be judged."""
+
+    spec: DatasetSpec
+    held_out: HeldOut
+    surveys: Surveys
+    info: DatasetInfo
+    n_bad_rows: int
+    notes: tuple[str, ...] = ()
+    """What is odd about it, such as counts that differ from the published ones."""
+
+    @property
+    def target_rows(self) -> list[TargetRow]:
+        """The targets without their texts."""
+        return [
+            TargetRow(pair.hash, pair.user_id, len(pair.chosen), len(pair.rejected)) for pair in self.held_out.targets
+        ]
+
+
+def load_dataset(spec: DatasetSpec, base: Path, *, limit: int | None = None) -> Dataset:
+    """Read a dataset and hold out its targets.
+
+    Args:
+        spec: Where it is and how it is read.
+        base: What its paths are relative to.
+        limit: Most users with enough pairs, those with the smallest hashes of their ids.
+
+    Raises:
+        BadFile: If it cannot be read.
+        BadInput: If rows are bad and `skip_bad` is off, or nobody has a target.
+        CorruptFile: If the manifest of a built dataset is damaged.
+    """
+    found = _read(spec, base)
+    parts = {part: _limited(users, spec.min_pairs, limit) for part, users in found.parts.items()}
+    held_out = _held_out(parts, spec)
+    users = [user for some in parts.values() for user in some]
+    info = DatasetInfo(
+        spec.name,
+        hash=_hash_of(users),
+        licence=spec.licence or (found.built_from.licence if found.built_from else ""),
+        statistics=_statistics(users, held_out),
+        funnel=_funnel(found.built_from, spec) if found.built_from else None,
+        shows_texts=spec.shows_texts,
+    )
+    return Dataset(spec, held_out, found.surveys, info, found.tally.n_bad_rows, found.notes)
+
+
+@dataclass(frozen=True, repr=False)
+class _Found:
+    """The users of a dataset by their part (train, dev, test; empty where the data has none)."""
+
+    parts: Mapping[str, list[User]]
+    surveys: Surveys
+    tally: Tally
+    notes: tuple[str, ...] = ()
+    built_from: BuiltFrom | None = None
+    """The funnel of a dataset that `bench build` made."""
+
+
+def _read(spec: DatasetSpec, base: Path) -> _Found:
+    """A file of pairs, or a benchmark with its users split: a folder, or a published set by name."""
+    options = ReadOptions(spec.layout, spec.user_column, min_gap=spec.min_gap, skip_bad=spec.skip_bad)
+    surveys = read_surveys(base / spec.surveys) if spec.surveys is not None else {}
+    path = example_path() if spec.path == EXAMPLE else base / spec.path
+    if not path.is_file() and not path.suffix:
+        found = load_benchmark(path if path.is_dir() else spec.path, options)
+        notes = tuple(f"dataset {spec.name!r}, {check.line()}" for check in found.failed_checks)
+        by_part = {str(part): list(users) for part, users in found.users.items()}
+        return _Found(by_part, surveys or found.surveys, found.tally, notes, read_manifest(path))
+    tally, parts = Tally(), dict[str, list[User]]()
+    for user in iter_users(path, options, tally=tally):
+        parts.setdefault(str(user.pairs[0].meta.get(COLUMN, "")), []).append(user)
+    return _Found(parts, surveys, tally)
+
+
+def _funnel(built_from: BuiltFrom, spec: DatasetSpec) -> tuple[FunnelRow, ...]:
+    """The funnel as a run keeps it: examples by id, their requests only where a report may show them."""
+    where = f"the funnel of dataset {spec.name!r}"
+    return tuple(record(FunnelRow, _stage(row, shows_texts=spec.shows_texts), where=where) for row in built_from.funnel)
+
+
+def _stage(row: StageRow, *, shows_texts: bool) -> dict[str, Any]:
+    examples = [
+        {"pair": one.pair, "reason": one.reason, "text": one.query if shows_texts else ""} for one in row.examples
+    ]
+    sizes = {"n_pairs": row.n_pairs, "n_users": row.n_users, "n_removed": row.n_pairs_removed}
+    return {"stage": row.title, **sizes, "reasons": row.removed, "examples": examples}
+
+
+def _held_out(parts: Mapping[str, Sequence[User]], spec: DatasetSpec) -> HeldOut:
+    """The scored users held out; where the data splits its users, the others to learn from and to tune on."""
+    if set(parts) <= {""} or spec.users == "all":
+        return hold_out((user for users in parts.values() for user in users), min_pairs=spec.min_pairs)
+    if spec.users not in parts:
+        raise BadInput(
+            f"dataset {spec.name!r} has no {spec.users} users (its column {COLUMN!r} holds "
+            f"{', '.join(map(repr, sorted(parts)))}); set users to one of them or to all"
+        )
+    held_out = hold_out(parts[spec.users], min_pairs=spec.min_pairs)
+    train, dev = (
+        {user.user_id: user for user in parts.get(part, ()) if part != spec.users} for part in ("train", "dev")
+    )
+    return replace(held_out, train=train, dev=dev)
+
+
+def _limited(users: Sequence[User], min_pairs: int, limit: int | None) -> list[User]:
+    """The users in order; with a limit only so many of those with enough pairs."""
+    if limit is None:
+        return list(users)
+    everybody = [user for user in users if len(user) >= min_pairs]
+    kept = {user.user_id for user in sorted(everybody, key=lambda user: _digest(user.user_id))[:limit]}
+    return [user for user in everybody if user.user_id in kept]
+
+
+def _hash_of(users: Iterable[User]) -> str:
+    """Identity of the pairs, whatever file they stood in."""
+    digest = hashlib.sha256()
+    for pair_hash in sorted(pair.hash for user in users for pair in user):
+        digest.update(pair_hash.encode("ascii"))
+    return digest.hexdigest()
+
+
+def _statistics(users: Iterable[User], held_out: HeldOut) -> Mapping[str, float]:
+    """Benchmark statistics of the users that are scored (paper, table of statistics)."""
+    scored = [user for user in users if user.user_id in held_out.context]
+    pairs = [pair for user in scored for pair in user]
+    return {
+        "n_users": len(scored),
+        "n_conversations": len({(pair.user_id, pair.conversation_key) for pair in pairs}),
+        "n_pairs": len(pairs),
+        "n_unique_queries": len({conversation_digest(pair.conversation) for pair in pairs}),
+        "multi_turn_share": sum(len(pair.conversation) > 1 for pair in pairs) / len(pairs),
+        "n_target_users": len(held_out.context),
+        "n_target_pairs": len(held_out.targets),
+        "n_left_out_too_few": len(held_out.too_few),
+        "n_left_out_no_target": len(held_out.without_target),
+    }
+
+
+def _digest(user_id: str) -> str:
+    return hashlib.sha256(user_id.encode("utf-8", "surrogatepass")).hexdigest()

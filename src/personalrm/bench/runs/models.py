@@ -1,0 +1,99 @@
+"""The language models of a run, opened one after the other, within one budget for all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from personalrm.bench.runs.spec import BudgetSpec, ModelSpec
+from personalrm.errors import BadInput, BudgetSpent, UnknownName
+from personalrm.lm.batch import Caller
+from personalrm.lm.cache import Cache
+from personalrm.lm.opening import ModelName, open_model
+from personalrm.lm.prices import price_of
+from personalrm.lm.settings import Budget, Limits, Retry
+
+
+class Models:
+    """Opens the models of a run.
+
+    Args:
+        models: Of the run file.
+        cache: File of all answers, shared with every other command of the home folder.
+        budget: For the whole run; what one model spent the next has no more.
+        keys: Key of each model that needs one, by label.
+        retry: Ceilings of retries.
+        retry_unscored: Ask again what had no usable answer the last time.
+    """
+
+    def __init__(
+        self,
+        models: tuple[ModelSpec, ...],
+        cache: Path,
+        *,
+        budget: BudgetSpec | None = None,
+        keys: Mapping[str, str] | None = None,
+        retry: Retry | None = None,
+        retry_unscored: bool = False,
+    ) -> None:
+        self._models = {one.label: one for one in models}
+        self._cache, self._budget, self._keys = cache, budget or BudgetSpec(), keys or {}
+        self._retry, self._retry_unscored = retry, retry_unscored
+        self._n_calls, self._cost = 0, 0.0
+
+    def __getitem__(self, label: str) -> ModelSpec:
+        return self._models[label]
+
+    def check(self) -> None:
+        """Refuse what could only fail later: a name that says not where the model is, a price nobody knows.
+
+        Raises:
+            UnknownName: Of the model or its price.
+            BadInput: If a budget is not positive.
+        """
+        for model in self._models.values():
+            open_model(self.name_of(model))
+            if self._budget.max_cost is not None and price_of(model.name) is None:
+                raise UnknownName(
+                    f"the price of model {model.name!r} is unknown, so max_cost cannot be kept; use max_calls"
+                )
+        for name in ("max_calls", "max_cost"):
+            value = getattr(self._budget, name)
+            if value is not None and not 0 < value < float("inf"):
+                raise BadInput(f"{name} of the budget is {value!r}; write a positive number")
+
+    def name_of(self, model: ModelSpec) -> ModelName:
+        """How the door knows a model."""
+        return ModelName(model.name, model.base_url, timeout_s=model.timeout_s, key=self._keys.get(model.label))
+
+    @contextmanager
+    def opened(self, label: str) -> Iterator[Caller]:
+        """The caller of a model, closed at the end; with nothing left to spend it answers from the cache only."""
+        model = self._models[label]
+        left = self._left()
+        caller = Caller(
+            open_model(self.name_of(model)),
+            cache=Cache(self._cache),
+            retry=self._retry,
+            limits=Limits(model.max_in_flight),
+            budget=left,
+            price=price_of(model.name),
+            retry_unscored=self._retry_unscored,
+        )
+        with caller:
+            if left is None:
+                caller.stop(BudgetSpent("the budget of the run is spent; run the same command with a larger one"))
+            try:
+                yield caller
+            finally:
+                self._n_calls += caller.purse.n_calls
+                self._cost += caller.purse.cost
+
+    def _left(self) -> Budget | None:
+        """What may still be spent; None when nothing is left."""
+        calls = None if self._budget.max_calls is None else self._budget.max_calls - self._n_calls
+        cost = None if self._budget.max_cost is None else self._budget.max_cost - self._cost
+        if (calls is not None and calls <= 0) or (cost is not None and cost <= 0):
+            return None
+        return Budget(calls, cost)

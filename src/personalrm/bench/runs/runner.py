@@ -1,0 +1,270 @@
+"""Runs the cells of a plan into a run folder: resumable, a cell is there whole or not at all.
+
+A killed run goes on with the same command: finished cells are left as they are, and the
+answers of the one that was under way are in the cache. What one cell cannot do (no access,
+no budget, no server) does not stop the cells of other models.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from itertools import groupby
+from pathlib import Path
+
+from personalrm.bench.by_context import draw_users
+from personalrm.bench.methods.embedded import Engine
+from personalrm.bench.methods.method import Judgement, Knowledge, Method
+from personalrm.bench.methods.model import Inductions, nobody
+from personalrm.bench.methods.table import Tools, make_method
+from personalrm.bench.methods.trained import reward_maker
+from personalrm.bench.runs.data import Dataset
+from personalrm.bench.runs.folder import RunFolder
+from personalrm.bench.runs.models import Models
+from personalrm.bench.runs.plan import n_draws, n_targets, plan_cells
+from personalrm.bench.runs.records import Cell, JudgementRow
+from personalrm.bench.runs.spec import EMBEDDED, RunSpec
+from personalrm.bench.target_judgements import judge_identical, judge_shuffled, judge_targets, sample_of
+from personalrm.errors import BadInput, ModelUnavailable, PersonalRMError
+from personalrm.induction.settings import InductionSettings
+from personalrm.judging.model import JudgeOptions, ModelJudge
+from personalrm.lm.batch import Caller
+from personalrm.preferences.pairs import PreferencePair
+from personalrm.preferences.persona_prompts import PersonaPrompt
+from personalrm.preferences.personal_prompts import PersonalPrompt
+from personalrm.preferences.users import User
+from personalrm.running.stopping import Drain
+
+SEEDS_APART = 1000
+"""Sampling seeds of two runs lie so far apart that their samples never share one."""
+ONE_USER = "left out: the shuffled-user control needs two users"
+
+
+@dataclass(frozen=True)
+class CellReport:
+    """What became of one cell."""
+
+    cell: Cell
+    is_done: bool
+    was_done: bool = False
+    """Whether an earlier run had finished it."""
+    reason: str = ""
+    """Why it is not done, or was left out on purpose."""
+    n_rows: int = 0
+    n_unscored: int = 0
+    """Pairs without a verdict in either order."""
+    not_learned: Mapping[str, str] | None = None
+    """Users who are judged knowing nothing, with the reason."""
+
+
+class Runner:
+    """One run.
+
+    Args:
+        spec: What is to be run.
+        datasets: Its datasets, by name.
+        folder: Where the results go.
+        models: Its language models.
+        persona_prompts: Persona prompts of larger models by label of the model that uses them.
+        retry_unscored: Run finished cells again that lack verdicts.
+        embeddings: Folder in which the embeddings of all encoders are kept.
+    """
+
+    def __init__(
+        self,
+        spec: RunSpec,
+        datasets: Mapping[str, Dataset],
+        folder: RunFolder,
+        models: Models,
+        persona_prompts: Mapping[str, PersonaPrompt],
+        *,
+        retry_unscored: bool = False,
+        embeddings: str | Path = "embeddings",
+    ) -> None:
+        self._spec, self._datasets, self._folder, self._models = spec, datasets, folder, models
+        self._embeddings = embeddings
+        self._persona_prompts, self._retry_unscored = persona_prompts, retry_unscored
+        self._engines = {name: Engine(one.spec.population_leaves_out) for name, one in datasets.items()}
+
+    def run(self) -> Iterator[CellReport]:
+        """Every cell as it is finished; an interrupt keeps what is under way and ends the run."""
+        caller: list[Caller] = []
+        with Drain(lambda: _stop(caller)) as drain:
+            for label, cells in groupby(plan_cells(self._spec), key=lambda cell: cell.model):
+                todo = []
+                for cell in cells:
+                    if self._is_finished(cell):
+                        yield CellReport(cell, True, was_done=True)
+                    else:
+                        todo.append(cell)
+                if not todo or drain.is_asked:
+                    yield from (CellReport(cell, False, reason="not done, the run was stopped") for cell in todo)
+                elif label in (None, EMBEDDED, *(one.label for one in self._spec.encoders)):
+                    yield from self._group(todo, None, lambda: drain.is_asked)
+                else:
+                    with self._models.opened(label) as opened:
+                        caller[:] = [opened]
+                        yield from self._group(todo, opened, lambda: drain.is_asked)
+                        caller.clear()
+
+    def _is_finished(self, cell: Cell) -> bool:
+        if not self._folder.has_cell(cell):
+            return False
+        return not (self._retry_unscored and any(row.unscored for row in self._folder.rows(cell)))
+
+    def _group(
+        self, cells: Sequence[Cell], caller: Caller | None, is_asked: Callable[[], bool]
+    ) -> Iterator[CellReport]:
+        """The cells of one model; once it cannot be asked any more, the rest is not tried."""
+        bench = _Bench(self._spec, self._engines, caller, self._persona_prompts, self._embeddings)
+        reason = ""
+        for cell in cells:
+            if is_asked():
+                reason = reason or "not done, the run was stopped"
+            if reason:
+                yield CellReport(cell, False, reason=reason)
+                continue
+            try:
+                yield self._run_cell(cell, bench)
+            except ModelUnavailable as error:
+                reason = str(error)
+                yield CellReport(cell, False, reason=reason)
+            except PersonalRMError as error:
+                yield CellReport(cell, False, reason=str(error))
+
+    def _run_cell(self, cell: Cell, bench: _Bench) -> CellReport:
+        started, before = time.monotonic(), bench.usage
+        dataset = self._datasets[cell.dataset]
+        users = list(dataset.held_out.context.values())
+        if cell.k is not None:
+            users = draw_users(users, cell.k, seed=cell.seed)
+        if not users or (cell.control == "shuffled_user" and len(users) < 2):
+            return CellReport(cell, False, reason=ONE_USER if users else f"left out: nobody has {cell.k} choices")
+        method = make_method(cell.method, bench.tools(cell))
+        method.learn(dataset.held_out, dataset.surveys)
+        known = self._taught(cell, users) if cell.teacher else method.know(users)
+        of_users = {user.user_id for user in users}
+        targets = [pair for pair in dataset.held_out.targets if pair.user_id in of_users]
+        if cell.control == "identical":
+            targets = sample_of(targets, n_targets(self._spec, cell, len(targets)))
+        rows = self._judged(cell, method, known, targets)
+        self._keep(cell, known, rows)
+        self._note(cell, started, before, bench)
+        n_unscored = sum(not row.is_scored for row in rows)
+        not_learned = {one.user_id: one.note for one in known if one.note}
+        return CellReport(cell, True, n_rows=len(rows), n_unscored=n_unscored, not_learned=not_learned)
+
+    def _judged(
+        self, cell: Cell, method: Method, known: Sequence[Knowledge], targets: Sequence[PreferencePair]
+    ) -> list[JudgementRow]:
+        if cell.control == "shuffled_user":
+            draws = judge_shuffled(method, known, targets, n_draws(self._spec, cell), seed=cell.seed)
+        elif cell.control == "identical":
+            draws = [judge_identical(method, known, targets)]
+        else:
+            draws = [judge_targets(method, known, targets)]
+        return [
+            _row(pair, judgement, number)
+            for number, draw in enumerate(draws)
+            for pair, judgement in zip(targets, draw, strict=True)
+        ]
+
+    def _taught(self, cell: Cell, users: Sequence[User]) -> list[Knowledge]:
+        """The prompts another model wrote, from its own cell.
+
+        Raises:
+            BadInput: If that cell is not finished.
+        """
+        own = replace(cell, model=cell.teacher, teacher=None)
+        if not self._folder.has_cell(own):
+            raise BadInput(f"not done, since the prompts of {cell.teacher!r} are not finished")
+        prompts = {user.user_id: self._folder.prompt(own, user.user_id) for user in users}
+        return [
+            Knowledge(
+                user_id, prompt or nobody(user_id), "" if prompt and prompt.roles else "not learned by the teacher"
+            )
+            for user_id, prompt in prompts.items()
+        ]
+
+    def _keep(self, cell: Cell, known: Sequence[Knowledge], rows: Sequence[JudgementRow]) -> None:
+        """Prompts first: a cell that is there has all of them."""
+        if cell.control is None and cell.k is None and cell.teacher is None:
+            for one in known:
+                if isinstance(one.value, PersonalPrompt):
+                    self._folder.write_prompt(cell, one.value)
+        self._folder.write_cell(cell, rows)
+
+    def _note(self, cell: Cell, started: float, before: Mapping[str, float], bench: _Bench) -> None:
+        usage = {name: value - before.get(name, 0) for name, value in bench.usage.items()}
+        finished = datetime.now(UTC).isoformat(timespec="seconds")
+        self._folder.note_timing(
+            {"cell": cell.name, "finished": finished, "seconds": round(time.monotonic() - started, 3), "usage": usage}
+        )
+
+
+class _Bench:
+    """The tools of one model, made once for each dataset and seed."""
+
+    def __init__(
+        self,
+        spec: RunSpec,
+        engines: Mapping[str, Engine],
+        caller: Caller | None,
+        persona_prompts: Mapping[str, PersonaPrompt],
+        embeddings: str | Path,
+    ) -> None:
+        self._spec, self._engines, self._caller, self._persona_prompts = spec, engines, caller, persona_prompts
+        self._embeddings = embeddings
+        self._tools: dict[tuple[str, int], Tools] = {}
+
+    @property
+    def usage(self) -> dict[str, float]:
+        """What the model was asked so far."""
+        return asdict(self._caller.ledger.total) if self._caller is not None else {}
+
+    def tools(self, cell: Cell) -> Tools:
+        """The tools of a cell."""
+        key = (cell.dataset, cell.seed)
+        if key not in self._tools:
+            self._tools[key] = self._make(cell)
+        return self._tools[key]
+
+    def _make(self, cell: Cell) -> Tools:
+        settings = InductionSettings(n_trials=self._spec.trials, schedule=self._spec.schedule, seed=cell.seed)
+        engine = self._engines[cell.dataset]
+        if self._caller is None:
+            encoder = next((one for one in self._spec.encoders if one.label == cell.model), None)
+            maker = reward_maker(self._spec, encoder, self._embeddings, seed=cell.seed) if encoder else None
+            return Tools(engine, settings=settings, rewards=maker)
+        model = next(one for one in self._spec.models if one.label == cell.model)
+        options = JudgeOptions(
+            temperature=model.temperature,
+            max_tokens=model.max_tokens,
+            seed=SEEDS_APART * cell.seed,
+            n_samples=model.samples,
+            max_prompt_tokens=model.context_tokens,
+        )
+        judge = ModelJudge(self._caller, options)
+        theta = self._persona_prompts.get(model.label)
+        distilled = Inductions(ModelJudge(self._caller, options, theta), settings) if theta is not None else None
+        return Tools(engine, judge, Inductions(judge, settings), distilled, settings)
+
+
+def _stop(callers: Sequence[Caller]) -> None:
+    for caller in callers:
+        caller.stop(ModelUnavailable("interrupted"))
+
+
+def _row(pair: PreferencePair, judgement: Judgement, draw: int) -> JudgementRow:
+    return JudgementRow(
+        pair.hash,
+        pair.user_id,
+        draw,
+        judgement.chosen_first,
+        judgement.chosen_second,
+        judgement.margin,
+        judgement.unscored,
+        judgement.reasoning,
+    )

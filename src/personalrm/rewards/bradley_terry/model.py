@@ -1,0 +1,307 @@
+"""Bradley-Terry reward model: a language model with LoRA and a scalar head (paper 5.1).
+
+P(chosen beats rejected) = sigmoid(r(chosen) - r(rejected)). Plain, it is the same for
+everybody; told of the user in the system turn, it is personal. Training and scoring
+compute what sequences share once; rewards are those of the sequences run alone.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from personalrm.errors import BadInput, CorruptFile, NotFitted
+from personalrm.preferences.messages import Conversation
+from personalrm.preferences.pairs import PreferencePair
+from personalrm.rewards.bradley_terry.adapter_soups import Adapter
+from personalrm.rewards.bradley_terry.model_card import model_card
+from personalrm.rewards.bradley_terry.network import (
+    Lora,
+    NetworkOptions,
+    RewardNetwork,
+    fingerprint,
+    open_network,
+    restore_tensors,
+    trained_tensors,
+)
+from personalrm.rewards.bradley_terry.scoring import ForestScorer, ToScore
+from personalrm.rewards.bradley_terry.training import BradleyTerryOptions, train_network
+from personalrm.rewards.forests.chat_tokens import ChatTokenizer, Question, load_tokenizer
+from personalrm.rewards.forests.pair_batches import TokenPair, sharing_key
+from personalrm.rewards.forests.prefix_cache import PrefixCache
+from personalrm.rewards.reward_model import DevUser, FloatArray, ScoreItem
+from personalrm.rewards.saving import read_model, write_model
+from personalrm.rewards.training import Curve
+from personalrm.rewards.user_turns import KNOWS, Nothing, UserTurn, UserTurns
+
+KIND = "bradley_terry"
+
+
+@dataclass
+class Training:
+    """What a training saw and did, for the model card."""
+
+    n_pairs: int = 0
+    n_users: int = 0
+    n_users_told_of: int = 0
+    """Users with a system turn."""
+    n_truncated: int = 0
+    """Pairs whose oldest turns were left out."""
+    n_cut: int = 0
+    """Pairs that were too long even so, and were cut from the front."""
+    n_steps: int = 0
+    n_skipped: int = 0
+    """Steps left out because loss or gradient were no numbers."""
+    best_step: int = 0
+    dev_losses: list[tuple[int, float]] = field(default_factory=list)
+
+
+class BradleyTerry:
+    """A Bradley-Terry reward model over a causal language model.
+
+    Args:
+        base: A saved model, as transformers loads it.
+        options: How it is trained.
+        turns: What is told of users; nothing where left out.
+        cache: Keeps users' beginnings between questions.
+        checkpoint: File to keep a training in and to go on from.
+    """
+
+    def __init__(
+        self,
+        base: str | Path,
+        options: BradleyTerryOptions | None = None,
+        *,
+        turns: UserTurns | None = None,
+        cache: PrefixCache | None = None,
+        checkpoint: str | Path | None = None,
+    ) -> None:
+        self.base, self.options, self.turns = str(base), options or BradleyTerryOptions(), turns or Nothing()
+        self.cache = cache if cache is not None else PrefixCache()
+        self.checkpoint = Path(checkpoint) if checkpoint is not None else None
+        self.training = Training()
+        self.curve: Curve | None = None
+        self._network: RewardNetwork | None = None
+        self._tokenizer: ChatTokenizer | None = None
+        self._scorer: ForestScorer | None = None
+        self._prefixes: dict[str, tuple[int, ...]] = {}
+
+    @property
+    def name(self) -> str:
+        """The method's name in tables, by what it is told of users."""
+        return KNOWS[self.turns.knows]
+
+    def fit_with_trl(self, pairs: Sequence[PreferencePair], folder: str | Path) -> list[float]:
+        """Train by TRL's RewardTrainer instead of our loop, as a reference; returns TRL's losses, step by step.
+
+        Args:
+            pairs: What to train on.
+            folder: Where TRL writes what it writes.
+        """
+        from personalrm.rewards.bradley_terry.trl_reference import train_with_trl
+
+        tokens = self._begin(pairs)
+        _, tokenizer = self._fitted()
+        losses = train_with_trl(
+            self.network,
+            self.base,
+            tokens,
+            self.options,
+            tokenizer=tokenizer.tokenizer,
+            pad_token_id=tokenizer.pad_token_id,
+            folder=Path(folder),
+        )
+        self.network.eval()
+        self.cache.clear()
+        self.training.n_steps = self.training.best_step = len(losses)
+        return losses
+
+    def fit(self, pairs: Sequence[PreferencePair], *, dev: Sequence[DevUser] = ()) -> Self:
+        """Train; dev users' targets choose the step that is kept.
+
+        Raises:
+            BadInput: If there are no pairs, or the base model cannot be loaded.
+            TrainingFailed: If the loss is no number, or chosen and rejected are always scored alike.
+        """
+        tokens = self._begin(pairs)
+        told = [(self.turns.of_context(user.context), pair) for user in dev for pair in user.targets]
+        dev_tokens = self._token_pairs([pair for _, pair in told], [turn for turn, _ in told])
+        curve = train_network(self.network, tokens, self.options, dev=dev_tokens, checkpoint=self.checkpoint)
+        self.cache.clear()
+        self.curve, self.training.n_steps, self.training.n_skipped = curve, len(curve.losses), curve.n_skipped
+        self.training.best_step, self.training.dev_losses = curve.best_step, list(curve.dev)
+        return self
+
+    def condition_many(self, contexts: Sequence[Sequence[PreferencePair]]) -> list[UserTurn]:
+        """The system turn of each user."""
+        self._fitted()
+        return [UserTurn(self.turns.of_context(context)) for context in contexts]
+
+    def score_many(self, items: Sequence[ScoreItem]) -> list[FloatArray]:
+        """Rewards in fp32, the user's turn computed once and kept."""
+        scorer, tokenizer = self._fitted()
+        asked = []
+        for item in items:
+            found = tokenizer.tokenize(Question(item.state.system, item.conversation), item.completions)
+            asked.append(ToScore(found.sequences, self._prefix(item.state.system)))
+        return [np.array(rewards, dtype=np.float64) for rewards in scorer.score(asked)]
+
+    def condition(self, context: Sequence[PreferencePair]) -> UserTurn:
+        """The system turn of one user."""
+        return self.condition_many([context])[0]
+
+    def score(self, state: UserTurn, conversation: Conversation, completions: Sequence[str]) -> FloatArray:
+        """Rewards of the completions, shape `(completions,)`."""
+        return self.score_many([ScoreItem(state, conversation, tuple(completions))])[0]
+
+    def rank(self, state: UserTurn, conversation: Conversation, completions: Sequence[str]) -> list[int]:
+        """Places of the completions, best first; equal rewards keep their order."""
+        return [int(place) for place in np.argsort(-self.score(state, conversation, completions), kind="stable")]
+
+    @property
+    def n_tokens_run(self) -> int:
+        """Tokens that scoring has put through the model so far."""
+        return self._fitted()[0].n_tokens_run
+
+    def save(self, folder: str | Path) -> None:
+        """Write adapter and head (safetensors), settings (JSON) and a model card; the base model is not copied."""
+        self._fitted()
+        network, arrays = self.network, self.adapter().arrays
+        facts = {
+            "base": self.base,
+            "encoder": fingerprint(network.decoder),
+            "knows": self.turns.knows,
+            "options": asdict(self.options),
+            "training": asdict(self.training),
+        }
+        write_model(folder, KIND, facts, arrays)
+        (Path(folder) / "README.md").write_text(model_card(facts), encoding="utf-8")
+
+    @classmethod
+    def load(
+        cls,
+        folder: str | Path,
+        *,
+        base: str | Path | None = None,
+        turns: UserTurns | None = None,
+        cache: PrefixCache | None = None,
+    ) -> Self:
+        """The model that was saved in a folder.
+
+        Args:
+            folder: What `save` wrote.
+            base: The base model, where it has moved since.
+            turns: What is told of users; must be of the kind it was trained with.
+            cache: As for the class.
+
+        Raises:
+            StoreError: If there is no model or it cannot be read.
+            BadInput: If the base model is another one, or the turns tell something else.
+        """
+        options, path, knows = _saved_options(folder)
+        model = cls(base or path, options, turns=turns, cache=cache)
+        if model.turns.knows != knows:
+            raise BadInput(
+                f"model folder {str(folder)!r} was trained with the user turn {knows!r}, got {model.turns.knows!r}; "
+                "pass turns of that kind"
+            )
+        network = open_network(model.base, options.lora, seed=options.seed, options=options.network)
+        facts, arrays = read_model(folder, KIND, encoder=fingerprint(network.decoder))
+        from personalrm.embedding.with_torch import torch
+
+        restore_tensors(network, {name: torch.from_numpy(array.copy()) for name, array in arrays.items()})
+        model.training = Training(**facts["training"])
+        model._open(network.eval())
+        return model
+
+    def adapter(self) -> Adapter:
+        """LoRA and head as arrays, for `adapter_soups.soup`."""
+        arrays = {name: tensor.float().numpy().copy() for name, tensor in trained_tensors(self.network).items()}
+        return Adapter(arrays, self.options.lora.rank, self.options.lora.alpha)
+
+    def with_adapter(self, adapter: Adapter) -> BradleyTerry:
+        """A model of the same base and turns with another adapter, such as a soup; this one stays as it is."""
+        from personalrm.embedding.with_torch import torch
+
+        lora = replace(self.options.lora, rank=adapter.rank, alpha=adapter.alpha)
+        model = BradleyTerry(self.base, replace(self.options, lora=lora), turns=self.turns)
+        network = open_network(self.base, lora, seed=self.options.seed, options=self.options.network)
+        restore_tensors(network, {name: torch.from_numpy(array.copy()) for name, array in adapter.arrays.items()})
+        model._open(network)
+        return model
+
+    @property
+    def network(self) -> RewardNetwork:
+        """The network itself.
+
+        Raises:
+            NotFitted: Before `fit` or `load`.
+        """
+        if self._network is None:
+            raise NotFitted("a bradley_terry model was asked before it was fitted; call fit or load first")
+        return self._network
+
+    def _begin(self, pairs: Sequence[PreferencePair]) -> list[TokenPair]:
+        """A fresh network, and the pairs as tokens, counted."""
+        if not pairs:
+            raise BadInput("there are no pairs to train a Bradley-Terry model on; pass at least one")
+        self._open(open_network(self.base, self.options.lora, seed=self.options.seed, options=self.options.network))
+        turns = [self.turns.of_training(pair) for pair in pairs]
+        tokens = self._token_pairs(pairs, turns)
+        self.training = Training(
+            n_pairs=len(pairs),
+            n_users=len({pair.user_id for pair in pairs}),
+            n_users_told_of=len({pair.user_id for pair, turn in zip(pairs, turns, strict=True) if turn}),
+            n_truncated=sum(one.n_turns_left_out > 0 for one in tokens),
+            n_cut=sum(one.n_tokens_cut > 0 for one in tokens),
+        )
+        return tokens
+
+    def _open(self, network: RewardNetwork) -> None:
+        self._network = network
+        self._tokenizer = ChatTokenizer(load_tokenizer(self.base), self.options.max_tokens)
+        network.decoder.config.pad_token_id = self._tokenizer.pad_token_id
+        self._scorer = ForestScorer(network, self.cache, tokens_at_once=self.options.tokens_at_once)
+        self._prefixes = {}
+
+    def _fitted(self) -> tuple[ForestScorer, ChatTokenizer]:
+        if self._scorer is None or self._tokenizer is None:
+            raise NotFitted("a bradley_terry model was asked before it was fitted; call fit or load first")
+        return self._scorer, self._tokenizer
+
+    def _prefix(self, system: str) -> tuple[int, ...]:
+        if system and system not in self._prefixes:
+            if len(self._prefixes) >= 4096:  # a bound for servers that run for weeks
+                self._prefixes.clear()
+            self._prefixes[system] = self._fitted()[1].user_prefix(system)
+        return self._prefixes.get(system, ())
+
+    def _token_pairs(self, pairs: Sequence[PreferencePair], turns: Sequence[str]) -> list[TokenPair]:
+        tokenizer = self._fitted()[1]
+        found = []
+        for place, (pair, turn) in enumerate(zip(pairs, turns, strict=True)):
+            both = tokenizer.tokenize(Question(turn, pair.conversation), (pair.chosen, pair.rejected))
+            key = sharing_key(pair, place, self.options.sharing)
+            chosen, rejected = both.sequences
+            found.append(TokenPair(chosen, rejected, key, both.n_turns_left_out, both.n_tokens_cut))
+        return found
+
+
+def _saved_options(folder: str | Path) -> tuple[BradleyTerryOptions, str, str]:
+    """Options, base model and kind of user turn of a saved model; what cannot be read is told by `read_model`."""
+    try:
+        facts: Mapping[str, Any] = json.loads((Path(folder) / "model.json").read_text(encoding="utf-8"))
+        told = dict(facts["options"])
+        lora = Lora(**{**told.pop("lora"), "targets": tuple(facts["options"]["lora"]["targets"])})
+        network = NetworkOptions(**told.pop("network"))
+        return BradleyTerryOptions(lora=lora, network=network, **told), str(facts["base"]), str(facts["knows"])
+    except OSError:
+        read_model(folder, KIND, encoder="")
+        raise
+    except (ValueError, KeyError, TypeError) as error:
+        raise CorruptFile(f"model folder {str(folder)!r} is damaged ({type(error).__name__}); train it again") from None

@@ -1,0 +1,237 @@
+"""GPO (Zhao et al. 2023): a user's choices are the context of a small transformer, no weight is fitted for them.
+
+The paper's adaptation (SynthesizeMe, A.2) is `FAITHFUL`; the default repairs what it leaves
+open (reward_models.md, 2.5): +1/-1 labels instead of 0/1 beside padding that is 0 too,
+standardised embeddings, a null token for empty contexts, and logits antisymmetrised over
+the two orders of a pair, so that position decides nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from itertools import combinations
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from personalrm.embedding.encoders import Pooling, Vectors
+from personalrm.embedding.store import EmbeddingStore
+from personalrm.embedding.with_torch import torch
+from personalrm.errors import NotFitted
+from personalrm.preferences.messages import Conversation
+from personalrm.preferences.pairs import PreferencePair
+from personalrm.rewards.gpo.episodes import Episode, Labels, Pool, Sampling, Style, episode_loss
+from personalrm.rewards.gpo.forward import GPOState, OrderLogits, forward_users
+from personalrm.rewards.gpo.network import GPONetwork, GPOShape
+from personalrm.rewards.gpo.tokens import Shown, TokenKind, scale_and_shift, tokens_of
+from personalrm.rewards.pair_table import PairTable, make_context_table, make_pair_table
+from personalrm.rewards.reward_model import DevUser, FloatArray, ScoreItem
+from personalrm.rewards.saving import read_model, write_model
+from personalrm.rewards.training import Curve, Optimization, checkpoints_for, train
+
+
+@dataclass(frozen=True)
+class GPOOptions:
+    """Settings of `GPO`."""
+
+    tokens: TokenKind = "difference"
+    """`pair`, one prompt with both completions (paper), or `difference` of the store's embeddings."""
+    labels: Labels = "pm1"
+    """`pm1`: +1 first preferred, -1 second; `zero_pad`: 0 first, 1 second (paper), though 0 also stands for unknown."""
+    standardise: bool = True
+    """Embeddings by the training pairs' mean and deviation; the paper does not."""
+    antisymmetric: bool = True
+    """Train on half the difference of both orders' logits; the paper trains on one order at a time."""
+    shape: GPOShape = field(default_factory=GPOShape)
+    sampling: Sampling = field(default_factory=Sampling)
+    optimization: Optimization = field(default_factory=lambda: Optimization(n_steps=2000, learning_rate=3e-4))
+    pooling: Pooling = "last"
+    seed: int = 0
+    device: str = "cpu"
+
+
+FAITHFUL = GPOOptions("pair", "zero_pad", False, False, GPOShape(has_null=False), Sampling(empty_share=0.0))
+"""The paper's reading; rate and steps, which it does not tell or which serve a larger set, are ours."""
+
+
+@dataclass(frozen=True, repr=False)
+class Trained:
+    """What was learned."""
+
+    network: GPONetwork
+    scale: Vectors
+    """Shape `(dim,)`."""
+    shift: Vectors
+    """Shape `(dim,)`."""
+
+
+class GPO:
+    """A transformer that reads a user's choices and predicts the next.
+
+    Args:
+        store: Where the embeddings are.
+        options: Faithful or improved, sizes, optimization.
+        checkpoint: A file in which training is kept, to go on after a kill.
+    """
+
+    name = "gpo"
+
+    def __init__(
+        self, store: EmbeddingStore, options: GPOOptions | None = None, *, checkpoint: Path | None = None
+    ) -> None:
+        self.store, self.options, self.checkpoint = store, options or GPOOptions(), checkpoint
+        self.trained: Trained | None = None
+        self.curve = Curve()
+        """What happened while training."""
+
+    @property
+    def style(self) -> Style:
+        """How labels are written and orders are used."""
+        return Style(self.options.labels, self.options.antisymmetric)
+
+    def fit(self, pairs: Sequence[PreferencePair], *, dev: Sequence[DevUser] = ()) -> Self:
+        """Train on episodes of the pairs' users; dev users end it in time.
+
+        Raises:
+            BadInput: If there are no pairs.
+        """
+        options, table = self.options, make_pair_table(pairs, self.store)
+        tokens = self._tokens(table)
+        scale, shift = scale_and_shift(options.tokens, tokens)
+        if not options.standardise:
+            scale, shift = np.ones_like(scale), np.zeros_like(shift)
+        torch.manual_seed(options.seed)
+        network = GPONetwork(self.store.encoder.dim, options.shape).to(options.device)
+        pool = Pool.of(table, (tokens - shift) / scale, options.device)
+        self.trained = Trained(network, scale, shift)
+        watched = self._episode(dev) if dev else None
+        self.curve = train(
+            network,
+            lambda _, generator: episode_loss(network, pool.draw(options.sampling, generator), self.style),
+            options.optimization,
+            seed=options.seed,
+            dev=None if watched is None else lambda: self._loss(watched),
+            checkpoints=checkpoints_for(self.checkpoint, asdict(options), self.store.encoder.identity, table.hashes),
+        )
+        return self
+
+    def condition_many(self, contexts: Sequence[Sequence[PreferencePair]]) -> list[GPOState]:
+        """Each user's choices as tokens; nothing is fitted."""
+        trained, table = self._trained(), make_context_table(contexts, self.store)
+        pool = Pool.of(table, (self._tokens(table) - trained.shift) / trained.scale, self.options.device)
+        second = shown_second(table).to(self.options.device)
+        with torch.inference_mode():
+            tokens = trained.network.project(pool.shown(torch.arange(len(table)), second)).cpu().numpy()
+        labels = self.style.written(second).cpu().numpy()
+        cuts = list(zip(table.offsets[:-1], table.offsets[1:], strict=True))
+        return [GPOState(tokens[start:end], labels[start:end]) for start, end in cuts]
+
+    def score_many(self, items: Sequence[ScoreItem]) -> list[FloatArray]:
+        """Mean margin of each completion over all of the item's completions, itself included at 0.
+
+        For two completions the difference of the rewards is their margin.
+        """
+        margins = iter(logits.margin for logits in self.compare_many(items))
+        found = []
+        for item in items:
+            n = len(item.completions)
+            table = np.zeros((n, n))
+            for first, second in combinations(range(n), 2):
+                table[first, second] = next(margins)
+            found.append((table - table.T).sum(axis=1) / max(1, n))
+        return found
+
+    def compare_many(self, items: Sequence[ScoreItem]) -> list[OrderLogits]:
+        """Both orders of every couple of each item's completions (first before second), all users in one forward."""
+        trained = self._trained()
+        shown: list[Shown] = []
+        owners, users = [], []
+        states = {id(item.state): item.state for item in items}
+        rank = {key: place for place, key in enumerate(states)}
+        for item in items:
+            couples = [(item.conversation, *couple) for couple in combinations(item.completions, 2)]
+            shown += couples
+            owners += [item.user_id] * len(couples)
+            users += [rank[id(item.state)]] * len(couples)
+        tokens = tokens_of(self.options.tokens, self.store, shown, self.options.pooling, owners)
+        scaled = torch.as_tensor((tokens - trained.shift) / trained.scale)
+        logits = forward_users(trained.network, list(states.values()), np.array(users, dtype=np.int64), scaled)
+        return [OrderLogits(float(first), float(second)) for first, second in logits]
+
+    def condition(self, context: Sequence[PreferencePair]) -> GPOState:
+        """The tokens of one user."""
+        return self.condition_many([context])[0]
+
+    def score(self, state: GPOState, conversation: Conversation, completions: Sequence[str]) -> FloatArray:
+        """Rewards of the completions, shape `(completions,)`."""
+        return self.score_many([ScoreItem(state, conversation, tuple(completions))])[0]
+
+    def margin(self, state: GPOState, conversation: Conversation, first: str, second: str) -> float:
+        """How clearly the first is preferred, averaged over both orders."""
+        return self.compare_many([ScoreItem(state, conversation, (first, second))])[0].margin
+
+    def save(self, folder: str | Path) -> None:
+        """Write the model."""
+        trained = self._trained()
+        arrays = {f"network.{name}": t.cpu().numpy() for name, t in trained.network.state_dict().items()}
+        facts = {"options": asdict(self.options), "encoder": self.store.encoder.identity}
+        write_model(folder, self.name, facts, arrays | {"scale": trained.scale, "shift": trained.shift})
+
+    @classmethod
+    def load(cls, folder: str | Path, store: EmbeddingStore, *, device: str = "cpu") -> Self:
+        """The model that was saved in a folder."""
+        facts, arrays = read_model(folder, cls.name, encoder=store.encoder.identity)
+        model = cls(store, options_from(facts["options"] | {"device": device}))
+        network = GPONetwork(store.encoder.dim, model.options.shape)
+        network.load_state_dict(
+            {name.removeprefix("network."): torch.as_tensor(a) for name, a in arrays.items() if "." in name}
+        )
+        model.trained = Trained(network.to(device).eval(), arrays["scale"], arrays["shift"])
+        return model
+
+    def _trained(self) -> Trained:
+        if self.trained is None:
+            raise NotFitted("a gpo model was asked before it was fitted; call fit or load first")
+        return self.trained
+
+    def _tokens(self, table: PairTable) -> Vectors:
+        """Unscaled tokens with the chosen completion first, `(pairs, orders, dim)`."""
+        shown = [(pair.conversation, pair.chosen, pair.rejected) for pair in table.pairs]
+        owners = [pair.user_id for pair in table.pairs]
+        return tokens_of(self.options.tokens, self.store, shown, self.options.pooling, owners)
+
+    def _episode(self, dev: Sequence[DevUser]) -> Episode:
+        """All dev users with all their context and targets, in the orders of evaluation."""
+        trained, device = self._trained(), self.options.device
+        context, targets = (
+            make_context_table(part, self.store)
+            for part in ([user.context for user in dev], [user.targets for user in dev])
+        )
+        pools = [
+            Pool.of(table, (self._tokens(table) - trained.shift) / trained.scale, device)
+            for table in (context, targets)
+        ]
+        second = shown_second(context).to(device)[pools[0].places] if len(context) else pools[0].places.float()
+        places = pools[1].places
+        weight = pools[1].weight[places] * pools[1].real
+        return Episode(
+            pools[0].shown(pools[0].places, second), second, pools[0].real, pools[1].tokens[places], weight,
+            shown_second(targets).to(device)[places],
+        )  # fmt: skip
+
+    def _loss(self, episode: Episode) -> float:
+        with torch.inference_mode():
+            return float(episode_loss(self._trained().network, episode, self.style))
+
+
+def shown_second(table: PairTable) -> torch.Tensor:
+    """Whether each pair's chosen completion is shown second, as 0 or 1: a coin that depends on the pair alone."""
+    return torch.tensor([float(int(pair.hash[-1], 16) % 2) for pair in table.pairs])
+
+
+def options_from(content: dict[str, Any]) -> GPOOptions:
+    """Options as `asdict` wrote them."""
+    nested = {"shape": GPOShape, "sampling": Sampling, "optimization": Optimization}
+    return GPOOptions(**{name: nested[name](**value) if name in nested else value for name, value in content.items()})

@@ -1,0 +1,170 @@
+"""Variational preference learning (Poddar et al. 2024; the paper's section 5.1 and appendix A).
+
+A user's context pairs are encoded into a Gaussian q(z | context) = N(mu, diag exp(lv));
+the reward of a completion with embedding h is decoder([h, z]). Trained by the ELBO
+
+    -log sigmoid(r_chosen - r_rejected) + beta_t KL(N(mu, exp(lv)) || N(0, I))
+
+with h from the store (the language model is frozen; its rows are computed once). The
+settings of the published code are `VPLOptions.faithful()`; the defaults mend what is
+known to be wrong with it (reward_models.md, section 3.5 to 3.8).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+
+from personalrm.embedding.store import EmbeddingStore
+from personalrm.embedding.with_torch import Tensor, nn, torch
+from personalrm.errors import NotFitted
+from personalrm.preferences.messages import Conversation
+from personalrm.preferences.pairs import PreferencePair
+from personalrm.rewards.gathering import ContextBatch, gather_contexts, gather_items, gather_pairs
+from personalrm.rewards.pair_table import make_pair_table
+from personalrm.rewards.reward_model import DevUser, FloatArray, ScoreItem
+from personalrm.rewards.saving import read_model, write_model
+from personalrm.rewards.training import Curve, Optimization, checkpoints_for, train
+from personalrm.rewards.vpl.loss import VPLLoss
+from personalrm.rewards.vpl.network import VPLModule, VPLOptions, make_vpl_module, to_norm
+
+__all__ = ["VPL", "VPLOptions", "VPLState", "active_units"]
+
+ACTIVE_VARIANCE = 0.005
+"""A unit of z is active when the variance of mu over users is larger (SPL, section 3.7)."""
+
+
+@dataclass(frozen=True, repr=False)
+class VPLState:
+    """What VPL knows of a user."""
+
+    z: npt.NDArray[np.float32]
+    """Shape `(latent,)`; zeros for the average user."""
+
+
+class VPL:
+    """VPL on cached embeddings; the constructor stores what it is given.
+
+    Args:
+        store: Where the vectors are and where missing ones are put.
+        options: Architecture, loss, training.
+        checkpoint: File to keep a training in and to go on from.
+    """
+
+    name = "vpl"
+
+    def __init__(
+        self, store: EmbeddingStore, options: VPLOptions | None = None, *, checkpoint: Path | None = None
+    ) -> None:
+        self.checkpoint = checkpoint
+        self.store = store
+        self.options = options or VPLOptions()
+        self.curve: Curve | None = None
+        self.active_share: list[float] = []
+        """Share of active units of z over the dev users, at each look at them; near 0 is posterior collapse."""
+        self._module: VPLModule | None = None
+
+    def fit(self, pairs: Sequence[PreferencePair], *, dev: Sequence[DevUser] = ()) -> Self:
+        """Train on the pairs of many users; dev users stop it in time.
+
+        Raises:
+            BadInput: If there are no pairs.
+            TrainingFailed: If the loss stays no number.
+        """
+        options = self.options
+        table = make_pair_table(pairs, self.store)
+        vectors = gather_pairs(table, self.store, options.pooling)
+        module = make_vpl_module(self.store.encoder.dim, options)
+        if options.standardize:
+            for buffer, value in zip((module.shift, module.scale), vectors.moments(), strict=True):
+                buffer.copy_(value)
+        self._module, self.active_share = module, []
+        loss = VPLLoss(module, options, table, vectors)
+        self.curve = train(
+            module,
+            loss,
+            options.optimization,
+            seed=options.seed,
+            dev=self._look(dev),
+            checkpoints=checkpoints_for(self.checkpoint, asdict(options), self.store.encoder.identity, table.hashes),
+        )
+        return self
+
+    def _look(self, dev: Sequence[DevUser]) -> Callable[[], float] | None:
+        """Mean loss on the dev users' targets; notes the share of active units."""
+        users = [one for one in dev if one.targets]
+        if not users:
+            return None
+        contexts = gather_contexts([one.context for one in users], self.store, self.options.pooling)
+        targets = gather_contexts([one.targets for one in users], self.store, self.options.pooling)
+
+        def look() -> float:
+            module, z = self._fitted(), self._z(contexts)
+            self.active_share.append(active_units(z.numpy()))
+            with torch.no_grad():
+                margins = module.reward(targets.chosen, z[:, None]) - module.reward(targets.rejected, z[:, None])
+            losses = nn.functional.softplus(-margins) * targets.weight
+            return float(losses.sum() / targets.weight.sum())
+
+        return look
+
+    def condition_many(self, contexts: Sequence[Sequence[PreferencePair]]) -> list[VPLState]:
+        """z = mu of each user; zeros without context."""
+        self._fitted()
+        if not contexts:
+            return []
+        return [VPLState(z) for z in self._z(gather_contexts(contexts, self.store, self.options.pooling)).numpy()]
+
+    def condition(self, context: Sequence[PreferencePair]) -> VPLState:
+        """z of one user."""
+        return self.condition_many([context])[0]
+
+    def score_many(self, items: Sequence[ScoreItem]) -> list[FloatArray]:
+        """Rewards of each item's completions."""
+        module = self._fitted()
+        if not items:
+            return []
+        batch = gather_items(items, self.store, self.options.pooling)
+        z = torch.from_numpy(np.stack([one.state.z for one in items]))
+        with torch.no_grad():
+            return batch.split(module.reward(batch.completions, z[batch.item]))
+
+    def score(self, state: VPLState, conversation: Conversation, completions: Sequence[str]) -> FloatArray:
+        """Rewards of one conversation's completions, shape `(completions,)`."""
+        return self.score_many([ScoreItem(state, conversation, tuple(completions))])[0]
+
+    def save(self, folder: str | Path) -> None:
+        """Write the model."""
+        arrays = {name: one.numpy() for name, one in self._fitted().state_dict().items()}
+        facts = {"options": asdict(self.options), "encoder": self.store.encoder.identity}
+        write_model(folder, self.name, facts, arrays)
+
+    @classmethod
+    def load(cls, folder: str | Path, store: EmbeddingStore) -> Self:
+        """The model that was saved in a folder."""
+        facts, arrays = read_model(folder, cls.name, encoder=store.encoder.identity)
+        content = facts["options"]
+        model = cls(store, VPLOptions(**content | {"optimization": Optimization(**content["optimization"])}))
+        model._module = make_vpl_module(store.encoder.dim, model.options)
+        model._module.load_state_dict({name: torch.from_numpy(one.copy()) for name, one in arrays.items()})
+        return model
+
+    def _z(self, contexts: ContextBatch) -> Tensor:
+        with torch.no_grad():
+            mean, _ = self._fitted().posterior(contexts.chosen, contexts.rejected, contexts.real)
+        return to_norm(mean) if self.options.normalize_mu else mean
+
+    def _fitted(self) -> VPLModule:
+        if self._module is None:
+            raise NotFitted(f"a {self.name} model was asked before it was fitted; call fit or load first")
+        return self._module
+
+
+def active_units(z: npt.NDArray[np.floating]) -> float:
+    """Share of the units whose variance over users `(users, latent)` exceeds `ACTIVE_VARIANCE` (SPL)."""
+    return float((z.var(axis=0) > ACTIVE_VARIANCE).mean())

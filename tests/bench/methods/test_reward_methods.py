@@ -1,0 +1,73 @@
+"""A reward model behind the adapter, told by a toy model that remembers the length each user likes."""
+
+import numpy as np
+import pytest
+
+from personalrm.bench.methods.method import Knowledge, outcome_of
+from personalrm.bench.methods.trained import RewardRow
+from personalrm.bench.target_judgements import judge_targets
+from personalrm.bench.targets import HeldOut, hold_out
+from personalrm.errors import BadInput, NotFitted
+from personalrm.testing import tiny_users
+
+HELD = hold_out(tiny_users(6, 8))
+USERS = list(HELD.context.values())
+
+
+class Lengths:
+    """Reward = characters times +1 or -1, whichever the user's context says."""
+
+    name = "lengths"
+
+    def fit(self, pairs, *, dev=()):
+        self.pairs, self.dev = tuple(pairs), tuple(dev)
+        return self
+
+    def condition_many(self, contexts):
+        return [np.sign(sum(len(p.chosen) - len(p.rejected) for p in context)) for context in contexts]
+
+    def score_many(self, items):
+        return [np.array([item.state * len(text) for text in item.completions], dtype=float) for item in items]
+
+
+def test_a_reward_model_is_a_row_like_any_other():
+    method = RewardRow(Lengths)
+    method.learn(HELD, {})
+    outcome = outcome_of(judge_targets(method, method.know(USERS), HELD.targets))
+    assert (outcome.margins > 0).all()
+    assert (outcome.n_half_scored, outcome.position_consistency) == (0, 1.0)
+
+
+def test_a_user_is_scored_by_a_model_that_has_not_seen_them():
+    method = RewardRow(Lengths)
+    method.learn(HELD, {})
+    targets = {pair.hash for pair in HELD.targets}
+    for fold, model in enumerate(method._models):
+        seen = {pair.user_id for pair in model.pairs} | {p.user_id for one in model.dev for p in one.context}
+        assert seen == {user.user_id for user in USERS if method._fold(user.user_id) != fold}
+        assert not targets & {pair.hash for pair in model.pairs}
+
+
+def test_train_users_are_learned_from_whole_and_dev_users_stop_it():
+    train, dev = {"t": tiny_users(1, 4)[0]}, {user.user_id: user for user in tiny_users(2, 8)}
+    method = RewardRow(Lengths, n_folds=1)
+    method.learn(HeldOut(HELD.context, HELD.targets, (), (), train, dev), {})
+    assert [len(one.targets) > 0 for one in method._models[0].dev] == [True, True]
+
+
+def test_a_reward_that_is_no_number_is_unscored():
+    class Broken(Lengths):
+        def score_many(self, items):
+            return [np.array([np.nan, 1.0]) for _ in items]
+
+    method = RewardRow(Broken)
+    method.learn(HELD, {})
+    judged = judge_targets(method, method.know(USERS), HELD.targets)
+    assert {one.unscored for one in judged} == {"the reward model gave no finite reward"}
+
+
+def test_it_must_learn_first_and_needs_pairs():
+    with pytest.raises(NotFitted, match="was not trained"):
+        RewardRow(Lengths).judge([(Knowledge("u0"), HELD.targets[0])])
+    with pytest.raises(BadInput, match="learns from other users"):
+        RewardRow(Lengths).learn(HeldOut({}, (), (), ()), {})
