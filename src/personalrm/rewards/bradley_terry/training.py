@@ -21,7 +21,7 @@ import numpy as np
 
 from personalrm.embedding.with_torch import torch
 from personalrm.errors import BadInput, MissingExtra, TrainingFailed
-from personalrm.rewards.bradley_terry.network import Lora, NetworkOptions, RewardNetwork
+from personalrm.rewards.bradley_terry.network import Lora, NetworkOptions, RewardNetwork, fingerprint
 from personalrm.rewards.forests.pair_batches import (
     SHARINGS,
     PairForest,
@@ -252,10 +252,11 @@ class _Part:
 def _fingerprint(
     pairs: Sequence[TokenPair], dev: Sequence[TokenPair], options: BradleyTerryOptions, network: RewardNetwork
 ) -> str:
-    """What the run is of: tokens, settings, and the start of the trained parameters."""
+    """What the run is of: tokens, settings, base model, and the shapes of what is trained."""
     told = hashlib.blake2b(json.dumps(asdict(options), sort_keys=True).encode(), digest_size=16)
     for pair in (*pairs, *dev):
         told.update(np.array([len(pair.chosen), len(pair.rejected), *pair.chosen, *pair.rejected]).tobytes())
+    told.update(fingerprint(network.decoder).encode())
     for name, parameter in network.trained():
         told.update(f"{name} {tuple(parameter.shape)}".encode())
     return told.hexdigest()
