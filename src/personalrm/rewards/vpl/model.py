@@ -37,6 +37,8 @@ __all__ = ["VPL", "VPLOptions", "VPLState", "active_units"]
 
 ACTIVE_VARIANCE = 0.005
 """A unit of z is active when the variance of mu over users is larger (SPL, section 3.7)."""
+MOST_SCORES = 2**24
+"""Attention scores of one forward over contexts, padding included; a single larger context is a forward of its own."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -155,14 +157,33 @@ class VPL:
         return model
 
     def _z(self, contexts: ContextBatch) -> Tensor:
-        with torch.no_grad():
-            mean, _ = self._fitted().posterior(contexts.chosen, contexts.rejected, contexts.real)
+        mean = torch.zeros(len(contexts.real), self.options.latent)
+        counts = contexts.real.sum(dim=1)
+        for users in alike(counts.tolist()):
+            most = int(counts[users].max())
+            parts = (part[users, :most] for part in (contexts.chosen, contexts.rejected, contexts.real))
+            with torch.no_grad():
+                mean[users] = self._fitted().posterior(*parts)[0]
         return to_norm(mean) if self.options.normalize_mu else mean
 
     def _fitted(self) -> VPLModule:
         if self._module is None:
             raise NotFitted(f"a {self.name} model was asked before it was fitted; call fit or load first")
         return self._module
+
+
+def alike(counts: Sequence[int]) -> list[list[int]]:
+    """Places of users by their number of pairs, together while their attention fits `MOST_SCORES`.
+
+    Attention holds the square of the longest context for each of them, so one user of ten thousand pairs must
+    not pad a hundred of ten.
+    """
+    found: list[list[int]] = []
+    for place in sorted(range(len(counts)), key=lambda place: counts[place]):
+        if not found or (len(found[-1]) + 1) * counts[place] ** 2 > MOST_SCORES:
+            found.append([])
+        found[-1].append(place)
+    return found
 
 
 def active_units(z: npt.NDArray[np.floating]) -> float:
