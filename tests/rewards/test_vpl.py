@@ -16,7 +16,8 @@ from personalrm.rewards.gathering import PairVectors, gather_pairs
 from personalrm.rewards.pair_table import PairTable, make_pair_table
 from personalrm.rewards.reward_model import DevUser
 from personalrm.rewards.training import Optimization
-from personalrm.rewards.vpl.contexts import ContextSampler, encode
+from personalrm.rewards.vpl.contexts import ContextSampler, alike, encode
+from personalrm.rewards.vpl.loss import VPLLoss
 from personalrm.rewards.vpl.model import VPL, VPLOptions, active_units
 from personalrm.rewards.vpl.network import SetEncoder, kl_divergence, make_vpl_module, to_norm
 from personalrm.testing.encoders import PlantedEncoder
@@ -82,6 +83,32 @@ def test_a_target_meets_eight_contexts_as_if_it_were_there_eight_times(tmp_path:
     once = module.reward(h[:, None, :], z)
     copied = module.reward(h.repeat_interleave(8, dim=0), z.flatten(0, 1)).view(5, 8)
     assert torch.allclose(once, copied, atol=1e-6)
+
+
+def test_the_loss_of_eight_contexts_is_that_of_a_target_copied_eight_times(tmp_path: Path) -> None:
+    """Section 3.9: value and gradient, step by step from the same draws."""
+    options = replace(SMALL, n_contexts=8, kl_weight=0.1)
+    module, (table, vectors) = make_vpl_module(4, options), planted_table(tmp_path)
+    draws = torch.Generator().manual_seed(3)
+    once = VPLLoss(module, options, table, vectors)(4, torch.Generator().manual_seed(3))
+    targets = torch.randperm(len(table), generator=draws)[:8]
+    sampler = ContextSampler(options, table, vectors)
+    places, real = (one.flatten(0, 1) for one in sampler.places(targets, draws))
+    context_chosen, context_rejected, _ = vectors.take(places)
+    mean, log_variance = module.posterior(context_chosen, context_rejected, real)
+    noise = torch.randn(mean.shape, generator=draws)
+    z = to_norm(mean + (0.5 * log_variance).exp() * noise) * real.any(dim=1, keepdim=True)
+    chosen, rejected, _ = vectors.take(targets.repeat_interleave(8))
+    fit = torch.nn.functional.softplus(module.reward(rejected, z) - module.reward(chosen, z)).mean()
+    copied = fit + 0.1 * kl_divergence(mean, log_variance).mean()
+    found, wanted = (torch.autograd.grad(one, list(module.parameters())) for one in (once, copied))
+    assert float(once.detach()) == pytest.approx(float(copied.detach()), abs=1e-6)
+    assert max(float((one - other).abs().max()) for one, other in zip(found, wanted, strict=True)) < 1e-6
+
+
+def test_a_long_context_pads_nobody_elses() -> None:
+    counts = [10, 10_000, 3, 0, 12]
+    assert alike(counts) == [[3, 2, 0, 4], [1]]
 
 
 def test_contexts_never_hold_the_conversation_of_their_target(tmp_path: Path) -> None:

@@ -227,6 +227,20 @@ def test_the_checkpoint_of_other_data_is_refused(tmp_path: Path) -> None:
         BradleyTerry(tiny_model(), tiny_options(), checkpoint=file).fit(PAIRS[1:])
 
 
+def test_the_checkpoint_of_another_base_model_is_refused(tmp_path: Path) -> None:
+    """Its adapter fits in shape, and would be trained on under weights it was not made for."""
+    file = tmp_path / "run.safetensors"
+    BradleyTerry(tiny_model(), tiny_options(), checkpoint=file).fit(PAIRS)
+    with pytest.raises(BadInput, match="other data or settings"):
+        BradleyTerry(tiny_model(1), tiny_options(), checkpoint=file).fit(PAIRS)
+
+
+def test_swapping_chosen_and_rejected_flips_the_margin_exactly(model: BradleyTerry) -> None:
+    there = margins(model, [UserTurn("")] * len(PAIRS), PAIRS)
+    back = margins(model, [UserTurn("")] * len(PAIRS), [pair.reversed() for pair in PAIRS])
+    assert there.tolist() == (-back).tolist() and np.abs(there).min() > 0
+
+
 def items(n_users: int = 3) -> list[ScoreItem]:
     states = [
         UserTurn(f"This one likes lakes, trains and the number {n}, and nothing else at all.") for n in range(n_users)

@@ -21,7 +21,7 @@ import numpy as np
 from personalrm.embedding.with_torch import torch
 from personalrm.errors import MissingExtra, TrainingFailed
 from personalrm.rewards.forests.pair_batches import PairForest, TokenPair, cut_to_budget, plant
-from personalrm.rewards.lora import AdaptedNetwork
+from personalrm.rewards.lora import AdaptedNetwork, fingerprint
 from personalrm.rewards.training import STEP_STRIDE, Checkpoints, Curve, Group, Optimization, train_in_parts
 
 MOST_FLAT = 3
@@ -209,10 +209,11 @@ class PairTraining:
 
 
 def run_fingerprint(pairs: Sequence[TokenPair], options: Any, network: AdaptedNetwork, *others: str) -> str:
-    """What a run is of: tokens, settings, the trained parameters' shapes, and what else decides it."""
+    """What a run is of: tokens, settings, base model, the trained parameters' shapes, and what else decides it."""
     told = hashlib.blake2b(json.dumps(asdict(options), sort_keys=True).encode(), digest_size=16)
     for pair in pairs:
         told.update(np.array([len(pair.chosen), len(pair.rejected), *pair.chosen, *pair.rejected]).tobytes())
+    told.update(fingerprint(network.decoder).encode())
     for name, parameter in network.trained():
         told.update(f"{name} {tuple(parameter.shape)}".encode())
     for other in others:
