@@ -21,7 +21,7 @@ TABLE = Table(
 
 def test_html_has_caption_scopes_and_groups() -> None:
     page = as_html(TABLE)
-    assert "<caption>Accuracy</caption>" in page
+    assert "<caption><span>Accuracy</span></caption>" in page
     assert page.count('scope="col"') == 3
     assert '<th scope="colgroup" colspan="1" class="group">published</th>' in page
     assert '<th scope="rowgroup" colspan="3" class="group">judges</th>' in page
