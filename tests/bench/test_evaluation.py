@@ -127,7 +127,7 @@ def test_coauthor_is_scored_on_the_users_the_specification_names():
 
 
 @needs_data
-@pytest.mark.endure
+@pytest.mark.slow
 def test_every_coauthor_target_is_scored():
     """The engine on the largest data; PRISM and MT-Bench above take the same path in every run."""
     personal = evaluate(held("coauthor_choices"), methods=["personal"])["personal"].accuracy
