@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from personalrm.cli.model_options import optional_judge, print_usage, refuse_model_flags_alone
 from personalrm.cli.printing import bold, print_json, print_wrapped, shortened
 from personalrm.errors import BadInput, UnknownUser
+from personalrm.wording import count
 
 if TYPE_CHECKING:
     from personalrm.judging.ablation import Ablation, ClaimEffect
@@ -72,7 +73,6 @@ def print_pair(pair: PreferencePair, indent: str) -> None:
 
 
 def _print(prompt: PersonalPrompt, found: Ablation, by: str) -> None:
-    from personalrm.stats.accuracy import count
 
     print(
         bold(prompt.user_id) + f"  {count(found.n_pairs, 'choice')} judged by {by}, both orders, sentence by sentence"

@@ -16,6 +16,7 @@ from personalrm.cli.model_options import add_model, optional_judge, print_usage,
 from personalrm.cli.options import add_config, add_home, add_induction, add_json, add_reading
 from personalrm.cli.printing import Progress, print_json
 from personalrm.errors import NewerVersion, StoreError
+from personalrm.wording import count
 
 if TYPE_CHECKING:
     from personalrm.induction.fit_job import FitEngine, FitJob, FitReport
@@ -96,7 +97,6 @@ def _predict(job: FitJob, options: argparse.Namespace, judge: ModelJudge | None)
     from personalrm.cli.options import induction_settings
     from personalrm.induction.forecast import forecast, nothing_kept
     from personalrm.lm.prices import price_of
-    from personalrm.stats.accuracy import count
 
     if judge is None:
         told: dict[str, Any] = {"n_users": job.report.n_users, "n_calls": 0, "n_tokens": 0, "cost": 0.0}
@@ -161,7 +161,6 @@ def _usage(ledger: Ledger) -> dict[str, Any]:
 
 
 def _print(report: FitReport, options: argparse.Namespace) -> None:
-    from personalrm.stats.accuracy import count
 
     print(f"{count(report.n_fitted, 'user')} fitted, {report.n_unchanged} unchanged, saved in {options.home}")
     for number, noun, what in (

@@ -20,6 +20,7 @@ from personalrm.cli.model_options import add_model
 from personalrm.cli.options import add_config, add_home, add_json
 from personalrm.cli.printing import print_error
 from personalrm.errors import BadFile, BadInput, BadRow
+from personalrm.wording import count
 
 if TYPE_CHECKING:
     from personalrm.judging.guard import Policy
@@ -127,8 +128,6 @@ def _line(result: Row) -> str:
 
 def _print_total(results: Sequence[Row], total_to: TextIO) -> None:
     """How many known choices came out right, and whether that says anything."""
-    from personalrm.stats.accuracy import count
-
     known = [result for result in results if "correct" in result]
     if n_unscored := sum("unscored_reason" in result for result in results):
         print(f"{n_unscored} unscored of {count(len(results), 'row')}", file=total_to)
@@ -167,7 +166,6 @@ def print_results(
     import json
 
     from personalrm.cli.model_options import optional_judge
-    from personalrm.stats.accuracy import count
 
     items, bad = _read_all(options, read)
     for error in bad:

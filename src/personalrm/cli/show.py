@@ -15,6 +15,7 @@ from personalrm.cli.ablation import UNSUPPORTED, print_evidence, refuse_model_al
 from personalrm.cli.model_options import add_model
 from personalrm.cli.options import add_config, add_home, positive
 from personalrm.cli.printing import bold, print_json, print_wrapped, shortened
+from personalrm.wording import count
 
 if TYPE_CHECKING:
     from personalrm.preferences.personal_prompts import PersonalPrompt
@@ -60,7 +61,6 @@ def run(options: argparse.Namespace) -> int:
 def print_prompt(prompt: PersonalPrompt, *, evidence: bool) -> None:
     """The persona with its evidence, what it rests on, and what limits it."""
     from personalrm.judging.personal import strongest_leanings, unused_sentences
-    from personalrm.stats.accuracy import count
     from personalrm.stylometry.claims import NOT_USED
 
     n_pairs = count(len(prompt.roles), "pair")

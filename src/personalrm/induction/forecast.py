@@ -25,7 +25,7 @@ from personalrm.lm.prices import Price
 from personalrm.lm.protocol import Reply, Request, Usage
 from personalrm.preferences.demonstrations import Demonstration
 from personalrm.preferences.verdicts import PersonaQuestion, Question
-from personalrm.stats.accuracy import count
+from personalrm.wording import count
 
 REASONING = "x" * 500
 """Stands for a reasoning that is not written yet."""
