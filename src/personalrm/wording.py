@@ -9,12 +9,12 @@ from typing import Any
 
 KINDS = {
     bool: "true or false",
-    int: "a number",
+    int: "a whole number",
     float: "a number",
     str: "a text",
     list: "a list",
     tuple: "a list",
-    dict: "an object",
+    dict: "keys and values",
     type(None): "nothing",
 }
 
@@ -33,10 +33,10 @@ def count(n: int, noun: str) -> str:
 def kind_of(value: Any) -> str:
     """What a value is, in words of JSON and with its article.
 
-    >>> kind_of(3), kind_of({}), kind_of(None), kind_of(object())
-    ('a number', 'an object', 'nothing', 'an object of Python')
+    >>> kind_of(3), kind_of({}), kind_of(None), kind_of(3j)
+    ('a whole number', 'keys and values', 'nothing', 'something of type complex')
     """
-    return KINDS.get(type(value), "an object of Python")
+    return KINDS.get(type(value), f"something of type {type(value).__name__}")
 
 
 def install_hint(extra: str) -> str:

@@ -97,10 +97,10 @@ def test_rank_puts_the_best_first(fitted, tmp_path):
     [
         ({"first": "a", "second": "b"}, "user_id is missing"),
         ({"first": "a", "user_id": "u1"}, "second is missing"),
-        ({"first": "a", "second": 3, "user_id": "u1"}, "second has content that is a int"),
+        ({"first": "a", "second": 3, "user_id": "u1"}, "second has content that is a whole number"),
         ({"first": "a", "second": " ", "user_id": "u1"}, "second is blank"),
         ({"chosen": "a", "rejected": "a", "user_id": "u1"}, "identical"),
-        ({"prompt": 3, "first": "a", "second": "b", "user_id": "u1"}, "prompt is a int"),
+        ({"prompt": 3, "first": "a", "second": "b", "user_id": "u1"}, "prompt is a whole number"),
         ({"prompt": None, "first": "a", "second": "b", "user_id": "u1"}, "conversation is missing"),
         ({"prompt": [{"role": "x", "content": "y"}], "first": "a", "second": "b", "user_id": "u1"}, "role 'x'"),
     ],

@@ -22,6 +22,7 @@ from personalrm.cli.model_options import (
 from personalrm.cli.options import add_config, add_home, add_json, add_reading, non_negative, positive
 from personalrm.cli.printing import Progress, print_error, print_json, print_wrapped
 from personalrm.errors import BadFile, BadInput, BudgetSpent, ModelUnavailable, StoreError
+from personalrm.wording import count
 
 if TYPE_CHECKING:
     from personalrm.induction.search.distill import Transfer
@@ -211,7 +212,7 @@ def _search(
     with Progress("optimize", None, "steps") as progress:
 
         def tell(step: str) -> None:
-            progress.step(f"{step}, {judge.caller.ledger.total.n_calls:,} calls")
+            progress.step(f"{step}, {count(judge.caller.ledger.total.n_calls, 'call')}")
 
         if options.method == "mipro":
             return optimize_with_mipro(people, judge, settings, tell)
@@ -290,7 +291,7 @@ def _tell(optimized: Optimized, transfer: Transfer | None, options: argparse.Nam
         told: dict[str, Any] = optimized.as_json() | {"student": student, "out": options.out, "n_bad_rows": n_bad}
         print_json(told)
         return
-    print(f"{optimized.n_dev_users} dev users; gain over the default judge in points, mean over users")
+    print(f"{count(optimized.n_dev_users, 'dev user')}; gain over the default judge in points, mean over users")
     print(f"  prompt to start from  {points(optimized.start_score)}")
     print(f"  prompt found          {points(optimized.score)}")
     if transfer is not None:
@@ -301,8 +302,8 @@ def _tell(optimized: Optimized, transfer: Transfer | None, options: argparse.Nam
     for note in optimized.notes:
         print_wrapped(f"note: {note}")
     examples = len(optimized.prompt.examples)
-    print(f"saved as {options.out}, with {examples} example personas")
+    print(f"saved as {options.out}, with {count(examples, 'example persona')}")
     if any(one.pairs for one in optimized.prompt.examples):
         print("note: the examples hold words of train users; whoever gets the file can read them", file=sys.stderr)
     if n_bad:
-        print(f"{n_bad:,} bad rows left out; personalrm validate lists them")
+        print(f"{count(n_bad, 'bad row')} left out; personalrm validate lists them")

@@ -14,6 +14,8 @@ from typing import Any, TextIO
 
 WIDTH = 96
 BAR = 24
+BEGINNING = 72
+"""Characters of a completion on a terminal."""
 CONTROLS = re.compile(r"\x1b(?!\[[01]m)|[\x00-\x08\x0b-\x1a\x1c-\x1f\x7f-\x9f]")
 """Control characters but newline, tab and our own `bold`; in somebody's data they would steer the terminal."""
 
@@ -67,6 +69,17 @@ def print_wrapped(text: str, indent: str = "") -> None:
 def shortened(text: str, characters: int) -> str:
     """The text in one line, cut with an ellipsis."""
     return textwrap.shorten(" ".join(text.split()), characters, placeholder=" ...")
+
+
+def ranked_lines(order: Sequence[int], rewards: Sequence[float], completions: Sequence[str]) -> list[str]:
+    """Completions best first, a line each: number in the row (from 1), reward, and on a terminal how each begins.
+
+    Elsewhere the texts stay out: what a command prints into a file is often a log.
+    """
+    is_seen = sys.stdout.isatty()
+    width = len(str(len(order)))
+    beginnings = [f"  {shortened(text, BEGINNING)}" if is_seen else "" for text in completions]
+    return [f"  {place + 1:{width}}  {rewards[place]:+.3f}{beginnings[place]}" for place in order]
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, left: Collection[int] = ()) -> None:

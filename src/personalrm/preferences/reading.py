@@ -13,12 +13,13 @@ from itertools import chain
 from pathlib import Path
 
 from personalrm.errors import BadInput, BadRow, UnknownName, UnknownUser
+from personalrm.preferences.columns import list_columns
 from personalrm.preferences.grouping import group_by_user
 from personalrm.preferences.layouts import LAYOUTS, detect_layout, find_layout
 from personalrm.preferences.options import ReadOptions
 from personalrm.preferences.pairs import PreferencePair
 from personalrm.preferences.rated import Dropped
-from personalrm.preferences.rows import Numbered, Row, iter_rows, list_columns
+from personalrm.preferences.rows import Numbered, Row, iter_rows
 from personalrm.preferences.tally import Problem, Tally
 from personalrm.preferences.users import User
 

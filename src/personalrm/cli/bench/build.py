@@ -245,12 +245,12 @@ def _print(report: BuildReport, options: argparse.Namespace) -> None:
             print(f"  {row.title}: {count:,} pairs, {reason}")
     responses = report.funnel[0].notes.get("scored responses", 0)
     if responses:
-        print(f"  {report.funnel[0].n_pairs:,} pairs come from {responses:,} scored responses")
+        print(f"  {count(report.funnel[0].n_pairs, 'pair')} out of {count(responses, 'scored response')}")
     accuracy = report.accuracy.line() if report.accuracy is not None else "not measured"
     print(f"accuracy of the personalizable filter: {accuracy}")
     for split, counts in report.manifest["statistics"].items():
         told = ", ".join(f"{counts.get(f'n_{name}_pairs', 0):,} {name}" for name in ("train", "validation", "target"))
-        print(f"{split} users: {counts.get('n_users', 0):,} with {counts.get('n_pairs', 0):,} pairs ({told})")
+        print(f"{split} users: {counts.get('n_users', 0):,} with {count(counts.get('n_pairs', 0), 'pair')} ({told})")
     if report.n_not_answered:
-        print(f"{report.n_not_answered:,} pairs had no usable answer and were left out; ask again: --retry-unscored")
+        print(f"{count(report.n_not_answered, 'pair')} without a usable answer left out; ask again: --retry-unscored")
     print(f"dataset in {options.out}: data/, manifest.json, README.md")
