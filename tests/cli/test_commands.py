@@ -192,7 +192,7 @@ def test_evaluate_says_that_a_half_is_empty_and_prints_the_rest(run, tmp_path):
     """u3 is in the test half only."""
     path = write_pairs(tmp_path / "one.jsonl", [tiny_pair("u3", k) for k in range(8)])
     code, out, _ = run("evaluate", path, "--halves")
-    assert (code, "all users" in out, "test half: 1 users" in out) == (0, True, True)
+    assert (code, "all users" in out, "test half: 1 user, " in out) == (0, True, True)
     assert "note: no user is in the development half" in out
 
 

@@ -241,8 +241,8 @@ def _print(report: BuildReport, options: argparse.Namespace) -> None:
         ],
     )
     for row in report.funnel:
-        for reason, count in row.removed.items():
-            print(f"  {row.title}: {count:,} pairs, {reason}")
+        for reason, n_pairs in row.removed.items():
+            print(f"  {row.title}: {count(n_pairs, 'pair')}, {reason}")
     responses = report.funnel[0].notes.get("scored responses", 0)
     if responses:
         print(f"  {count(report.funnel[0].n_pairs, 'pair')} out of {count(responses, 'scored response')}")
