@@ -15,6 +15,7 @@ from personalrm.cli.model_options import add_model, refuse_model_flags_alone
 from personalrm.cli.options import add_config, add_json, add_reading, folder, non_negative, positive
 from personalrm.cli.printing import print_error, print_json, print_table
 from personalrm.errors import BadInput, ModelUnavailable
+from personalrm.wording import count
 
 if TYPE_CHECKING:
     from personalrm.bench.building.build import Build, BuildReport
