@@ -14,7 +14,7 @@ def test_a_count_has_its_noun_in_the_right_number(n, noun, told):
 
 def test_a_value_is_told_in_words_with_its_article():
     told = [kind_of(value) for value in (True, 1, 1.5, "a", [], {}, None, b"")]
-    assert told == ["true or false", "a whole number", "a number", "a text", "a list", "keys and values", "nothing",
+    assert told == ["true or false", "a whole number", "a number", "a text", "a list", "keys and values", "empty",
                     "something of type bytes"]  # fmt: skip
 
 

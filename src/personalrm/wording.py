@@ -15,7 +15,7 @@ KINDS = {
     list: "a list",
     tuple: "a list",
     dict: "keys and values",
-    type(None): "nothing",
+    type(None): "empty",
 }
 
 
@@ -34,7 +34,7 @@ def kind_of(value: Any) -> str:
     """What a value is, in words of JSON and with its article.
 
     >>> kind_of(3), kind_of({}), kind_of(None), kind_of(3j)
-    ('a whole number', 'keys and values', 'nothing', 'something of type complex')
+    ('a whole number', 'keys and values', 'empty', 'something of type complex')
     """
     return KINDS.get(type(value), f"something of type {type(value).__name__}")
 

@@ -68,7 +68,7 @@ def test_a_home_that_is_a_file_is_refused(run, prefs, tmp_path):
         ("trials: many\n", "not a whole number"),
         (": : :", "cannot be read"),
         ("skip_bad: perhaps\n", "true or false"),
-        ("home: null\n", "is nothing"),
+        ("home: null\n", "is empty"),
         ("home: [a]\n", "is a list"),
         ("home: yes\n", "is true or false"),
         ("home: ''\n", "is no folder"),

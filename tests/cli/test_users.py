@@ -46,3 +46,10 @@ def test_a_home_that_is_not_there_is_refused(run):
     code, _, err = run("users", "--home", "nowhere")
     assert code == 2
     assert "'nowhere' is not there" in err
+
+
+def test_a_command_without_its_user_says_who_lists_them(run):
+    assert run("show")[::2] == (
+        2,
+        "personalrm: the following arguments are required: user; personalrm users lists them\n",
+    )

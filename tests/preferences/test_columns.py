@@ -1,4 +1,5 @@
 import gzip
+import shlex
 
 import pytest
 
@@ -38,7 +39,9 @@ def test_a_packed_file_with_semicolons_is_read(tmp_path):
 
 @pytest.mark.parametrize("column", ["User_ID", "userId", "user id", "USER-ID", "annotator", "Rater ID"])
 def test_a_user_column_of_another_name_is_named_with_the_one_to_rename_it_to(tmp_path, column):
-    with pytest.raises(BadInput, match=f"rename column {column!r}, or pass --user-column"):
+    with pytest.raises(
+        BadInput, match=f"rename column {column!r} to 'user_id', or pass --user-column {shlex.quote(column)}"
+    ):
         read(tmp_path, f"{column},prompt,chosen,rejected\nana,Which tea?,Green.,Black.\n")
 
 

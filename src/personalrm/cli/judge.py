@@ -1,6 +1,6 @@
 """Judge pairs of completions as their users would, with the prompts in the home folder.
 
-Reads JSON lines with `user_id`, `conversation` (or `prompt`), `first` and `second`. Rows
+Reads rows with `user_id`, `conversation` (or `prompt`), `first` and `second`. Rows
 with `chosen` and `rejected` instead are judged in both orders and counted right or wrong,
 with a total at the end and a warning when the prompts were made from some of them.
 
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 from personalrm.cli.model_options import add_model
-from personalrm.cli.options import add_config, add_home, add_json
+from personalrm.cli.options import ROWS, add_config, add_home, add_json
 from personalrm.cli.printing import print_error
 from personalrm.errors import BadFile, BadInput, BadRow
 from personalrm.wording import count
@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_row_options(parser: argparse.ArgumentParser) -> None:
     """Options of the commands that read rows to be judged."""
-    parser.add_argument("file", nargs="?", default="-", help="JSONL file, or - for standard input (the default)")
+    parser.add_argument("file", nargs="?", default="-", help=ROWS)
     parser.add_argument("-u", "--user", help="judge as this user, whatever the rows say")
     parser.add_argument("--skip-bad", action="store_true", help="leave bad rows out, count them, exit with 3")
     add_home(parser)

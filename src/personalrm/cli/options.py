@@ -18,6 +18,7 @@ from typing import Any, NoReturn
 from personalrm.errors import BadFile, BadInput, UnknownName
 from personalrm.wording import kind_of
 
+ROWS = "rows: .jsonl, .csv, .tsv, .parquet, also .gz; - is JSON lines on standard input (default: %(default)s)"
 DEFAULT_HOME = "personalrm-home"
 READING, LEARNING, OUTPUT = "reading the file", "how to learn", "home folder, settings and output"
 MODEL, ASKING = "with a language model", "how the model is asked"
@@ -36,7 +37,8 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """End with the message and exit code 2."""
-        self.exit(2, f"personalrm: {message}; see {self.prog} --help\n")
+        hint = "personalrm users lists them" if message.endswith(": user") else f"see {self.prog} --help"
+        self.exit(2, f"personalrm: {message}; {hint}\n")
 
 
 def add_commands(parser: argparse.ArgumentParser, modules: Sequence[ModuleType], *, dest: str) -> None:

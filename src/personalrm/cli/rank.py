@@ -1,6 +1,6 @@
 """Rank several completions as a user would, best first (best of n).
 
-Reads JSON lines with `conversation` (or `prompt`) and `completions`. The text lists them best first
+Reads rows with `conversation` (or `prompt`) and `completions`. The text lists them best first
 with their number in the row, from 1; `best` and `order` of --json count from 0.
 
 Example: personalrm rank candidates.jsonl --user u17

@@ -1,6 +1,6 @@
 """Score completions with a trained reward model, for the user whose choices are given as context.
 
-Reads JSON lines with `user_id`, `conversation` (or `prompt`) and `completions`. The context is a
+Reads rows with `user_id`, `conversation` (or `prompt`) and `completions`. The context is a
 file of preference pairs; users without any are scored as the average user.
 Places in the text count from 1; `order` of --json counts from 0.
 
@@ -14,13 +14,13 @@ import json
 import sys
 from typing import Any
 
-from personalrm.cli.options import add_config, add_home, add_json, positive
+from personalrm.cli.options import ROWS, add_config, add_home, add_json, positive
 from personalrm.cli.printing import print_error, ranked_lines
 from personalrm.wording import count
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", nargs="?", default="-", help="JSONL file, or - for standard input (the default)")
+    parser.add_argument("file", nargs="?", default="-", help=ROWS)
     parser.add_argument("--model-folder", required=True, metavar="DIR", help="what personalrm train wrote")
     parser.add_argument(
         "--context", metavar="FILE", help="preference pairs of the users; rows declared target are left out"

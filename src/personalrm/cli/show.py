@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from personalrm.preferences.personal_prompts import PersonalPrompt
 
 EXCERPT = 160
+BY_HAND = "written by hand"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -67,7 +68,8 @@ def print_prompt(prompt: PersonalPrompt, *, evidence: bool) -> None:
     print(bold(f"{prompt.user_id}") + f"  learned from {n_pairs} by the {prompt.judge} engine")
     unused = unused_sentences(prompt) if prompt.weights else []
     for claim in prompt.persona.claims:
-        marks = [NOT_USED] * (claim.text in unused) + [UNSUPPORTED] * (not claim.supporting)
+        marks = [BY_HAND] * (claim.text not in prompt.written) + [NOT_USED] * (claim.text in unused)
+        marks += [UNSUPPORTED] * (not claim.supporting)
         mark = f"  ({'; '.join(marks)})" if marks else ""
         print_wrapped(f"- {claim.text}{mark}", "  ")
         if evidence:

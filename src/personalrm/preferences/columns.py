@@ -20,6 +20,7 @@ MEANT: Mapping[str, frozenset[str]] = {
     }),
     "prompt": frozenset({"prompt", "question", "query", "instruction", "input", "request", "message"}),
     "conversation": frozenset({"conversation", "messages", "turns", "dialog", "dialogue", "chat"}),
+    "timestamp": frozenset({"timestamp", "date", "time", "datetime", "createdat", "created"}),
     "chosen": frozenset({
         "chosen", "winner", "preferred", "better", "best", "accepted", "chosenresponse", "responsechosen",
         "winningresponse", "selected", "picked",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import shlex
 import unicodedata
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
@@ -55,7 +56,8 @@ def _no_id(row: Mapping[str, Any], name: str) -> str:
     """That an id is missing, and where it may stand under another name."""
     meant = lookalike(name, row)
     if meant:
-        return f"is missing; rename column {meant!r}" + (", or pass --user-column" if name == "user_id" else "")
+        instead = f", or pass --user-column {shlex.quote(meant)}" if name == "user_id" else ""
+        return f"is missing; rename column {meant!r} to {name!r}{instead}"
     hint = "; add it, or pass --user-column or --default-user" if name == "user_id" and name not in row else ""
     return f"is missing{hint}"
 
