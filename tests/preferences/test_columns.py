@@ -83,3 +83,24 @@ def test_texts_in_place_of_a_header_are_not_shown(tmp_path):
 def test_odd_columns_get_no_advice(names):
     assert advise_columns(names) == ""
     assert lookalike("chosen", names) == ""
+
+
+@pytest.mark.parametrize("above", ["\n\n", "sep=;\n", '"sep=;"\r\n', "\n  \nsep=;\n"])
+def test_lines_above_the_header_are_passed_over_and_counted(tmp_path, above):
+    text = f"{above}user_id;prompt;chosen;rejected\nana;Which tea?;Green.;Black.\nana;Which tea?;Green.;\n"
+    line = above.count("\n") + 3
+    with pytest.raises(BadInput, match=f"line {line}: rejected is missing"):
+        read(tmp_path, text)
+
+
+def test_a_spreadsheet_and_a_folder_are_told_apart_from_data(tmp_path):
+    (tmp_path / "votes.xlsx").write_bytes(b"PK")
+    with pytest.raises(BadInput, match="saved as CSV first"):
+        read_pairs(tmp_path / "votes.xlsx")
+    with pytest.raises(BadInput, match="is a folder"):
+        read_pairs(tmp_path)
+
+
+def test_a_file_without_a_header_is_told_to_get_one(tmp_path):
+    with pytest.raises(UnknownName, match="write the names of the columns there: user_id, prompt, chosen, rejected"):
+        read(tmp_path, "ana,Which tea?,Green.,Black.\n" * 2)

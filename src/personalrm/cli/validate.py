@@ -41,7 +41,7 @@ def run(options: argparse.Namespace) -> int:
 def print_report(path: str, report: ValidationReport) -> None:
     """What the file holds, then every problem with its line."""
     held = ((report.n_rows, "row"), (report.n_pairs, "pair"), (report.n_users, "user"))
-    print(bold(path) + f"  layout {report.layout}, " + ", ".join(count(n, noun) for n, noun in held))
+    print(bold(path) + f"  layout {report.layout or 'unknown'}, " + ", ".join(count(n, noun) for n, noun in held))
     for problem in report.problems:
         print(f"  line {problem.line}: {problem.message}")
     if report.n_bad_rows > len(report.problems):

@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 
+from personalrm.wording import count
+
 LIKE_A_NAME = re.compile(r"[\w.\- ]{1,40}")
 """What a column's name looks like; anything else may be private text and is not shown."""
 MOST_LISTED = 12
@@ -43,7 +45,7 @@ def list_columns(names: Iterable[object]) -> str:
     columns = [str(name) for name in names]
     if look_like_names(columns):
         return f"columns {', '.join(sorted(columns)[:MOST_LISTED]) or 'none'}"
-    return f"{len(columns)} columns in a first row that does not look like a header"
+    return f"{count(len(columns), 'column')} in a first row that does not look like a header"
 
 
 def look_like_names(columns: Iterable[str]) -> bool:

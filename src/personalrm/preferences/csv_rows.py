@@ -1,13 +1,15 @@
 """CSV and TSV into raw rows, each with the line it begins on.
 
 The separator is the one that the kind of file promises; where the header has none of
-these, a semicolon (as spreadsheets write it in much of Europe), comma or tab found there.
+these, a semicolon (as spreadsheets write it in much of Europe), comma, tab or bar found
+there. A line `sep=;` above it decides too.
 """
 
 from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Iterator, Sequence
 from io import TextIOBase
 from itertools import chain
@@ -18,7 +20,9 @@ from personalrm.preferences.columns import list_columns, look_like_names
 from personalrm.preferences.raw_rows import Numbered, Row, checked
 
 LONGEST_CELL = 1 << 30
-SEPARATORS = (",", ";", "\t")
+SEPARATORS = (",", ";", "\t", "|")
+SEPARATOR_LINE = re.compile(r'"?sep=([,;\t|])"?')
+"""What Excel reads, and some programs write, above the header."""
 JSON_CELLS = frozenset({"completions", "meta"})
 """Columns that are always JSON."""
 TURN_CELLS = frozenset(
@@ -40,11 +44,25 @@ def csv_rows(stream: TextIOBase, *, separator: str, where: str) -> Iterator[Numb
         BadFile: If two columns have one name.
     """
     csv.field_size_limit(LONGEST_CELL)
-    first = stream.readline()
-    records = _records(csv.reader(chain([first], stream), delimiter=_separator(first, separator)))
+    n_blank, header = _first_line(stream)
+    delimiter = _separator(header, separator)
+    if (named := SEPARATOR_LINE.fullmatch(header.strip())) is not None:
+        delimiter, header = named[1], "\n"
+    lines = chain(["\n"] * n_blank, [header], stream)  # the reader counts lines, so none may be missing
+    records = _records(csv.reader(lines, delimiter=delimiter))
     names = _header(where, next(records, (1, None))[1])
     for number, cells in records:
         yield number, cells if isinstance(cells, BadRow) else _from_cells(names, cells, number)
+
+
+def _first_line(stream: TextIOBase) -> tuple[int, str]:
+    """How many blank lines come first, and the line after them."""
+    n_blank = 0
+    for line in stream:
+        if line.strip():
+            return n_blank, line
+        n_blank += 1
+    return n_blank, "\n"
 
 
 def _separator(header: str, promised: str) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 
 from personalrm.errors import BadRow, UnknownName
 from personalrm.preferences import fields
-from personalrm.preferences.columns import advise_columns, list_columns
+from personalrm.preferences.columns import advise_columns, list_columns, look_like_names
 from personalrm.preferences.messages import Conversation
 from personalrm.preferences.options import ReadOptions
 from personalrm.preferences.pairs import PreferencePair
@@ -260,4 +260,6 @@ def detect_layout(row: Row) -> str:
     if name is not None:
         return name
     advice = advise_columns(row) or f"name one with --layout: {', '.join(LAYOUTS)}"
+    if not look_like_names(map(str, row)):
+        advice = "write the names of the columns there: user_id, prompt, chosen, rejected"
     raise UnknownName(f"{list_columns(row)} fit no known layout; {advice}")

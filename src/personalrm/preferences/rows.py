@@ -31,13 +31,14 @@ def iter_rows(path: str | Path) -> Iterator[Numbered]:
         MissingExtra: If it is Parquet and pyarrow is not installed.
     """
     file = Path(path)
+    _refuse_no_file(file)
     name = file.name.lower().removesuffix(".gz")
     suffix = next((suffix for suffix in SUFFIXES if name.endswith(suffix)), None)
     if suffix is None:
         raise BadFile(
-            f"{str(path)!r} is of an unknown kind; name it {', '.join(SUFFIXES)}, with .gz if it is compressed"
+            f"{str(path)!r} is of an unknown kind; name it {', '.join(SUFFIXES)}, with .gz if it is compressed; "
+            "a spreadsheet is saved as CSV first"
         )
-    _refuse_no_file(file)
     n_rows = 0
     for numbered in _read(file, suffix):
         n_rows += 1
@@ -60,7 +61,9 @@ def _read(file: Path, suffix: str) -> Iterator[Numbered]:
     try:
         yield from readers.get(suffix, _json_lines)(file)
     except UnicodeDecodeError as error:
-        raise BadFile(f"{str(file)!r} is not UTF-8 (byte {error.start} of a block); save it as UTF-8") from None
+        raise BadFile(
+            f"{str(file)!r} is not UTF-8 (byte {error.start} of a block); save it as UTF-8 (in Excel: CSV UTF-8)"
+        ) from None
     except (gzip.BadGzipFile, EOFError, zlib.error):
         raise BadFile(f"{str(file)!r} is not a whole gzip file; compress it again or drop .gz from the name") from None
     except OSError as error:
