@@ -69,7 +69,7 @@ def test_many_users_are_fitted_with_a_model():
 
 
 def test_a_model_that_writes_no_persona_is_one_sentence():
-    with pytest.raises(ModelUnavailable, match="1 users could not be fitted, such as 'u0'"):
+    with pytest.raises(ModelUnavailable, match="1 user could not be fitted, such as 'u0'"):
         SynthesizeMe(ScriptedLM(failing)).fit(tiny_users(1, 8)[0])
 
 

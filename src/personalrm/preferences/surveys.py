@@ -16,7 +16,7 @@ from typing import Any
 from personalrm.errors import BadInput, BadRow
 from personalrm.preferences import fields
 from personalrm.preferences.rows import Numbered, Row, iter_rows
-from personalrm.wording import kind_of
+from personalrm.wording import count, kind_of
 
 PLAIN = ("age", "gender", "employment_status", "education", "marital_status", "english_proficiency")
 """Demographic questions of PRISM whose answer is one text."""
@@ -73,7 +73,7 @@ def surveys_from_rows(rows: Iterable[Numbered], *, where: str) -> dict[str, Surv
             problems.append(f"\n  {where} line {line}: {error}")
     if problems:
         more = f"\n  ... and {len(problems) - LISTED} more" if len(problems) > LISTED else ""
-        raise BadInput(f"{where!r} has {len(problems)} bad rows; fix them:{''.join(problems[:LISTED])}{more}")
+        raise BadInput(f"{where!r} has {count(len(problems), 'bad row')}; fix them:{''.join(problems[:LISTED])}{more}")
     return surveys
 
 
