@@ -187,7 +187,7 @@ def _tell(reports: list[CellReport], datasets: dict[str, Dataset], path: Path, o
 
 def _print(told: dict[str, Any]) -> None:
     n_new = told["n_done"] - told["n_done_before"]
-    print(f"{count(n_new, 'cell')} run, {count(told['n_done_before'], 'cell')} finished before, in {told['folder']}")
+    print(f"{count(n_new, 'cell')} run, {told['n_done_before']:,} finished before, in {told['folder']}")
     for number, noun, what in (
         (told["n_unscored"], "judgement", "unscored, counted 0.5"),
         (told["n_bad_rows"], "bad row", "left out; personalrm validate lists them"),
