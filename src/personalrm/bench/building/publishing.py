@@ -28,6 +28,7 @@ from personalrm.preferences.pairs import PreferencePair
 from personalrm.preferences.prompt_json import pair_to_dict
 from personalrm.preferences.surveys import survey_to_dict
 from personalrm.store.atomic import replace_file
+from personalrm.wording import install_hint
 
 USER_SPLITS = ("train", "dev", "test")
 COLUMNS = (USER_SPLIT, "agreement", "n_judgements", "n_unscored")
@@ -151,7 +152,7 @@ class _ParquetRows:
             import pyarrow.parquet
         except ImportError:
             raise MissingExtra(
-                "a Parquet dataset needs pyarrow; pip install 'personalrm[parquet]', or --format jsonl"
+                f"a Parquet dataset needs pyarrow; {install_hint('parquet')}, or --format jsonl"
             ) from None
         text, turns = (
             pyarrow.string(),
