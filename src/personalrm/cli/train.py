@@ -44,11 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="what reads the texts: stylometric, or a Hugging Face model by name or folder (default: %(default)s)",
     )
-    parser.add_argument(
-        "--base",
-        metavar="NAME",
-        help="language model to train with LoRA, by name or folder: for bt, or for vpl to decode on",
-    )
+    parser.add_argument("--base", metavar="NAME", help="language model that bt, or vpl's decoder, trains with LoRA")
     parser.add_argument("--prompts", metavar="FILE", help="personal prompts that bt is told, from prepare-prompts")
     parser.add_argument("--demonstrations", action="store_true", help="tell the prompts' demonstrations too")
     parser.add_argument("--history", type=positive, metavar="K", help="tell bt K raw pairs of the user instead")

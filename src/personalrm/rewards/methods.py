@@ -116,7 +116,7 @@ def method_over(name: str, base: str | None) -> str:
     """
     reward_method(name)
     if base is None and name in LANGUAGE_METHODS:
-        raise BadInput(f"{name} trains a language model and none was named; name a base model")
+        raise BadInput(f"{name} trains a language model and none was named; pass base (--base)")
     if base is None or name in LANGUAGE_METHODS:
         return name
     if name not in OVER_A_BASE:
