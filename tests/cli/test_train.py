@@ -93,6 +93,7 @@ def test_vpl_over_a_language_model_is_trained_and_asked(run, tmp_path, drafts, b
         (["vpl_lm"], "pass base (--base)"),
         (["gpo", "--base", "./missing"], "leave the base model './missing' out"),
         (["vpl", "--base", "./missing"], "missing"),
+        (["vpl", "--history", "2"], "vpl reads their choices itself"),
         (["bt"], "pass --base"),
         (["bt", "--base", "./missing"], "missing"),
         (["low_rank", "-c", "none.yaml"], "cannot be read"),

@@ -193,6 +193,7 @@ def test_the_model_card_tells_counts_and_no_texts(model: LanguageVPL, tmp_path: 
     card = (tmp_path / "README.md").read_text()
     assert "| pairs, users | 12, 4 |" in card and "LoRA rank 4" in card and "active units" in card
     assert "lake" not in card and "u1" not in card
+    assert {line.count("|") for line in card.splitlines() if line.startswith("|")} == {3}
 
 
 def test_the_adapter_of_another_base_model_is_refused(model: LanguageVPL, tmp_path: Path) -> None:

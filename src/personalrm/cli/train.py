@@ -101,11 +101,14 @@ def _sweep(options: argparse.Namespace, users: Sequence[User], made: Any) -> Any
 
 
 def _embedded(options: argparse.Namespace, content: dict[str, Any]) -> Any:
+    from personalrm.errors import BadInput
     from personalrm.rewards.encoder_spec import EncoderSpec
     from personalrm.rewards.methods import method_over, reward_method
     from personalrm.rewards.trained import Embedded
 
     method = method_over(options.method, options.base)
+    if options.prompts is not None or options.history is not None:
+        raise BadInput(f"--prompts and --history tell bt of users; {options.method} reads their choices itself")
     where = options.settings or options.method
     chosen = reward_method(method).options(content, where=where, faithful=options.faithful)
     encoder = EncoderSpec(options.encoder, device=options.device)

@@ -25,7 +25,7 @@ class Training:
     best_step: int = 0
     dev_losses: list[tuple[int, float]] = field(default_factory=list)
     n_tokens_run: int | None = None
-    """Tokens that went through the model to train, since the start or the last resume; None where not counted."""
+    """Tokens that this process put through the model since it started or went on; None where they were not counted."""
     active_share: float | None = None
     """Share of active units of VPL's z over the dev users; None where there is none or nobody to look at."""
 

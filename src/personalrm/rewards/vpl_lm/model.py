@@ -244,14 +244,15 @@ class LanguageVPL:
 
     def _rows(self) -> dict[str, str]:
         """The method's rows of the model card."""
-        training = self.training
+        training, options = self.training, self.options
+        swapped = f" + {options.swap_weight:g} SPL's regulariser" if options.swap_weight else ""
         active = "no dev users" if training.active_share is None else f"{100 * training.active_share:.0f} %"
         return {
             "method": "VPL, after Poddar et al. 2024; the decoder reads a language model that was trained along",
             "told of a user": "their choices, as a vector z made from embeddings",
             "encoder of the choices": f"`{self.store.encoder.identity}`",
-            "trained": adapter_row(asdict(self.options.lora), "encoder and decoder"),
-            "loss": f"-log sigmoid(r(chosen) - r(rejected)) + {self.options.kl_weight:g} KL(q(z) || N(0, I))",
+            "trained": adapter_row(asdict(options.lora), "encoder and decoder"),
+            "loss": f"-log sigmoid(r(chosen) - r(rejected)) + {options.kl_weight:g} KL(q(z), N(0, I)){swapped}",
             "pairs, users": f"{training.n_pairs:,}, {training.n_users:,}",
             "active units of z over dev users": f"{active}; near 0 the model does not tell users apart",
         }
