@@ -86,7 +86,8 @@ def step(network: Any, side: Side, options: Any) -> tuple[float, int]:
 
 def compare(network: Any, options: Any, ways: dict[str, Side], repeats: int) -> dict[str, Any]:
     """Differences of loss and gradients from the copies', tokens and CPU seconds of each way."""
-    found, gradients, times = {}, {}, {name: [] for name in ways}  # type: ignore[var-annotated]
+    times: dict[str, list[float]] = {name: [] for name in ways}
+    found, gradients = {}, {}
     for name, side in ways.items():
         found[name] = step(network, side, options)
         gradients[name] = {key: one.grad.clone() for key, one in network.trained()}
