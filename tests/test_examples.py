@@ -16,6 +16,7 @@ SHOWS = {
     "pick_the_best_draft.py": "henrik: Buy it. ",
     "train_reward_models.py": "vpl  ",
     "train_bradley_terry.py": "trained on 8 pairs of 4 users",
+    "train_vpl_on_language_model.py": "trained on 36 pairs of 12 users",
 }
 
 

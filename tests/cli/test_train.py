@@ -72,10 +72,28 @@ def test_a_language_model_is_trained_and_asked(run, tmp_path, drafts, base):
     assert len(score(run, tmp_path, drafts, "--history", "2")) == 2
 
 
+def test_vpl_over_a_language_model_is_trained_and_asked(run, tmp_path, drafts, base):
+    settings = tmp_path / "settings.yaml"
+    settings.write_text("max_tokens: 64\npairs_a_step: 64\nepochs: 1\nlora: {rank: 4, alpha: 8}\nn_contexts: 2\n")
+    more = ("--base", base, "-c", settings, "--faithful", "--dev-percent", "30", "--json")
+    code, out, err = train(run, tmp_path, "vpl", *more)
+    assert code == 0, err
+    report = json.loads(out)
+    assert report["method"] == "vpl_lm" and report["n_dev_targets"] > 0
+    saved = json.loads((tmp_path / "model" / "model.json").read_text())["options"]
+    assert (saved["lora"]["rank"], saved["latent"], saved["projection"]) == (4, 512, True)
+    assert len(score(run, tmp_path, drafts)) == 2
+    assert "active units" in (tmp_path / "model" / "README.md").read_text()
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
         (["vlp"], "did you mean 'vpl'"),
+        (["vpl_lm"], "pass base (--base)"),
+        (["gpo", "--base", "./missing"], "leave the base model './missing' out"),
+        (["vpl", "--base", "./missing"], "missing"),
+        (["vpl", "--history", "2"], "vpl reads their choices itself"),
         (["bt"], "pass --base"),
         (["bt", "--base", "./missing"], "missing"),
         (["low_rank", "-c", "none.yaml"], "cannot be read"),

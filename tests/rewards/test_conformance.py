@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.rewards.tiny import tiny_model, tiny_options
+from tests.rewards.tiny import tiny_model, tiny_options, tiny_vpl_options
 
 from personalrm.embedding.store import EmbeddingStore
 from personalrm.errors import BadInput, CorruptFile, NotFitted, StoreError
@@ -27,6 +27,7 @@ from personalrm.rewards.soups import Soup, SoupOptions
 from personalrm.rewards.training import Optimization
 from personalrm.rewards.user_turns import Nothing, RawHistory, UserTurns
 from personalrm.rewards.vpl.model import VPL, VPLOptions
+from personalrm.rewards.vpl_lm.model import LanguageVPL
 from personalrm.testing import tiny_pair
 from personalrm.testing.encoders import PlantedEncoder
 
@@ -63,6 +64,7 @@ MODELS: dict[str, Row] = {
     "vpl_swapped": Row(
         lambda store: VPL(store, VPLOptions(width=8, latent=4, swap_weight=0.1, optimization=QUICK)), VPL.load
     ),
+    "vpl_lm": Row(lambda store: LanguageVPL(tiny_model(), store, tiny_vpl_options()), LanguageVPL.load),
 }
 IMPERSONAL = {"population", "bradley_terry"}
 """Rows whose state does not depend on the user."""

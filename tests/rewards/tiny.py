@@ -15,6 +15,7 @@ from personalrm.rewards.bradley_terry.model import BradleyTerry
 from personalrm.rewards.bradley_terry.network import NetworkOptions
 from personalrm.rewards.bradley_terry.training import BradleyTerryOptions
 from personalrm.rewards.lora import Lora, quietly
+from personalrm.rewards.vpl_lm.network import LanguageVPLOptions
 from personalrm.testing import tiny_pair
 from personalrm.testing.tiny_models import save_tiny_model
 
@@ -62,3 +63,12 @@ def talk(user_id: str, number: int, n_turns: int = 2) -> list[PreferencePair]:
 def training_pairs(n_users: int = 4, n_pairs: int = 3) -> list[PreferencePair]:
     """Users who like short answers, all of them."""
     return [tiny_pair(f"u{user}", 10 * user + k) for user in range(n_users) for k in range(n_pairs)]
+
+
+def tiny_vpl_options(**fields: Any) -> LanguageVPLOptions:
+    """Options of VPL over a tiny model."""
+    quick: dict[str, Any] = {
+        "width": 16, "latent": 4, "n_contexts": 3, "lora": Lora(4, 8.0), "learning_rate": 1e-2,
+        "head_learning_rate": 1e-2, "pairs_a_step": 4,
+    }  # fmt: skip
+    return LanguageVPLOptions(**(quick | fields))

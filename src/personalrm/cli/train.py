@@ -1,7 +1,8 @@
 """Train a reward model on preference pairs of many users; a killed training goes on with the same command.
 
 On embeddings: bradley_terry_head, low_rank, mrm, soup, gpo, vpl, pal. On a causal language model (--base), with
-LoRA: bradley_terry, or bt; told of users by --prompts (what prepare-prompts wrote) or --history.
+LoRA: bradley_terry, or bt, told of users by --prompts (what prepare-prompts wrote) or --history; and vpl, which reads
+a user's choices as embeddings and the completions with the language model.
 
 Example: personalrm train vpl prefs.jsonl --out models/vpl
 """
@@ -43,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="what reads the texts: stylometric, or a Hugging Face model by name or folder (default: %(default)s)",
     )
-    parser.add_argument("--base", metavar="NAME", help="language model of bt, by name or folder")
+    parser.add_argument("--base", metavar="NAME", help="language model that bt, or vpl's decoder, trains with LoRA")
     parser.add_argument("--prompts", metavar="FILE", help="personal prompts that bt is told, from prepare-prompts")
     parser.add_argument("--demonstrations", action="store_true", help="tell the prompts' demonstrations too")
     parser.add_argument("--history", type=positive, metavar="K", help="tell bt K raw pairs of the user instead")
@@ -100,14 +101,18 @@ def _sweep(options: argparse.Namespace, users: Sequence[User], made: Any) -> Any
 
 
 def _embedded(options: argparse.Namespace, content: dict[str, Any]) -> Any:
+    from personalrm.errors import BadInput
     from personalrm.rewards.encoder_spec import EncoderSpec
-    from personalrm.rewards.methods import reward_method
+    from personalrm.rewards.methods import method_over, reward_method
     from personalrm.rewards.trained import Embedded
 
+    method = method_over(options.method, options.base)
+    if options.prompts is not None or options.history is not None:
+        raise BadInput(f"--prompts and --history tell bt of users; {options.method} reads their choices itself")
     where = options.settings or options.method
-    chosen = reward_method(options.method).options(content, where=where, faithful=options.faithful)
+    chosen = reward_method(method).options(content, where=where, faithful=options.faithful)
     encoder = EncoderSpec(options.encoder, device=options.device)
-    return Embedded(options.method, encoder, f"{options.home}/embeddings", chosen)
+    return Embedded(method, encoder, f"{options.home}/embeddings", chosen, options.base)
 
 
 def _language_model(options: argparse.Namespace, content: dict[str, Any], users: Sequence[User]) -> Any:

@@ -1,4 +1,4 @@
-"""The one table of reward models on embeddings: what each is called, how it is made, where it comes from."""
+"""The tables of reward models that stand on embeddings: what each is called, how it is made, where it comes from."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from personalrm.embedding.store import EmbeddingStore
-from personalrm.errors import UnknownName
+from personalrm.errors import BadInput, UnknownName
 from personalrm.rewards.reward_model import RewardModel
 from personalrm.running.typed_values import spec_from, suggestion
 
@@ -80,6 +80,20 @@ REWARD_METHODS: Mapping[str, RewardMethod] = {
     ),
 }
 
+LANGUAGE_METHODS: Mapping[str, RewardMethod] = {
+    "vpl_lm": RewardMethod(
+        "VPL over a language model",
+        "Poddar et al. 2024",
+        "vpl_lm:LanguageVPL:LanguageVPLOptions",
+        {},
+        lambda kind: kind.faithful(),
+        takes_steps=True,
+    ),
+}
+"""Those that also train a language model, which must be named."""
+OVER_A_BASE: Mapping[str, str] = {"vpl": "vpl_lm"}
+"""A method on embeddings -> the one of its kind that trains a language model along."""
+
 
 def reward_method(name: str) -> RewardMethod:
     """The method of a name.
@@ -87,13 +101,36 @@ def reward_method(name: str) -> RewardMethod:
     Raises:
         UnknownName: If there is none, with the one that was probably meant.
     """
-    if name not in REWARD_METHODS:
-        raise UnknownName(f"unknown reward model {name!r}; {suggestion(name, REWARD_METHODS)}")
-    return REWARD_METHODS[name]
+    known = {**REWARD_METHODS, **LANGUAGE_METHODS}
+    if name not in known:
+        raise UnknownName(f"unknown reward model {name!r}; {suggestion(name, known)}")
+    return known[name]
+
+
+def method_over(name: str, base: str | None) -> str:
+    """The method that is meant by a name and a language model to train along, or none.
+
+    Raises:
+        UnknownName: If there is no method of the name.
+        BadInput: If the method needs a language model and none is named, or has no use for one.
+    """
+    reward_method(name)
+    if base is None and name in LANGUAGE_METHODS:
+        raise BadInput(f"{name} trains a language model and none was named; pass base (--base)")
+    if base is None or name in LANGUAGE_METHODS:
+        return name
+    if name not in OVER_A_BASE:
+        raise BadInput(f"{name} reads embeddings and trains no language model; leave the base model {base!r} out")
+    return OVER_A_BASE[name]
 
 
 def make_reward_model(
-    name: str, store: EmbeddingStore, options: Any = None, *, checkpoint: Path | None = None
+    name: str,
+    store: EmbeddingStore,
+    options: Any = None,
+    *,
+    base: str | None = None,
+    checkpoint: Path | None = None,
 ) -> RewardModel[Any]:
     """An untrained model.
 
@@ -101,12 +138,14 @@ def make_reward_model(
         name: Its method.
         store: Where its embeddings are.
         options: Of its class; the defaults where None.
+        base: The language model, for methods that train one.
         checkpoint: File to keep a training in and to go on from, for methods that take steps.
     """
-    method = reward_method(name)
+    method = reward_method(method_over(name, base))
+    stands_on = (store,) if base is None else (base, store)
     kept = {"checkpoint": checkpoint} if method.takes_steps else {}
     chosen = options if options is not None else method.options({}, where=name)
-    made: RewardModel[Any] = method.classes()[0](store, chosen, **kept)
+    made: RewardModel[Any] = method.classes()[0](*stands_on, chosen, **kept)
     return made
 
 

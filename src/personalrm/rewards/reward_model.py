@@ -10,17 +10,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, Self, TypeVar
+from typing import Any, Literal, Protocol, Self, TypeVar, get_args
 
 import numpy as np
 import numpy.typing as npt
 
+from personalrm.errors import BadInput
 from personalrm.preferences.messages import Conversation
 from personalrm.preferences.pairs import PreferencePair
 
 FloatArray = npt.NDArray[np.float64]
 State = TypeVar("State")
 """What a model knows of one user."""
+ContextPolicy = Literal["context_only", "autoregressive"]
+"""Whether a target is judged by the context alone, or also by the targets of earlier turns of its conversation."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -106,3 +109,32 @@ def margins(model: RewardModel[Any], states: Sequence[Any], pairs: Sequence[Pref
         for state, pair in zip(states, pairs, strict=True)
     ]
     return np.array([rewards[0] - rewards[1] for rewards in model.score_many(items)], dtype=np.float64)
+
+
+def target_margins(
+    model: RewardModel[Any], users: Sequence[DevUser], *, context_policy: ContextPolicy = "context_only"
+) -> FloatArray:
+    """Margins of all users' targets, one user after another, shape `(targets,)`.
+
+    `autoregressive` adds what a user chose in earlier turns of the target's conversation to
+    their context. That is legal in time but more than other methods are told, so
+    `context_only` is the figure to report (reward_models.md, 3.5 e).
+
+    Raises:
+        BadInput: If the policy is unknown.
+    """
+    if context_policy not in get_args(ContextPolicy):
+        raise BadInput(f"unknown context_policy {context_policy!r}; use one of {', '.join(get_args(ContextPolicy))}")
+    if context_policy == "context_only":
+        states = model.condition_many([one.context for one in users])
+        of_target = [state for state, one in zip(states, users, strict=True) for _ in one.targets]
+    else:
+        of_target = model.condition_many([_seen_before(pair, one) for one in users for pair in one.targets])
+    return margins(model, of_target, [pair for one in users for pair in one.targets])
+
+
+def _seen_before(target: PreferencePair, user: DevUser) -> tuple[PreferencePair, ...]:
+    """Context and targets of earlier turns; pairs of the target's own turn share completions and tell the label."""
+    n_turns = len(target.conversation)
+    own = [pair for pair in user.targets if pair.conversation_key == target.conversation_key]
+    return (*user.context, *(pair for pair in own if len(pair.conversation) < n_turns))

@@ -7,7 +7,7 @@ is the best of many on the same pairs, so it flatters; measure on other users.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ import numpy as np
 from personalrm.errors import BadInput
 from personalrm.preferences.users import User
 from personalrm.rewards.methods import reward_method
-from personalrm.rewards.reward_model import DevUser, RewardModel, margins
+from personalrm.rewards.reward_model import DevUser, RewardModel, target_margins
 from personalrm.rewards.trained import Embedded, TrainingReport, divided, save_trained
 
 MOST_TRIED = 1000
@@ -78,7 +78,7 @@ def sweep(
     best: tuple[float, RewardModel[Any], Embedded] | None = None
     options = [reward_method(made.method).options(own, where="the sweep") for own in settings]  # all checked first
     for own, chosen in zip(settings, options, strict=True):
-        one = Embedded(made.method, made.encoder, made.store_folder, chosen)
+        one = replace(made, options=chosen)
         model = one.make(None)
         model.fit([pair for user in train for pair in user.pairs if pair.split != "target"], dev=dev)
         tried = _measured(model, own, dev)
@@ -90,9 +90,7 @@ def sweep(
 
 
 def _measured(model: RewardModel[Any], settings: Mapping[str, Any], dev: Sequence[DevUser]) -> Tried:
-    states = model.condition_many([one.context for one in dev])
-    of_target = [state for state, one in zip(states, dev, strict=True) for _ in one.targets]
-    found = margins(model, of_target, [pair for one in dev for pair in one.targets])
+    found = target_margins(model, dev)
     return Tried(settings, float(np.logaddexp(0.0, -found).mean()), float((0.5 * (1.0 + np.sign(found))).mean()))
 
 

@@ -24,7 +24,7 @@ from personalrm.preferences.splits import split_user
 from personalrm.preferences.users import User
 from personalrm.rewards.encoder_spec import EncoderSpec, open_encoder
 from personalrm.rewards.methods import load_reward_model, make_reward_model, reward_method
-from personalrm.rewards.reward_model import DevUser, RewardModel, margins
+from personalrm.rewards.reward_model import DevUser, RewardModel, target_margins
 from personalrm.running.typed_values import spec_from
 from personalrm.stats.accuracy import Accuracy, correctness, mean_correctness
 
@@ -68,11 +68,13 @@ class Embedded:
     """Where embeddings of all encoders are kept."""
     options: Any = None
     """Of the method; its defaults where None."""
+    base: str | None = None
+    """The language model that is trained along, for methods that do."""
 
     def make(self, folder: Path | None) -> RewardModel[Any]:
         """The untrained model; a killed training goes on from a file in the folder, if there is one."""
         store, checkpoint = open_store(self.store_folder, self.encoder), folder / CHECKPOINT if folder else None
-        return make_reward_model(self.method, store, self.options, checkpoint=checkpoint)
+        return make_reward_model(self.method, store, self.options, base=self.base, checkpoint=checkpoint)
 
 
 def train_to_folder(
@@ -115,7 +117,8 @@ def save_trained(
     _write(path, "training.json", asdict(report))
     if isinstance(made, Embedded):
         _write(path, "encoder.json", asdict(made.encoder))
-        _write_card(path, report, made.encoder)
+        if made.base is None:  # a language model has written its own
+            _write_card(path, report, made.encoder)
     (path / CHECKPOINT).unlink(missing_ok=True)
     return report
 
@@ -175,10 +178,8 @@ def divided(users: Sequence[User], dev_percent: int) -> tuple[list[User], list[D
 def _dev_accuracy(model: RewardModel[Any], dev: Sequence[DevUser]) -> Accuracy | None:
     if not dev:
         return None
-    states = model.condition_many([one.context for one in dev])
-    targets = [pair for one in dev for pair in one.targets]
-    of_target = [state for state, one in zip(states, dev, strict=True) for _ in one.targets]
-    return mean_correctness(correctness(margins(model, of_target, targets)), [pair.user_id for pair in targets])
+    owners = [pair.user_id for one in dev for pair in one.targets]
+    return mean_correctness(correctness(target_margins(model, dev)), owners)
 
 
 def _report(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -19,39 +19,21 @@ from personalrm.errors import BadInput, CorruptFile, NotFitted
 from personalrm.preferences.messages import Conversation
 from personalrm.preferences.pairs import PreferencePair
 from personalrm.rewards.bradley_terry.adapter_soups import Adapter
-from personalrm.rewards.bradley_terry.model_card import model_card
+from personalrm.rewards.bradley_terry.model_card import bradley_terry_card
 from personalrm.rewards.bradley_terry.network import NetworkOptions, RewardNetwork, open_network
 from personalrm.rewards.bradley_terry.training import BradleyTerryOptions, train_network
 from personalrm.rewards.forests.chat_tokens import ChatTokenizer, Question, load_tokenizer
 from personalrm.rewards.forests.closing_states import StateReader, ToRead
-from personalrm.rewards.forests.pair_batches import TokenPair, sharing_key
+from personalrm.rewards.forests.pair_batches import TokenPair, tokenize_pairs
 from personalrm.rewards.forests.prefix_cache import PrefixCache
 from personalrm.rewards.lora import Lora, fingerprint, restore_tensors, trained_tensors
+from personalrm.rewards.model_card import Training
 from personalrm.rewards.reward_model import DevUser, FloatArray, ScoreItem
 from personalrm.rewards.saving import read_model, write_model
 from personalrm.rewards.training import Curve
 from personalrm.rewards.user_turns import KNOWS, Nothing, UserTurn, UserTurns
 
 KIND = "bradley_terry"
-
-
-@dataclass
-class Training:
-    """What a training saw and did, for the model card."""
-
-    n_pairs: int = 0
-    n_users: int = 0
-    n_users_told_of: int = 0
-    """Users with a system turn."""
-    n_truncated: int = 0
-    """Pairs whose oldest turns were left out."""
-    n_cut: int = 0
-    """Pairs that were too long even so, and were cut from the front."""
-    n_steps: int = 0
-    n_skipped: int = 0
-    """Steps left out because loss or gradient were no numbers."""
-    best_step: int = 0
-    dev_losses: list[tuple[int, float]] = field(default_factory=list)
 
 
 class BradleyTerry:
@@ -123,7 +105,7 @@ class BradleyTerry:
         """
         tokens = self._begin(pairs)
         told = [(self.turns.of_context(user.context), pair) for user in dev for pair in user.targets]
-        dev_tokens = self._token_pairs([pair for _, pair in told], [turn for turn, _ in told])
+        dev_tokens = tokenize_pairs(self._fitted()[1], told, sharing=self.options.sharing)
         curve = train_network(self.network, tokens, self.options, dev=dev_tokens, checkpoint=self.checkpoint)
         self.cache.clear()
         self.curve, self.training.n_steps, self.training.n_skipped = curve, len(curve.losses), curve.n_skipped
@@ -174,7 +156,7 @@ class BradleyTerry:
             "training": asdict(self.training),
         }
         write_model(folder, KIND, facts, arrays)
-        (Path(folder) / "README.md").write_text(model_card(facts), encoding="utf-8")
+        (Path(folder) / "README.md").write_text(bradley_terry_card(facts), encoding="utf-8")
 
     @classmethod
     def load(
@@ -246,7 +228,8 @@ class BradleyTerry:
             raise BadInput("there are no pairs to train a Bradley-Terry model on; pass at least one")
         self._open(open_network(self.base, self.options.lora, seed=self.options.seed, options=self.options.network))
         turns = [self.turns.of_training(pair) for pair in pairs]
-        tokens = self._token_pairs(pairs, turns)
+        told = list(zip(turns, pairs, strict=True))
+        tokens = tokenize_pairs(self._fitted()[1], told, sharing=self.options.sharing)
         self.training = Training(
             n_pairs=len(pairs),
             n_users=len({pair.user_id for pair in pairs}),
@@ -274,16 +257,6 @@ class BradleyTerry:
                 self._prefixes.clear()
             self._prefixes[system] = self._fitted()[1].user_prefix(system)
         return self._prefixes.get(system, ())
-
-    def _token_pairs(self, pairs: Sequence[PreferencePair], turns: Sequence[str]) -> list[TokenPair]:
-        tokenizer = self._fitted()[1]
-        found = []
-        for place, (pair, turn) in enumerate(zip(pairs, turns, strict=True)):
-            both = tokenizer.tokenize(Question(turn, pair.conversation), (pair.chosen, pair.rejected))
-            key = sharing_key(pair, place, self.options.sharing)
-            chosen, rejected = both.sequences
-            found.append(TokenPair(chosen, rejected, key, both.n_turns_left_out, both.n_tokens_cut))
-        return found
 
 
 def _saved_options(folder: str | Path) -> tuple[BradleyTerryOptions, str, str]:

@@ -15,6 +15,7 @@ import numpy as np
 
 from personalrm.embedding.token_tree import Tokens, common_length
 from personalrm.preferences.pairs import PreferencePair
+from personalrm.rewards.forests.chat_tokens import ChatTokenizer, Question
 from personalrm.rewards.forests.forest import Forest, make_forest
 
 Sharing = Literal["none", "pair", "conversation", "user"]
@@ -56,6 +57,19 @@ def sharing_key(pair: PreferencePair, place: int, sharing: Sharing) -> Hashable:
     if sharing == "user":
         return pair.user_id
     return (pair.user_id, pair.conversation_key) if sharing == "conversation" else place
+
+
+def tokenize_pairs(
+    tokenizer: ChatTokenizer, pairs: Sequence[tuple[str, PreferencePair]], *, sharing: Sharing
+) -> list[TokenPair]:
+    """The pairs as token ids, each with what its user's system turn tells, empty for nothing."""
+    found = []
+    for place, (turn, pair) in enumerate(pairs):
+        both = tokenizer.tokenize(Question(turn, pair.conversation), (pair.chosen, pair.rejected))
+        chosen, rejected = both.sequences
+        key = sharing_key(pair, place, sharing)
+        found.append(TokenPair(chosen, rejected, key, both.n_turns_left_out, both.n_tokens_cut))
+    return found
 
 
 def order_steps(pairs: Sequence[TokenPair], *, pairs_a_step: int, seed: int) -> list[list[int]]:

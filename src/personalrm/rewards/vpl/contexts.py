@@ -42,6 +42,11 @@ class DrawnVectors:
     real: Tensor
     noise: Tensor
 
+    def to(self, device: torch.device) -> DrawnVectors:
+        """The same on a device."""
+        held = (self.chosen, self.rejected, self.where, self.real, self.noise)
+        return DrawnVectors(*(tensor.to(device) for tensor in held))
+
 
 @dataclass(frozen=True, repr=False)
 class Latents:
@@ -90,12 +95,11 @@ class ContextSampler:
         kept = (drawn.values < 2.0) & (torch.arange(most) < number[..., None])
         return places[:, None, :].expand(shape).gather(-1, drawn.indices), kept
 
-    def vectors(self, drawn: Draw, device: torch.device | None = None) -> DrawnVectors:
-        """The embeddings of a draw, on a device."""
+    def vectors(self, drawn: Draw) -> DrawnVectors:
+        """The embeddings of a draw, on the CPU."""
         distinct, where = torch.unique(drawn.places, return_inverse=True)
         chosen, rejected, _ = self._vectors.take(distinct)
-        found = (chosen, rejected, where, drawn.real, drawn.noise)
-        return DrawnVectors(*(tensor.to(device or "cpu") for tensor in found))
+        return DrawnVectors(chosen, rejected, where, drawn.real, drawn.noise)
 
 
 def encode(module: VPLModule, given: DrawnVectors, *, is_swapped: bool) -> Latents:
