@@ -164,7 +164,7 @@ def episode_loss(network: GPONetwork, episode: Episode, style: Style) -> torch.T
     labels = style.written(episode.second[mask])
     logits = network.read(network.project(episode.context[mask]), labels, shown, layout)
     if style.is_antisymmetric:
-        both = logits.unflatten(0, (-1, 2))
+        both = logits.view(-1, 2)
         margins = (both[:, 0] - both[:, 1]) / 2.0
     else:
         margins = logits * (1.0 - 2.0 * second)

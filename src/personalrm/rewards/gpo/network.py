@@ -40,11 +40,11 @@ class Places:
     bias: torch.Tensor
     """Of scores, 0 where a column may be read and -inf where not, (B, 1, 1, L)."""
 
-    def spread(self, x: torch.Tensor) -> torch.Tensor:
-        """(N, width) to (B, L, width), 0 where there is no token."""
+    def spread(self, x: torch.Tensor, *parts: int) -> torch.Tensor:
+        """(N, width) to (B, L, *parts, the rest of the width), 0 where there is no token."""
         users = len(self.bias)
         spread = x.new_zeros(users * self.n_columns, x.shape[1]).index_copy(0, self.place, x)
-        return spread.view(users, self.n_columns, -1)
+        return spread.view(users, self.n_columns, *parts, -1)
 
     def collect(self, padded: torch.Tensor) -> torch.Tensor:
         """(B, L, width) to (N, width)."""
@@ -107,8 +107,8 @@ class Block(torch.nn.Module):
 
     def forward(self, h: torch.Tensor, context: torch.Tensor, asks: Places, told: Places) -> torch.Tensor:
         """New states of the tokens h, (N, width), which ask the context tokens, (Nc, width)."""
-        q = asks.spread(self.query(h)).unflatten(2, (self.n_heads, -1)).transpose(1, 2)  # (B, heads, L, width / heads)
-        kv = told.spread(self.key_value(context)).unflatten(2, (2, self.n_heads, -1)).permute(2, 0, 3, 1, 4)
+        q = asks.spread(self.query(h), self.n_heads).transpose(1, 2)  # (B, heads, L, width / heads)
+        kv = told.spread(self.key_value(context), 2, self.n_heads).permute(2, 0, 3, 1, 4)
         seen = torch.nn.functional.scaled_dot_product_attention(q, kv[0], kv[1], attn_mask=told.bias)
         h = self.norm_attention(h + self.out(asks.collect(seen.transpose(1, 2).flatten(2))))
         normed: torch.Tensor = self.norm_forward(h + self.narrow(torch.relu(self.wide(h))))
