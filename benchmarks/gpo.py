@@ -3,8 +3,9 @@
 32 users, 10 context pairs, 5 targets in both orders, embeddings of width 4,096; 6 layers,
 4 heads, width 128. Logits, loss and gradients are compared first; times are medians of
 five in one thread. A step is loss, gradient, clipping and Adam on the same batch; both
-sides run all users of a step in one forward there, and differ in the loss's loops and in
-what is computed for target columns.
+sides run all users of a step in one forward there, and differ in the loss's loops over rows
+and questions, in what is computed for target columns, and in the fused optimizer; the
+operations of a step are counted too.
 
     python benchmarks/gpo.py [--users 32] [--context 10] [--targets 5] [--dim 4096] [--json FILE]
 """
@@ -19,6 +20,7 @@ import numpy as np
 import torch
 from _table import median_of_five, parser_of, write_json
 from reference.gpo import ReferenceGPO, evaluate, loss, reference_from
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from personalrm.rewards.gpo.episodes import Episode, Style, episode_loss
 from personalrm.rewards.gpo.forward import GPOState, forward_users
@@ -62,7 +64,7 @@ def evaluate_reference(reference: ReferenceGPO, episode: Episode) -> Any:
 
 def step(module: torch.nn.Module, value: Callable[[], torch.Tensor]) -> Callable[[], float]:
     """One optimizer step on the same batch again and again."""
-    optimizer = torch.optim.Adam(module.parameters(), lr=1e-5)
+    optimizer = torch.optim.Adam(module.parameters(), lr=1e-5, fused=isinstance(module, GPONetwork))
 
     def run() -> float:
         optimizer.zero_grad(set_to_none=True)
@@ -73,6 +75,23 @@ def step(module: torch.nn.Module, value: Callable[[], torch.Tensor]) -> Callable
         return float(found.detach())
 
     return run
+
+
+class _Counting(TorchDispatchMode):
+    """Counts the operations that run inside it."""
+
+    n = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.n += 1
+        return func(*args, **(kwargs or {}))
+
+
+def operations(run: Callable[[], Any]) -> int:
+    """How many operations of torch a run takes, views and backward included."""
+    with _Counting() as counting:
+        run()
+    return counting.n
 
 
 def measure(n_users: int, n_context: int, n_targets: int, dim: int) -> dict[str, Any]:
@@ -98,6 +117,10 @@ def measure(n_users: int, n_context: int, n_targets: int, dim: int) -> dict[str,
         "step, ours": median_of_five(step(network, losses[0])),
         "step, reference": median_of_five(step(reference, losses[1])),
     }
+    count = {
+        "ours": operations(step(network, losses[0])),
+        "reference": operations(step(reference, losses[1])),
+    }
     ratio = {what: seconds[f"{what}, reference"] / seconds[f"{what}, ours"] for what in ("evaluation", "step")}
     return {
         "users": n_users,
@@ -110,6 +133,7 @@ def measure(n_users: int, n_context: int, n_targets: int, dim: int) -> dict[str,
             "evaluation, ours": n_users * (n_context + 2 * n_targets),
             "evaluation, reference": n_users * 2 * n_targets * (n_context + 1),
         },
+        "operations_of_a_step": count,
         "seconds": seconds,
         "ratio": ratio,
         "target_ratio": {"evaluation": TARGET},
@@ -131,6 +155,8 @@ def main() -> None:
     for what, ratio in result["ratio"].items():
         ours, theirs = (1e3 * result["seconds"][f"{what}, {side}"] for side in ("ours", "reference"))
         print(f"{what:<14}{ours:>12.1f}{theirs:>16.1f}{ratio:>8.1f}x")
+    n = result["operations_of_a_step"]
+    print(f"operations of a step: ours {n['ours']:,}, reference {n['reference']:,}")
     write_json(result, options.json)
 
 

@@ -1,7 +1,7 @@
 """GPO as the original runs it (reward_models.md, 2.3 and 2.4): torch's encoder, an explicit mask, loops.
 
-Evaluation goes user by user and target by target; the loss of a step goes target by
-target. Weights are copied from our network so that both compute the same thing.
+Evaluation goes user by user and target by target; the loss of a step goes row by row and
+question by question. Weights are copied from our network so that both compute the same thing.
 """
 
 from __future__ import annotations
@@ -81,7 +81,10 @@ def evaluate(
 
 
 def loss(reference: ReferenceGPO, x: torch.Tensor, y: torch.Tensor, n_context: int) -> torch.Tensor:
-    """Loss of a step: all users of the batch in one forward, cross-entropy target by target, then user by user.
+    """Loss of a step: one forward for the batch, then the original's loops over its rows and their questions.
+
+    As there (2.8), each question's softmax over its options (here two: first, second) is written into a tensor
+    of all, question by question, and each row's log-probabilities, up to its length, into another.
 
     Args:
         reference: The model.
@@ -92,11 +95,14 @@ def loss(reference: ReferenceGPO, x: torch.Tensor, y: torch.Tensor, n_context: i
     unknown = y.clone()
     unknown[:, n_context:] = 0.0
     logits = reference(x, unknown, n_context)
-    users = []
+    options = torch.stack([logits, torch.zeros_like(logits)], dim=-1).flatten(1)  # (B, 2 T), questions end to end
+    shares = torch.zeros_like(options)
     for row in range(len(x)):
-        losses = []
-        for target in range(logits.shape[1]):
-            two = torch.stack([logits[row, target], torch.zeros(())])[None]
-            losses.append(torch.nn.functional.cross_entropy(two, y[row, n_context + target].long()[None]))
-        users.append(torch.stack(losses).mean())
-    return torch.stack(users).mean()
+        for start in range(0, options.shape[1], 2):
+            shares[row, start : start + 2] = torch.softmax(options[row, start : start + 2], dim=0)
+    labels = torch.stack([1.0 - y[:, n_context:], y[:, n_context:]], dim=-1).flatten(1)
+    log_probabilities = labels * shares.log()
+    masked = torch.zeros_like(log_probabilities)
+    for row, length in enumerate((x[:, n_context:].sum(dim=-1) != 0).sum(dim=1)):
+        masked[row, : 2 * length] = log_probabilities[row, : 2 * length]
+    return -(masked.sum(dim=1) / logits.shape[1]).mean()

@@ -117,6 +117,33 @@ def test_the_faithful_loss_is_the_originals_loss_and_gradient() -> None:
     assert (gradient - reference.embedder[0].weight.grad).abs().max() < 1e-6
 
 
+@pytest.mark.parametrize("antisymmetric", [True, False])
+@pytest.mark.parametrize("has_null", [True, False])
+def test_the_loss_of_ragged_users_is_the_mean_of_each_alone(antisymmetric: bool, has_null: bool) -> None:
+    network, one = GPONetwork(DIM, replace(SHAPE, has_null=has_null)), episode(4, 4, 3)
+    style = Style("pm1", antisymmetric)
+    mask = torch.tensor([[True] * 4, [True, False, False, False], [False] * 4, [False, True, True, False]])
+    weight = torch.tensor([[1.0, 0.5, 0.5], [0.0, 1.0, 0.0], [1.0, 1.0, 1.0], [0.0, 0.0, 0.0]])
+    ragged = replace(one, mask=mask, weight=weight)
+    alone = []
+    for row in range(3):
+        m, w = mask[row], weight[row] > 0
+        own = Episode(
+            one.context[row : row + 1, m], one.second[row : row + 1, m], mask[row : row + 1, m],
+            one.targets[row : row + 1, w], weight[row : row + 1, w], one.target_second[row : row + 1, w],
+        )  # fmt: skip
+        alone.append(episode_loss(network, own, style))
+    assert (episode_loss(network, ragged, style) - torch.stack(alone).mean()).detach().abs() < 1e-6
+
+
+def test_a_step_without_any_target_has_no_loss_and_no_gradient() -> None:
+    network, one = GPONetwork(DIM, SHAPE), episode()
+    loss = episode_loss(network, replace(one, weight=torch.zeros(3, 2)), Style("pm1", is_antisymmetric=True))
+    loss.backward()
+    assert float(loss.detach()) == 0.0
+    assert all(torch.isfinite(p.grad).all() for p in network.parameters() if p.grad is not None)
+
+
 def test_in_the_papers_labels_first_preferred_looks_like_unknown() -> None:
     coins = torch.tensor([0.0, 1.0])
     assert Style("zero_pad", False).written(coins).tolist() == [0.0, 1.0]

@@ -197,6 +197,8 @@ class _Run:
         self._optimizer = kind(
             [{"params": list(part.parameters), "weight_decay": part.weight_decay} for part in parts],
             lr=options.learning_rate,
+            # One pass over all parameters; the loop over them took a fifth of a step of GPO.
+            fused=all(one.device.type in ("cpu", "cuda") for one in self._parameters),
         )
 
     def advance(self, accumulate: Accumulate) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.rewards.tiny import tiny_model
 
@@ -99,6 +99,7 @@ def test_checkpointed_gradients_are_the_same() -> None:
     assert max(float((found[0][name] - found[1][name]).abs().max()) for name in found[0]) <= 1e-6
 
 
+@settings(deadline=None)
 @given(st.lists(SHORT, min_size=1, max_size=8), st.data())
 def test_any_forest_gives_each_sequence_its_own_state(sequences: list[tuple[int, ...]], data: st.DataObject) -> None:
     keys = data.draw(st.lists(st.integers(0, 1), min_size=len(sequences), max_size=len(sequences)))

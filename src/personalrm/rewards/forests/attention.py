@@ -14,6 +14,7 @@ from typing import Any, Literal, get_args
 from personalrm.embedding.with_torch import torch
 from personalrm.errors import BadInput, MissingExtra
 from personalrm.rewards.forests.forest import Forest, Segment
+from personalrm.rewards.forests.merging import can_merge, merged_attention
 
 Attention = Literal["segments", "sdpa", "eager"]
 ATTENTIONS: tuple[Attention, ...] = get_args(Attention)
@@ -88,6 +89,9 @@ def segment_attention(
         raise BadInput(
             f"attention 'segments' knows no {(unknown or ['mask'])[0]}; use attention 'eager' for this model"
         )
+    if can_merge(query, dropout):
+        found = merged_attention(query, key, value, forest=forest, scaling=scaling)
+        return found.transpose(1, 2).contiguous(), None
     shares = query.shape[1] // key.shape[1]
     if shares > 1:  # grouped queries
         key, value = (tensor.repeat_interleave(shares, dim=1) for tensor in (key, value))

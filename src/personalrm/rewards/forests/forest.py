@@ -32,6 +32,8 @@ class Segment:
     start: int
     end: int
     before: tuple[tuple[int, int], ...]
+    below: int
+    """One behind the last token that sees this segment; `end` where nothing branches off it."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -128,6 +130,6 @@ def _segments(ends: IntArray, offset: int) -> list[Segment]:
         while path and path[-1][2] <= start:
             path.pop()
         before = tuple((a + offset, b + offset) for a, b, _ in path)
-        found.append(Segment(start + offset, end + offset, before))
+        found.append(Segment(start + offset, end + offset, before, int(ends[start]) + offset))
         path.append((start, end, int(ends[start])))
     return found

@@ -11,7 +11,7 @@ from typing import Literal
 
 from personalrm.embedding.encoders import Vectors
 from personalrm.embedding.with_torch import torch
-from personalrm.rewards.gpo.network import GPONetwork
+from personalrm.rewards.gpo.network import GPONetwork, Layout
 from personalrm.rewards.pair_table import PairTable
 
 Labels = Literal["pm1", "zero_pad"]
@@ -152,20 +152,23 @@ def both_orders(network: GPONetwork, tokens: torch.Tensor) -> torch.Tensor:
 
 
 def episode_loss(network: GPONetwork, episode: Episode, style: Style) -> torch.Tensor:
-    """Cross-entropy, averaged over each user's targets, then over users that have any."""
-    labels = style.written(episode.second) * episode.mask
+    """Cross-entropy, averaged over each user's targets, then over users that have any; padding is never computed."""
+    mask, counts = episode.mask, episode.weight > 0
+    tokens, second = episode.targets[counts], episode.target_second[counts]  # (Nt, orders, dim)
     if style.is_antisymmetric:
-        shown = both_orders(network, episode.targets).flatten(1, 2)  # (B, 2 T, width)
+        shown = both_orders(network, tokens).flatten(0, 1)  # (2 Nt, width)
     else:
-        shown = network.project(in_order(episode.targets, episode.target_second))
-    logits = network(network.project(episode.context), labels, episode.mask, shown)
+        shown = network.project(in_order(tokens, second))
+    n_targets = counts.sum(dim=1)
+    layout = Layout(mask.sum(dim=1), n_targets * 2 if style.is_antisymmetric else n_targets)
+    labels = style.written(episode.second[mask])
+    logits = network.read(network.project(episode.context[mask]), labels, shown, layout)
     if style.is_antisymmetric:
-        both = logits.unflatten(1, (-1, 2))
-        margins = (both[..., 0] - both[..., 1]) / 2.0
+        both = logits.view(-1, 2)
+        margins = (both[:, 0] - both[:, 1]) / 2.0
     else:
-        margins = logits * (1.0 - 2.0 * episode.target_second)
-    losses = torch.nn.functional.softplus(-margins) * episode.weight
+        margins = logits * (1.0 - 2.0 * second)
     totals = episode.weight.sum(dim=1)
-    per_user = losses.sum(dim=1) / totals.clamp(min=1e-9)
-    mean: torch.Tensor = per_user.sum() / (totals > 0).sum().clamp(min=1)
+    share = (episode.weight / totals.clamp(min=1e-9)[:, None])[counts]
+    mean: torch.Tensor = (torch.nn.functional.softplus(-margins) * share).sum() / (totals > 0).sum().clamp(min=1)
     return mean

@@ -30,8 +30,68 @@ class GPOShape:
             raise BadInput(f"a width of {self.width!r} cannot be split into {self.n_heads!r} heads")
 
 
+@dataclass(frozen=True, repr=False)
+class Places:
+    """Where each of N tokens stands among B users with L columns each."""
+
+    place: torch.Tensor
+    """Shape (N,), user times L plus column; no two alike."""
+    n_columns: int
+    bias: torch.Tensor
+    """Of scores, 0 where a column may be read and -inf where not, (B, 1, 1, L)."""
+
+    def spread(self, x: torch.Tensor, *parts: int) -> torch.Tensor:
+        """(N, width) to (B, L, *parts, the rest of the width), 0 where there is no token."""
+        users = len(self.bias)
+        spread = x.new_zeros(users * self.n_columns, x.shape[1]).index_copy(0, self.place, x)
+        return spread.view(users, self.n_columns, *parts, -1)
+
+    def collect(self, padded: torch.Tensor) -> torch.Tensor:
+        """(B, L, width) to (N, width)."""
+        return padded.flatten(0, 1).index_select(0, self.place)
+
+
+@dataclass(frozen=True, repr=False)
+class Layout:
+    """How many context tokens and targets each of B users has; those of a user stand together, users in order."""
+
+    n_context: torch.Tensor
+    """Shape (B,)."""
+    n_targets: torch.Tensor
+    """Shape (B,)."""
+
+    def places(self, n_null: int) -> tuple[Places, Places, Places]:
+        """Of the context tokens, of all tokens, and of the targets, when all users' null tokens come first."""
+        users = torch.arange(len(self.n_context), device=self.n_context.device)
+        n_told = self.n_context + n_null
+        null, context, target = (users[: n_null * len(users)], 0), _numbered(self.n_context), _numbered(self.n_targets)
+        told = (null, (context[0], context[1] + n_null))
+        behind = (target[0], n_told[target[0]] + target[1])
+        return (
+            _placed(n_told, *told),
+            _placed(n_told + self.n_targets, *told, behind),
+            _placed(self.n_targets, target),
+        )
+
+
+def _placed(counts: torch.Tensor, *parts: tuple[torch.Tensor, torch.Tensor | int]) -> Places:
+    """Of tokens with users and columns, part by part; the first columns of each user hold their `counts` tokens."""
+    n_columns = max(1, int(counts.max()))
+    place = torch.cat([user * n_columns + column for user, column in parts])
+    # The softmax of nothing is no number: a user without tokens reads columns of zeros, which leaves 0.
+    hidden = (torch.arange(n_columns, device=counts.device) >= counts[:, None]) & (counts > 0)[:, None]
+    bias = torch.zeros(hidden.shape, device=counts.device).masked_fill(hidden, -torch.inf)
+    return Places(place, n_columns, bias[:, None, None, :])
+
+
+def _numbered(counts: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """User and number within the user of each of their things, `(sum of counts,)` each."""
+    user = torch.repeat_interleave(counts)
+    return user, torch.arange(len(user), device=user.device) - (counts.cumsum(0) - counts)[user]
+
+
 class Block(torch.nn.Module):
-    """Post-norm transformer layer in which everybody attends to the context columns."""
+    """Post-norm transformer layer in which everybody attends to the context tokens of their user."""
 
     def __init__(self, shape: GPOShape) -> None:
         super().__init__()
@@ -45,15 +105,12 @@ class Block(torch.nn.Module):
         self.norm_attention = torch.nn.LayerNorm(width)
         self.norm_forward = torch.nn.LayerNorm(width)
 
-    def forward(self, h: torch.Tensor, n_context: int, mask: torch.Tensor) -> torch.Tensor:
-        """h is (B, C + T, width), the context first; mask is (B, C), which context columns are real."""
-        batch, length, width = h.shape
-        q = self.query(h).view(batch, length, self.n_heads, -1).transpose(1, 2)  # (B, heads, C + T, width / heads)
-        kv = self.key_value(h[:, :n_context]).view(batch, n_context, 2, self.n_heads, -1).permute(2, 0, 3, 1, 4)
-        seen = torch.nn.functional.scaled_dot_product_attention(q, kv[0], kv[1], attn_mask=mask[:, None, None, :])
-        # A user without any context column attends to nothing; the softmax of nothing is no number.
-        seen = torch.where(mask.any(dim=1)[:, None, None, None], seen, 0.0)
-        h = self.norm_attention(h + self.out(seen.transpose(1, 2).reshape(batch, length, width)))
+    def forward(self, h: torch.Tensor, context: torch.Tensor, asks: Places, told: Places) -> torch.Tensor:
+        """New states of the tokens h, (N, width), which ask the context tokens, (Nc, width)."""
+        q = asks.spread(self.query(h), self.n_heads).transpose(1, 2)  # (B, heads, L, width / heads)
+        kv = told.spread(self.key_value(context), 2, self.n_heads).permute(2, 0, 3, 1, 4)
+        seen = torch.nn.functional.scaled_dot_product_attention(q, kv[0], kv[1], attn_mask=told.bias)
+        h = self.norm_attention(h + self.out(asks.collect(seen.transpose(1, 2).flatten(2))))
         normed: torch.Tensor = self.norm_forward(h + self.narrow(torch.relu(self.wide(h))))
         return normed
 
@@ -94,20 +151,31 @@ class GPONetwork(torch.nn.Module):
             mask: Which of them are real, (B, C).
             targets: Projected target tokens, (B, T, width).
         """
-        labelled = context + labels[..., None] * self.label
-        h = torch.cat([labelled, targets], dim=1) + self.first.bias  # a target's label is 0
+        shown = mask.new_ones(targets.shape[:2])
+        layout = Layout(mask.sum(dim=1), shown.sum(dim=1))
+        return self.read(context[mask], labels[mask], targets.flatten(0, 1), layout).view(shown.shape)
+
+    def read(self, context: torch.Tensor, labels: torch.Tensor, targets: torch.Tensor, layout: Layout) -> torch.Tensor:
+        """One logit for each target, (Nt,), of tokens without padding, user by user.
+
+        Args:
+            context: Projected context tokens, (Nc, width).
+            labels: Their labels, (Nc,).
+            targets: Projected target tokens, (Nt, width).
+            layout: Whose they are.
+        """
+        labelled = context + labels[:, None] * self.label
+        h = torch.cat([labelled, targets]) + self.first.bias  # a target's label is 0
         for layer in self.rest:
             h = layer(torch.relu(h))
-        n_context = context.shape[1]
         if self.null is not None:
-            h = torch.cat([self.null.expand(len(h), 1, -1), h], dim=1)
-            mask = torch.nn.functional.pad(mask, (1, 0), value=True)
-            n_context += 1
-        if n_context == 0:  # nobody has a context and there is no null token: one column that nobody sees
-            h, mask, n_context = torch.cat([torch.zeros_like(h[:, :1]), h], dim=1), mask.new_zeros(len(h), 1), 1
-        for block in self.blocks:
-            h = block(h, n_context, mask)
-        logits: torch.Tensor = self.head(h[:, n_context:])[..., 0]
+            h = torch.cat([self.null.expand(len(layout.n_context), -1), h])
+        told, everybody, last = layout.places(n_null=int(self.null is not None))
+        n_told = len(told.place)
+        for block in self.blocks[:-1]:
+            h = block(h, h[:n_told], everybody, told)
+        h = self.blocks[-1](h[n_told:], h[:n_told], last, told)  # nobody asks what the context became in the end
+        logits: torch.Tensor = self.head(h)[:, 0]
         return logits
 
 
