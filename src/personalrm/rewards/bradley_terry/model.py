@@ -7,58 +7,35 @@ compute what sequences share once; rewards are those of the sequences run alone.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 
-from personalrm.errors import BadInput, CorruptFile, NotFitted
+from personalrm.errors import BadInput, NotFitted
 from personalrm.preferences.messages import Conversation
 from personalrm.preferences.pairs import PreferencePair
 from personalrm.rewards.bradley_terry.adapter_soups import Adapter
 from personalrm.rewards.bradley_terry.model_card import model_card
 from personalrm.rewards.bradley_terry.network import (
-    Lora,
-    NetworkOptions,
     RewardNetwork,
     fingerprint,
     open_network,
-    restore_tensors,
+    restore_arrays,
     trained_tensors,
 )
+from personalrm.rewards.bradley_terry.saved import KIND, Training, saved_settings
 from personalrm.rewards.bradley_terry.scoring import ForestScorer, ToScore
 from personalrm.rewards.bradley_terry.training import BradleyTerryOptions, train_network
 from personalrm.rewards.forests.chat_tokens import ChatTokenizer, Question, load_tokenizer
 from personalrm.rewards.forests.pair_batches import TokenPair, sharing_key
 from personalrm.rewards.forests.prefix_cache import PrefixCache
 from personalrm.rewards.reward_model import DevUser, FloatArray, ScoreItem
-from personalrm.rewards.saving import read_model, write_model
+from personalrm.rewards.saving import checked_arrays, read_model, saved_part, write_model
 from personalrm.rewards.training import Curve
 from personalrm.rewards.user_turns import KNOWS, Nothing, UserTurn, UserTurns
-
-KIND = "bradley_terry"
-
-
-@dataclass
-class Training:
-    """What a training saw and did, for the model card."""
-
-    n_pairs: int = 0
-    n_users: int = 0
-    n_users_told_of: int = 0
-    """Users with a system turn."""
-    n_truncated: int = 0
-    """Pairs whose oldest turns were left out."""
-    n_cut: int = 0
-    """Pairs that were too long even so, and were cut from the front."""
-    n_steps: int = 0
-    n_skipped: int = 0
-    """Steps left out because loss or gradient were no numbers."""
-    best_step: int = 0
-    dev_losses: list[tuple[int, float]] = field(default_factory=list)
 
 
 class BradleyTerry:
@@ -203,19 +180,15 @@ class BradleyTerry:
             StoreError: If there is no model or it cannot be read.
             BadInput: If the base model is another one, or the turns tell something else.
         """
-        options, path, knows = _saved_options(folder)
-        model = cls(base or path, options, turns=turns, cache=cache)
-        if model.turns.knows != knows:
-            raise BadInput(
-                f"model folder {str(folder)!r} was trained with the user turn {knows!r}, got {model.turns.knows!r}; "
-                "pass turns of that kind"
-            )
+        saved = saved_settings(folder)
+        options = saved.options
+        model = cls(base or saved.base, options, turns=turns, cache=cache)
+        saved.refuse_other_turns(model.turns.knows)
         network = open_network(model.base, options.lora, seed=options.seed, options=options.network)
         facts, arrays = read_model(folder, KIND, encoder=fingerprint(network.decoder))
-        from personalrm.embedding.with_torch import torch
-
-        restore_tensors(network, {name: torch.from_numpy(array.copy()) for name, array in arrays.items()})
-        model.training = Training(**facts["training"])
+        shapes = {name: tuple(tensor.shape) for name, tensor in trained_tensors(network).items()}
+        restore_arrays(network, checked_arrays(arrays, shapes, folder))
+        model.training = saved_part(Training, facts, "training", folder)
         model._open(network.eval())
         return model
 
@@ -226,12 +199,10 @@ class BradleyTerry:
 
     def with_adapter(self, adapter: Adapter) -> BradleyTerry:
         """A model of the same base and turns with another adapter, such as a soup; this one stays as it is."""
-        from personalrm.embedding.with_torch import torch
-
         lora = replace(self.options.lora, rank=adapter.rank, alpha=adapter.alpha)
         model = BradleyTerry(self.base, replace(self.options, lora=lora), turns=self.turns)
         network = open_network(self.base, lora, seed=self.options.seed, options=self.options.network)
-        restore_tensors(network, {name: torch.from_numpy(array.copy()) for name, array in adapter.arrays.items()})
+        restore_arrays(network, adapter.arrays)
         model._open(network)
         return model
 
@@ -290,18 +261,3 @@ class BradleyTerry:
             chosen, rejected = both.sequences
             found.append(TokenPair(chosen, rejected, key, both.n_turns_left_out, both.n_tokens_cut))
         return found
-
-
-def _saved_options(folder: str | Path) -> tuple[BradleyTerryOptions, str, str]:
-    """Options, base model and kind of user turn of a saved model; what cannot be read is told by `read_model`."""
-    try:
-        facts: Mapping[str, Any] = json.loads((Path(folder) / "model.json").read_text(encoding="utf-8"))
-        told = dict(facts["options"])
-        lora = Lora(**{**told.pop("lora"), "targets": tuple(facts["options"]["lora"]["targets"])})
-        network = NetworkOptions(**told.pop("network"))
-        return BradleyTerryOptions(lora=lora, network=network, **told), str(facts["base"]), str(facts["knows"])
-    except OSError:
-        read_model(folder, KIND, encoder="")
-        raise
-    except (ValueError, KeyError, TypeError) as error:
-        raise CorruptFile(f"model folder {str(folder)!r} is damaged ({type(error).__name__}); train it again") from None

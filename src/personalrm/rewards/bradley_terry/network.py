@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
+import numpy.typing as npt
+
 from personalrm.embedding.with_torch import torch
 from personalrm.errors import BadInput, MissingExtra
 from personalrm.rewards.forests.attention import Attention, run_forest, use_attention
@@ -184,6 +186,11 @@ def restore_tensors(network: RewardNetwork, tensors: Mapping[str, torch.Tensor])
     set_peft_model_state_dict(network.backbone, {name: t for name, t in tensors.items() if name != HEAD})
     with torch.no_grad():
         network.head.weight.copy_(tensors[HEAD])
+
+
+def restore_arrays(network: RewardNetwork, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
+    """`restore_tensors` of numpy arrays, which stay as they are."""
+    restore_tensors(network, {name: torch.from_numpy(array.copy()) for name, array in arrays.items()})
 
 
 def fingerprint(decoder: Any) -> str:

@@ -27,9 +27,9 @@ from personalrm.rewards.pair_table import make_pair_table
 from personalrm.rewards.pal.mixing import fit_mixtures
 from personalrm.rewards.pal.network import PALModule, PALOptions, make_pal_module
 from personalrm.rewards.reward_model import DevUser, FloatArray, ScoreItem
-from personalrm.rewards.saving import read_model, write_model
+from personalrm.rewards.saving import read_model, restore_module, saved_number, saved_part, write_model
 from personalrm.rewards.simplex import softmax
-from personalrm.rewards.training import Curve, Optimization, checkpoints_for, train
+from personalrm.rewards.training import Curve, checkpoints_for, train
 
 __all__ = ["PAL", "PALOptions", "PALState"]
 STRENGTHS = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
@@ -169,11 +169,11 @@ class PAL:
     def load(cls, folder: str | Path, store: EmbeddingStore) -> Self:
         """The model that was saved in a folder, without the names of its training users."""
         facts, arrays = read_model(folder, cls.name, encoder=store.encoder.identity)
-        options = PALOptions(**facts["options"] | {"optimization": Optimization(**facts["options"]["optimization"])})
-        model = cls(store, options)
-        model.strength = facts["strength"]
-        model._module = make_pal_module(store.encoder.dim, len(arrays["logits"]), options)
-        model._module.load_state_dict({name: torch.from_numpy(one.copy()) for name, one in arrays.items()})
+        model = cls(store, saved_part(PALOptions, facts, "options", folder))
+        model.strength = saved_number(facts, "strength", folder)
+        n_users = len(arrays["logits"]) if "logits" in arrays and arrays["logits"].ndim else 0
+        model._module = make_pal_module(store.encoder.dim, n_users, model.options)
+        restore_module(model._module, arrays, folder)
         return model
 
     @property

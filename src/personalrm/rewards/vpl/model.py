@@ -28,8 +28,8 @@ from personalrm.preferences.pairs import PreferencePair
 from personalrm.rewards.gathering import ContextBatch, gather_contexts, gather_items, gather_pairs
 from personalrm.rewards.pair_table import make_pair_table
 from personalrm.rewards.reward_model import DevUser, FloatArray, ScoreItem
-from personalrm.rewards.saving import read_model, write_model
-from personalrm.rewards.training import Curve, Optimization, checkpoints_for, train
+from personalrm.rewards.saving import read_model, restore_module, saved_part, write_model
+from personalrm.rewards.training import Curve, checkpoints_for, train
 from personalrm.rewards.vpl.loss import VPLLoss
 from personalrm.rewards.vpl.network import VPLModule, VPLOptions, make_vpl_module, to_norm
 
@@ -148,10 +148,9 @@ class VPL:
     def load(cls, folder: str | Path, store: EmbeddingStore) -> Self:
         """The model that was saved in a folder."""
         facts, arrays = read_model(folder, cls.name, encoder=store.encoder.identity)
-        content = facts["options"]
-        model = cls(store, VPLOptions(**content | {"optimization": Optimization(**content["optimization"])}))
+        model = cls(store, saved_part(VPLOptions, facts, "options", folder))
         model._module = make_vpl_module(store.encoder.dim, model.options)
-        model._module.load_state_dict({name: torch.from_numpy(one.copy()) for name, one in arrays.items()})
+        restore_module(model._module, arrays, folder)
         return model
 
     def _z(self, contexts: ContextBatch) -> Tensor:
