@@ -193,3 +193,9 @@ def test_a_real_sentence_encoder_knows_what_is_alike() -> None:
     found = encoder(folder).embed([TextSequence((Message("user", text),)) for text in texts]).mean
     near, far = (np.corrcoef(found[0], found[other])[0, 1] for other in (1, 2))
     assert found.shape == (3, 384) and near > far + 0.2
+
+
+def test_a_completion_alone_is_plain_text_that_no_template_refuses() -> None:
+    strict = train_tokenizer(template="{{ raise_exception('roles must alternate') }}")
+    tokens = tokens_of(strict, TextSequence((), "Forty."))
+    assert strict.decode(tokens).endswith("assistant: Forty.")

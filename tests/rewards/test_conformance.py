@@ -58,6 +58,9 @@ MODELS: dict[str, Row] = {
     "gpo_faithful": Row(lambda store: GPO(store, FAITHFUL_SMALL), GPO.load),
     "pal": Row(lambda store: PAL(store, PALOptions(width=6, optimization=QUICK)), PAL.load),
     "pal_cosine": Row(lambda store: PAL(store, PALOptions(width=6, similarity="cosine", optimization=QUICK)), PAL.load),
+    "pal_bare_items": Row(
+        lambda store: PAL(store, PALOptions(width=6, item_has_prompt=False, optimization=QUICK)), PAL.load
+    ),
     "pal_a": Row(lambda store: PAL(store, PALOptions(variant="a", n_prototypes=3, optimization=QUICK)), PAL.load),
     "vpl": Row(lambda store: VPL(store, VPLOptions(width=8, latent=4, optimization=QUICK)), VPL.load),
     "vpl_swapped": Row(
