@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -16,6 +16,7 @@ from personalrm.embedding.store import EmbeddingStore
 from personalrm.errors import BadInput, CorruptFile, NotFitted, StoreError
 from personalrm.preferences.pairs import PreferencePair
 from personalrm.rewards.bases import LowRankOptions
+from personalrm.rewards.bradley_terry.cluster_soups import BradleyTerrySoup, BradleyTerrySoupOptions
 from personalrm.rewards.bradley_terry.model import BradleyTerry
 from personalrm.rewards.gpo.model import FAITHFUL, GPO, GPOOptions
 from personalrm.rewards.gpo.network import GPOShape
@@ -97,7 +98,22 @@ def language_model_row(*, with_history: bool) -> Row:
     )
 
 
+def soup_row(mixture_of: Literal["weights", "rewards"]) -> Row:
+    """Adapters over clusters of users, mixed for each."""
+    options = BradleyTerrySoupOptions(n_clusters=2, mixture_of=mixture_of, strength=0.1, adapters=tiny_options())
+
+    def base(store: EmbeddingStore) -> str:
+        return tiny_model(int(store.encoder.identity.split()[-1]))
+
+    return Row(
+        lambda store: BradleyTerrySoup(base(store), options),
+        lambda folder, store: BradleyTerrySoup.load(folder, base=base(store)),
+    )
+
+
 MODELS["bradley_terry"] = language_model_row(with_history=False)
+for _mixture in ("weights", "rewards"):
+    MODELS[f"bradley_terry_soup_{_mixture}"] = soup_row(_mixture)
 MODELS["bradley_terry_history"] = language_model_row(with_history=True)
 
 

@@ -17,7 +17,7 @@ from personalrm.errors import BadInput, NewerVersion, PersonalRMError, StoreErro
 from personalrm.testing.encoders import PlantedEncoder
 
 pytestmark = pytest.mark.slow
-METHODS = ["low_rank", "mrm", "soup", "gpo", "pal", "vpl", "bradley_terry"]
+METHODS = ["low_rank", "mrm", "soup", "gpo", "pal", "vpl", "bradley_terry", "bradley_terry_soup_weights"]
 
 
 def _facts(change: Callable[[dict[str, Any]], object]) -> Callable[[Path], None]:

@@ -25,9 +25,10 @@ from personalrm.rewards.bradley_terry.network import (
     open_network,
     restore_arrays,
     trained_tensors,
+    wear,
 )
 from personalrm.rewards.bradley_terry.saved import KIND, Training, saved_settings
-from personalrm.rewards.bradley_terry.scoring import ForestScorer, ToScore
+from personalrm.rewards.bradley_terry.scoring import ForestScorer, ToScore, state_differences
 from personalrm.rewards.bradley_terry.training import BradleyTerryOptions, train_network
 from personalrm.rewards.forests.chat_tokens import ChatTokenizer, Question, load_tokenizer
 from personalrm.rewards.forests.pair_batches import TokenPair, sharing_key
@@ -82,7 +83,8 @@ class BradleyTerry:
         """
         from personalrm.rewards.bradley_terry.trl_reference import train_with_trl
 
-        tokens = self._begin(pairs)
+        self._begin(pairs)
+        tokens = self._counted(pairs)
         _, tokenizer = self._fitted()
         losses = train_with_trl(
             self.network,
@@ -105,7 +107,12 @@ class BradleyTerry:
             BadInput: If there are no pairs, or the base model cannot be loaded.
             TrainingFailed: If the loss is no number, or chosen and rejected are always scored alike.
         """
-        tokens = self._begin(pairs)
+        self._begin(pairs)
+        return self.go_on(pairs, dev=dev)
+
+    def go_on(self, pairs: Sequence[PreferencePair], *, dev: Sequence[DevUser] = ()) -> Self:
+        """`fit` from where the model stands instead of from the start."""
+        tokens = self._counted(pairs)
         told = [(self.turns.of_context(user.context), pair) for user in dev for pair in user.targets]
         dev_tokens = self._token_pairs([pair for _, pair in told], [turn for turn, _ in told])
         curve = train_network(self.network, tokens, self.options, dev=dev_tokens, checkpoint=self.checkpoint)
@@ -206,6 +213,23 @@ class BradleyTerry:
         model._open(network)
         return model
 
+    def differences(self, pairs: Sequence[PreferencePair]) -> FloatArray:
+        """Hidden state of chosen minus that of rejected at the closing token, shape `(pairs, width)`."""
+        tokens = self._token_pairs(pairs, [self.turns.of_training(pair) for pair in pairs])
+        return state_differences(self.network, tokens, tokens_at_once=self.options.tokens_at_once)
+
+    def open(self) -> Self:
+        """The untrained network, so that an adapter can be worn; returns the model itself."""
+        self._open(open_network(self.base, self.options.lora, seed=self.options.seed, options=self.options.network))
+        return self
+
+    def wear(self, adapter: Adapter) -> Self:
+        """Put another adapter, of any rank, in place of this model's own; returns the model itself."""
+        wear(self.network, adapter)
+        self.cache.clear()
+        self.options = replace(self.options, lora=replace(self.options.lora, rank=adapter.rank, alpha=adapter.alpha))
+        return self
+
     @property
     def network(self) -> RewardNetwork:
         """The network itself.
@@ -217,11 +241,14 @@ class BradleyTerry:
             raise NotFitted("a bradley_terry model was asked before it was fitted; call fit or load first")
         return self._network
 
-    def _begin(self, pairs: Sequence[PreferencePair]) -> list[TokenPair]:
-        """A fresh network, and the pairs as tokens, counted."""
+    def _begin(self, pairs: Sequence[PreferencePair]) -> None:
+        """A fresh network, if there is something to train it on."""
         if not pairs:
             raise BadInput("there are no pairs to train a Bradley-Terry model on; pass at least one")
-        self._open(open_network(self.base, self.options.lora, seed=self.options.seed, options=self.options.network))
+        self.open()
+
+    def _counted(self, pairs: Sequence[PreferencePair]) -> list[TokenPair]:
+        """The pairs as tokens, counted."""
         turns = [self.turns.of_training(pair) for pair in pairs]
         tokens = self._token_pairs(pairs, turns)
         self.training = Training(

@@ -9,12 +9,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from personalrm.embedding.token_tree import Tokens
 from personalrm.embedding.with_torch import torch
 from personalrm.rewards.bradley_terry.network import RewardNetwork
 from personalrm.rewards.forests.attention import KeysValues, run_forest
 from personalrm.rewards.forests.forest import Forest, make_forest
+from personalrm.rewards.forests.pair_batches import TokenPair, cut_to_budget, plant
 from personalrm.rewards.forests.prefix_cache import PrefixCache
+from personalrm.rewards.reward_model import FloatArray
 
 
 @dataclass(frozen=True, repr=False)
@@ -93,3 +97,22 @@ class ForestScorer:
             parts[-1].append(place)
             room -= n_tokens
         return parts
+
+
+@torch.no_grad()
+def state_differences(network: RewardNetwork, pairs: Sequence[TokenPair], *, tokens_at_once: int) -> FloatArray:
+    """Hidden state of each pair's chosen sequence minus that of its rejected one, `(pairs, width)`, fp32 inside.
+
+    Args:
+        network: In evaluation mode.
+        pairs: Whose states.
+        tokens_at_once: Tokens of a forest.
+    """
+    found: list[FloatArray] = [np.zeros(0)] * len(pairs)
+    for part in cut_to_budget(pairs, range(len(pairs)), max_tokens=tokens_at_once):
+        planted = plant([pairs[place] for place in part], is_shared=True)
+        states, _ = run_forest(network.decoder, planted.forest)
+        ends = states[torch.from_numpy(planted.forest.leaves).to(states.device)].float().cpu().double().numpy()
+        for place, difference in zip(part, ends[planted.chosen] - ends[planted.rejected], strict=True):
+            found[place] = difference
+    return np.stack(found)

@@ -60,7 +60,7 @@ class PALOptions:
 
     @classmethod
     def faithful(cls) -> PALOptions:
-        """As published: K = 2, prompt-dependent prototypes, completions without their prompt, d = E, no scaling, no pull."""
+        """As published: K = 2, prompt-dependent prototypes, completions without their prompt, d = E, nothing else."""
         optimization = Optimization(n_steps=2000, learning_rate=1e-4, weight_decay=0.01, optimizer="adam")
         return cls(item_has_prompt=False, standardize=False, logit_penalty=0.0, batch_size=4, optimization=optimization)
 
