@@ -7,7 +7,7 @@ is the best of many on the same pairs, so it flatters; measure on other users.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,8 @@ from personalrm.errors import BadInput
 from personalrm.preferences.users import User
 from personalrm.rewards.methods import reward_method
 from personalrm.rewards.reward_model import DevUser, RewardModel, margins
-from personalrm.rewards.trained import Embedded, TrainingReport, divided, save_trained
+from personalrm.rewards.trained import Embedded, divided, save_trained
+from personalrm.rewards.training_report import TrainingReport
 
 MOST_TRIED = 1000
 
@@ -78,7 +79,7 @@ def sweep(
     best: tuple[float, RewardModel[Any], Embedded] | None = None
     options = [reward_method(made.method).options(own, where="the sweep") for own in settings]  # all checked first
     for own, chosen in zip(settings, options, strict=True):
-        one = Embedded(made.method, made.encoder, made.store_folder, chosen)
+        one = replace(made, options=chosen)
         model = one.make(None)
         model.fit([pair for user in train for pair in user.pairs if pair.split != "target"], dev=dev)
         tried = _measured(model, own, dev)

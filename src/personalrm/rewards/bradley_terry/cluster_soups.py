@@ -23,6 +23,7 @@ from personalrm.preferences.messages import Conversation
 from personalrm.preferences.pairs import PreferencePair
 from personalrm.rewards.bradley_terry.adapter_soups import Adapter, soup
 from personalrm.rewards.bradley_terry.model import BradleyTerry
+from personalrm.rewards.bradley_terry.model_card import soup_card
 from personalrm.rewards.bradley_terry.network import fingerprint
 from personalrm.rewards.bradley_terry.saved import Training
 from personalrm.rewards.bradley_terry.soup_training import cluster, train_adapters
@@ -32,6 +33,7 @@ from personalrm.rewards.reward_model import DevUser, FloatArray, ScoreItem
 from personalrm.rewards.saving import read_facts, read_model, saved_number, saved_part, write_model
 from personalrm.rewards.simplex import fit_simplex
 from personalrm.rewards.training import Curve
+from personalrm.rewards.watching import part
 
 KIND = "bradley_terry_soup"
 
@@ -92,7 +94,8 @@ class BradleyTerrySoup:
             TrainingFailed: If the loss is no number, or chosen and rejected are always scored alike.
         """
         model = BradleyTerry(self.base, self.options.adapters, checkpoint=self.checkpoint)
-        model.fit(pairs, dev=dev)
+        with part("everybody's model"):
+            model.fit(pairs, dev=dev)
         self.curve, self.training = model.curve, model.training
         parts = cluster(model, pairs, dev, self.options.n_clusters)
         self.adapters = train_adapters(model, parts, checkpoint=self.checkpoint)
@@ -144,7 +147,7 @@ class BradleyTerrySoup:
         """Write all adapters (safetensors) and settings (JSON); the base model is not copied."""
         model = self._fitted()
         arrays = {f"{k}/{name}": array for k, one in enumerate(self.adapters) for name, array in one.arrays.items()}
-        facts = {
+        facts: dict[str, Any] = {
             "base": self.base,
             "encoder": fingerprint(model.network.decoder),
             "options": asdict(self.options),
@@ -152,6 +155,10 @@ class BradleyTerrySoup:
             "training": asdict(self.training),
         }
         write_model(folder, KIND, facts, arrays)
+        card = soup_card(
+            {**facts, "options": facts["options"]["adapters"], "knows": "nothing"}, self.options.n_clusters
+        )
+        (Path(folder) / "README.md").write_text(card, encoding="utf-8")
 
     @classmethod
     def load(cls, folder: str | Path, *, base: str | Path | None = None) -> Self:

@@ -45,3 +45,10 @@ def model_card(facts: Mapping[str, Any]) -> str:
         "Learned from what these users chose, so it carries their tastes and their errors. It judges how well a reply "
         "suits somebody, not whether it is true or safe.\n"
     )
+
+
+def soup_card(facts: Mapping[str, Any], n_clusters: int) -> str:
+    """The card of a soup; its table is of everybody's model, from which each cluster's adapter went on."""
+    card = model_card(facts).replace("model.BradleyTerry.load", "cluster_soups.BradleyTerrySoup.load")
+    mixed = f"{n_clusters} adapters, one a cluster of users, mixed for each user by weights fitted on their choices."
+    return card.replace("\n\n| | |", f"\n\n{mixed} The table is of everybody's model, where each began.\n\n| | |")

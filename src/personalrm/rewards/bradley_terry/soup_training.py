@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from personalrm.preferences.pairs import PreferencePair
+from personalrm.rewards import watching
 from personalrm.rewards.bradley_terry.adapter_soups import Adapter
 from personalrm.rewards.bradley_terry.model import BradleyTerry
 from personalrm.rewards.reward_model import DevUser, FloatArray
@@ -67,7 +68,8 @@ def train_adapters(model: BradleyTerry, parts: Sequence[Part], *, checkpoint: Pa
         model.wear(start)
         if part.pairs:
             model.checkpoint = checkpoint.with_stem(f"{checkpoint.stem}-{number}") if checkpoint else None
-            model.go_on(part.pairs, dev=part.dev)
+            with watching.part(f"adapter {number + 1} of {len(parts)}"):
+                model.go_on(part.pairs, dev=part.dev)
         adapters.append(model.adapter())
     model.wear(start)
     model.training, model.curve, model.checkpoint = training, curve, checkpoint

@@ -25,6 +25,7 @@ from personalrm.embedding.with_torch import Tensor, nn, torch
 from personalrm.errors import NotFitted
 from personalrm.preferences.messages import Conversation
 from personalrm.preferences.pairs import PreferencePair
+from personalrm.rewards.controls import active_units
 from personalrm.rewards.gathering import ContextBatch, gather_contexts, gather_items, gather_pairs
 from personalrm.rewards.pair_table import make_pair_table
 from personalrm.rewards.reward_model import DevUser, FloatArray, ScoreItem
@@ -34,9 +35,6 @@ from personalrm.rewards.vpl.loss import VPLLoss
 from personalrm.rewards.vpl.network import VPLModule, VPLOptions, make_vpl_module, to_norm
 
 __all__ = ["VPL", "VPLOptions", "VPLState", "active_units"]
-
-ACTIVE_VARIANCE = 0.005
-"""A unit of z is active when the variance of mu over users is larger (SPL, section 3.7)."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -105,7 +103,7 @@ class VPL:
 
         def look() -> float:
             module, z = self._fitted(), self._z(contexts)
-            self.active_share.append(active_units(z.numpy()))
+            self.active_share.append(active_units(z.double().numpy()))
             with torch.no_grad():
                 margins = module.reward(targets.chosen, z[:, None]) - module.reward(targets.rejected, z[:, None])
             losses = nn.functional.softplus(-margins) * targets.weight
@@ -162,8 +160,3 @@ class VPL:
         if self._module is None:
             raise NotFitted(f"a {self.name} model was asked before it was fitted; call fit or load first")
         return self._module
-
-
-def active_units(z: npt.NDArray[np.floating]) -> float:
-    """Share of the units whose variance over users `(users, latent)` exceeds `ACTIVE_VARIANCE` (SPL)."""
-    return float((z.var(axis=0) > ACTIVE_VARIANCE).mean())
