@@ -14,6 +14,9 @@ SHOWS = {
     "learn_and_judge.py": "second, P(first) = 0.",
     "measure_held_out.py": "13 users, 52 pairs, 0 unscored",
     "pick_the_best_draft.py": "henrik: Buy it. ",
+    "mix_adapters.py": "an adapter of rank 16",
+    "reward_for_trl.py": ", None]",
+    "score_with_prefix_cache.py": "1 hit, ",
     "train_reward_models.py": "vpl  ",
     "train_bradley_terry.py": "trained on 8 pairs of 4 users",
 }
