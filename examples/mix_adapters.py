@@ -21,7 +21,9 @@ adapters = BradleyTerryOptions(lora=Lora(rank=8, alpha=16), learning_rate=1e-2, 
 
 with tempfile.TemporaryDirectory() as folder:
     base = save_tiny_model(Path(folder))
-    model = BradleyTerrySoup(base, BradleyTerrySoupOptions(n_clusters=2, adapters=adapters)).fit(training)
+    model = BradleyTerrySoup(base, BradleyTerrySoupOptions(n_clusters=2, strength=0.01, adapters=adapters)).fit(
+        training
+    )
     mara = model.condition(users["mara"].pairs[:3])
     soup = model.mixed(mara.weights)  # one adapter to serve mara with, exactly the average of the deltas
     scored = margins(model, [mara], users["mara"].pairs[3:4])

@@ -13,7 +13,11 @@ from safetensors.numpy import load_file, save_file
 from tests.rewards.test_conformance import MODELS, TRAINING, Row
 
 from personalrm.embedding.store import EmbeddingStore
-from personalrm.errors import BadInput, NewerVersion, PersonalRMError, StoreError
+from personalrm.errors import BadInput, NewerVersion, PersonalRMError, StoreError, UnknownName
+from personalrm.rewards.bases import LowRankOptions
+from personalrm.rewards.encoder_spec import EncoderSpec
+from personalrm.rewards.trained import Embedded, open_trained, train_to_folder
+from personalrm.testing import tiny_users
 from personalrm.testing.encoders import PlantedEncoder
 
 pytestmark = pytest.mark.slow
@@ -110,3 +114,27 @@ def test_a_nasty_model_folder_is_refused_in_a_sentence(
         row.load(tmp_path, store)
     assert "; " in str(caught.value) or "cannot be read" in str(caught.value)
     assert nasty in LOOSE or told in str(caught.value)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("trained") / "model"
+    options = LowRankOptions(n_bases=1, n_iterations=2)
+    train_to_folder(tiny_users(), folder, Embedded("low_rank", EncoderSpec(), folder.parent, options))
+    return folder
+
+
+@pytest.mark.parametrize("name", ["training.json", "encoder.json"])
+@pytest.mark.parametrize(
+    "content", [None, b"", b"{", b"\xff\xfe", b"[1]", b'{"method": "horoscope", "warp": 9}', b"null"]
+)
+def test_a_nasty_file_beside_the_model_is_refused_in_a_sentence(
+    trained: Path, tmp_path: Path, name: str, content: bytes | None
+) -> None:
+    for file in trained.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    (tmp_path / name).unlink()
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises((StoreError, UnknownName), match="; "):
+        open_trained(tmp_path, trained.parent)

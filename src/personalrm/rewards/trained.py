@@ -24,8 +24,8 @@ from personalrm.preferences.users import User
 from personalrm.rewards.encoder_spec import EncoderSpec, open_encoder
 from personalrm.rewards.methods import load_reward_model, make_reward_model
 from personalrm.rewards.reward_model import DevUser, RewardModel
+from personalrm.rewards.saving import saved_part
 from personalrm.rewards.training_report import TrainingReport, controls_section, make_report, model_card
-from personalrm.running.typed_values import spec_from
 
 if TYPE_CHECKING:
     from personalrm.rewards.bradley_terry.cluster_soups import BradleyTerrySoup
@@ -131,21 +131,26 @@ def open_trained(folder: str | Path, store_folder: str | Path, *, turns: UserTur
         BadInput: If the turns are not of the kind it was trained with.
     """
     path = Path(folder)
+    method = str(_read(path, "training.json").get("method"))
+    if method in LANGUAGE_MODELS.values():
+        return _open_language_model(method, path, turns)
+    encoder = saved_part(EncoderSpec, {"encoder.json": _read(path, "encoder.json")}, "encoder.json", path)
+    return load_reward_model(method, path, open_store(store_folder, encoder))
+
+
+def _read(path: Path, name: str) -> dict[str, Any]:
+    """The keys and values of a JSON file of the folder."""
     try:
-        method = str(json.loads((path / "training.json").read_text(encoding="utf-8"))["method"])
-        if method in LANGUAGE_MODELS.values():
-            return _open_language_model(method, path, turns)
-        content = json.loads((path / "encoder.json").read_text(encoding="utf-8"))
-        encoder = spec_from(EncoderSpec, content, "encoder.json")
-    except StoreError:
-        raise
+        content = json.loads((path / name).read_text(encoding="utf-8"))
     except OSError as error:
         raise StoreError(
             f"there is no trained model in {str(path)!r} ({error.strerror or error}); make one with personalrm train"
         ) from None
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
+    except (ValueError, RecursionError) as error:
         raise CorruptFile(f"model folder {str(path)!r} is damaged ({type(error).__name__}); train it again") from None
-    return load_reward_model(method, path, open_store(store_folder, encoder))
+    if not isinstance(content, dict):
+        raise CorruptFile(f"{name} of model folder {str(path)!r} holds no keys and values; train it again")
+    return content
 
 
 def _open_language_model(method: str, path: Path, turns: UserTurns | None) -> RewardModel[Any]:
