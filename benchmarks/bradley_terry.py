@@ -52,8 +52,9 @@ class Ours:
     """Our step: forests of pairs, or of all of the user's pairs."""
 
     def __init__(self, path: str, pairs: list[tuple[list[int], list[int]]], sharing: str, width: int) -> None:
-        from personalrm.rewards.bradley_terry.network import Lora, NetworkOptions, open_network
+        from personalrm.rewards.bradley_terry.network import NetworkOptions, open_network
         from personalrm.rewards.forests.pair_batches import TokenPair
+        from personalrm.rewards.lora import Lora
 
         self.network = open_network(path, Lora(8, 16.0), seed=0, options=NetworkOptions(head_start="normal")).train()
         self.pairs = [
@@ -138,7 +139,7 @@ def _short(name: str) -> str:
 
 
 def make_model(folder: str, width: int, n_layers: int) -> str:
-    from personalrm.rewards.bradley_terry.network import quietly
+    from personalrm.rewards.lora import quietly
     from personalrm.testing.tiny_models import save_tiny_model
 
     with quietly():
@@ -155,7 +156,7 @@ def make_model(folder: str, width: int, n_layers: int) -> str:
 
 def compare(path: str, options: argparse.Namespace, n_prompt: int) -> dict[str, Any]:
     """Differences of values, pairs a second of both sides and of the user tree."""
-    from personalrm.rewards.bradley_terry.network import quietly
+    from personalrm.rewards.lora import quietly
 
     pairs = make_pairs(options.pairs, n_prompt)
     with quietly():
@@ -205,7 +206,7 @@ def peak_megabytes(path: str, options: argparse.Namespace, n_prompt: int) -> dic
 
 def one_side(options: argparse.Namespace) -> None:
     """A step of one side; prints megabytes."""
-    from personalrm.rewards.bradley_terry.network import quietly
+    from personalrm.rewards.lora import quietly
 
     pairs = make_pairs(options.pairs, options.prompts[0])
     with quietly():

@@ -53,6 +53,7 @@ def make_episode(n_users: int, n_context: int, n_targets: int, dim: int) -> Epis
         torch.randn(n_users, n_targets, 2, dim, generator=generator),
         torch.ones(n_users, n_targets),
         coins[1],
+        torch.ones(n_users, n_context),
     )
 
 

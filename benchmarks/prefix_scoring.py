@@ -31,7 +31,7 @@ def make_item(n_prompt: int, n_completions: int) -> Any:
     """One question of a user with a long prompt, as token ids."""
     import numpy as np
 
-    from personalrm.rewards.bradley_terry.scoring import ToScore
+    from personalrm.rewards.forests.closing_states import ToRead
 
     rng = np.random.default_rng(0)
 
@@ -39,7 +39,7 @@ def make_item(n_prompt: int, n_completions: int) -> Any:
         return tuple(int(token) for token in rng.integers(10, 250, size=n))
 
     prefix, turn = draw(n_prompt), draw(TURN)
-    return ToScore(tuple((*prefix, *turn, *draw(COMPLETION)) for _ in range(n_completions)), prefix)
+    return ToRead(tuple((*prefix, *turn, *draw(COMPLETION)) for _ in range(n_completions)), prefix)
 
 
 def cpu_seconds(run: Callable[[], Any]) -> float:
@@ -50,21 +50,25 @@ def cpu_seconds(run: Callable[[], Any]) -> float:
 
 def compare(network: Any, n_prompt: int, n_completions: int, repeats: int) -> dict[str, Any]:
     """Largest difference of rewards, tokens and times of plain, first and later questions."""
-    from personalrm.rewards.bradley_terry.scoring import ForestScorer, ToScore
+    from personalrm.rewards.forests.closing_states import StateReader, ToRead
     from personalrm.rewards.forests.prefix_cache import PrefixCache
 
     item = make_item(n_prompt, n_completions)
-    alone = [ToScore((tokens,)) for tokens in item.sequences]
-    plain, kept = ForestScorer(network, PrefixCache(0), tokens_at_once=1), ForestScorer(network, PrefixCache())
+    alone = [ToRead((tokens,)) for tokens in item.sequences]
+    decoder = network.decoder
+    plain, kept = StateReader(decoder, PrefixCache(0), tokens_at_once=1), StateReader(decoder, PrefixCache())
+
+    def score(reader: StateReader, items: list[ToRead]) -> list[list[float]]:
+        return [network.rewards(states).tolist() for states in reader.read(items)]
 
     def first() -> list[list[float]]:
         kept.cache.clear()
-        return kept.score([item])
+        return score(kept, [item])
 
     sides: dict[str, Callable[[], list[list[float]]]] = {
-        "plain": lambda: plain.score(alone),
+        "plain": lambda: score(plain, alone),
         "first": first,
-        "later": lambda: kept.score([item]),
+        "later": lambda: score(kept, [item]),
     }
     found = {name: [reward for row in run() for reward in row] for name, run in sides.items()}
     gap = max(abs(a - b) for name in ("first", "later") for a, b in zip(found[name], found["plain"], strict=True))
@@ -104,7 +108,8 @@ def main() -> None:
     options = parser.parse_args()
     import torch
 
-    from personalrm.rewards.bradley_terry.network import Lora, NetworkOptions, open_network, quietly
+    from personalrm.rewards.bradley_terry.network import NetworkOptions, open_network
+    from personalrm.rewards.lora import Lora, quietly
     from personalrm.testing.tiny_models import save_tiny_model
 
     warnings.simplefilter("ignore")

@@ -158,6 +158,18 @@ def test_what_is_too_long_for_the_model_is_cut_and_counted(bert: Path) -> None:
     assert one.n_truncated == 1 and np.isfinite(found.last).all()
 
 
+def test_a_model_whose_positions_start_late_takes_a_long_text(tmp_path: Path) -> None:
+    """RoBERTa's family has 514 positions for 512 tokens; with 514 the model breaks."""
+    from transformers import RobertaConfig, RobertaModel
+
+    sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    RobertaModel(RobertaConfig(vocab_size=2000, max_position_embeddings=66, **sizes)).save_pretrained(tmp_path)
+    tiny_tokenizer().save_pretrained(tmp_path)
+    one = encoder(tmp_path)
+    found = one.embed([TextSequence((Message("user", "word " * 300),), "ok")])
+    assert (one.longest, one.n_truncated) == (64, 1) and np.isfinite(found.last).all()
+
+
 def test_nothing_to_embed_is_nothing(folder: Path) -> None:
     assert encoder(folder).embed([]).last.shape == (0, 32)
 

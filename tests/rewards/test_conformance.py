@@ -23,7 +23,7 @@ from personalrm.rewards.gpo.network import GPOShape
 from personalrm.rewards.low_rank import LowRank
 from personalrm.rewards.mrm import MRM, MRMOptions
 from personalrm.rewards.pal.model import PAL, PALOptions
-from personalrm.rewards.reward_model import RewardModel, ScoreItem, margins
+from personalrm.rewards.reward_model import DevUser, RewardModel, ScoreItem, margins
 from personalrm.rewards.soups import Soup, SoupOptions
 from personalrm.rewards.training import Optimization
 from personalrm.rewards.user_turns import Nothing, RawHistory, UserTurns
@@ -240,6 +240,22 @@ def test_no_pairs_are_nothing_to_learn_from(row: Row, store: EmbeddingStore) -> 
 def test_one_pair_is_enough_to_fit(row: Row, store: EmbeddingStore) -> None:
     model = row.make(store).fit(TRAINING[:1])
     assert np.isfinite(model.score(model.condition(CONTEXT), QUESTION, COMPLETIONS)).all()
+
+
+def test_dev_users_without_targets_decide_nothing(row: Row, store: EmbeddingStore, model: RewardModel[Any]) -> None:
+    blind = row.make(store).fit(TRAINING, dev=[DevUser(tuple(CONTEXT), ()), DevUser((), ())])
+    rewards = [one.score(one.condition(CONTEXT), QUESTION, COMPLETIONS).tolist() for one in (blind, model)]
+    assert rewards[0] == rewards[1]
+
+
+def test_fitting_again_is_fitting_anew(row: Row, store: EmbeddingStore) -> None:
+    dev = [DevUser(tuple(CONTEXT[:3]), tuple(user_pairs(7)[3:]))]
+    model = row.make(store)
+    found = [
+        one.score(one.condition(CONTEXT), QUESTION, COMPLETIONS).tolist()
+        for one in (model.fit(TRAINING, dev=dev) for _ in range(2))
+    ]
+    assert found[0] == found[1]
 
 
 def test_scoring_leaves_nothing_behind_unless_it_has_an_owner(model: RewardModel[Any], store: EmbeddingStore) -> None:

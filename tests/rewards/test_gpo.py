@@ -99,6 +99,7 @@ def episode(n_users: int = 3, n_context: int = 4, n_targets: int = 2) -> Episode
     return Episode(
         torch.randn(n_users, n_context, DIM, generator=generator), second, torch.ones(n_users, n_context).bool(),
         torch.randn(n_users, n_targets, 2, DIM, generator=generator), torch.ones(n_users, n_targets), target_second,
+        torch.ones(n_users, n_context),
     )  # fmt: skip
 
 
@@ -155,6 +156,28 @@ def test_orders_are_balanced(tmp_path: Path) -> None:
 def test_a_conversation_is_never_context_and_target(tmp_path: Path) -> None:
     one = draw(tmp_path, Sampling(8, empty_share=0.0), conversation_id="the only one")
     assert not (one.weight * one.mask.any(dim=1, keepdim=True)).any()
+
+
+def test_conversations_of_near_random_numbers_do_not_mix(tmp_path: Path) -> None:
+    """Among twenty conversations two are often drawn within a thousandth of each other."""
+    store = EmbeddingStore(tmp_path, PlantedEncoder(DIM))
+    pairs = [tiny_pair(f"u{u}", 60 * u + k, conversation_id=f"c{k // 3}") for u in range(8) for k in range(60)]
+    table = make_pair_table(pairs, store)
+    x = np.repeat(np.arange(1.0, len(table) + 1)[:, None, None], DIM, axis=2)  # token = number of the pair
+    pool, sampling = Pool.of(table, x, "cpu"), Sampling(8, max_context=59, empty_share=0.0)
+    for seed in range(100):
+        one = pool.draw(sampling, torch.Generator().manual_seed(seed))
+        for row in range(8):
+            seen = table.conversation[one.context[row, one.mask[row], 0].abs().long().numpy() - 1]
+            asked = table.conversation[one.targets[row, one.weight[row] > 0, 0, 0].long().numpy() - 1]
+            assert not set(seen.tolist()) & set(asked.tolist())
+
+
+def test_fitting_leaves_everybody_elses_random_numbers_alone(tmp_path: Path) -> None:
+    population = plant(tmp_path, np.random.default_rng(0).normal(size=(4, DIM)), 8)
+    before = torch.get_rng_state()
+    GPO(population.store, SMALL).fit(population.flat(range(4)))
+    assert torch.equal(before, torch.get_rng_state())
 
 
 def test_every_share_of_empty_contexts_is_kept(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,14 @@ import pytest
 import torch
 from tests.rewards.populations import accuracy, plant
 
+from personalrm.embedding.store import EmbeddingStore
 from personalrm.errors import BadInput
+from personalrm.rewards.gpo.episodes import Pool, Sampling
 from personalrm.rewards.mrm import MRM, MRMOptions, adapt
+from personalrm.rewards.pair_table import make_pair_table
 from personalrm.rewards.training import Optimization
+from personalrm.testing import tiny_pair
+from personalrm.testing.encoders import PlantedEncoder
 
 pytestmark = pytest.mark.slow  # torch alone takes over a second to import
 torch.set_num_threads(1)
@@ -38,6 +44,16 @@ def test_padding_moves_nobody() -> None:
     a, c = torch.randn(1, 5, 3), torch.tensor([[1.0, 1.0, 0.0, 0.0, 0.0]])
     there = adapt(torch.zeros(3), a, c, MRMOptions())
     assert (there - adapt(torch.zeros(3), a[:, :2], c[:, :2], MRMOptions())).abs().max() < 1e-6
+
+
+def test_pairs_of_one_choice_count_once_in_the_adaptation_too(tmp_path: Path) -> None:
+    """A new user's context is weighed so, and the start must be learned for what it will meet."""
+    store = EmbeddingStore(tmp_path, PlantedEncoder())
+    pairs = [replace(tiny_pair("u", n // 3), rejected=f"Other {n}.") for n in range(30)]
+    table = make_pair_table(pairs, store)
+    pool = Pool.of(table, np.ones((30, 1, 4)), "cpu")
+    one = pool.draw(Sampling(1, empty_share=0.0), torch.Generator().manual_seed(0))
+    assert one.context_weight[one.mask].numpy() == pytest.approx(np.full(int(one.mask.sum()), 1 / 3))
 
 
 @pytest.mark.slow

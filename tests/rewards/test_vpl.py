@@ -12,10 +12,11 @@ from tests.rewards.populations import Population, accuracy, plant
 
 from personalrm.embedding.store import EmbeddingStore
 from personalrm.errors import BadInput, NotFitted
-from personalrm.rewards.gathering import gather_pairs
-from personalrm.rewards.pair_table import make_pair_table
+from personalrm.rewards.gathering import PairVectors, gather_pairs
+from personalrm.rewards.pair_table import PairTable, make_pair_table
 from personalrm.rewards.reward_model import DevUser
 from personalrm.rewards.training import Optimization
+from personalrm.rewards.vpl.contexts import ContextSampler, alike, encode
 from personalrm.rewards.vpl.loss import VPLLoss
 from personalrm.rewards.vpl.model import VPL, VPLOptions, active_units
 from personalrm.rewards.vpl.network import SetEncoder, kl_divergence, make_vpl_module, to_norm
@@ -69,48 +70,82 @@ def test_a_zero_z_keeps_its_norm() -> None:
     assert z[0].tolist() == [0.0, 0.0] and float(z[1].norm()) == pytest.approx(2**0.5)
 
 
-def loss_of(tmp_path: Path, options: VPLOptions) -> VPLLoss:
+def planted_table(tmp_path: Path) -> tuple[PairTable, PairVectors]:
     population = plant(tmp_path, np.ones((4, 4)) * [[1], [-1], [1], [-1]], 6)
     table = make_pair_table(population.flat(range(4)), population.store)
-    held = gather_pairs(table, population.store, "last")
-    return VPLLoss(make_vpl_module(4, options), options, table, held)
+    return table, gather_pairs(table, population.store, "last")
 
 
 def test_a_target_meets_eight_contexts_as_if_it_were_there_eight_times(tmp_path: Path) -> None:
-    loss = loss_of(tmp_path, replace(SMALL, n_contexts=8))
-    module, (h, _, _) = loss._module, loss._vectors.take(torch.arange(5))
+    module, (_, vectors) = make_vpl_module(4, SMALL), planted_table(tmp_path)
+    h, _, _ = vectors.take(torch.arange(5))
     z = torch.randn(5, 8, 4, generator=torch.Generator().manual_seed(0))
     once = module.reward(h[:, None, :], z)
     copied = module.reward(h.repeat_interleave(8, dim=0), z.flatten(0, 1)).view(5, 8)
     assert torch.allclose(once, copied, atol=1e-6)
 
 
+def test_the_loss_of_eight_contexts_is_that_of_a_target_copied_eight_times(tmp_path: Path) -> None:
+    """Section 3.9: value and gradient, step by step from the same draws."""
+    options = replace(SMALL, n_contexts=8, kl_weight=0.1)
+    module, (table, vectors) = make_vpl_module(4, options), planted_table(tmp_path)
+    draws = torch.Generator().manual_seed(3)
+    once = VPLLoss(module, options, table, vectors)(4, torch.Generator().manual_seed(3))
+    targets = torch.randperm(len(table), generator=draws)[:8]
+    sampler = ContextSampler(options, table, vectors)
+    places, real = (one.flatten(0, 1) for one in sampler.places(targets, draws))
+    context_chosen, context_rejected, _ = vectors.take(places)
+    mean, log_variance = module.posterior(context_chosen, context_rejected, real)
+    noise = torch.randn(mean.shape, generator=draws)
+    z = to_norm(mean + (0.5 * log_variance).exp() * noise) * real.any(dim=1, keepdim=True)
+    chosen, rejected, _ = vectors.take(targets.repeat_interleave(8))
+    fit = torch.nn.functional.softplus(module.reward(rejected, z) - module.reward(chosen, z)).mean()
+    copied = fit + 0.1 * kl_divergence(mean, log_variance).mean()
+    found, wanted = (torch.autograd.grad(one, list(module.parameters())) for one in (once, copied))
+    assert float(once.detach()) == pytest.approx(float(copied.detach()), abs=1e-6)
+    assert max(float((one - other).abs().max()) for one, other in zip(found, wanted, strict=True)) < 1e-6
+
+
+def test_a_long_context_pads_nobody_elses() -> None:
+    counts = [10, 10_000, 3, 0, 12]
+    assert alike(counts) == [[3, 2, 0, 4], [1]]
+
+
 def test_contexts_never_hold_the_conversation_of_their_target(tmp_path: Path) -> None:
-    loss = loss_of(tmp_path, replace(SMALL, n_contexts=50, empty_share=0.0))
-    targets = torch.arange(len(loss._table))
-    places, real = loss.draw_contexts(targets, torch.Generator().manual_seed(0))
-    conversation, user = torch.from_numpy(loss._table.conversation), torch.from_numpy(loss._table.user)
+    table, vectors = planted_table(tmp_path)
+    sampler = ContextSampler(replace(SMALL, n_contexts=50, empty_share=0.0), table, vectors)
+    places, real = sampler.places(torch.arange(len(table)), torch.Generator().manual_seed(0))
+    conversation, user = torch.from_numpy(table.conversation), torch.from_numpy(table.user)
     assert not (conversation[places] == conversation[:, None, None])[real].any()
     assert (user[places] == user[:, None, None])[real].all()
     assert real.any(dim=-1).all()
 
 
-def test_the_weight_of_kl_rises_with_optimiser_steps_alone(tmp_path: Path) -> None:
-    loss = loss_of(tmp_path, replace(SMALL, kl_weight=1.0, kl_warmup_share=0.5, optimization=Optimization(n_steps=10)))
-    assert [round(loss._kl_weight(step), 2) for step in (0, 1, 4, 9)] == [0.2, 0.4, 1.0, 1.0]
+def test_contexts_have_from_none_to_eight_pairs_as_often_as_said(tmp_path: Path) -> None:
+    population = plant(tmp_path, np.ones((1, 4)), 12)
+    table = make_pair_table(population.pairs[0], population.store)
+    options = replace(SMALL, n_contexts=2000, empty_share=0.1)
+    sampler = ContextSampler(options, table, gather_pairs(table, population.store, "last"))
+    _, real = sampler.places(torch.tensor([0]), torch.Generator().manual_seed(0))
+    shares = torch.bincount(real.sum(dim=-1).flatten(), minlength=9) / 2000
+    assert shares.tolist() == pytest.approx([0.1, *[0.9 / 8] * 8], abs=0.02)
 
 
-def test_the_swapped_loss_is_zero_for_an_odd_encoder(tmp_path: Path) -> None:
-    loss = loss_of(tmp_path, replace(SMALL, swap_weight=1.0))
-    places, real = loss.draw_contexts(torch.arange(4), torch.Generator().manual_seed(0))
-    mean, log_variance = loss.posterior(places.flatten(0, 1), real.flatten(0, 1))
-    odd = loss._swapped(places, real, mean * 0, log_variance)
-    assert float(odd.detach()) > 0.0  # the untrained encoder is not odd; training has something to do
-    assert float(replace_weight(loss, 0.0)._swapped(places, real, mean, log_variance)) == 0.0
+def test_the_weight_of_kl_rises_with_optimiser_steps_alone() -> None:
+    options = replace(SMALL, kl_weight=1.0, kl_warmup_share=0.5)
+    assert [round(options.kl_share(step, 10), 2) for step in (0, 1, 4, 9)] == [0.2, 0.4, 1.0, 1.0]
 
 
-def replace_weight(loss: VPLLoss, weight: float) -> VPLLoss:
-    return VPLLoss(loss._module, replace(loss._options, swap_weight=weight), loss._table, loss._vectors)
+def test_the_swapped_context_costs_only_where_it_is_asked_for(tmp_path: Path) -> None:
+    table, vectors = planted_table(tmp_path)
+    module, sampler = make_vpl_module(4, SMALL), ContextSampler(SMALL, table, vectors)
+    drawn = sampler.vectors(sampler.draw(torch.arange(4), torch.Generator().manual_seed(0)))
+    plain, swapped = (encode(module, drawn, is_swapped=wanted) for wanted in (False, True))
+    mean, log_variance = module.users(module.pairs(drawn.chosen, drawn.rejected)[drawn.where[0]], drawn.real[0])
+    mean_s, log_variance_s = module.users(module.pairs(drawn.rejected, drawn.chosen)[drawn.where[0]], drawn.real[0])
+    by_hand = ((mean_s + mean) ** 2 + (log_variance_s - log_variance) ** 2).sum(dim=1)
+    assert not plain.apart.any() and torch.allclose(swapped.apart[0], by_hand, atol=1e-6)
+    assert torch.equal(plain.z, swapped.z)
 
 
 def two_types(folder: Path, seed: int) -> Population:

@@ -12,8 +12,9 @@ import torch
 from personalrm.preferences.messages import Message
 from personalrm.preferences.pairs import PreferencePair
 from personalrm.rewards.bradley_terry.model import BradleyTerry
-from personalrm.rewards.bradley_terry.network import Lora, NetworkOptions, quietly
+from personalrm.rewards.bradley_terry.network import NetworkOptions
 from personalrm.rewards.bradley_terry.training import BradleyTerryOptions
+from personalrm.rewards.lora import Lora, quietly
 from personalrm.testing import tiny_pair
 from personalrm.testing.tiny_models import save_tiny_model
 

@@ -49,13 +49,13 @@ def run(options: argparse.Namespace) -> int:
     turns = RawHistory(k=options.history) if options.history else None
     turns = turns or user_turns(options.prompts, demonstrations=options.demonstrations)
     model = open_trained(options.model_folder, f"{options.home}/embeddings", turns=turns)
-    contexts = _contexts(options.context)
+    contexts, n_left_out = _contexts(options.context, skip_bad=options.skip_bad)
     users = list(dict.fromkeys(user for _, user, _, _ in items))
     states = dict(zip(users, model.condition_many([contexts.get(user, ()) for user in users]), strict=True))
     _print(items, model, states, contexts, options)
-    if bad:
-        print(f"{len(bad)} bad rows left out", file=sys.stderr)
-    return 3 if bad else 0
+    if n_bad := len(bad) + n_left_out:
+        print(f"{n_bad} bad rows left out", file=sys.stderr)
+    return 3 if n_bad else 0
 
 
 def _read(options: argparse.Namespace) -> tuple[list[tuple[int, str, Any, tuple[str, ...]]], list[str]]:
@@ -73,13 +73,17 @@ def _read(options: argparse.Namespace) -> tuple[list[tuple[int, str, Any, tuple[
     return items, bad
 
 
-def _contexts(path: str | None) -> dict[str, Any]:
-    """Context pairs of every user of the file."""
+def _contexts(path: str | None, *, skip_bad: bool) -> tuple[dict[str, Any], int]:
+    """Context pairs of every user of the file, and how many bad rows were left out."""
     if path is None:
-        return {}
-    from personalrm.preferences.reading import iter_users
+        return {}, 0
+    from personalrm.preferences.options import ReadOptions
+    from personalrm.preferences.reading import Tally, iter_users
 
-    return {user.user_id: [pair for pair in user.pairs if pair.split != "target"] for user in iter_users(path)}
+    tally = Tally()
+    users = iter_users(path, ReadOptions(skip_bad=skip_bad), tally=tally)
+    found = {user.user_id: [pair for pair in user.pairs if pair.split != "target"] for user in users}
+    return found, tally.n_bad_rows
 
 
 def _print(items: Any, model: Any, states: Any, contexts: Any, options: argparse.Namespace) -> None:

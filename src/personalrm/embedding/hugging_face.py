@@ -108,8 +108,15 @@ class HuggingFaceEncoder:
     @property
     def longest(self) -> int:
         """Tokens of the longest sequence that is embedded whole."""
-        positions = getattr(self._config, "max_position_embeddings", None) or LONGEST
-        return min(self.encoding.max_tokens, int(positions))
+        positions = int(getattr(self._config, "max_position_embeddings", None) or LONGEST)
+        return min(self.encoding.max_tokens, positions - self._first_position)
+
+    @cached_property
+    def _first_position(self) -> int:
+        """Positions that no token has: models of RoBERTa's family count from behind the padding's own."""
+        table = getattr(getattr(self._model, "embeddings", None), "position_embeddings", None)
+        padding = getattr(table, "padding_idx", None)
+        return 0 if padding is None else int(padding) + 1
 
     @cached_property
     def shares_prefixes(self) -> bool:

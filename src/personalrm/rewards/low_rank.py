@@ -79,8 +79,9 @@ class LowRank:
         scale = scale_of(rows)
         bases, prior = self.learn(rows / scale, table)
         self.learned = Bases(bases, scale, prior, options.strength)
-        if dev and options.n_bases > 1:
-            self.learned = replace(self.learned, strength=self._best_strength(dev))
+        users = [one for one in dev if one.targets]
+        if users and options.n_bases > 1:
+            self.learned = replace(self.learned, strength=self._best_strength(users))
         return self
 
     def learn(self, rows: FloatArray, table: PairTable) -> tuple[FloatArray, FloatArray]:

@@ -120,7 +120,7 @@ def outer_loss(module: _Start, pool: Pool, options: MRMOptions, generator: torch
     one = pool.draw(options.sampling, generator)
     # An episode shows its context in random orders; turned back, the chosen completion is always first.
     context = in_order(one.context[:, :, None], one.second) @ module.bases
-    logits = adapt(module.logits, context, one.mask.to(context.dtype), options)
+    logits = adapt(module.logits, context, one.context_weight, options)
     margins = torch.einsum("utk,uk->ut", one.targets[:, :, 0] @ module.bases, torch.softmax(logits, dim=1))
     totals = one.weight.sum(dim=1)
     losses = (torch.nn.functional.softplus(-margins) * one.weight).sum(dim=1) / totals.clamp(min=1e-9)

@@ -24,9 +24,10 @@ from personalrm.preferences.personas import Claim, Persona
 from personalrm.preferences.prepared_prompts import PreparedPrompt, PreparedPrompts
 from personalrm.rewards.bradley_terry.adapter_soups import soup
 from personalrm.rewards.bradley_terry.model import BradleyTerry
-from personalrm.rewards.bradley_terry.network import Lora, NetworkOptions
+from personalrm.rewards.bradley_terry.network import NetworkOptions
 from personalrm.rewards.bradley_terry.training import BradleyTerryOptions
 from personalrm.rewards.forests.prefix_cache import PrefixCache
+from personalrm.rewards.lora import Lora
 from personalrm.rewards.reward_model import DevUser, ScoreItem, margins
 from personalrm.rewards.user_turns import RawHistory, SavedPrompts, UserTurn
 from personalrm.testing import tiny_pair
@@ -189,15 +190,15 @@ def test_dev_users_choose_the_step_that_is_kept() -> None:
 KILLED = """
 import os, sys
 from personalrm.rewards.bradley_terry.model import BradleyTerry
-from personalrm.rewards.bradley_terry.training import _Training
+from personalrm.rewards.forests.pair_training import PairTraining
 from tests.rewards.tiny import training_pairs, tiny_options
-class Dying(_Training):
+class Dying(PairTraining):
     def accumulate(self, step):
         if step == 7:
             os.kill(os.getpid(), 9)
         return super().accumulate(step)
 import personalrm.rewards.bradley_terry.training as module
-module._Training = Dying
+module.PairTraining = Dying
 BradleyTerry(sys.argv[1], tiny_options(epochs=4, checkpoint_every=3), checkpoint=sys.argv[2]).fit(training_pairs())
 """
 
@@ -226,6 +227,20 @@ def test_the_checkpoint_of_other_data_is_refused(tmp_path: Path) -> None:
         BradleyTerry(tiny_model(), tiny_options(), checkpoint=file).fit(PAIRS[1:])
 
 
+def test_the_checkpoint_of_another_base_model_is_refused(tmp_path: Path) -> None:
+    """Its adapter fits in shape, and would be trained on under weights it was not made for."""
+    file = tmp_path / "run.safetensors"
+    BradleyTerry(tiny_model(), tiny_options(), checkpoint=file).fit(PAIRS)
+    with pytest.raises(BadInput, match="other data or settings"):
+        BradleyTerry(tiny_model(1), tiny_options(), checkpoint=file).fit(PAIRS)
+
+
+def test_swapping_chosen_and_rejected_flips_the_margin_exactly(model: BradleyTerry) -> None:
+    there = margins(model, [UserTurn("")] * len(PAIRS), PAIRS)
+    back = margins(model, [UserTurn("")] * len(PAIRS), [pair.reversed() for pair in PAIRS])
+    assert there.tolist() == (-back).tolist() and np.abs(there).min() > 0
+
+
 def items(n_users: int = 3) -> list[ScoreItem]:
     states = [
         UserTurn(f"This one likes lakes, trains and the number {n}, and nothing else at all.") for n in range(n_users)
@@ -236,14 +251,14 @@ def items(n_users: int = 3) -> list[ScoreItem]:
 def test_kept_beginnings_give_the_scores_of_none(model: BradleyTerry) -> None:
     found = []
     for most in (0, 65_536):
-        model._scorer.cache = PrefixCache(most)  # type: ignore[union-attr]
+        model._reader.cache = PrefixCache(most)  # type: ignore[union-attr]
         found.append(np.concatenate([*model.score_many(items()), *model.score_many(items())]))
     assert np.abs(found[0] - found[1]).max() <= 1e-5
 
 
 def test_a_question_costs_its_own_tokens_once_the_user_is_known(model: BradleyTerry) -> None:
     item = items()[0]
-    model._scorer.cache = PrefixCache()  # type: ignore[union-attr]
+    model._reader.cache = PrefixCache()  # type: ignore[union-attr]
     scorer, chat = model._fitted()
     prefix = len(chat.user_prefix(item.state.system))
     costs = []

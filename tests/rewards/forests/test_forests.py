@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 from tests.rewards.tiny import tiny_model
 
 from personalrm.errors import BadInput
-from personalrm.rewards.bradley_terry.network import Lora, NetworkOptions, RewardNetwork, open_network
+from personalrm.rewards.bradley_terry.network import NetworkOptions, RewardNetwork, open_network
 from personalrm.rewards.bradley_terry.training import pair_losses
 from personalrm.rewards.forests.attention import ATTENTIONS, run_forest, use_attention
 from personalrm.rewards.forests.forest import make_forest
 from personalrm.rewards.forests.pair_batches import TokenPair, plant
+from personalrm.rewards.lora import Lora
 
 pytestmark = pytest.mark.slow  # transformers and PEFT take seconds to import
 SHORT = st.lists(st.integers(5, 8), min_size=1, max_size=6).map(tuple)

@@ -3,8 +3,9 @@
 from personalrm.rewards.bradley_terry.adapter_soups import Adapter, soup
 from personalrm.rewards.bradley_terry.cluster_soups import BradleyTerrySoup, BradleyTerrySoupOptions
 from personalrm.rewards.bradley_terry.model import BradleyTerry
-from personalrm.rewards.bradley_terry.network import Lora, NetworkOptions
+from personalrm.rewards.bradley_terry.network import NetworkOptions
 from personalrm.rewards.bradley_terry.training import BradleyTerryOptions
+from personalrm.rewards.lora import Lora
 
 __all__ = [
     "Adapter",

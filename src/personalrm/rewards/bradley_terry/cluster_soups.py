@@ -24,10 +24,10 @@ from personalrm.preferences.pairs import PreferencePair
 from personalrm.rewards.bradley_terry.adapter_soups import Adapter, soup
 from personalrm.rewards.bradley_terry.model import BradleyTerry
 from personalrm.rewards.bradley_terry.model_card import soup_card
-from personalrm.rewards.bradley_terry.network import fingerprint
 from personalrm.rewards.bradley_terry.saved import Training
 from personalrm.rewards.bradley_terry.soup_training import cluster, train_adapters
 from personalrm.rewards.bradley_terry.training import BradleyTerryOptions
+from personalrm.rewards.lora import fingerprint
 from personalrm.rewards.low_rank import STRENGTHS, MixtureState
 from personalrm.rewards.reward_model import DevUser, FloatArray, ScoreItem
 from personalrm.rewards.saving import read_facts, read_model, saved_number, saved_part, write_model
@@ -101,8 +101,9 @@ class BradleyTerrySoup:
         self.adapters = train_adapters(model, parts, checkpoint=self.checkpoint)
         self._model = model
         self.strength = self.options.strength
-        if dev and self.options.mixing == "fitted" and self.options.n_clusters > 1:
-            self.strength = self._best_strength(dev)
+        scored = [user for user in dev if user.targets]
+        if scored and self.options.mixing == "fitted" and self.options.n_clusters > 1:
+            self.strength = self._best_strength(scored)
         return self
 
     def condition_many(self, contexts: Sequence[Sequence[PreferencePair]]) -> list[MixtureState]:

@@ -19,20 +19,14 @@ from personalrm.preferences.messages import Conversation
 from personalrm.preferences.pairs import PreferencePair
 from personalrm.rewards.bradley_terry.adapter_soups import Adapter
 from personalrm.rewards.bradley_terry.model_card import model_card
-from personalrm.rewards.bradley_terry.network import (
-    RewardNetwork,
-    fingerprint,
-    open_network,
-    restore_arrays,
-    trained_tensors,
-    wear,
-)
+from personalrm.rewards.bradley_terry.network import RewardNetwork, open_network, restore_arrays, wear
 from personalrm.rewards.bradley_terry.saved import KIND, Training, saved_settings
-from personalrm.rewards.bradley_terry.scoring import ForestScorer, ToScore, state_differences
 from personalrm.rewards.bradley_terry.training import BradleyTerryOptions, train_network
 from personalrm.rewards.forests.chat_tokens import ChatTokenizer, Question, load_tokenizer
+from personalrm.rewards.forests.closing_states import StateReader, ToRead, state_differences
 from personalrm.rewards.forests.pair_batches import TokenPair, sharing_key
 from personalrm.rewards.forests.prefix_cache import PrefixCache
+from personalrm.rewards.lora import fingerprint, trained_tensors
 from personalrm.rewards.reward_model import DevUser, FloatArray, ScoreItem
 from personalrm.rewards.saving import checked_arrays, read_model, saved_part, write_model
 from personalrm.rewards.training import Curve
@@ -66,7 +60,7 @@ class BradleyTerry:
         self.curve: Curve | None = None
         self._network: RewardNetwork | None = None
         self._tokenizer: ChatTokenizer | None = None
-        self._scorer: ForestScorer | None = None
+        self._reader: StateReader | None = None
         self._prefixes: dict[str, tuple[int, ...]] = {}
 
     @property
@@ -128,12 +122,13 @@ class BradleyTerry:
 
     def score_many(self, items: Sequence[ScoreItem]) -> list[FloatArray]:
         """Rewards in fp32, the user's turn computed once and kept."""
-        scorer, tokenizer = self._fitted()
+        reader, tokenizer = self._fitted()
         asked = []
         for item in items:
             found = tokenizer.tokenize(Question(item.state.system, item.conversation), item.completions)
-            asked.append(ToScore(found.sequences, self._prefix(item.state.system)))
-        return [np.array(rewards, dtype=np.float64) for rewards in scorer.score(asked)]
+            asked.append(ToRead(found.sequences, self._prefix(item.state.system)))
+        rewards = (self.network.rewards(states).detach() for states in reader.read(asked))
+        return [one.double().cpu().numpy() for one in rewards]
 
     def condition(self, context: Sequence[PreferencePair]) -> UserTurn:
         """The system turn of one user."""
@@ -216,7 +211,7 @@ class BradleyTerry:
     def differences(self, pairs: Sequence[PreferencePair]) -> FloatArray:
         """Hidden state of chosen minus that of rejected at the closing token, shape `(pairs, width)`."""
         tokens = self._token_pairs(pairs, [self.turns.of_training(pair) for pair in pairs])
-        return state_differences(self.network, tokens, tokens_at_once=self.options.tokens_at_once)
+        return state_differences(self.network.decoder, tokens, tokens_at_once=self.options.tokens_at_once)
 
     def open(self) -> Self:
         """The untrained network, so that an adapter can be worn; returns the model itself."""
@@ -264,13 +259,13 @@ class BradleyTerry:
         self._network = network
         self._tokenizer = ChatTokenizer(load_tokenizer(self.base), self.options.max_tokens)
         network.decoder.config.pad_token_id = self._tokenizer.pad_token_id
-        self._scorer = ForestScorer(network, self.cache, tokens_at_once=self.options.tokens_at_once)
+        self._reader = StateReader(network.decoder, self.cache, tokens_at_once=self.options.tokens_at_once)
         self._prefixes = {}
 
-    def _fitted(self) -> tuple[ForestScorer, ChatTokenizer]:
-        if self._scorer is None or self._tokenizer is None:
+    def _fitted(self) -> tuple[StateReader, ChatTokenizer]:
+        if self._reader is None or self._tokenizer is None:
             raise NotFitted("a bradley_terry model was asked before it was fitted; call fit or load first")
-        return self._scorer, self._tokenizer
+        return self._reader, self._tokenizer
 
     def _prefix(self, system: str) -> tuple[int, ...]:
         if system and system not in self._prefixes:

@@ -14,9 +14,10 @@ from typing import Any
 
 from personalrm.embedding.with_torch import torch
 from personalrm.errors import MissingExtra
-from personalrm.rewards.bradley_terry.network import RewardNetwork, quietly
+from personalrm.rewards.bradley_terry.network import RewardNetwork
 from personalrm.rewards.bradley_terry.training import BradleyTerryOptions
 from personalrm.rewards.forests.pair_batches import TokenPair
+from personalrm.rewards.lora import quietly
 
 
 def train_with_trl(
@@ -92,6 +93,7 @@ def _config(options: BradleyTerryOptions, folder: Path) -> Any:
         logging_steps=1,
         save_strategy="no",
         report_to=[],
+        disable_dropout=options.lora.dropout == 0.0,
         disable_tqdm=True,
         use_cpu=not torch.cuda.is_available(),
     )
@@ -105,7 +107,7 @@ def _lora(options: BradleyTerryOptions) -> Any:
         task_type=TaskType.SEQ_CLS,
         r=options.lora.rank,
         lora_alpha=options.lora.alpha,
-        lora_dropout=0.0,
+        lora_dropout=options.lora.dropout,
         target_modules=list(options.lora.targets),
         modules_to_save=["score"],
     )

@@ -82,6 +82,13 @@ def order_steps(pairs: Sequence[TokenPair], *, pairs_a_step: int, seed: int) -> 
     return [steps[place] for place in rng.permutation(len(steps))]
 
 
+def order_epochs(pairs: Sequence[TokenPair], epochs: int, *, pairs_a_step: int, seed: int) -> list[list[int]]:
+    """Places of the pairs of each step of all epochs, each epoch in an order of its own."""
+    return [
+        step for epoch in range(epochs) for step in order_steps(pairs, pairs_a_step=pairs_a_step, seed=seed + epoch)
+    ]
+
+
 def cut_to_budget(pairs: Sequence[TokenPair], places: Sequence[int], *, max_tokens: int) -> list[list[int]]:
     """The pairs of a step in parts of at most `max_tokens` tokens; a single longer pair is a part of its own."""
     ordered = sorted(places, key=lambda place: (str(pairs[place].key), pairs[place].chosen))

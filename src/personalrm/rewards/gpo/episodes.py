@@ -58,6 +58,8 @@ class Episode:
     """How much each target counts, 0 where padded, (B, T)."""
     target_second: torch.Tensor
     """In which order a target is shown where only one is, (B, T)."""
+    context_weight: torch.Tensor
+    """How much each context pair counts, 0 where padded, (B, C); a transformer has no use for it, MRM has."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -87,11 +89,12 @@ class Pool:
         device = self.tokens.device
         users = self._users(sampling.n_users, generator)
         places, real = self.places[users], self.real[users]
-        # One random number a conversation, then one a pair: a conversation's pairs stay together.
-        between = torch.rand(places.shape, generator=generator, device=device)
+        # One random place a conversation, then one number a pair: a conversation's pairs stay together. Places
+        # are whole numbers, since two random numbers may be so near that their conversations would mix.
+        between = torch.rand(places.shape, generator=generator, device=device).argsort(dim=1).float()
         within = torch.rand(places.shape, generator=generator, device=device)
-        key = between.gather(1, self.conversation[places]) + 1e-3 * within + 2.0 * ~real
-        order = torch.argsort(torch.where(real, key, key.new_tensor(9.0)), dim=1)
+        key = between.gather(1, self.conversation[places]) + 0.5 * within
+        order = torch.argsort(torch.where(real, key, torch.inf), dim=1)
         places = places.gather(1, order)
         sizes = self._sizes(real.sum(dim=1), sampling, generator)
         columns = torch.arange(int(sizes.max()), device=device)
@@ -99,8 +102,9 @@ class Pool:
         targets, weight = self._targets(places, sizes, real.sum(dim=1), sampling.max_targets)
         second = self._coins(context, generator)
         return Episode(
-            self.shown(context, second), second, mask, self.tokens[targets], weight, self._coins(targets, generator)
-        )
+            self.shown(context, second), second, mask, self.tokens[targets], weight,
+            self._coins(targets, generator), self.weight[context] * mask,
+        )  # fmt: skip
 
     def shown(self, places: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
         """Tokens of some pairs in the order they are shown, (..., dim)."""

@@ -24,7 +24,7 @@ from personalrm.preferences.messages import Conversation
 from personalrm.preferences.pairs import PreferencePair
 from personalrm.rewards.gpo.episodes import Episode, Labels, Pool, Sampling, Style, episode_loss
 from personalrm.rewards.gpo.forward import GPOState, OrderLogits, forward_users
-from personalrm.rewards.gpo.network import GPONetwork, GPOShape
+from personalrm.rewards.gpo.network import GPONetwork, GPOShape, make_network
 from personalrm.rewards.gpo.tokens import Shown, TokenKind, scale_and_shift, tokens_of
 from personalrm.rewards.pair_table import PairTable, make_context_table, make_pair_table
 from personalrm.rewards.reward_model import DevUser, FloatArray, ScoreItem
@@ -102,11 +102,11 @@ class GPO:
         scale, shift = scale_and_shift(options.tokens, tokens)
         if not options.standardise:
             scale, shift = np.ones_like(scale), np.zeros_like(shift)
-        torch.manual_seed(options.seed)
-        network = GPONetwork(self.store.encoder.dim, options.shape).to(options.device)
+        network = make_network(self.store.encoder.dim, options.shape, seed=options.seed).to(options.device)
         pool = Pool.of(table, (tokens - shift) / scale, options.device)
         self.trained = Trained(network, scale, shift)
-        watched = self._episode(dev) if dev else None
+        users = [one for one in dev if one.targets]
+        watched = self._episode(users) if users else None
         self.curve = train(
             network,
             lambda _, generator: episode_loss(network, pool.draw(options.sampling, generator), self.style),
@@ -217,8 +217,9 @@ class GPO:
         places = pools[1].places
         weight = pools[1].weight[places] * pools[1].real
         return Episode(
-            pools[0].shown(pools[0].places, second), second, pools[0].real, pools[1].tokens[places], weight,
-            shown_second(targets).to(device)[places],
+            pools[0].shown(pools[0].places, second), second, pools[0].real,
+            pools[1].tokens[places], weight, shown_second(targets).to(device)[places],
+            pools[0].weight[pools[0].places] * pools[0].real if len(context) else pools[0].real.float(),
         )  # fmt: skip
 
     def _loss(self, episode: Episode) -> float:

@@ -109,3 +109,10 @@ class GPONetwork(torch.nn.Module):
             h = block(h, n_context, mask)
         logits: torch.Tensor = self.head(h[:, n_context:])[..., 0]
         return logits
+
+
+def make_network(dim: int, shape: GPOShape, *, seed: int) -> GPONetwork:
+    """The network with parameters drawn from the seed; everybody else's random numbers stay as they are."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return GPONetwork(dim, shape)

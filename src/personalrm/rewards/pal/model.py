@@ -79,7 +79,7 @@ class PAL:
         if options.standardize:
             for buffer, value in zip((module.shift, module.scale), data.moments(), strict=True):
                 buffer.copy_(value)
-        self._module, self.trained_users = module, table.user_ids
+        self._module, self.trained_users, self.strength = module, table.user_ids, options.strength
         user = torch.from_numpy(table.user)
 
         def loss(_: int, generator: torch.Generator) -> Tensor:
@@ -100,7 +100,6 @@ class PAL:
             dev=look,
             checkpoints=checkpoints_for(self.checkpoint, asdict(options), self.store.encoder.identity, table.hashes),
         )
-        self.strength = options.strength
         if look is not None and options.n_prototypes > 1:
             self.strength = min(STRENGTHS, key=look)
         return self

@@ -7,7 +7,8 @@ the reward of a completion with embedding h is decoder([h, z]). Trained by the E
 
 with h from the store (the language model is frozen; its rows are computed once). The
 settings of the published code are `VPLOptions.faithful()`; the defaults mend what is
-known to be wrong with it (reward_models.md, section 3.5 to 3.8).
+known to be wrong with it (reward_models.md, section 3.5 to 3.8). With h from a language
+model that is trained along: `rewards/vpl_lm/`.
 """
 
 from __future__ import annotations
@@ -31,8 +32,9 @@ from personalrm.rewards.pair_table import make_pair_table
 from personalrm.rewards.reward_model import DevUser, FloatArray, ScoreItem
 from personalrm.rewards.saving import read_model, restore_module, saved_part, write_model
 from personalrm.rewards.training import Curve, checkpoints_for, train
+from personalrm.rewards.vpl.contexts import mean_z
 from personalrm.rewards.vpl.loss import VPLLoss
-from personalrm.rewards.vpl.network import VPLModule, VPLOptions, make_vpl_module, to_norm
+from personalrm.rewards.vpl.network import VPLModule, VPLOptions, make_vpl_module
 
 __all__ = ["VPL", "VPLOptions", "VPLState", "active_units"]
 
@@ -152,9 +154,7 @@ class VPL:
         return model
 
     def _z(self, contexts: ContextBatch) -> Tensor:
-        with torch.no_grad():
-            mean, _ = self._fitted().posterior(contexts.chosen, contexts.rejected, contexts.real)
-        return to_norm(mean) if self.options.normalize_mu else mean
+        return mean_z(self._fitted(), contexts, normalize=self.options.normalize_mu)
 
     def _fitted(self) -> VPLModule:
         if self._module is None:

@@ -12,8 +12,8 @@ from personalrm.rewards.training import Optimization
 
 
 @dataclass(frozen=True)
-class VPLOptions:
-    """Architecture and loss of VPL."""
+class LatentOptions:
+    """How users become z and what that costs; the same whatever the decoder reads."""
 
     width: int = 128
     """H, width of the hidden layers (512 published, 1024 in SPL's setting for Llama)."""
@@ -38,22 +38,35 @@ class VPLOptions:
     swap_weight: float = 0.0
     """Weight of SPL's regulariser: with chosen and rejected exchanged mu turns around and lv stays."""
     pooling: Pooling = "last"
-    batch_size: int = 64
-    """Targets in a step."""
     seed: int = 0
-    optimization: Optimization = field(
-        default_factory=lambda: Optimization(n_steps=600, learning_rate=1e-3, weight_decay=1e-3, optimizer="adamw")
-    )
 
     def __post_init__(self) -> None:
-        for name in ("width", "latent", "most_context", "n_contexts", "batch_size"):
-            if getattr(self, name) < 1:
-                raise BadInput(f"{name} must be at least 1, got {getattr(self, name)!r}")
+        for name in ("width", "latent", "most_context", "n_contexts"):
+            at_least_1(name, getattr(self, name))
         for name in ("kl_weight", "swap_weight"):
             if not 0.0 <= getattr(self, name) < float("inf"):
                 raise BadInput(f"{name} must be at least 0, got {getattr(self, name)!r}")
         if not 0.0 <= self.empty_share <= 1.0:
             raise BadInput(f"empty_share must lie in [0, 1], got {self.empty_share!r}")
+
+    def kl_share(self, step: int, n_steps: int) -> float:
+        """beta at a step of so many: it rises with optimiser steps and with nothing else."""
+        return self.kl_weight * min(1.0, (step + 1) / max(1.0, self.kl_warmup_share * n_steps))
+
+
+@dataclass(frozen=True)
+class VPLOptions(LatentOptions):
+    """Architecture and loss of VPL."""
+
+    batch_size: int = 64
+    """Targets in a step."""
+    optimization: Optimization = field(
+        default_factory=lambda: Optimization(n_steps=600, learning_rate=1e-3, weight_decay=1e-3, optimizer="adamw")
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        at_least_1("batch_size", self.batch_size)
 
     @classmethod
     def faithful(cls) -> VPLOptions:
@@ -136,16 +149,22 @@ class Decoder(nn.Module):
 
 
 class VPLModule(nn.Module):
-    """All trained parameters, and the means and spreads that standardize embeddings."""
+    """All trained parameters, and the means and spreads that standardize embeddings.
+
+    Args:
+        dim: Of the embeddings of context pairs.
+        options: Widths.
+        text_dim: Of what the decoder reads, where that is something else.
+    """
 
     shift: Tensor
     scale: Tensor
 
-    def __init__(self, dim: int, options: VPLOptions) -> None:
+    def __init__(self, dim: int, options: LatentOptions, text_dim: int | None = None) -> None:
         super().__init__()
         self.pairs = PairEncoder(dim, options.width, options.latent)
         self.users = SetEncoder(options.latent, options.clamp)
-        self.decoder = Decoder(dim, options.width, options.latent)
+        self.decoder = Decoder(text_dim or dim, options.width, options.latent)
         self.register_buffer("shift", torch.zeros(dim))
         self.register_buffer("scale", torch.ones(dim))
 
@@ -160,6 +179,16 @@ class VPLModule(nn.Module):
     def standard(self, e: Tensor) -> Tensor:
         """Embeddings with mean 0 and spread 1."""
         return (e - self.shift) / self.scale
+
+
+def at_least_1(name: str, value: int) -> None:
+    """Refuse counts that mean nothing.
+
+    Raises:
+        BadInput: If the value is below 1.
+    """
+    if value < 1:
+        raise BadInput(f"{name} must be at least 1, got {value!r}")
 
 
 def kl_divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
