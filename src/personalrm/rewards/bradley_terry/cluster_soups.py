@@ -18,7 +18,7 @@ from typing import Any, Literal, Self
 
 import numpy as np
 
-from personalrm.errors import BadInput, CorruptFile, NotFitted
+from personalrm.errors import BadInput, NotFitted
 from personalrm.preferences.messages import Conversation
 from personalrm.preferences.pairs import PreferencePair
 from personalrm.rewards.bradley_terry.adapter_soups import Adapter, soup
@@ -30,7 +30,7 @@ from personalrm.rewards.bradley_terry.training import BradleyTerryOptions
 from personalrm.rewards.lora import fingerprint
 from personalrm.rewards.low_rank import STRENGTHS, MixtureState
 from personalrm.rewards.reward_model import DevUser, FloatArray, ScoreItem
-from personalrm.rewards.saving import read_facts, read_model, saved_number, saved_part, write_model
+from personalrm.rewards.saving import checked_arrays, read_facts, read_model, saved_number, saved_part, write_model
 from personalrm.rewards.simplex import fit_simplex
 from personalrm.rewards.training import Curve
 from personalrm.rewards.watching import part
@@ -179,12 +179,10 @@ class BradleyTerrySoup:
         opened = BradleyTerry(model.base, options.adapters).open()
         facts, arrays = read_model(folder, KIND, encoder=fingerprint(opened.network.decoder))
         fresh = opened.adapter()
+        shapes = {f"{k}/{n}": a.shape for k in range(options.n_clusters) for n, a in fresh.arrays.items()}
+        checked_arrays(arrays, shapes, folder)
         for k in range(options.n_clusters):
-            own = {name.partition("/")[2]: array for name, array in arrays.items() if name.startswith(f"{k}/")}
-            if {n: a.shape for n, a in own.items()} != {n: a.shape for n, a in fresh.arrays.items()}:
-                raise CorruptFile(
-                    f"adapter {k} of model folder {str(folder)!r} lacks numbers or has others; train it again"
-                )
+            own = {name: arrays[f"{k}/{name}"] for name in fresh.arrays}
             model.adapters += (Adapter(own, fresh.rank, fresh.alpha),)
         model.strength = saved_number(facts, "strength", folder)
         model.training = saved_part(Training, facts, "training", folder)
