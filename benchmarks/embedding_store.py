@@ -10,33 +10,20 @@ are there already.
 
 from __future__ import annotations
 
-import argparse
-import json
 import platform
-import statistics
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from _table import median_of_five, parser_of, write_json
 from reference import json_embeddings
 
 from personalrm.embedding.encoders import TextSequence
 from personalrm.embedding.store import EmbeddingStore
 from personalrm.preferences.messages import Message
 from personalrm.testing.encoders import PlantedEncoder
-
-
-def median_of_five(run: Callable[[], Any]) -> float:
-    """Seconds of the middle one of five runs, after one that warms up."""
-    times = []
-    for _ in range(6):
-        start = time.perf_counter()
-        run()
-        times.append(time.perf_counter() - start)
-    return statistics.median(times[1:])
 
 
 def measure(n_rows: int, dim: int, folder: Path) -> dict[str, Any]:
@@ -78,20 +65,16 @@ def measure(n_rows: int, dim: int, folder: Path) -> dict[str, Any]:
 
 def main() -> None:
     """Print a table and JSON."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--rows", type=int, default=4000)
     parser.add_argument("--dim", type=int, default=4096)
-    parser.add_argument("--json", type=Path, help="also write the JSON here")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         result = measure(options.rows, options.dim, Path(folder))
     print(f"{'':<30}{'rows a second':>16}")
     for name, rate in result["rows_per_second"].items():
         print(f"{name:<30}{rate:>16,.0f}")
-    text = json.dumps(result, indent=2)
-    print(text)
-    if options.json:
-        options.json.write_text(text + "\n", encoding="utf-8")
+    write_json(result, options.json)
 
 
 if __name__ == "__main__":

@@ -11,17 +11,13 @@ what is computed for target columns.
 
 from __future__ import annotations
 
-import argparse
-import json
 import platform
-import statistics
-import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from _table import median_of_five, parser_of, write_json
 from reference.gpo import ReferenceGPO, evaluate, loss, reference_from
 
 from personalrm.rewards.gpo.episodes import Episode, Style, episode_loss
@@ -30,16 +26,6 @@ from personalrm.rewards.gpo.network import GPONetwork, GPOShape
 
 STYLE = Style("zero_pad", is_antisymmetric=False)
 TARGET = 15.0
-
-
-def median_of_five(run: Callable[[], Any]) -> float:
-    """Seconds of the middle one of five runs, after one that warms up."""
-    times = []
-    for _ in range(6):
-        start = time.perf_counter()
-        run()
-        times.append(time.perf_counter() - start)
-    return statistics.median(times[1:])
 
 
 def make_episode(n_users: int, n_context: int, n_targets: int, dim: int) -> Episode:
@@ -133,12 +119,11 @@ def measure(n_users: int, n_context: int, n_targets: int, dim: int) -> dict[str,
 
 def main() -> None:
     """Print a table and JSON."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--users", type=int, default=32)
     parser.add_argument("--context", type=int, default=10)
     parser.add_argument("--targets", type=int, default=5)
     parser.add_argument("--dim", type=int, default=4096)
-    parser.add_argument("--json", type=Path, help="also write the JSON here")
     options = parser.parse_args()
     torch.set_num_threads(1)
     result = measure(options.users, options.context, options.targets, options.dim)
@@ -146,10 +131,7 @@ def main() -> None:
     for what, ratio in result["ratio"].items():
         ours, theirs = (1e3 * result["seconds"][f"{what}, {side}"] for side in ("ours", "reference"))
         print(f"{what:<14}{ours:>12.1f}{theirs:>16.1f}{ratio:>8.1f}x")
-    text = json.dumps(result, indent=2)
-    print(text)
-    if options.json:
-        options.json.write_text(text + "\n", encoding="utf-8")
+    write_json(result, options.json)
 
 
 if __name__ == "__main__":

@@ -10,16 +10,11 @@ included, are medians of five. Needs scikit-learn.
 
 from __future__ import annotations
 
-import argparse
-import json
 import platform
-import statistics
-import time
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+from _table import median_of_five, parser_of, write_json
 
 from personalrm.stats.bradley_terry import Problem, fit_map_many
 
@@ -53,16 +48,6 @@ def sklearn_loop(problems: list[Problem], solver: str) -> Any:
     return np.array([model.fit(problem.differences * signs, y).coef_[0] for problem in problems])
 
 
-def median_of_five(run: Callable[[], Any]) -> float:
-    """Seconds of the middle one of five runs."""
-    times = []
-    for _ in range(5):
-        start = time.perf_counter()
-        run()
-        times.append(time.perf_counter() - start)
-    return statistics.median(times)
-
-
 def measure(n_users: int, n_rows: int, n_features: int) -> dict[str, Any]:
     """Differences, times and ratios of both sides."""
     problems = make_problems(n_users, n_rows, n_features)
@@ -89,11 +74,10 @@ def measure(n_users: int, n_rows: int, n_features: int) -> dict[str, Any]:
 
 def main() -> None:
     """Print a table and JSON."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--users", type=int, default=1000)
     parser.add_argument("--rows", type=int, default=10, help="rows a user, at least two")
     parser.add_argument("--features", type=int, default=25)
-    parser.add_argument("--json", type=Path, help="also write the JSON here")
     options = parser.parse_args()
     result = measure(options.users, options.rows, options.features)
     print(f"{'solver':<32}{'ms a user':>10}{'ratio':>8}{'largest difference':>20}")
@@ -102,10 +86,7 @@ def main() -> None:
         milliseconds = 1e3 * result["seconds"][solver] / options.users
         gap, ratio = result["largest_difference"][solver], result["ratio"][solver]
         print(f"{'scikit-learn loop, ' + solver:<32}{milliseconds:>10.4f}{ratio:>7.1f}x{gap:>20.1e}")
-    text = json.dumps(result, indent=2)
-    print(text)
-    if options.json:
-        options.json.write_text(text + "\n", encoding="utf-8")
+    write_json(result, options.json)
 
 
 if __name__ == "__main__":

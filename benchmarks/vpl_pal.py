@@ -9,16 +9,14 @@ with 10 pairs and 2 prototypes for PAL. One thread. Needs the extra `train`.
 from __future__ import annotations
 
 import json
-import statistics
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from _table import show
+from _table import median_of_five, show
 from reference.vpl_pal import LogitsOfEach, contexts_from_json, encode_users_in_a_loop, fit_new_users_in_a_loop
 
 from personalrm.embedding.encoders import TextSequence
@@ -30,17 +28,6 @@ from personalrm.testing.encoders import PlantedEncoder
 
 USERS, PAIRS, DIM = 32, 10, 4096
 PAL_USERS, PROTOTYPES = 300, 2
-
-
-def median_of_five(run: Callable[[], Any]) -> float:
-    """Seconds of the middle one of five runs, after one that does not count."""
-    run()
-    times = []
-    for _ in range(5):
-        start = time.perf_counter()
-        run()
-        times.append(time.perf_counter() - start)
-    return statistics.median(times)
 
 
 def beside(name: str, ours: Callable[[], Any], theirs: Callable[[], Any], gap: float) -> dict[str, object]:

@@ -11,8 +11,9 @@ SOURCE = Path(__file__).parents[1] / "src" / "personalrm"
 # What a room may import directly; through it, all below. Rooms that do not exist yet are here too.
 ROOMS: dict[str, tuple[str, ...]] = {
     "errors": (),
-    "preferences": ("errors",),
-    "stats": ("errors",),
+    "wording": (),
+    "preferences": ("errors", "wording"),
+    "stats": ("errors", "wording"),
     "lm": ("preferences",),
     "embedding": ("lm",),
     "prompts": ("preferences",),

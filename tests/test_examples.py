@@ -9,7 +9,7 @@ import pytest
 pytestmark = pytest.mark.slow
 EXAMPLES = Path(__file__).parents[1] / "examples"
 SHOWS = {
-    "bench_offline.py": "110 cells run, 0 were finished",
+    "bench_offline.py": "110 cells run, 0 finished before",
     "correct_a_persona.py": "after:  P(the short one) = 0.0",
     "learn_and_judge.py": "second, P(first) = 0.",
     "measure_held_out.py": "13 users, 52 pairs, 0 unscored",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import pytest
 
 from personalrm import SynthesizeMe
@@ -16,6 +18,7 @@ TASTES = example_tastes()
 CONTENT = [user for user in example_users() if TASTES[user.user_id].kind == "content"]
 
 
+@cache
 def personas(skill: float):
     lm = ScriptedLM(naming(skill))
     return {user.user_id: SynthesizeMe(lm).fit(user).persona for user in CONTENT}

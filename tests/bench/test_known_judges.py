@@ -33,15 +33,15 @@ BOTH = "persona_and_demonstrations"
 
 @pytest.fixture
 def run(tmp_path):
-    """Runs default and SynthesizeMe with a scripted judge; gives the outcome of a cell and its rows."""
+    """Runs methods with a scripted judge; gives the outcome of a cell and its rows."""
 
-    def run_rule(rule, people):
+    def run_rule(rule, people, methods):
         path = write_pairs(tmp_path / "people.jsonl", [pair for user in people for pair in user])
         with FakeServer(rule, logprobs=False) as server:
             spec = RunSpec(
                 "known",
                 (DatasetSpec("people", path.name, min_pairs=3),),
-                ("default", BOTH),
+                methods,
                 (ModelSpec("judge", "judge", server.url, scripted=True),),
                 trials=2,
                 shuffled_users=ShuffledSpec(models=5),
@@ -62,7 +62,7 @@ def run(tmp_path):
 
 
 def test_a_position_bias_is_what_the_two_orders_disagree_on(run):
-    cell, targets = run(biased(skilled(1.0), 0.4), example_users())
+    cell, targets = run(biased(skilled(1.0), 0.4), example_users(), ("default",))
     is_biased = np.array([share_of_pair(pair.chosen, pair.rejected) < 0.4 for pair in targets])
     outcome, _ = cell("default")
     assert is_biased.any()
@@ -72,21 +72,21 @@ def test_a_position_bias_is_what_the_two_orders_disagree_on(run):
 
 
 def test_a_judge_that_ignores_the_persona_shows_no_gap_to_the_shuffled_users(run):
-    cell, _ = run(deaf(), tiny_users(6, 8))
+    cell, _ = run(deaf(), tiny_users(6, 8), ("default", BOTH))
     own, default, shuffled = cell(BOTH)[0], cell("default")[0], cell(BOTH, "shuffled_user")[0]
     assert own.margins.tolist() == default.margins.tolist()
     assert shuffled.margins.tolist() == np.repeat(own.margins, 5).tolist()
 
 
 def test_a_judge_that_listens_shows_the_gap(run):
-    cell, _ = run(skilled(1.0), tiny_users(6, 8))
+    cell, _ = run(skilled(1.0), tiny_users(6, 8), (BOTH,))
     own, shuffled = cell(BOTH)[0], cell(BOTH, "shuffled_user")[0]
     assert correctness(own.margins).mean() == 1.0
     assert correctness(shuffled.margins).mean() < 0.7
 
 
 def test_replies_that_cannot_be_read_are_counted_pair_by_pair(run):
-    cell, targets = run(mumbling(skilled(1.0), 1 / 3), example_users())
+    cell, targets = run(mumbling(skilled(1.0), 1 / 3), example_users(), ("default",))
     fails = np.array(
         [[share_of_order(a, b) < 1 / 3 for a, b in ((p.chosen, p.rejected), (p.rejected, p.chosen))] for p in targets]
     )
@@ -98,7 +98,7 @@ def test_replies_that_cannot_be_read_are_counted_pair_by_pair(run):
 
 
 def test_a_judge_of_positions_names_the_first_of_equals(run):
-    cell, targets = run(always_first, example_users())
+    cell, targets = run(always_first, example_users(), ("default",))
     outcome, rows = cell("default", "identical")
     assert outcome.first_share == 1.0
     assert len(rows) == min(20, len(targets))
@@ -106,13 +106,13 @@ def test_a_judge_of_positions_names_the_first_of_equals(run):
 
 
 def test_a_judge_that_throws_a_coin_names_the_first_of_about_half_of_equals(run):
-    outcome, _ = run(by_hash, example_users())[0]("default", "identical")
+    outcome, _ = run(by_hash, example_users(), ("default",))[0]("default", "identical")
     assert 0.25 < outcome.first_share < 0.75
     assert (outcome.margins == 0).all()
 
 
 def test_equals_tell_on_which_pairs_a_judge_is_biased(run):
-    cell, targets = run(biased(by_hash, 0.4), example_users())
+    cell, targets = run(biased(by_hash, 0.4), example_users(), ("default",))
     _, rows = cell("default", "identical")
     text = {pair.hash: pair.chosen for pair in targets}
     is_biased = [share_of_pair(text[row.pair], text[row.pair]) < 0.4 for row in rows]
@@ -121,11 +121,11 @@ def test_equals_tell_on_which_pairs_a_judge_is_biased(run):
 
 
 def test_equals_are_asked_with_the_users_own_prompt(run):
-    cell, _ = run(skilled(1.0), tiny_users(6, 8))
+    cell, _ = run(skilled(1.0), tiny_users(6, 8), (BOTH,))
     rows = cell(BOTH, "identical")[1]
     assert {row.reasoning for row in rows} == {"this person likes shorter answers", "this person likes longer answers"}
 
 
 def test_equals_that_cannot_be_judged_are_unscored(run):
-    cell, _ = run(failing, tiny_users(6, 8))
+    cell, _ = run(failing, tiny_users(6, 8), ("default",))
     assert cell("default", "identical")[0].n_unscored == 12

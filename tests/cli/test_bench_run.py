@@ -37,10 +37,10 @@ def run_file(prefs):
 
 def test_a_run_is_made_listed_validated_and_not_made_twice(run, run_file):
     code, out, err = run("bench", "run", "-c", run_file)
-    assert (code, out.splitlines()[0]) == (0, "5 cells run, 0 were finished, in personalrm-home/runs/tiny")
+    assert (code, out.splitlines()[0]) == (0, "5 cells run, 0 finished before, in personalrm-home/runs/tiny")
     assert len(err.splitlines()) == 5
     code, out, err = run("bench", "run", "-c", run_file)
-    assert (code, err, out.splitlines()[0]) == (0, "", "0 cells run, 5 were finished, in personalrm-home/runs/tiny")
+    assert (code, err, out.splitlines()[0]) == (0, "", "0 cells run, 5 finished before, in personalrm-home/runs/tiny")
     assert "tiny  finished    5/5" in run("bench", "ls")[1]
     assert run("bench", "validate", "personalrm-home/runs/tiny")[:2] == (
         0,

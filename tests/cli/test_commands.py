@@ -97,10 +97,10 @@ def test_rank_puts_the_best_first(fitted, tmp_path):
     [
         ({"first": "a", "second": "b"}, "user_id is missing"),
         ({"first": "a", "user_id": "u1"}, "second is missing"),
-        ({"first": "a", "second": 3, "user_id": "u1"}, "second has content that is a int"),
+        ({"first": "a", "second": 3, "user_id": "u1"}, "second has content that is a whole number"),
         ({"first": "a", "second": " ", "user_id": "u1"}, "second is blank"),
         ({"chosen": "a", "rejected": "a", "user_id": "u1"}, "identical"),
-        ({"prompt": 3, "first": "a", "second": "b", "user_id": "u1"}, "prompt is a int"),
+        ({"prompt": 3, "first": "a", "second": "b", "user_id": "u1"}, "prompt is a whole number"),
         ({"prompt": None, "first": "a", "second": "b", "user_id": "u1"}, "conversation is missing"),
         ({"prompt": [{"role": "x", "content": "y"}], "first": "a", "second": "b", "user_id": "u1"}, "role 'x'"),
     ],
@@ -192,7 +192,7 @@ def test_evaluate_says_that_a_half_is_empty_and_prints_the_rest(run, tmp_path):
     """u3 is in the test half only."""
     path = write_pairs(tmp_path / "one.jsonl", [tiny_pair("u3", k) for k in range(8)])
     code, out, _ = run("evaluate", path, "--halves")
-    assert (code, "all users" in out, "test half: 1 users" in out) == (0, True, True)
+    assert (code, "all users" in out, "test half: 1 user, " in out) == (0, True, True)
     assert "note: no user is in the development half" in out
 
 

@@ -267,3 +267,9 @@ def test_deleting_a_user_warns_of_a_damaged_cache_that_may_hold_their_answers(ca
     (tmp_path / "personalrm-home" / "cache.sqlite.damaged-1").write_bytes(b"old answers")
     code, _, err = cached("delete", "u1", "--yes")
     assert (code, "may hold answers of u1" in err) == (0, True)
+
+
+def test_a_sentence_that_a_person_wrote_is_marked(run, prefs):
+    run("fit", prefs)
+    out = run("edit", "u1", "--sentence", "Prefers far longer answers than most people.")[1]
+    assert "(written by hand; no supporting pair)" in out

@@ -106,7 +106,8 @@ def test_a_second_fit_asks_nothing(fit):
 
 def test_a_budget_is_kept_and_the_same_command_goes_on(fit, faultless):
     with FakeServer() as server:
-        assert fit(server, "--max-calls", "10", "--timeout", "30")[0] == 1
+        code, _, err, _ = fit(server, "--max-calls", "10", "--timeout", "30")
+        assert (code, "10 answers of the model kept" in err) == (1, True)
         assert server.log.n_requests == 10
         code, _, _, prompts = fit(server)
         assert (code, contents(prompts)) == (0, faultless[0])

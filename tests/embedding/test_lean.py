@@ -30,4 +30,6 @@ def test_without_torch_the_extra_is_named() -> None:
         "try:\n    import personalrm.rewards.low_rank\n"
         "except MissingExtra as error:\n    print(error)"
     )
-    assert run(code) == "torch is not installed; pip install 'personalrm[train]'\n"
+    assert (
+        run(code) == "torch is not installed; pip install 'personalrm[train]', in a clone pip install -e '.[train]'\n"
+    )

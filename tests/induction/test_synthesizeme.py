@@ -69,7 +69,7 @@ def test_many_users_are_fitted_with_a_model():
 
 
 def test_a_model_that_writes_no_persona_is_one_sentence():
-    with pytest.raises(ModelUnavailable, match="1 users could not be fitted, such as 'u0'"):
+    with pytest.raises(ModelUnavailable, match="1 user could not be fitted, such as 'u0'"):
         SynthesizeMe(ScriptedLM(failing)).fit(tiny_users(1, 8)[0])
 
 
@@ -175,18 +175,21 @@ def test_users_may_come_from_a_generator_or_a_mapping():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda model: model.edit_persona("Prefers longer answers."), "sentences is a str, not a list of str"),
-        (lambda model: model.rank(ASKED, "abc"), "completions is a str"),
-        (lambda model: model.rank(ASKED, ["a", 3]), "completions has a int at index 1"),
-        (lambda model: model.predict("hi", "a", "b"), "conversation is a str, not a list of Message"),
-        (lambda model: model.predict([{"role": "user", "content": "hi"}], "a", "b"), "conversation has a dict"),
-        (lambda model: model.predict(ASKED, None, "b"), "completions has a NoneType"),
-        (lambda model: model.judge_messages("hi", "a", "b"), "conversation is a str"),
-        (lambda model: model.fit({"u": tiny_users(1)[0]}), "pairs has a User"),
-        (lambda model: model.fit(tiny_users(1)[0], others=["u1"]), "others has a str"),
+        (lambda model: model.edit_persona("Prefers longer answers."), "sentences is of type str, not a list of str"),
+        (lambda model: model.rank(ASKED, "abc"), "completions is of type str"),
+        (lambda model: model.rank(ASKED, ["a", 3]), "completions has a value of type int at index 1"),
+        (lambda model: model.predict("hi", "a", "b"), "conversation is of type str, not a list of Message"),
+        (
+            lambda model: model.predict([{"role": "user", "content": "hi"}], "a", "b"),
+            "conversation has a value of type dict",
+        ),
+        (lambda model: model.predict(ASKED, None, "b"), "completions has a value of type NoneType"),
+        (lambda model: model.judge_messages("hi", "a", "b"), "conversation is of type str"),
+        (lambda model: model.fit({"u": tiny_users(1)[0]}), "pairs has a value of type User"),
+        (lambda model: model.fit(tiny_users(1)[0], others=["u1"]), "others has a value of type str"),
         (lambda model: model.fit(tiny_users(1)[0], others=tiny_users(2) * 2), "user 'u1' is given twice"),
         (lambda model: fit_users(tiny_users(1) * 2), "user 'u0' is given twice"),
-        (lambda model: fit_users(None), "users is a NoneType"),
+        (lambda model: fit_users(None), "users is of type NoneType"),
     ],
 )
 def test_an_argument_of_another_kind_is_refused_in_one_sentence(call, message):

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from personalrm.errors import BadInput
+from personalrm.preferences.columns import list_columns
 from personalrm.preferences.reading import ReadOptions, read_pairs
-from personalrm.preferences.rows import iter_lines, iter_rows, list_columns
+from personalrm.preferences.rows import iter_lines, iter_rows
 from personalrm.preferences.validation import validate
 
 ROW = {"user_id": "u1", "prompt": "Which tea?", "chosen": "Green tea.", "rejected": "Black tea."}

@@ -16,6 +16,7 @@ from personalrm.judging.personal import judge_pair
 from personalrm.preferences.messages import Conversation, Message
 from personalrm.preferences.personal_prompts import PersonalPrompt
 from personalrm.preferences.verdicts import Judge, Verdict
+from personalrm.wording import install_hint
 
 
 def personal_scorer(
@@ -38,7 +39,7 @@ def personal_scorer(
     try:
         from inspect_ai.scorer import Score, mean, scorer, stderr
     except ImportError:
-        raise MissingExtra("the scorer needs inspect_ai; pip install 'personalrm[inspect]'") from None
+        raise MissingExtra(f"the scorer needs inspect_ai; {install_hint('inspect')}") from None
     opening = asyncio.Lock()
 
     def make() -> Any:

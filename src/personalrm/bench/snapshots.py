@@ -13,6 +13,7 @@ from pathlib import Path
 
 from personalrm.errors import BadFile, MissingExtra, ModelUnavailable
 from personalrm.preferences.rows import SUFFIXES, Numbered, iter_rows
+from personalrm.wording import install_hint
 
 Fetch = Callable[[str, Sequence[str]], Path]
 """From a hub name and patterns of files to a folder that holds them."""
@@ -43,7 +44,7 @@ def fetch_snapshot(hub_name: str, patterns: Sequence[str]) -> Path:
         from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
     except ImportError:
         raise MissingExtra(
-            f"{hub_name!r} is on the hub, which needs personalrm[hub]; pip install it, or pass a local copy"
+            f"{hub_name!r} is on the hub, which needs huggingface_hub; {install_hint('hub')}, or pass a local copy"
         ) from None
     try:
         return Path(snapshot_download(hub_name, repo_type="dataset", allow_patterns=list(patterns)))

@@ -33,6 +33,7 @@ from personalrm.cli import (
     score,
     show,
     train,
+    users,
     validate,
 )
 from personalrm.cli.options import Parser, add_commands, apply_settings
@@ -45,6 +46,7 @@ COMMANDS = (
     check,
     validate,
     fit,
+    users,
     show,
     judge,
     rank,

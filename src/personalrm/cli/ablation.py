@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from personalrm.cli.model_options import optional_judge, print_usage, refuse_model_flags_alone
 from personalrm.cli.printing import bold, print_json, print_wrapped, shortened
 from personalrm.errors import BadInput, UnknownUser
+from personalrm.wording import count
 
 if TYPE_CHECKING:
     from personalrm.judging.ablation import Ablation, ClaimEffect
@@ -72,7 +73,6 @@ def print_pair(pair: PreferencePair, indent: str) -> None:
 
 
 def _print(prompt: PersonalPrompt, found: Ablation, by: str) -> None:
-    from personalrm.stats.accuracy import count
 
     print(
         bold(prompt.user_id) + f"  {count(found.n_pairs, 'choice')} judged by {by}, both orders, sentence by sentence"
@@ -97,7 +97,7 @@ def _measured(effect: ClaimEffect) -> str:
     if effect.measured is None:
         return "the embedded engine cannot read this sentence, so its evidence is not measured"
     agree, disagree = len(effect.measured.supporting), len(effect.measured.contradicting)
-    return f"by the embedded engine's reading {agree} choices for it, {disagree} against"
+    return f"by the embedded engine's reading {count(agree, 'choice')} for it, {disagree} against"
 
 
 def _change(effect: ClaimEffect) -> str:
@@ -106,7 +106,7 @@ def _change(effect: ClaimEffect) -> str:
     if effect.shift == 0.0:
         return "nothing changes"
     chance = f"P(real choice) {-100 * effect.shift:+.1f} points"
-    lost = f"{effect.n_righted} judgements no longer right, {effect.n_wronged} newly right"
+    lost = f"{count(effect.n_righted, 'judgement')} no longer right, {effect.n_wronged} newly right"
     return f"{chance} on average, {lost} of {effect.n_pairs}; p = {effect.adjusted_p:.3g} (Holm)"
 
 

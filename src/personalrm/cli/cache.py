@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from personalrm.cli.options import add_config, add_home, add_json
 from personalrm.cli.printing import print_json
 from personalrm.errors import BadInput, UnknownUser
+from personalrm.wording import count
 
 if TYPE_CHECKING:
     from personalrm.lm.cache import Cache
@@ -40,7 +41,6 @@ def run(options: argparse.Namespace) -> int:
 
 def _tell(path: Path, options: argparse.Namespace) -> int:
     from personalrm.lm.cache_reader import CacheReader
-    from personalrm.stats.accuracy import count
 
     with CacheReader(path) as reader:
         found = reader.report()
@@ -56,7 +56,6 @@ def _tell(path: Path, options: argparse.Namespace) -> int:
 
 def _clear(path: Path, options: argparse.Namespace) -> int:
     from personalrm.lm.cache import Cache
-    from personalrm.stats.accuracy import count
 
     if options.user is None and not options.yes:
         raise BadInput("nothing was erased; pass --yes to erase everybody's answers, or -u USER for those of one user")

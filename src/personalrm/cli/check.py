@@ -26,7 +26,7 @@ def run(options: argparse.Namespace) -> int:
 
     if options.model is None:
         raise BadInput("there is no model to check; name one with --model")
-    with open_caller(options, keep=False) as caller:
+    with open_caller(options, keep=False, waits=False) as caller:
         found = check_model(caller)
     if options.json:
         print_json(asdict(found))

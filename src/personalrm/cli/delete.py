@@ -12,6 +12,7 @@ from pathlib import Path
 from personalrm.cli.options import add_config, add_home, add_json
 from personalrm.cli.printing import print_error, print_json
 from personalrm.errors import BadInput
+from personalrm.wording import count
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,7 +24,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from personalrm.stats.accuracy import count
     from personalrm.store.home import Home
 
     home = Home(options.home)

@@ -14,6 +14,7 @@ from personalrm.cli.ablation import CHARACTERS, print_pair
 from personalrm.cli.model_options import add_model, optional_judge
 from personalrm.cli.options import add_config, add_home, add_induction
 from personalrm.cli.printing import bold, print_table, print_wrapped, shortened
+from personalrm.wording import count
 
 if TYPE_CHECKING:
     from personalrm.bench.targets import HeldOut
@@ -47,7 +48,6 @@ def run(options: argparse.Namespace) -> int:
     from personalrm.cli.options import induction_settings
     from personalrm.preferences.people import example_path
     from personalrm.preferences.reading import read_pairs
-    from personalrm.stats.accuracy import count
 
     started = time.perf_counter()
     settings = induction_settings(options)
@@ -90,8 +90,6 @@ def _telling(prompt: PersonalPrompt) -> tuple[float, int]:
 
 def _print_person(prompt: PersonalPrompt, held_out: HeldOut) -> None:
     """The persona, with a supporting pair quoted under each sentence."""
-    from personalrm.stats.accuracy import count
-
     pairs = {pair.id: pair for pair in held_out.context[prompt.user_id].pairs}
     print(bold(f"What {prompt.user_id} likes") + f" (from {count(len(pairs), 'choice')})")
     if not prompt.persona.claims:
@@ -128,7 +126,7 @@ def _print_verdict(prompt: PersonalPrompt, held_out: HeldOut, judge: ModelJudge 
 
 def _print_accuracy(held_out: HeldOut, settings: InductionSettings, judge: ModelJudge | None) -> None:
     """Held-out accuracy beside the controls."""
-    from personalrm.stats.accuracy import count, percent
+    from personalrm.stats.accuracy import percent
 
     measured = _measure(held_out, settings, judge)
     first = next(iter(measured.values()))

@@ -12,6 +12,7 @@ from personalrm.cli.evaluate_model import run_with_model
 from personalrm.cli.model_options import add_model, refuse_model_flags_alone
 from personalrm.cli.options import add_config, add_home, add_json, add_reading, counts, non_negative, positive
 from personalrm.cli.printing import bold, print_error, print_json, print_table, print_wrapped
+from personalrm.wording import count
 
 if TYPE_CHECKING:
     from personalrm.bench.by_context import Curve
@@ -143,7 +144,7 @@ def print_evaluation(evaluation: Evaluation, title: str) -> None:
     n_users = first.n_users
     print(
         bold(f"\n{title}")
-        + f": {n_users} users, {first.n_pairs} target pairs, both orders, {first.n_unscored} unscored"
+        + f": {count(n_users, 'user')}, {count(first.n_pairs, 'target pair')}, both orders, {first.n_unscored} unscored"
     )
     rows = []
     for row in evaluation.rows:
@@ -155,7 +156,7 @@ def print_evaluation(evaluation: Evaluation, title: str) -> None:
     for names, why in ((evaluation.too_few, "too few pairs"), (evaluation.without_target, "no target pair")):
         if names and title == "all users":
             listed = ", ".join(names[:MOST_NAMED]) + (", ..." if len(names) > MOST_NAMED else "")
-            print_wrapped(f"left out, {why}: {len(names)} users ({listed})", "  ")
+            print_wrapped(f"left out, {why}: {count(len(names), 'user')} ({listed})", "  ")
 
 
 def _saved_as_json(saved: Accuracy | None, unreadable: tuple[str, ...]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from personalrm.cli.model_options import open_judge, print_usage, warn_of_change
 from personalrm.cli.printing import bold, print_json, print_table, print_wrapped
 from personalrm.errors import BadInput
+from personalrm.wording import count
 
 if TYPE_CHECKING:
     from personalrm.bench.model_evaluation import ModelEvaluation, ModelRow
@@ -44,7 +45,7 @@ def run_with_model(held_out: HeldOut, options: argparse.Namespace, *, n_bad_rows
 def print_model_evaluation(evaluation: ModelEvaluation, held_out: HeldOut) -> None:
     """The table."""
     first = evaluation.rows[0].accuracy
-    print(bold("all users") + f": {first.n_users} users, {first.n_pairs} target pairs, both orders")
+    print(bold("all users") + f": {count(first.n_users, 'user')}, {count(first.n_pairs, 'target pair')}, both orders")
     header = ("method", "accuracy %", "95 % interval", "macro %", "unscored", "orders agree %", "against default")
     print_table(header, [_cells(row) for row in evaluation.rows])
     for names, why in ((held_out.too_few, "too few pairs"), (held_out.without_target, "no target pair")):

@@ -16,6 +16,7 @@ from personalrm.cli.model_options import add_model, optional_judge, print_usage,
 from personalrm.cli.options import add_config, add_home, add_induction, add_json, add_reading
 from personalrm.cli.printing import Progress, print_json
 from personalrm.errors import NewerVersion, StoreError
+from personalrm.wording import count
 
 if TYPE_CHECKING:
     from personalrm.induction.fit_job import FitEngine, FitJob, FitReport
@@ -89,14 +90,13 @@ def _spent(judge: ModelJudge | None) -> str:
         return ""
     total = judge.caller.ledger.total
     cost = f", {judge.caller.purse.cost:.2f} USD" if judge.caller.purse.cost else ""
-    return f"{total.n_calls:,} calls, {total.prompt_tokens + total.completion_tokens:,} tokens{cost}"
+    return f"{count(total.n_calls, 'call')}, {count(total.prompt_tokens + total.completion_tokens, 'token')}{cost}"
 
 
 def _predict(job: FitJob, options: argparse.Namespace, judge: ModelJudge | None) -> int:
     from personalrm.cli.options import induction_settings
     from personalrm.induction.forecast import forecast, nothing_kept
     from personalrm.lm.prices import price_of
-    from personalrm.stats.accuracy import count
 
     if judge is None:
         told: dict[str, Any] = {"n_users": job.report.n_users, "n_calls": 0, "n_tokens": 0, "cost": 0.0}
@@ -152,8 +152,18 @@ def _tell(report: FitReport, options: argparse.Namespace, judge: ModelJudge | No
             print(losses, file=sys.stderr)
         if judge.caller.stopped is not None and report.stopped:
             print(f"personalrm: {judge.caller.stopped}", file=sys.stderr)
+            _tell_kept(judge, options)
+    if report.is_whole:
+        return 0
     nothing_done = report.stopped and not report.n_fitted and not report.n_unchanged
-    return 0 if report.is_whole else 1 if nothing_done else 3
+    return 1 if nothing_done else 3
+
+
+def _tell_kept(judge: ModelJudge, options: argparse.Namespace) -> None:
+    """A stopped fit may have finished nobody and still lost nothing that was paid."""
+    if n_kept := sum(judge.caller.ledger.served_by.values()):
+        kept = f"{count(n_kept, 'answer')} of the model kept in {options.home}"
+        print(f"{kept}; run the same command again, it asks only what is missing", file=sys.stderr)
 
 
 def _usage(ledger: Ledger) -> dict[str, Any]:
@@ -161,9 +171,8 @@ def _usage(ledger: Ledger) -> dict[str, Any]:
 
 
 def _print(report: FitReport, options: argparse.Namespace) -> None:
-    from personalrm.stats.accuracy import count
 
-    print(f"{count(report.n_fitted, 'user')} fitted, {report.n_unchanged} unchanged, saved in {options.home}")
+    print(f"{count(report.n_fitted, 'user')} fitted, {report.n_unchanged:,} unchanged, saved in {options.home}")
     for number, noun, what in (
         (report.n_too_few, "user", "with too few pairs for anything personal"),
         (report.n_without_sentence, "user", "of whom nothing is clear enough for a sentence; show lists how they lean"),

@@ -1,4 +1,6 @@
-"""List the saved versions of a user's personal prompt, and what changed in each.
+"""List the saved versions of a user's personal prompt, what made each and what changed in it.
+
+A version that cannot be read is marked and counted; the exit code is 3 then.
 
 Example: personalrm history u17
 """
@@ -9,7 +11,8 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from personalrm.cli.options import add_config, add_home, add_json
-from personalrm.cli.printing import print_json, print_table
+from personalrm.cli.printing import print_error, print_json, print_table, shown_date
+from personalrm.wording import count
 
 if TYPE_CHECKING:
     from personalrm.preferences.personal_prompts import PersonalPrompt
@@ -24,35 +27,49 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    from personalrm.errors import CorruptFile, NewerVersion
     from personalrm.store.home import Home
 
     home = Home(options.home)
+    seen: dict[int, PersonalPrompt | None] = {}
     rows: list[dict[str, Any]] = []
-    before: PersonalPrompt | None = None
     for version in home.versions(options.user):
-        prompt = home.load(options.user, version.number)
-        rows.append(_row(version, before, prompt))
-        before = prompt
+        try:
+            prompt = home.load(options.user, version.number)
+        except (CorruptFile, NewerVersion) as error:
+            rows.append({"version": version.number, "date": version.date, "problem": str(error)})
+            seen[version.number] = None
+            continue
+        rows.append(_row(version, seen, prompt))
+        seen[version.number] = prompt
     if options.json:
         print_json(rows)
-        return 0
-    header = ("version", "date", "pairs", "new", "sentences", "added", "removed", "changed", "drift")
-    print_table(header, [_cells(row) for row in rows])
-    return 0
+    else:
+        print_table(("", "date", "pairs", "sentences", "what happened"), [_cells(row) for row in rows], left=(1, 4))
+    problems = [row["problem"] for row in rows if "problem" in row]
+    for problem in problems:
+        print_error(problem, 3)
+    return 3 if problems else 0
 
 
-def _row(version: Version, before: PersonalPrompt | None, prompt: PersonalPrompt) -> dict[str, Any]:
-    """A version and how it differs from the one before; the first differs in everything from nothing."""
+def _row(version: Version, seen: dict[int, PersonalPrompt | None], prompt: PersonalPrompt) -> dict[str, Any]:
+    """A version and how it differs from the one before that can be read; the first differs from nothing."""
     from dataclasses import asdict
 
+    from personalrm.induction.origins import origin_of
     from personalrm.induction.prompt_changes import compare_prompts
     from personalrm.preferences.personal_prompts import PersonalPrompt
     from personalrm.preferences.personas import Persona
 
-    changes = compare_prompts(before or PersonalPrompt(prompt.user_id, Persona()), prompt)
+    before = next((one for one in reversed(seen.values()) if one), PersonalPrompt(prompt.user_id, Persona()))
+    changes = compare_prompts(before, prompt)
+    origin = origin_of(prompt, seen)
     return {
         "version": version.number,
         "date": version.date,
+        "what": origin.kind,
+        "what_happened": origin.line,
+        "restored_from": origin.restored_from,
         "pairs": len(prompt.roles),
         "sentences": [claim.text for claim in prompt.persona.claims],
         "pairs_added": changes.pairs_added,
@@ -65,8 +82,16 @@ def _row(version: Version, before: PersonalPrompt | None, prompt: PersonalPrompt
 
 
 def _cells(row: dict[str, Any]) -> tuple[str, ...]:
-    drift = row["drift"]
-    numbers = (len(row["sentences"]), row["sentences_added"], row["sentences_removed"], row["sentences_changed"])
-    new = f"+{row['pairs_added']}" + (f" -{row['pairs_removed']}" if row["pairs_removed"] else "")
-    since = "" if drift is None else f"since pair {drift['pair_number']}"
-    return (str(row["version"]), row["date"], str(row["pairs"]), new, *map(str, numbers), since)
+    number, date = f"v{row['version']}", shown_date(row["date"])
+    if "problem" in row:
+        return (number, date, "", "", "damaged or of a later personalrm, cannot be read")
+    return (number, date, str(row["pairs"]), str(len(row["sentences"])), f"{row['what_happened']}{_changes(row)}")
+
+
+def _changes(row: dict[str, Any]) -> str:
+    """What changed in the persona, as a clause; empty where there is nothing to tell."""
+    numbers = {kind: row[f"sentences_{kind}"] for kind in ("added", "removed", "changed")}
+    first, *rest = [(n, kind) for kind, n in numbers.items() if n] or [(0, "")]
+    told = ", ".join([f"{count(first[0], 'sentence')} {first[1]}", *(f"{n} {kind}" for n, kind in rest)])
+    clause = f": {told}" if first[0] and row["what"] != "fitted" else ""
+    return clause + ("" if row["drift"] is None else f"; taste changed, since pair {row['drift']['pair_number']}")

@@ -1,6 +1,6 @@
 """Judge pairs of completions as their users would, with the prompts in the home folder.
 
-Reads JSON lines with `user_id`, `conversation` (or `prompt`), `first` and `second`. Rows
+Reads rows with `user_id`, `conversation` (or `prompt`), `first` and `second`. Rows
 with `chosen` and `rejected` instead are judged in both orders and counted right or wrong,
 with a total at the end and a warning when the prompts were made from some of them.
 
@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 from personalrm.cli.model_options import add_model
-from personalrm.cli.options import add_config, add_home, add_json
+from personalrm.cli.options import ROWS, add_config, add_home, add_json
 from personalrm.cli.printing import print_error
 from personalrm.errors import BadFile, BadInput, BadRow
+from personalrm.wording import count
 
 if TYPE_CHECKING:
     from personalrm.judging.guard import Policy
@@ -42,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_row_options(parser: argparse.ArgumentParser) -> None:
     """Options of the commands that read rows to be judged."""
-    parser.add_argument("file", nargs="?", default="-", help="JSONL file, or - for standard input (the default)")
+    parser.add_argument("file", nargs="?", default="-", help=ROWS)
     parser.add_argument("-u", "--user", help="judge as this user, whatever the rows say")
     parser.add_argument("--skip-bad", action="store_true", help="leave bad rows out, count them, exit with 3")
     add_home(parser)
@@ -127,8 +128,6 @@ def _line(result: Row) -> str:
 
 def _print_total(results: Sequence[Row], total_to: TextIO) -> None:
     """How many known choices came out right, and whether that says anything."""
-    from personalrm.stats.accuracy import count
-
     known = [result for result in results if "correct" in result]
     if n_unscored := sum("unscored_reason" in result for result in results):
         print(f"{n_unscored} unscored of {count(len(results), 'row')}", file=total_to)
@@ -167,7 +166,6 @@ def print_results(
     import json
 
     from personalrm.cli.model_options import optional_judge
-    from personalrm.stats.accuracy import count
 
     items, bad = _read_all(options, read)
     for error in bad:

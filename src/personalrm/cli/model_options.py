@@ -15,8 +15,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from personalrm.cli.options import non_negative, positive
+from personalrm.cli.options import ASKING, MODEL, non_negative, positive, shared_group
 from personalrm.errors import BadFile, BadInput
+from personalrm.wording import count
 
 if TYPE_CHECKING:
     from personalrm.judging.model import ModelJudge
@@ -48,38 +49,44 @@ def json_object(text: str) -> dict[str, Any]:
 
 def add_model(parser: argparse.ArgumentParser) -> None:
     """--model and all that belongs to it."""
-    group = parser.add_argument_group("with a language model")
-    add = group.add_argument
+    add = shared_group(parser, MODEL).add_argument
     add("--model", help="openai/NAME, litellm/NAME, or NAME with --base-url (default: the embedded engine)")
     add("--base-url", metavar="URL", help="OpenAI-compatible server, such as http://localhost:8000/v1")
     add("--key-file", metavar="FILE", help="file with the API key (or set PERSONALRM_API_KEY, OPENAI_API_KEY)")
-    add("--header", type=json_object, metavar="JSON", help="extra HTTP headers")
-    add("--body", type=json_object, metavar="JSON", help="extra fields of every request")
-    add("--temperature", type=float, default=0.0, help="0 is greedy (default: %(default)s)")
+    add("--max-calls", type=positive, metavar="N", help="stop before more requests leave than this (default: no limit)")
+    add("--max-cost", type=amount, metavar="USD", help="stop before more could be spent than this (default: no limit)")
+    add("--persona-prompt", metavar="FILE", help="persona prompt: ours or a published DSPy program")
+    add("--retry-unscored", action="store_true", help="ask again what had no readable answer")
+    _add_asking(parser)
+
+
+def _add_asking(parser: argparse.ArgumentParser) -> None:
+    """What a first run can leave as it is."""
+    add = shared_group(parser, ASKING).add_argument
+    add("--temperature", type=float, default=0.0, metavar="T", help="0 is greedy (default: %(default)s)")
     add("--max-tokens", type=positive, default=1024, metavar="N", help="longest reply (default: %(default)s)")
     add("--samples", type=positive, default=1, metavar="K", help="replies a question (default: %(default)s)")
     add("--context-tokens", type=positive, default=32_000, metavar="N", help="longest prompt (default: %(default)s)")
     add("--model-seed", type=non_negative, default=0, metavar="N", help="seed sent to the server (default: 0)")
     add("--max-in-flight", type=positive, default=64, metavar="N", help="requests at one time (default: %(default)s)")
-    add("--requests-per-minute", type=amount, metavar="N", help="rate limit to keep")
-    add("--tokens-per-minute", type=amount, metavar="N", help="rate limit to keep")
-    add("--max-calls", type=positive, metavar="N", help="stop before more requests leave than this")
-    add("--max-cost", type=amount, metavar="USD", help="stop before more could be spent than this")
-    add("--prices", metavar="FILE", help="price table of your own")
+    add("--requests-per-minute", type=amount, metavar="N", help="rate limit to keep (default: none)")
+    add("--tokens-per-minute", type=amount, metavar="N", help="rate limit to keep (default: none)")
     add("--timeout", type=amount, default=120.0, metavar="S", help="longest wait for a reply (default: %(default)s)")
     add("--attempts", type=positive, default=6, metavar="N", help="tries of a failing request (default: %(default)s)")
     add("--retry-pause", type=amount, default=0.5, metavar="S", help="first pause, doubled (default: %(default)s)")
-    add("--persona-prompt", metavar="FILE", help="persona prompt: ours or a published DSPy program")
-    add("--retry-unscored", action="store_true", help="ask again what had no readable answer")
+    add("--header", type=json_object, metavar="JSON", help="extra HTTP headers")
+    add("--body", type=json_object, metavar="JSON", help="extra fields of every request")
+    add("--prices", metavar="FILE", help="price table of your own")
 
 
 @contextmanager
-def open_caller(options: argparse.Namespace, *, keep: bool = True) -> Iterator[Caller]:
+def open_caller(options: argparse.Namespace, *, keep: bool = True, waits: bool = True) -> Iterator[Caller]:
     """The model of the flags, ready to be asked; closed at the end.
 
     Args:
         options: Of the command.
         keep: Whether answers go to the home folder's cache.
+        waits: Whether a server that refuses connections is tried again.
 
     Raises:
         UnknownName: If the model's name says not enough, or its price is unknown and a cost ceiling is set.
@@ -107,7 +114,7 @@ def open_caller(options: argparse.Namespace, *, keep: bool = True) -> Iterator[C
     caller = Caller(
         lm,
         cache=Cache(Path(options.home) / "cache.sqlite" if keep else ":memory:"),
-        retry=Retry(max_attempts=options.attempts, base_s=options.retry_pause),
+        retry=Retry(max_attempts=options.attempts, base_s=options.retry_pause, waits_for_server=waits),
         limits=Limits(options.max_in_flight, options.requests_per_minute, options.tokens_per_minute),
         budget=Budget(options.max_calls, options.max_cost),
         price=price_of(options.model, options.prices),
@@ -124,7 +131,8 @@ def _tell_damage(caller: Caller) -> None:
         print(f"warning: a damaged cache was set aside as {cache.set_aside}", file=sys.stderr)
     if cache is not None and cache.n_damaged:
         print(
-            f"warning: {cache.n_damaged:,} damaged answers of the cache were forgotten and asked again", file=sys.stderr
+            f"warning: the cache had {count(cache.n_damaged, 'damaged answer')}, forgotten and asked again",
+            file=sys.stderr,
         )
 
 

@@ -16,12 +16,20 @@ from personalrm.cli.model_options import (
     add_model,
     open_judge,
     print_usage,
-    refuse_model_flags_alone,
     warn_of_change,
 )
-from personalrm.cli.options import add_config, add_home, add_json, add_reading, non_negative, positive
+from personalrm.cli.optimize_inputs import (
+    add_search,
+    read_instructions,
+    read_people,
+    refuse_early,
+    search_settings,
+    teacher_options,
+)
+from personalrm.cli.options import add_config, add_home, add_json, add_reading
 from personalrm.cli.printing import Progress, print_error, print_json, print_wrapped
-from personalrm.errors import BadFile, BadInput, BudgetSpent, ModelUnavailable, StoreError
+from personalrm.errors import BudgetSpent, ModelUnavailable, StoreError
+from personalrm.wording import count
 
 if TYPE_CHECKING:
     from personalrm.induction.search.distill import Transfer
@@ -51,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--instruction", action="append", metavar="FILE", help="instruction to try, one a file; may be repeated"
     )
-    _add_numbers(parser)
+    add_search(parser)
     parser.add_argument("--dry-run", action="store_true", help="say what would be done and spent, do nothing")
     group = parser.add_argument_group("distillation")
     group.add_argument("--teacher-model", metavar="MODEL", help="search with this model, then measure --model with it")
@@ -64,34 +72,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_json(parser)
 
 
-def _add_numbers(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
-    add("--instructions", type=positive, default=20, metavar="N", help="instruction candidates (default: %(default)s)")
-    add("--example-sets", type=positive, default=20, metavar="N", help="candidate sets (default: %(default)s)")
-    add("--trials", type=positive, default=30, metavar="N", help="candidates tried (default: %(default)s)")
-    add("--max-examples", type=non_negative, default=10, metavar="N", help="most in a set (default: %(default)s)")
-    add("--minibatch", type=positive, default=35, metavar="N", help="dev users a trial (default: %(default)s)")
-    add(
-        "--full-every", type=positive, default=3, metavar="N", help="trials per full measurement (default: %(default)s)"
-    )
-    add(
-        "--threshold",
-        type=float,
-        default=0.0,
-        metavar="X",
-        help="gain a persona must exceed to become an example (default: %(default)s)",
-    )
-    add("--train-users", type=positive, default=100, metavar="N", help="for examples, at most (default: %(default)s)")
-    add("--user-trials", type=positive, default=10, metavar="T", help="trials within a user (default: %(default)s)")
-    add("--seed", type=non_negative, default=0, help="seed of every draw (default: %(default)s)")
-
-
 def run(options: argparse.Namespace) -> int:
-    settings = _settings(options)
-    _refuse(options)
-    people, n_bad = _people(options, settings)
-    instructions = _instructions(options.instruction)
-    searching = _teacher_options(options) if options.teacher_model else options
+    settings = search_settings(options)
+    refuse_early(options)
+    people, n_bad = read_people(options, settings)
+    instructions = read_instructions(options.instruction)
+    searching = teacher_options(options) if options.teacher_model else options
     if options.dry_run:
         return _predict(people, searching, settings)
     try:
@@ -122,82 +108,6 @@ def _stoppable(options: argparse.Namespace) -> Iterator[ModelJudge]:
         yield judge
 
 
-def _settings(options: argparse.Namespace) -> SearchSettings:
-    from personalrm.induction.search.settings import SearchSettings
-
-    return SearchSettings(
-        n_instructions=options.instructions,
-        n_example_sets=options.example_sets,
-        n_trials=options.trials,
-        max_examples=options.max_examples,
-        minibatch_size=options.minibatch,
-        full_eval_steps=options.full_every,
-        threshold=options.threshold,
-        max_train_users=options.train_users,
-        user_trials=options.user_trials,
-        seed=options.seed,
-    )
-
-
-def _refuse(options: argparse.Namespace) -> None:
-    """What cannot end well is refused before anything is spent."""
-    if options.model is None:
-        refuse_model_flags_alone(options)
-        raise BadInput("optimize asks a language model; name one with --model")
-    for flag in ("teacher_base_url", "teacher_key_file"):
-        if getattr(options, flag) and not options.teacher_model:
-            raise BadInput(f"--{flag.replace('_', '-')} needs --teacher-model; name one or leave the flag out")
-    if options.method == "mipro":
-        if options.instruction:
-            raise BadInput("MIPROv2 proposes its own instructions; leave out --instruction or use --method search")
-        from personalrm.lm.dspy_door import load_dspy
-
-        load_dspy()
-    read = [options.file, options.dev, options.persona_prompt, *(options.instruction or [])]
-    inputs = {Path(one).resolve() for one in read if one}
-    outputs = [Path(one) for one in (options.out, options.dspy_out) if one]
-    for out in outputs:
-        if out.resolve() in inputs or outputs.count(out) > 1:
-            raise BadInput(f"{str(out)!r} is read or written otherwise in this command; name another file")
-        if out.is_dir() or not out.absolute().parent.is_dir():
-            raise BadFile(f"{str(out)!r} cannot be written: it is a folder, or its folder does not exist")
-
-
-def _people(options: argparse.Namespace, settings: SearchSettings) -> tuple[People, int]:
-    from personalrm.cli.options import read_options
-    from personalrm.induction.search.people import divide, share_out
-    from personalrm.preferences.reading import read_pairs
-
-    users = read_pairs(options.file, read_options(options))
-    n_bad = users.tally.n_bad_rows
-    if options.dev is None:
-        train, dev = share_out(list(users.values()), options.dev_share, settings.seed)
-    else:
-        others = read_pairs(options.dev, read_options(options))
-        train, dev, n_bad = list(users.values()), list(others.values()), n_bad + others.tally.n_bad_rows
-    return divide(train, dev, max_train_users=settings.max_train_users, seed=settings.seed), n_bad
-
-
-def _instructions(paths: list[str] | str | None) -> tuple[str, ...]:
-    """The instructions in the files; a single path may come from the environment."""
-    from personalrm.induction.search.candidates import check_instructions
-
-    texts = []
-    for path in [paths] if isinstance(paths, str) else paths or []:
-        try:
-            texts.append(Path(path).read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError) as error:
-            raise BadFile(f"instruction {path!r} cannot be read ({type(error).__name__}); check the path") from None
-    return check_instructions(texts)
-
-
-def _teacher_options(options: argparse.Namespace) -> argparse.Namespace:
-    """The same command with the teacher's model; headers and body belong to the student's server."""
-    given = {"model": options.teacher_model, "base_url": options.teacher_base_url}
-    given |= {"key_file": options.teacher_key_file, "header": None, "body": None}
-    return argparse.Namespace(**{**vars(options), **given})
-
-
 def _search(
     people: People,
     judge: ModelJudge,
@@ -211,7 +121,7 @@ def _search(
     with Progress("optimize", None, "steps") as progress:
 
         def tell(step: str) -> None:
-            progress.step(f"{step}, {judge.caller.ledger.total.n_calls:,} calls")
+            progress.step(f"{step}, {count(judge.caller.ledger.total.n_calls, 'call')}")
 
         if options.method == "mipro":
             return optimize_with_mipro(people, judge, settings, tell)
@@ -290,7 +200,7 @@ def _tell(optimized: Optimized, transfer: Transfer | None, options: argparse.Nam
         told: dict[str, Any] = optimized.as_json() | {"student": student, "out": options.out, "n_bad_rows": n_bad}
         print_json(told)
         return
-    print(f"{optimized.n_dev_users} dev users; gain over the default judge in points, mean over users")
+    print(f"{count(optimized.n_dev_users, 'dev user')}; gain over the default judge in points, mean over users")
     print(f"  prompt to start from  {points(optimized.start_score)}")
     print(f"  prompt found          {points(optimized.score)}")
     if transfer is not None:
@@ -301,8 +211,8 @@ def _tell(optimized: Optimized, transfer: Transfer | None, options: argparse.Nam
     for note in optimized.notes:
         print_wrapped(f"note: {note}")
     examples = len(optimized.prompt.examples)
-    print(f"saved as {options.out}, with {examples} example personas")
+    print(f"saved as {options.out}, with {count(examples, 'example persona')}")
     if any(one.pairs for one in optimized.prompt.examples):
         print("note: the examples hold words of train users; whoever gets the file can read them", file=sys.stderr)
     if n_bad:
-        print(f"{n_bad:,} bad rows left out; personalrm validate lists them")
+        print(f"{count(n_bad, 'bad row')} left out; personalrm validate lists them")

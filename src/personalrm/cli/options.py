@@ -9,14 +9,26 @@ from __future__ import annotations
 import argparse
 import difflib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+import sys
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn
 
 from personalrm.errors import BadFile, BadInput, UnknownName
+from personalrm.wording import kind_of
 
+ROWS = "rows: .jsonl, .csv, .tsv, .parquet, also .gz; - is JSON lines on standard input (default: %(default)s)"
 DEFAULT_HOME = "personalrm-home"
+READING, LEARNING, OUTPUT = "reading the file", "how to learn", "home folder, settings and output"
+MODEL, ASKING = "with a language model", "how the model is asked"
+GROUPS = (READING, LEARNING, OUTPUT, MODEL, ASKING)
+"""Titles of what many commands share, in the order of the help pages."""
+MOST_IN_USAGE = 8
+"""Options that still fit into the first line of a help page."""
+PREFIX = "PERSONALRM_"
+NOT_OPTIONS = frozenset({"API_KEY", "DATA"})
+"""Variables that are read elsewhere: the key of a model server, and where tests and run files look for data."""
 NOT_SETTINGS = frozenset({"help", "version", "command", "run", "config", "file", "user", "json"})
 
 
@@ -25,7 +37,8 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """End with the message and exit code 2."""
-        self.exit(2, f"personalrm: {message}; see {self.prog} --help\n")
+        hint = "personalrm users lists them" if message.endswith(": user") else f"see {self.prog} --help"
+        self.exit(2, f"personalrm: {message}; {hint}\n")
 
 
 def add_commands(parser: argparse.ArgumentParser, modules: Sequence[ModuleType], *, dest: str) -> None:
@@ -43,6 +56,28 @@ def add_commands(parser: argparse.ArgumentParser, modules: Sequence[ModuleType],
         if hasattr(module, "run"):  # a group such as `bench` leaves that to its commands
             child.set_defaults(run=module.run)
         module.add_arguments(child)
+        _make_readable(child)
+
+
+def shared_group(parser: argparse.ArgumentParser, title: str) -> argparse._ArgumentGroup:
+    """The group of that title on the help page, made at its first option."""
+    groups = (group for group in parser._action_groups if group.title == title)
+    return next(groups, None) or parser.add_argument_group(title)
+
+
+def _make_readable(parser: argparse.ArgumentParser) -> None:
+    """The command's own options first, then groups in `GROUPS`' order; a short usage line where there are many."""
+    parser._action_groups.sort(key=lambda group: GROUPS.index(group.title) if group.title in GROUPS else -1)
+    optional = [action for action in parser._actions if action.option_strings]
+    if len(optional) > MOST_IN_USAGE:
+        required = [f"{action.option_strings[-1]} {action.metavar}" for action in optional if action.required]
+        given = [_in_usage(action) for action in parser._actions if not action.option_strings]
+        parser.usage = " ".join([parser.prog, "[options]", *required, *given])
+
+
+def _in_usage(action: argparse.Action) -> str:
+    name = str(action.metavar or action.dest)
+    return {"?": f"[{name}]", "*": f"[{name} ...]", "+": f"{name} [{name} ...]"}.get(str(action.nargs), name)
 
 
 def positive(text: str) -> int:
@@ -79,39 +114,41 @@ def folder(text: str) -> str:
 
 def add_home(parser: argparse.ArgumentParser) -> None:
     """--home."""
-    parser.add_argument("--home", type=folder, default=DEFAULT_HOME, help="home folder (default: ./%(default)s)")
+    group = shared_group(parser, OUTPUT)
+    group.add_argument("--home", type=folder, default=DEFAULT_HOME, help="home folder (default: ./%(default)s)")
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:
     """--json."""
-    parser.add_argument("--json", action="store_true", help="print JSON for machines")
+    shared_group(parser, OUTPUT).add_argument("--json", action="store_true", help="print JSON for machines")
 
 
 def add_config(parser: argparse.ArgumentParser) -> None:
     """--config."""
-    parser.add_argument("--config", metavar="YAML", help="file with settings; flags and PERSONALRM_* win over it")
+    group = shared_group(parser, OUTPUT)
+    group.add_argument("--config", metavar="YAML", help="file with settings; flags and PERSONALRM_* win over it")
 
 
 def add_reading(parser: argparse.ArgumentParser) -> None:
     """Options of every command that reads preference pairs."""
-    parser.add_argument("--layout", help="layout of the rows (default: recognised from the first row)")
-    parser.add_argument("--user-column", metavar="NAME", help="column that names the user, if not user_id")
-    parser.add_argument("--default-user", metavar="NAME", help="user of rows without one, for data of a single person")
-    parser.add_argument("--min-gap", type=float, metavar="X", help="smallest difference of ratings that makes a pair")
-    parser.add_argument("--skip-bad", action="store_true", help="leave bad rows out, count them, exit with 3")
+    add = shared_group(parser, READING).add_argument
+    add("--layout", help="layout of the rows (default: recognised from the first row)")
+    add("--user-column", metavar="NAME", help="column that names the user, if not user_id")
+    add("--default-user", metavar="NAME", help="user of rows without one, for data of a single person")
+    add("--min-gap", type=float, metavar="X", help="smallest difference of ratings that makes a pair")
+    add("--skip-bad", action="store_true", help="leave bad rows out, count them, exit with 3")
 
 
 def add_induction(parser: argparse.ArgumentParser) -> None:
     """Options of every command that fits."""
-    parser.add_argument(
+    add = shared_group(parser, LEARNING).add_argument
+    add(
         "--variant",
         choices=("all_pairs", "persona", "demonstrations", "both"),
         help="form of induction (default: all_pairs with the embedded engine, both with a model)",
     )
-    parser.add_argument(
-        "--trials", type=positive, default=10, metavar="T", help="trials a search (default: %(default)s)"
-    )
-    parser.add_argument("--seed", type=non_negative, default=0, help="seed of every draw (default: %(default)s)")
+    add("--trials", type=positive, default=10, metavar="T", help="trials a search (default: %(default)s)")
+    add("--seed", type=non_negative, default=0, help="seed of every draw (default: %(default)s)")
 
 
 def read_options(options: argparse.Namespace) -> Any:
@@ -146,15 +183,30 @@ def apply_settings(parser: argparse.ArgumentParser, options: argparse.Namespace,
     child = _command_parser(parser, options)
     actions = {action.dest: action for action in child._actions if action.option_strings}
     settings = {name: action for name, action in actions.items() if name not in NOT_SETTINGS}
-    config = _read_config(getattr(options, "config", None), _known_keys(parser))
+    known = _known_keys(parser)
+    _warn_of_unknown(known)
+    config = _read_config(getattr(options, "config", None), known)
     for name, action in settings.items():
         if any(_given(flag, arguments) for flag in action.option_strings):
             continue
-        variable = f"PERSONALRM_{name.upper()}"
+        variable = f"{PREFIX}{name.upper()}"
         if variable in os.environ:
             setattr(options, name, _converted(action, os.environ[variable], variable))
         elif name in config:
             setattr(options, name, _converted(action, config[name], f"key {name!r} of {options.config}"))
+
+
+def _warn_of_unknown(known: Collection[str]) -> None:
+    """Say on stderr which variables look like settings and are none; values may be private and are not shown."""
+    names = {name.upper() for name in known} | NOT_OPTIONS
+    unknown = sorted(name for name in os.environ if name.startswith(PREFIX) and name[len(PREFIX) :] not in names)
+    told = []
+    for name in unknown:
+        near = difflib.get_close_matches(name[len(PREFIX) :].upper(), sorted(names), 1)
+        told.append(name + (f" (did you mean {PREFIX}{near[0]}?)" if near else ""))
+    if told:
+        verb = "is no setting and is" if len(told) == 1 else "are no settings and are"
+        print(f"warning: {', '.join(told)} {verb} not used; a setting is {PREFIX}<FLAG>", file=sys.stderr)
 
 
 def _given(flag: str, arguments: Sequence[str]) -> bool:
@@ -202,7 +254,7 @@ def _read_config(path: str | None, known: set[str]) -> Mapping[str, Any]:
     if content is None:
         return {}
     if not isinstance(content, dict) or not isinstance(node, yaml.MappingNode):
-        raise BadFile(f"settings file {path!r} holds a {type(content).__name__}, not keys and values; write `seed: 1`")
+        raise BadFile(f"settings file {path!r} holds {kind_of(content)}, not keys and values; write `seed: 1`")
     config = {_setting(key): value for key, value in content.items()}
     keys = [_setting(key.value) for key, _ in node.value]  # the values as read keep only the last of equal keys
     for key in config:
@@ -228,7 +280,7 @@ def _converted(action: argparse.Action, value: Any, where: str) -> Any:
             return False
         raise BadInput(f"{where} is {value!r}; write true or false")
     if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise BadInput(f"{where} is a {type(value).__name__}; write one text or number, in quotes if need be")
+        raise BadInput(f"{where} is {kind_of(value)}; write one text or number, in quotes if need be")
     try:
         kind = action.type if callable(action.type) else str
         converted = kind(str(value))

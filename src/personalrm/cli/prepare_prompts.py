@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from personalrm.cli.model_options import add_model, optional_judge, print_usage
 from personalrm.cli.options import add_config, add_home, add_induction, add_json, add_reading, positive
 from personalrm.cli.printing import Progress, print_json
+from personalrm.wording import count
 
 if TYPE_CHECKING:
     from personalrm.induction.prepared import Preparation
@@ -72,7 +73,6 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _tell(report: Preparation, options: argparse.Namespace) -> int:
-    from personalrm.stats.accuracy import count
 
     if options.json:
         print_json(asdict(report))

@@ -8,12 +8,14 @@ import re
 import sys
 import textwrap
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from types import TracebackType
 from typing import Any, TextIO
 
 WIDTH = 96
 BAR = 24
+BEGINNING = 72
+"""Characters of a completion on a terminal."""
 CONTROLS = re.compile(r"\x1b(?!\[[01]m)|[\x00-\x08\x0b-\x1a\x1c-\x1f\x7f-\x9f]")
 """Control characters but newline, tab and our own `bold`; in somebody's data they would steer the terminal."""
 
@@ -69,12 +71,36 @@ def shortened(text: str, characters: int) -> str:
     return textwrap.shorten(" ".join(text.split()), characters, placeholder=" ...")
 
 
-def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Columns aligned by spaces; the first to the left, the others to the right."""
+def ranked_lines(order: Sequence[int], rewards: Sequence[float], completions: Sequence[str]) -> list[str]:
+    """Completions best first, a line each: number in the row (from 1), reward, and on a terminal how each begins.
+
+    Elsewhere the texts stay out: what a command prints into a file is often a log.
+    """
+    is_seen = sys.stdout.isatty()
+    width = len(str(len(order)))
+    beginnings = [f"  {shortened(text, BEGINNING)}" if is_seen else "" for text in completions]
+    return [f"  {place + 1:{width}}  {rewards[place]:+.3f}{beginnings[place]}" for place in order]
+
+
+def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, left: Collection[int] = ()) -> None:
+    """Columns aligned by spaces; the first and those numbered in `left` to the left, the others to the right."""
     widths = [max(len(row[place]) for row in (header, *rows)) for place in range(len(header))]
     for row in (header, *rows):
-        cells = [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
+        cells = [
+            cell.ljust(width) if place in (0, *left) else cell.rjust(width)
+            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
         print("  " + "  ".join(cells).rstrip())
+
+
+def shown_date(date: str) -> str:
+    """A date of the index (ISO 8601 in UTC) for people, to the minute; what is none stays as it is.
+
+    >>> shown_date("2026-11-25T12:30:59Z")
+    '2026-11-25 12:30 UTC'
+    """
+    day, _, clock = date.partition("T")
+    return f"{day} {clock[:5]} UTC" if clock.endswith("Z") else date
 
 
 class Progress:

@@ -1,6 +1,7 @@
 """Rank several completions as a user would, best first (best of n).
 
-Reads JSON lines with `conversation` (or `prompt`) and `completions`.
+Reads rows with `conversation` (or `prompt`) and `completions`. The text lists them best first
+with their number in the row, from 1; `best` and `order` of --json count from 0.
 
 Example: personalrm rank candidates.jsonl --user u17
 """
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from personalrm.cli.judge import add_row_options, print_results
 from personalrm.cli.options import add_config
+from personalrm.cli.printing import ranked_lines
 
 if TYPE_CHECKING:
     from personalrm.judging.both_orders import ToRank
@@ -41,9 +43,16 @@ def run(options: argparse.Namespace) -> int:
             if judge is not None
             else [rank_completions(item.prompt, item.conversation, item.completions) for item in items]
         )
+        texts.extend(item.completions for item in items)
         return [{"best": one.best, "order": list(one.order), "rewards": list(one.rewards)} for one in rankings]
 
-    return print_results(options, _read, rank, lambda result: f"best {result['best']}, order {result['order']}")
+    texts: list[Sequence[str]] = []
+    shown = iter(texts)
+    return print_results(options, _read, rank, lambda result: _lines(result, next(shown)))
+
+
+def _lines(result: dict[str, Any], texts: Sequence[str]) -> str:
+    return "best first\n" + "\n".join(ranked_lines(result["order"], result["rewards"], texts))
 
 
 def _read(row: dict[str, Any], prompt: PersonalPrompt) -> ToRank:

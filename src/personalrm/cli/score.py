@@ -1,7 +1,8 @@
 """Score completions with a trained reward model, for the user whose choices are given as context.
 
-Reads JSON lines with `user_id`, `conversation` (or `prompt`) and `completions`. The context is a
+Reads rows with `user_id`, `conversation` (or `prompt`) and `completions`. The context is a
 file of preference pairs; users without any are scored as the average user.
+Places in the text count from 1; `order` of --json counts from 0.
 
 Example: personalrm score drafts.jsonl --model-folder models/vpl --context prefs.jsonl
 """
@@ -13,12 +14,13 @@ import json
 import sys
 from typing import Any
 
-from personalrm.cli.options import add_config, add_home, add_json, positive
-from personalrm.cli.printing import print_error
+from personalrm.cli.options import ROWS, add_config, add_home, add_json, positive
+from personalrm.cli.printing import print_error, ranked_lines
+from personalrm.wording import count
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", nargs="?", default="-", help="JSONL file, or - for standard input (the default)")
+    parser.add_argument("file", nargs="?", default="-", help=ROWS)
     parser.add_argument("--model-folder", required=True, metavar="DIR", help="what personalrm train wrote")
     parser.add_argument(
         "--context", metavar="FILE", help="preference pairs of the users; rows declared target are left out"
@@ -44,7 +46,7 @@ def run(options: argparse.Namespace) -> int:
     for error in bad:
         print_error(error, 2)
     if bad and not options.skip_bad:
-        print_error(f"{len(bad)} bad rows, nothing was scored; fix them or pass --skip-bad", 2)
+        print_error(f"{count(len(bad), 'bad row')}, nothing was scored; fix them or pass --skip-bad", 2)
         return 2
     turns = RawHistory(k=options.history) if options.history else None
     turns = turns or user_turns(options.prompts, demonstrations=options.demonstrations)
@@ -54,7 +56,7 @@ def run(options: argparse.Namespace) -> int:
     states = dict(zip(users, model.condition_many([contexts.get(user, ()) for user in users]), strict=True))
     _print(items, model, states, contexts, options)
     if n_bad := len(bad) + n_left_out:
-        print(f"{n_bad} bad rows left out", file=sys.stderr)
+        print(f"{count(n_bad, 'bad row')} left out", file=sys.stderr)
     return 3 if n_bad else 0
 
 
@@ -90,12 +92,12 @@ def _print(items: Any, model: Any, states: Any, contexts: Any, options: argparse
     from personalrm.rewards.reward_model import ScoreItem
 
     scored = model.score_many([ScoreItem(states[user], talk, texts) for _, user, talk, texts in items])
-    for (number, user, _, _), rewards in zip(items, scored, strict=True):
+    for (number, user, _, texts), rewards in zip(items, scored, strict=True):
         order = sorted(range(len(rewards)), key=lambda place: -rewards[place])
         known = len(contexts.get(user, ()))
         if options.json:
             content = {"line": number, "user_id": user, "rewards": rewards.tolist(), "order": order}
             print(json.dumps(content | {"n_context": known}, ensure_ascii=False))
         else:
-            listed = " ".join(f"{reward:+.3f}" for reward in rewards)
-            print(f"{number}  {user}  best {order[0]}, rewards {listed}" + ("" if known else "  (the average user)"))
+            print(f"{number}  {user}  best first" + ("" if known else "  (the average user)"))
+            print(*ranked_lines(order, rewards, texts), sep="\n")

@@ -15,11 +15,13 @@ from personalrm.cli.ablation import UNSUPPORTED, print_evidence, refuse_model_al
 from personalrm.cli.model_options import add_model
 from personalrm.cli.options import add_config, add_home, positive
 from personalrm.cli.printing import bold, print_json, print_wrapped, shortened
+from personalrm.wording import count
 
 if TYPE_CHECKING:
     from personalrm.preferences.personal_prompts import PersonalPrompt
 
 EXCERPT = 160
+BY_HAND = "written by hand"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -60,14 +62,14 @@ def run(options: argparse.Namespace) -> int:
 def print_prompt(prompt: PersonalPrompt, *, evidence: bool) -> None:
     """The persona with its evidence, what it rests on, and what limits it."""
     from personalrm.judging.personal import strongest_leanings, unused_sentences
-    from personalrm.stats.accuracy import count
     from personalrm.stylometry.claims import NOT_USED
 
     n_pairs = count(len(prompt.roles), "pair")
     print(bold(f"{prompt.user_id}") + f"  learned from {n_pairs} by the {prompt.judge} engine")
     unused = unused_sentences(prompt) if prompt.weights else []
     for claim in prompt.persona.claims:
-        marks = [NOT_USED] * (claim.text in unused) + [UNSUPPORTED] * (not claim.supporting)
+        marks = [BY_HAND] * (claim.text not in prompt.written) + [NOT_USED] * (claim.text in unused)
+        marks += [UNSUPPORTED] * (not claim.supporting)
         mark = f"  ({'; '.join(marks)})" if marks else ""
         print_wrapped(f"- {claim.text}{mark}", "  ")
         if evidence:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from personalrm.cli.options import add_config, add_json, add_reading
 from personalrm.cli.printing import bold, print_json
+from personalrm.wording import count
 
 if TYPE_CHECKING:
     from personalrm.preferences.validation import ValidationReport
@@ -39,10 +40,8 @@ def run(options: argparse.Namespace) -> int:
 
 def print_report(path: str, report: ValidationReport) -> None:
     """What the file holds, then every problem with its line."""
-    from personalrm.stats.accuracy import count
-
     held = ((report.n_rows, "row"), (report.n_pairs, "pair"), (report.n_users, "user"))
-    print(bold(path) + f"  layout {report.layout}, " + ", ".join(count(n, noun) for n, noun in held))
+    print(bold(path) + f"  layout {report.layout or 'unknown'}, " + ", ".join(count(n, noun) for n, noun in held))
     for problem in report.problems:
         print(f"  line {problem.line}: {problem.message}")
     if report.n_bad_rows > len(report.problems):

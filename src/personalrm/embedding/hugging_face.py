@@ -23,6 +23,7 @@ from personalrm.embedding.encoders import Embedded, TextSequence
 from personalrm.embedding.token_tree import Tokens, TokenTree, pack
 from personalrm.embedding.with_torch import torch
 from personalrm.errors import BadInput, MissingExtra, UnknownName
+from personalrm.wording import install_hint
 
 PROBE = ((5, 6, 7, 8), (5, 6, 7, 9, 10))
 """Two sequences that begin alike, to see whether a model lets trees be packed."""
@@ -150,7 +151,7 @@ class HuggingFaceEncoder:
         try:
             import transformers
         except ImportError:
-            raise MissingExtra("transformers is not installed; pip install 'personalrm[embed]'") from None
+            raise MissingExtra(f"transformers is not installed; {install_hint('embed')}") from None
         bars = transformers.utils.logging
         had_bars = bars.is_progress_bar_enabled()
         bars.disable_progress_bar()  # whoever embeds shows progress of their own, or none

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from personalrm.errors import MissingExtra
+from personalrm.wording import install_hint
 
 __all__ = ["Tensor", "nn", "torch"]
 
@@ -10,4 +11,4 @@ try:
     import torch
     from torch import Tensor, nn
 except ImportError:
-    raise MissingExtra("torch is not installed; pip install 'personalrm[train]'") from None
+    raise MissingExtra(f"torch is not installed; {install_hint('train')}") from None

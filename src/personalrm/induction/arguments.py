@@ -32,12 +32,12 @@ def all_of(kind: type[T], values: Mapping[str, T] | Iterable[T], name: str) -> t
     A text is refused where texts are wanted, since Python would take it for a list of letters.
     """
     if isinstance(values, str) or not isinstance(values, Iterable):
-        raise BadInput(f"{name} is a {type(values).__name__}, not a list of {kind.__name__}; pass a list")
+        raise BadInput(f"{name} is of type {type(values).__name__}, not a list of {kind.__name__}; pass a list")
     given = tuple(values.values() if isinstance(values, Mapping) else values)
     for place, one in enumerate(given):
         if not isinstance(one, kind):
             raise BadInput(
-                f"{name} has a {type(one).__name__} at index {place}, not a {kind.__name__}; pass {kind.__name__} only"
+                f"{name} has a value of type {type(one).__name__} at index {place}; pass {kind.__name__} only"
             )
     return given
 

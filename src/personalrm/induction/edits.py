@@ -13,6 +13,7 @@ from personalrm.preferences.personas import Claim
 from personalrm.prompts.linting import is_order
 from personalrm.stylometry.claims import link_claim, read_claim
 from personalrm.stylometry.observations import observe
+from personalrm.wording import count
 
 MOST_SENTENCES = 50
 MOST_CHARACTERS = 1_000
@@ -74,7 +75,7 @@ def carry_edits(
     settled = {leaning.feature for text in (*added, *removed) for leaning in read_claim(text)}
     kept = tuple(claim for claim in prompt.persona.claims if not _is_settled(claim, removed, settled))
     claims = kept + _linked(added, pairs)
-    note = f"{len(added)} sentences added and {len(removed)} removed by hand were carried over"
+    note = f"carried over from edits by hand: {count(len(added), 'sentence')} added, {len(removed)} removed"
     # `written` also names what was removed, so that the next fit and the judge see the edit again
     written = tuple(dict.fromkeys((*prompt.written, *removed)))
     persona = replace(prompt.persona, claims=claims)

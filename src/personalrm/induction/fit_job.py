@@ -23,6 +23,7 @@ from personalrm.preferences.reading import ReadOptions, Tally, iter_users
 from personalrm.preferences.users import User
 from personalrm.running.stopping import Drain
 from personalrm.store.home import Home
+from personalrm.wording import count
 
 FINGERPRINT = "fingerprint"
 """Key in a saved prompt's settings: what the fit depended on."""
@@ -226,7 +227,9 @@ class FitJob:
         if n_unscored and self._retry_unscored:
             return False
         if n_unscored:
-            self.report.partial[todo.user.user_id] = f"{n_unscored} verdicts are missing; ask again: --retry-unscored"
+            self.report.partial[todo.user.user_id] = (
+                f"{count(n_unscored, 'verdict')} missing; ask again: --retry-unscored"
+            )
         self.report.n_unchanged += 1
         self._count_prompt(earlier)
         return True
@@ -241,7 +244,7 @@ class FitJob:
         settings = {**prompt.settings, FINGERPRINT: fitted.todo.fingerprint}
         if fitted.n_unscored:
             settings[UNSCORED] = fitted.n_unscored
-            report.partial[user_id] = f"{fitted.n_unscored} verdicts are missing: {fitted.reason}"
+            report.partial[user_id] = f"{count(fitted.n_unscored, 'verdict')} missing: {fitted.reason}"
         self._home.save(replace(prompt, settings=settings))
         report.n_fitted += 1
         self._count_prompt(prompt)

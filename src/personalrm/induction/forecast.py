@@ -25,7 +25,7 @@ from personalrm.lm.prices import Price
 from personalrm.lm.protocol import Reply, Request, Usage
 from personalrm.preferences.demonstrations import Demonstration
 from personalrm.preferences.verdicts import PersonaQuestion, Question
-from personalrm.stats.accuracy import count
+from personalrm.wording import count
 
 REASONING = "x" * 500
 """Stands for a reasoning that is not written yet."""
@@ -67,7 +67,7 @@ class Forecast:
         """The forecast in a sentence."""
         cost = "price unknown" if self.cost is None else f"about {self.cost:.2f} USD"
         tokens = f"about {self.prompt_tokens + self.completion_tokens:,} tokens"
-        calls = f"at most {self.n_calls:,} calls"
+        calls = f"at most {count(self.n_calls, 'call')}"
         if self.n_calls_same_personas < self.n_calls:
             calls += f" ({self.n_calls_same_personas:,} where personas stay as they are)"
         return f"would fit {count(self.n_users, 'user')}: {calls}, {tokens}, {cost}"

@@ -14,6 +14,7 @@ from personalrm.preferences.personal_prompts import PersonalPrompt
 from personalrm.preferences.personas import Claim, Persona
 from personalrm.preferences.splits import split_context
 from personalrm.preferences.verdicts import PersonaQuestion
+from personalrm.wording import count
 
 MOST_INSIGHTS = 5
 """Insights kept of one choice (paper 5.1: one to five)."""
@@ -45,7 +46,11 @@ def remember(user_id: str, pairs: Sequence[PreferencePair], settings: InductionS
         while sum(len(claim.text) for claim in insights) > ROOM and len(insights) > 1:
             insights.pop(0)
             n_forgotten += 1
-    notes = [f"{n_missing} of {len(split.context)} choices gave no insight that could be read"] if n_missing else []
+    notes = (
+        [f"{n_missing} of {count(len(split.context), 'choice')} gave no insight that could be read"]
+        if n_missing
+        else []
+    )
     notes += [f"the {n_forgotten} oldest insights were forgotten to keep the list short"] if n_forgotten else []
     return PersonalPrompt(
         user_id,

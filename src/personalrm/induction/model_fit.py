@@ -17,6 +17,7 @@ from personalrm.judging.model import PROMPTS_VERSION, ModelJudge
 from personalrm.preferences.personal_prompts import PersonalPrompt
 from personalrm.preferences.users import User
 from personalrm.prompts.linting import Finding, lint_persona
+from personalrm.wording import count
 
 TOO_FEW = "too few pairs for anything personal"
 
@@ -87,7 +88,7 @@ class ModelFit:
         too_few = len({pair.choice_key for pair in todo.user.pairs if pair.split != "target"}) < MIN_CHOICES
         n_unscored = len(finished.unscored)
         notes = prompt.notes + ((TOO_FEW,) if too_few else ())
-        notes += (f"{n_unscored} verdicts of the model are missing",) if n_unscored else ()
+        notes += (f"the model gave no readable answer for {count(n_unscored, 'verdict')}",) if n_unscored else ()
         notes += tuple(finding.line() for finding in self._lint(todo, prompt))
         reason = finished.unscored[0] if finished.unscored else ""
         return Fitted(todo, replace(prompt, notes=notes, too_few_pairs=too_few), reason, n_unscored)

@@ -31,6 +31,7 @@ from personalrm.preferences.reading import ReadOptions, iter_users
 from personalrm.preferences.users import User
 from personalrm.preferences.verdicts import Verdict
 from personalrm.prompts.rendering import generation_prompt, judge_messages
+from personalrm.wording import count
 
 
 class SynthesizeMe:
@@ -217,7 +218,9 @@ def fit_with_judge(
         raise judge.caller.stopped
     if failed:
         user_id, reason = next(iter(failed.items()))
-        raise ModelUnavailable(f"{len(failed)} users could not be fitted, such as {user_id!r} ({reason}); try again")
+        raise ModelUnavailable(
+            f"{count(len(failed), 'user')} could not be fitted, such as {user_id!r} ({reason}); try again"
+        )
 
 
 def fit_users(

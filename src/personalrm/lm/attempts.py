@@ -18,6 +18,7 @@ from personalrm.lm.protocol import LM, Reply, Request
 from personalrm.lm.purse import Purse
 from personalrm.lm.settings import Retry
 from personalrm.lm.usage import Ledger
+from personalrm.wording import count
 
 SEED_STEP = 7919
 """From one seed to the next when a reply cannot be read."""
@@ -135,8 +136,8 @@ class Attempts:
         if fault.again == "stop":
             self.stop(
                 AccessRefused(
-                    f"the server of model {self._lm.name!r} answered {fault.kind}; check the key, the model's name and "
-                    "the base URL"
+                    f"the server of model {self._lm.name!r} answered {fault.kind}; "
+                    + (fault.advice or "check the key, the model's name and the base URL")
                 )
             )
             raise Stopped
@@ -149,17 +150,19 @@ class Attempts:
         else:
             tries.n_failed += fault.status != TOO_MANY
             over = tries.n_failed >= self._retry.max_attempts
+        over = over or (fault.kind == CANNOT_CONNECT and not self._retry.waits_for_server)
         if not over and time.monotonic() - tries.started < self._retry.max_total_s:
             return None
         if tries.refused_since is not None and self._last_success < tries.refused_since:
             self.stop(
                 ModelUnavailable(
-                    f"the server of model {self._lm.name!r} cannot be reached after {tries.n_attempts} attempts; start "
-                    "it or correct --base-url, then run the same command again"
+                    f"the server of model {self._lm.name!r} cannot be reached after "
+                    f"{count(tries.n_attempts, 'attempt')}; start it or correct --base-url, then run the same "
+                    "command again"
                 )
             )
             raise Stopped
-        return f"{fault.kind}, after {tries.n_attempts} attempts"
+        return f"{fault.kind}, after {count(tries.n_attempts, 'attempt')}"
 
     async def _pause(self, fault: Fault, tries: Tries) -> None:
         if fault.again == "reseeded":

@@ -16,6 +16,7 @@ from personalrm.errors import MissingExtra, ModelUnavailable, UnreadableReply
 from personalrm.lm.batch import Ask, Caller
 from personalrm.lm.protocol import Reply, Request, Sampling
 from personalrm.preferences.messages import Message
+from personalrm.wording import install_hint
 
 ROLES = ("system", "user", "assistant")
 
@@ -31,7 +32,7 @@ def load_dspy() -> Any:
         import_module("optuna")
     except ImportError as error:
         raise MissingExtra(
-            f"MIPROv2 needs {error.name or 'dspy'!r}, which is not installed; pip install 'personalrm[optimize]', or "
+            f"MIPROv2 needs {error.name or 'dspy'!r}, which is not installed; {install_hint('optimize')}, or "
             "search with --method search, which needs nothing"
         ) from None
     return dspy

@@ -20,6 +20,7 @@ class Fault(Exception):
         status: int | None = None,
         retry_after_s: float | None = None,
         feature: str = "",
+        advice: str = "",
     ) -> None:
         super().__init__(kind)
         self.kind = kind
@@ -28,3 +29,5 @@ class Fault(Exception):
         self.retry_after_s = retry_after_s
         self.feature = feature
         """A part of the request the server does not take (`schema`, `logprobs`, `seed`); send without it."""
+        self.advice = advice
+        """What to do, where the door knows better than to check the key, the name and the base URL."""

@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from personalrm.lm.faults import Fault
 from personalrm.lm.protocol import Reply, Request
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 MOST_BYTES = 32 * 2**20
 """A longer body is no completion."""
+NOT_FOUND = 404
 FEATURES = ("schema", "logprobs", "seed", "max_tokens", "temperature")
 
 
@@ -94,12 +96,22 @@ class OpenAIServer:
                 if any(name.lower().startswith("x-ratelimit") for name in response.headers):
                     self.rate_limits = {k.lower(): v for k, v in response.headers.items() if "ratelimit" in k.lower()}
                 return read_response(response.status, response.headers, content)
+        except Fault as fault:
+            fault.advice = fault.advice or self._advice(fault)
+            raise
         except TimeoutError:
             raise Fault("time-out", "same") from None
         except aiohttp.ClientConnectorError:
             raise Fault("cannot connect", "same") from None
         except (aiohttp.ClientError, asyncio.IncompleteReadError, OSError, ValueError) as error:
             raise Fault(f"connection broke ({type(error).__name__})", "same") from None
+
+    def _advice(self, fault: Fault) -> str:
+        """Most servers live under /v1, and a base URL without it is the commonest slip."""
+        base_url = self.endpoint.base_url.rstrip("/")
+        if fault.status != NOT_FOUND or urlsplit(base_url).path:
+            return ""
+        return f"base URLs mostly end in /v1, try {base_url}/v1, else check the model's name"
 
     def _opened(self) -> aiohttp.ClientSession:
         import aiohttp

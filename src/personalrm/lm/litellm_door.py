@@ -13,6 +13,7 @@ from personalrm.lm.faults import Again, Fault
 from personalrm.lm.http import FEATURES, Endpoint
 from personalrm.lm.protocol import Reply, Request
 from personalrm.lm.wire import read_response, request_body
+from personalrm.wording import install_hint
 
 NO_KEY = "none"
 """Sent to a base URL of the user's when no key of ours is set."""
@@ -47,9 +48,7 @@ class LiteLLM:
         try:
             import litellm
         except ImportError:
-            raise MissingExtra(
-                "models named litellm/... need LiteLLM; install it with pip install 'personalrm[litellm]'"
-            ) from None
+            raise MissingExtra(f"models named litellm/... need LiteLLM; {install_hint('litellm')}") from None
         litellm.suppress_debug_info = True  # it prints advice to standard output at each error, where our JSON goes
         self._litellm: Any = litellm
         self.endpoint = endpoint

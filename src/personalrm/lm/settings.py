@@ -23,6 +23,8 @@ class Retry:
     """Longest single pause; caps Retry-After too."""
     max_total_s: float = 600.0
     """After this much time no further attempt is made; 429 may use all of it whatever their number."""
+    waits_for_server: bool = True
+    """Whether a refused connection is tried again, as a server may be starting; a check wants to know at once."""
 
     def __post_init__(self) -> None:
         for name in ("max_attempts", "base_s", "max_pause_s", "max_total_s"):

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import math
 import re
+import shlex
 import unicodedata
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
 from typing import Any
 
 from personalrm.errors import BadRow
+from personalrm.preferences.columns import lookalike
 from personalrm.preferences.messages import ROLES, Conversation, Message
 from personalrm.preferences.options import ReadOptions
 from personalrm.preferences.pairs import SplitName
+from personalrm.wording import kind_of
 
 SPLITS: dict[str, SplitName] = {
     "train": "train",
@@ -38,13 +41,25 @@ def read_id(row: Mapping[str, Any], name: str) -> str:
     value = row.get(name)
     if isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
+    if value is None:
+        raise _missing(name, _no_id(row, name))
     if not isinstance(value, str):
-        raise _missing(name) if value is None else _bad(name, f"is a {type(value).__name__}, not text", "wrong type")
+        raise _bad(name, f"is {kind_of(value)}, not text", "wrong type")
     if not value.strip():
         raise _bad(name, "is blank", "blank")
     if not value.isprintable() and any(unicodedata.category(character) == "Cc" for character in value):
         raise _bad(name, "holds a control character", "control character")
     return value
+
+
+def _no_id(row: Mapping[str, Any], name: str) -> str:
+    """That an id is missing, and where it may stand under another name."""
+    meant = lookalike(name, row)
+    if meant:
+        instead = f", or pass --user-column {shlex.quote(meant)}" if name == "user_id" else ""
+        return f"is missing; rename column {meant!r} to {name!r}{instead}"
+    hint = "; add it, or pass --user-column or --default-user" if name == "user_id" and name not in row else ""
+    return f"is missing{hint}"
 
 
 def read_user(row: Mapping[str, Any], options: ReadOptions) -> str:
@@ -100,7 +115,7 @@ def read_conversation(value: Any, name: str) -> Conversation:
     if not isinstance(value, Sequence) or not value:
         if not value:
             raise _bad(name, "is missing or empty", "missing")
-        raise _bad(name, f"is a {type(value).__name__}, not a list of turns", "wrong type")
+        raise _bad(name, f"is {kind_of(value)}, not a list of turns", "wrong type")
     return tuple(read_message(turn, name) for turn in value)
 
 
@@ -113,7 +128,7 @@ def read_message(turn: Any, name: str) -> Message:
     if isinstance(turn, Message):
         return turn
     if not isinstance(turn, Mapping):
-        raise _bad(name, f"has a turn that is a {type(turn).__name__}, not {{role, content}}", "wrong type")
+        raise _bad(name, f"has a turn that is {kind_of(turn)}, not {{role, content}}", "wrong type")
     role = turn.get("role")
     if not isinstance(role, str) or role not in ROLES:
         raise _bad(name, f"has a turn with role {_short(role)}; use {', '.join(ROLES)}", "unknown role")
@@ -214,13 +229,13 @@ def _content(value: Any, name: str) -> str:
         raise _bad(name, "has a part that is not text", "part that is not text")
     if value is None:
         raise _missing(name, "is missing or null")
-    raise _bad(name, f"has content that is a {type(value).__name__}, not text", "wrong type")
+    raise _bad(name, f"has content that is {kind_of(value)}, not text", "wrong type")
 
 
 def _short(value: Any) -> str:
     """What a wrong value is; written out only if it is a name, since it may be somebody's text in the wrong column."""
     if not isinstance(value, str):
-        return "None" if value is None else f"a {type(value).__name__}"
+        return "None" if value is None else kind_of(value)
     return repr(value) if NAME.fullmatch(value) else f"a text of {len(value)} characters"
 
 

@@ -13,12 +13,13 @@ from typing import Any
 
 from personalrm.errors import BadRow, UnknownName
 from personalrm.preferences import fields
+from personalrm.preferences.columns import advise_columns, list_columns, look_like_names
 from personalrm.preferences.messages import Conversation
 from personalrm.preferences.options import ReadOptions
 from personalrm.preferences.pairs import PreferencePair
 from personalrm.preferences.prism import read_prism_conversation, read_prism_utterances
 from personalrm.preferences.rated import Dropped, pairs_from_ratings
-from personalrm.preferences.rows import Row, list_columns
+from personalrm.preferences.rows import Row
 
 Outcome = PreferencePair | BadRow | Dropped
 Numbered = tuple[int, Outcome]
@@ -258,4 +259,7 @@ def detect_layout(row: Row) -> str:
     name = find_layout(row)
     if name is not None:
         return name
-    raise UnknownName(f"{list_columns(row)} fit no known layout; name one with --layout: {', '.join(LAYOUTS)}")
+    advice = advise_columns(row) or f"name one with --layout: {', '.join(LAYOUTS)}"
+    if not look_like_names(map(str, row)):
+        advice = "write the names of the columns there: user_id, prompt, chosen, rejected"
+    raise UnknownName(f"{list_columns(row)} fit no known layout; {advice}")

@@ -13,14 +13,16 @@ from itertools import chain
 from pathlib import Path
 
 from personalrm.errors import BadInput, BadRow, UnknownName, UnknownUser
+from personalrm.preferences.columns import list_columns
 from personalrm.preferences.grouping import group_by_user
 from personalrm.preferences.layouts import LAYOUTS, detect_layout, find_layout
 from personalrm.preferences.options import ReadOptions
 from personalrm.preferences.pairs import PreferencePair
 from personalrm.preferences.rated import Dropped
-from personalrm.preferences.rows import Numbered, Row, iter_rows, list_columns
+from personalrm.preferences.rows import Numbered, Row, iter_rows
 from personalrm.preferences.tally import Problem, Tally
 from personalrm.preferences.users import User
+from personalrm.wording import count
 
 __all__ = ["PairsByUser", "Problem", "ReadOptions", "Tally", "iter_pairs", "iter_users", "pairs_of_rows", "read_pairs"]
 LISTED = 20
@@ -38,7 +40,7 @@ class PairsByUser(Mapping[str, User]):
     def __getitem__(self, user_id: str) -> User:
         if user_id not in self._users:
             near = difflib.get_close_matches(str(user_id), self._users, 3)
-            advice = f"did you mean {', '.join(map(repr, near))}?" if near else f"there are {len(self)} users"
+            advice = f"did you mean {', '.join(map(repr, near))}?" if near else f"it has {count(len(self), 'user')}"
             raise UnknownUser(f"user {user_id!r} is not in {self._where!r}; {advice}")
         return self._users[user_id]
 
@@ -188,6 +190,6 @@ def _refusal(path: str | Path, tally: Tally) -> BadInput:
     listed = "".join(f"\n  {path} line {problem.line}: {problem.message}" for problem in problems)
     more = f"\n  ... and {tally.n_bad_rows - LISTED} more" if tally.n_bad_rows > LISTED else ""
     return BadInput(
-        f"{str(path)!r} has {tally.n_bad_rows} bad rows of {tally.n_rows}; fix them, or leave them out with "
+        f"{str(path)!r} has {count(tally.n_bad_rows, 'bad row')} of {tally.n_rows:,}; fix them, or leave them out with "
         f"--skip-bad (skip_bad=True):{listed}{more}"
     )

@@ -1,45 +1,26 @@
 """Raw rows of a file, streamed with their line numbers.
 
-Decides what a file is by its name: JSON lines, a JSON list, CSV, TSV or Parquet, each
-also gzipped. A row that cannot be read becomes a `BadRow`; a file that cannot be read is
-a `BadFile`.
+Decides what a file is by its name: JSON lines, a JSON list, CSV, TSV, Parquet or Arrow,
+each also gzipped. A row that cannot be read becomes a `BadRow`; a file that cannot be
+read is a `BadFile`.
 """
 
 from __future__ import annotations
 
-import csv
 import gzip
 import io
 import json
-import re
-import shutil
-import tempfile
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import IO, Any
 
-from personalrm.errors import BadFile, BadRow, MissingExtra
+from personalrm.errors import BadFile, BadRow
+from personalrm.preferences.columnar import arrow_rows, parquet_rows
+from personalrm.preferences.csv_rows import csv_rows
+from personalrm.preferences.raw_rows import Numbered, Row, checked, too_deep
 
-Row = dict[str, Any]
-Numbered = tuple[int, Row | BadRow]
+__all__ = ["SUFFIXES", "Numbered", "Row", "iter_lines", "iter_rows", "parse_line"]
 SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".arrow")
-LONGEST_CELL = 1 << 30
-JSON_CELLS = frozenset({"completions", "meta"})
-"""CSV columns that are always JSON."""
-TURN_CELLS = frozenset(
-    {"conversation", "prompt", "context", "chosen", "rejected"}
-    | {"conversation_a", "conversation_b", "conversation_history"}
-)
-"""CSV columns that may hold turns as JSON; other JSON in them is text that somebody wrote."""
-LIKE_A_NAME = re.compile(r"[\w.\- ]{1,40}")
-"""What a column's name looks like; anything else may be private text and is not shown."""
-MOST_LISTED = 12
-"""Columns named in a message."""
-PARQUET_ROWS = 256
-"""Rows decoded at once."""
-DEEPEST = 100
-"""Levels of nesting beyond which a row is refused, so that no later step meets the limits of recursion."""
 
 
 def iter_rows(path: str | Path) -> Iterator[Numbered]:
@@ -50,13 +31,14 @@ def iter_rows(path: str | Path) -> Iterator[Numbered]:
         MissingExtra: If it is Parquet and pyarrow is not installed.
     """
     file = Path(path)
+    _refuse_no_file(file)
     name = file.name.lower().removesuffix(".gz")
     suffix = next((suffix for suffix in SUFFIXES if name.endswith(suffix)), None)
     if suffix is None:
         raise BadFile(
-            f"{str(path)!r} is of an unknown kind; name it {', '.join(SUFFIXES)}, with .gz if it is compressed"
+            f"{str(path)!r} is of an unknown kind; name it {', '.join(SUFFIXES)}, with .gz if it is compressed; "
+            "a spreadsheet is saved as CSV first"
         )
-    _refuse_no_file(file)
     n_rows = 0
     for numbered in _read(file, suffix):
         n_rows += 1
@@ -75,11 +57,13 @@ def _refuse_no_file(file: Path) -> None:
 
 
 def _read(file: Path, suffix: str) -> Iterator[Numbered]:
-    readers = {".json": _json_list, ".csv": _csv, ".tsv": _csv, ".parquet": _parquet, ".arrow": _arrow}
+    readers = {".json": _json_list, ".csv": _csv, ".tsv": _csv, ".parquet": parquet_rows, ".arrow": arrow_rows}
     try:
         yield from readers.get(suffix, _json_lines)(file)
     except UnicodeDecodeError as error:
-        raise BadFile(f"{str(file)!r} is not UTF-8 (byte {error.start} of a block); save it as UTF-8") from None
+        raise BadFile(
+            f"{str(file)!r} is not UTF-8 (byte {error.start} of a block); save it as UTF-8 (in Excel: CSV UTF-8)"
+        ) from None
     except (gzip.BadGzipFile, EOFError, zlib.error):
         raise BadFile(f"{str(file)!r} is not a whole gzip file; compress it again or drop .gz from the name") from None
     except OSError as error:
@@ -114,49 +98,10 @@ def parse_line(text: str, number: int) -> Row | BadRow:
     try:
         value = json.loads(text)
     except RecursionError:
-        return _too_deep(number)
+        return too_deep(number)
     except ValueError:
         return BadRow("the line is not JSON", line=number, rule="not JSON")
-    return _checked(value, number, text)
-
-
-def _checked(value: Any, number: int, text: str | None = None) -> Row | BadRow:
-    """The row, unless it is no object, is nested too deep or holds what cannot be written to a file.
-
-    Args:
-        value: What was parsed.
-        number: Its line.
-        text: Where it was parsed from, if at hand; most texts show at a glance that there is nothing to check.
-    """
-    if not isinstance(value, dict):
-        return BadRow(f"the row is a {type(value).__name__}, not an object", line=number, rule="not an object")
-    if (text is None or text.count("[") + text.count("{") > DEEPEST) and _is_deep(value):
-        return _too_deep(number)
-    if text is None or "\\u" in text:  # in UTF-8 a lone surrogate can only come from an escape
-        try:
-            json.dumps(value, ensure_ascii=False, default=str).encode("utf-8")
-        except UnicodeEncodeError:
-            return BadRow("a text holds a lone surrogate", line=number, rule="lone surrogate")
-    return value
-
-
-def _too_deep(number: int) -> BadRow:
-    return BadRow(f"the row is nested more than {DEEPEST} levels deep", line=number, rule="nested too deep")
-
-
-def _is_deep(value: Any) -> bool:
-    """Whether lists and objects lie more than `DEEPEST` levels inside each other."""
-    level = [value]
-    for _ in range(DEEPEST):
-        level = [
-            inner
-            for outer in level
-            for inner in (outer.values() if isinstance(outer, dict) else outer)
-            if isinstance(inner, dict | list)
-        ]
-        if not level:
-            return False
-    return True
+    return checked(value, number, text)
 
 
 def _json_list(file: Path) -> Iterator[Numbered]:
@@ -171,145 +116,10 @@ def _json_list(file: Path) -> Iterator[Numbered]:
     if not isinstance(values, list):
         raise BadFile(f"{str(file)!r} is not a JSON list of rows; write a list, or one object a line in a .jsonl file")
     for number, value in enumerate(values, 1):
-        yield number, _checked(value, number)
+        yield number, checked(value, number)
 
 
 def _csv(file: Path) -> Iterator[Numbered]:
-    csv.field_size_limit(LONGEST_CELL)
-    delimiter = "\t" if file.name.lower().removesuffix(".gz").endswith(".tsv") else ","
+    is_tsv = file.name.lower().removesuffix(".gz").endswith(".tsv")
     with _open(file) as stream:
-        records = _records(csv.reader(stream, delimiter=delimiter))
-        names = _header(file, next(records, (1, None))[1])
-        for number, cells in records:
-            yield number, cells if isinstance(cells, BadRow) else _from_cells(names, cells, number)
-
-
-def _records(reader: Any) -> Iterator[tuple[int, list[str] | BadRow]]:
-    """Records that are not empty, each with the line it begins on."""
-    while True:
-        number = reader.line_num + 1
-        try:
-            cells = next(reader)
-        except StopIteration:
-            return
-        except csv.Error:
-            yield number, BadRow("the line is not CSV", line=number, rule="not CSV")
-            continue
-        if cells:
-            yield number, cells
-
-
-def _header(file: Path, cells: list[str] | BadRow | None) -> Sequence[str]:
-    names = cells if isinstance(cells, list) else []
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
-        which = repr(twice) if _look_like_names(names) else f"of one name among {list_columns(names)}"
-        raise BadFile(f"{str(file)!r} has two columns {which}; rename one")
-    return names
-
-
-def list_columns(names: Iterable[object]) -> str:
-    """The columns for a message; without a header they are somebody's texts, so those are only counted."""
-    columns = [str(name) for name in names]
-    if _look_like_names(columns):
-        return f"columns {', '.join(sorted(columns)[:MOST_LISTED]) or 'none'}"
-    return f"{len(columns)} columns in a first row that does not look like a header"
-
-
-def _look_like_names(columns: Iterable[str]) -> bool:
-    return all(LIKE_A_NAME.fullmatch(column) for column in columns)
-
-
-def _from_cells(names: Sequence[str], cells: list[str], number: int) -> Row | BadRow:
-    """A record as a row; an empty cell is a value that is not there."""
-    if len(cells) > len(names):
-        return BadRow(
-            f"the row has {len(cells)} cells, the header {len(names)}", line=number, rule="more cells than the header"
-        )
-    values = (_cell(name, cell) if cell else None for name, cell in zip(names, cells, strict=False))
-    row = dict.fromkeys(names) | dict(zip(names, values, strict=False))
-    return _checked(row, number, "".join(cells))
-
-
-def _cell(name: str, value: str) -> Any:
-    """A cell; conversations and messages may be written as JSON."""
-    if name not in JSON_CELLS | TURN_CELLS or value.lstrip()[:1] not in ("[", "{"):
-        return value
-    try:
-        parsed = json.loads(value)
-    except (ValueError, RecursionError):
-        return value
-    return parsed if name in JSON_CELLS or _are_turns(parsed) else value
-
-
-def _are_turns(parsed: Any) -> bool:
-    """Whether this is meant as messages or text parts, and is not a completion that happens to be JSON."""
-    turns = parsed if isinstance(parsed, list) else [parsed]
-    return bool(turns) and all(isinstance(turn, dict) and turn.keys() & {"role", "content", "text"} for turn in turns)
-
-
-def _parquet(file: Path) -> Iterator[Numbered]:
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError:
-        raise MissingExtra(
-            f"{str(file)!r} is Parquet, which needs pyarrow; pip install 'personalrm[parquet]'"
-        ) from None
-    number = 0
-    with _uncompressed(file) as stream:
-        try:
-            table = pyarrow.parquet.ParquetFile(stream)
-            for batch in table.iter_batches(batch_size=PARQUET_ROWS):
-                for row in _without_nanoseconds(batch).to_pylist():
-                    number += 1
-                    yield number, row
-        except (pyarrow.ArrowException, OSError) as error:
-            raise BadFile(
-                f"{str(file)!r} is not a whole Parquet file ({type(error).__name__}); write it again"
-            ) from None
-
-
-def _arrow(file: Path) -> Iterator[Numbered]:
-    """A stream of record batches, as `datasets` saves to disk."""
-    try:
-        import pyarrow
-    except ImportError:
-        raise MissingExtra(f"{str(file)!r} is Arrow, which needs pyarrow; pip install 'personalrm[parquet]'") from None
-    number = 0
-    with _uncompressed(file) as stream:
-        try:
-            for batch in pyarrow.ipc.open_stream(stream):
-                for at in range(0, batch.num_rows, PARQUET_ROWS):
-                    for row in _without_nanoseconds(batch.slice(at, PARQUET_ROWS)).to_pylist():
-                        number += 1
-                        yield number, row
-        except (pyarrow.ArrowException, OSError) as error:
-            raise BadFile(
-                f"{str(file)!r} is not a whole Arrow stream ({type(error).__name__}); write it again"
-            ) from None
-
-
-def _without_nanoseconds(batch: Any) -> Any:
-    """The batch with times in microseconds, the finest that Python has."""
-    import pyarrow
-
-    fields = [
-        field.with_type(pyarrow.timestamp("us", field.type.tz))
-        if pyarrow.types.is_timestamp(field.type) and field.type.unit == "ns"
-        else field
-        for field in batch.schema
-    ]
-    schema = pyarrow.schema(fields)
-    return batch if schema.equals(batch.schema) else pyarrow.Table.from_batches([batch]).cast(schema, safe=False)
-
-
-def _uncompressed(file: Path) -> IO[bytes]:
-    """The file itself, or a temporary copy without gzip, since Parquet is read from its end."""
-    if not file.name.lower().endswith(".gz"):
-        return file.open("rb")
-    copy = tempfile.TemporaryFile()  # noqa: SIM115  # the caller closes it
-    with gzip.open(file, "rb") as packed:
-        shutil.copyfileobj(packed, copy)
-    copy.seek(0)
-    return copy
+        yield from csv_rows(stream, separator="\t" if is_tsv else ",", where=str(file))

@@ -16,6 +16,7 @@ from typing import Any
 from personalrm.errors import BadInput, BadRow
 from personalrm.preferences import fields
 from personalrm.preferences.rows import Numbered, Row, iter_rows
+from personalrm.wording import count, kind_of
 
 PLAIN = ("age", "gender", "employment_status", "education", "marital_status", "english_proficiency")
 """Demographic questions of PRISM whose answer is one text."""
@@ -72,7 +73,7 @@ def surveys_from_rows(rows: Iterable[Numbered], *, where: str) -> dict[str, Surv
             problems.append(f"\n  {where} line {line}: {error}")
     if problems:
         more = f"\n  ... and {len(problems) - LISTED} more" if len(problems) > LISTED else ""
-        raise BadInput(f"{where!r} has {len(problems)} bad rows; fix them:{''.join(problems[:LISTED])}{more}")
+        raise BadInput(f"{where!r} has {count(len(problems), 'bad row')}; fix them:{''.join(problems[:LISTED])}{more}")
     return surveys
 
 
@@ -122,7 +123,7 @@ def _mapping(row: Row, name: str) -> Mapping[str, Any]:
     if isinstance(value, str):
         return {"self_described": value}
     if not isinstance(value, Mapping):
-        raise BadRow(f"{name} is a {type(value).__name__}, not answers by name", field=name, rule="wrong type")
+        raise BadRow(f"{name} is {kind_of(value)}, not answers by name", field=name, rule="wrong type")
     return value
 
 

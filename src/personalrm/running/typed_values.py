@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from personalrm.errors import BadFile, BadInput, UnknownName
+from personalrm.wording import kind_of
 
 Spec = TypeVar("Spec")
 
@@ -48,7 +49,7 @@ def spec_from(kind: type[Spec], content: Any, where: str) -> Spec:
         BadInput: If a key is missing or a value is of the wrong type.
     """
     if not isinstance(content, Mapping):
-        raise BadInput(f"{where} is {_kind_of(content)}, not keys and values; write `key: value` lines")
+        raise BadInput(f"{where} is {kind_of(content)}, not keys and values; write `key: value` lines")
     hints = typing.get_type_hints(kind)
     declared = {one.name: one for one in fields(kind)}  # type: ignore[arg-type]  # every Spec is a dataclass
     for key in content:
@@ -99,7 +100,7 @@ def _value(value: Any, kind: Any, where: str) -> Any:
 
 def _expected(value: Any, kind: type, where: str) -> Any:
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-        raise BadInput(f"{where} is {_kind_of(value)}; write {_KINDS[kind]}")
+        raise BadInput(f"{where} is {kind_of(value)}; write {_KINDS[kind]}")
     return value
 
 
@@ -112,12 +113,6 @@ _KINDS: Mapping[type, str] = {
     dict: "keys and values",
     types.NoneType: "nothing",
 }
-
-
-def _kind_of(value: Any) -> str:
-    named = {type(None): "empty", str: "a text", int: "a whole number", float: "a number", bool: "true or false"}
-    named |= {list: "a list", dict: "keys and values"}
-    return named.get(type(value), f"a {type(value).__name__}")
 
 
 def _unique_keys(yaml: Any) -> Any:

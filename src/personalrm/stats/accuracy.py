@@ -14,6 +14,7 @@ import numpy as np
 from personalrm.errors import BadInput, NoScoredPairs
 from personalrm.stats.arrays import FloatArray
 from personalrm.stats.bootstrap import cluster, clustered_mean
+from personalrm.wording import count as count  # noqa: PLC0414  # reports ask for it beside `percent`
 
 
 @dataclass(frozen=True)
@@ -174,12 +175,3 @@ def percent(fraction: float) -> str:
     '69.1'
     """
     return f"{100.0 * fraction:.1f}"
-
-
-def count(n: int, noun: str) -> str:
-    """A count with its noun in the right number.
-
-    >>> count(1, "user"), count(654, "pair")
-    ('1 user', '654 pairs')
-    """
-    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from personalrm.errors import BadInput, NoScoredPairs
-from personalrm.stats.accuracy import count
 from personalrm.stats.arrays import FloatArray
 from personalrm.stats.bootstrap import CHUNK, cluster, clustered_mean
+from personalrm.wording import count
 
 EXACT_USERS = 12
 """Up to so many users with a difference, all 2^n sign patterns are tried."""

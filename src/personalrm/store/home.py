@@ -4,35 +4,24 @@
     <home>/users/<hash of the id>/v0002.json.damaged   set aside by a fit that could not read it
     <home>/index.jsonl                                 dates of the versions, one line each
 
-A version is written to a temporary file, flushed to disk and renamed, so it is there
-whole or not at all. The index is an append-only log beside the truth: it holds what must
-not be in the versions (dates), can be cut short or lost without losing a prompt, and two
-processes may append to it. User ids never reach the file system, only their hashes do.
+`user_folder.py` holds one user's files, `index.py` the dates.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
-import re
-import shutil
-import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import count
 from pathlib import Path
-from typing import Any
 
 from personalrm.errors import CorruptFile, NewerVersion, StoreError, UnknownUser
 from personalrm.preferences.personal_prompts import PersonalPrompt
-from personalrm.preferences.prompt_json import prompt_from_json, prompt_to_json
-from personalrm.store.atomic import replace_file, sync_folder
+from personalrm.preferences.prompt_json import prompt_to_json
+from personalrm.store.index import Index
+from personalrm.store.user_folder import UserFolder, hash_of, store_error
 
-DAMAGED = ".damaged"
-"""What is put behind the name of a version that was set aside."""
-VERSION_NAME = re.compile(rf"v([0-9]{{4,}})\.json({re.escape(DAMAGED)}[0-9]*)?")
+MOST_LISTED = 10
+"""Versions named in a message."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +32,22 @@ class Version:
     """1 is the first."""
     date: str
     """When it was saved, ISO 8601 in UTC; empty when the index does not know."""
+
+
+@dataclass(frozen=True)
+class Saved:
+    """One user of a home folder, as far as their newest version can be read."""
+
+    user_id: str
+    """Empty where no version says whose it is."""
+    folder: str
+    """Name of their folder, the hash of the id."""
+    versions: tuple[Version, ...]
+    """Oldest first."""
+    newest: PersonalPrompt | None
+    """None when the newest version cannot be read."""
+    problem: str = ""
+    """Why it cannot, in a sentence."""
 
 
 def _refuse(error: StoreError) -> None:
@@ -58,6 +63,7 @@ class Home:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
+        self._index = Index(self.path / "index.jsonl")
 
     def save(self, prompt: PersonalPrompt) -> int:
         """Store the prompt as a new version, unless it equals the newest one; returns the version's number.
@@ -67,31 +73,31 @@ class Home:
         """
         text = prompt_to_json(prompt)
         folder = self._folder(prompt.user_id)
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            while True:
-                newest = max(self._numbers(folder), default=0)
-                if newest and _holds(folder / _file_name(newest), text):
-                    return newest
-                following = 1 + max(self._numbers(folder, with_damaged=True), default=0)
-                if _write_new(folder / _file_name(following), text):
-                    self._note(prompt.user_id, following)
-                    return following
-        except OSError as error:
-            raise _store_error(self.path, "written", error) from None
+        number, is_new = folder.add(text)
+        if is_new:
+            try:
+                self._index.note(folder.name, number)
+            except OSError as error:
+                raise store_error(self.path, "written", error) from None
+        return number
 
     def load(self, user_id: str, version: int | None = None) -> PersonalPrompt:
         """A user's newest prompt, or the version asked for.
 
         Raises:
             UnknownUser: If there is no such user or version.
-            CorruptFile: If the file is damaged.
+            CorruptFile: If the file is damaged; the message names the version to go back to.
         """
-        numbers = [one.number for one in self.versions(user_id)]
+        folder, numbers = self._known(user_id)
         number = numbers[-1] if version is None else version
         if number not in numbers:
-            raise UnknownUser(f"user {user_id!r} has no version {number}; there are {len(numbers)}")
-        return self._read(self._folder(user_id) / _file_name(number))
+            there = ", ".join(map(str, numbers[-MOST_LISTED:]))
+            raise UnknownUser(f"user {user_id!r} has no version {number}; saved are {there}")
+        try:
+            return folder.read(number)
+        except CorruptFile as error:
+            others = (one for one in reversed(numbers) if one != number and folder.attempt(one)[0] is not None)
+            raise CorruptFile(_way_back(user_id, number, next(others, None), str(error))) from None
 
     def restore(self, user_id: str, version: int) -> int:
         """Make an earlier version the newest again, as a version of its own; returns its number.
@@ -106,8 +112,9 @@ class Home:
 
     def newest(self, user_id: str) -> PersonalPrompt | None:
         """A user's newest prompt, or None for somebody not seen yet."""
-        numbers = self._numbers(self._folder(user_id))
-        return self._read(self._folder(user_id) / _file_name(numbers[-1])) if numbers else None
+        folder = self._folder(user_id)
+        numbers = folder.numbers()
+        return folder.read(numbers[-1]) if numbers else None
 
     def newest_or_set_aside(self, user_id: str, *, only_look: bool = False) -> tuple[PersonalPrompt | None, str]:
         """A user's newest prompt that can be read, or None; and a sentence on what was damaged, else empty.
@@ -122,27 +129,16 @@ class Home:
         folder = self._folder(user_id)
         aside: list[str] = []
         prompt = None
-        for number in reversed(self._numbers(folder)):
+        for number in reversed(folder.numbers()):
             try:
-                prompt = self._read(folder / _file_name(number))
+                prompt = folder.read(number)
                 break
             except CorruptFile:
-                path = folder / _file_name(number)
-                aside.append(path.name if only_look else self._set_aside(path))
+                aside.append(folder.file_name(number) if only_look else folder.set_aside(number))
         if not aside:
             return prompt, ""
-        where = folder.relative_to(self.path)
+        where = folder.path.relative_to(self.path)
         return prompt, f"damaged versions of user {user_id!r} were set aside in {where}: {', '.join(aside)}"
-
-    def _set_aside(self, path: Path) -> str:
-        """Rename a damaged version, which may be a folder, to a name that is free; returns the name."""
-        names = (path.with_name(f"{path.name}{DAMAGED}{number or ''}") for number in count())
-        free = next(name for name in names if not name.exists())
-        try:
-            path.rename(free)
-        except OSError as error:
-            raise _store_error(self.path, "written", error) from None
-        return free.name
 
     def versions(self, user_id: str) -> tuple[Version, ...]:
         """All versions of a user, oldest first.
@@ -150,16 +146,26 @@ class Home:
         Raises:
             UnknownUser: If the home folder does not know the user.
         """
-        numbers = self._numbers(self._folder(user_id))
-        if not numbers:
-            raise self._unknown(user_id)
-        dates = self._dates(user_id)
-        return tuple(Version(number, dates.get(number, "")) for number in numbers)
+        folder, numbers = self._known(user_id)
+        return _dated(numbers, self._dates(folder.name).get(folder.name, {}))
+
+    def saved(self) -> Iterator[Saved]:
+        """Every user with their newest prompt, one after the other, in the order of their hashes.
+
+        A damaged version stops nothing: it is told in `problem`, and an earlier one says whose it is.
+        """
+        dates = self._dates()
+        for folder in self._folders():
+            numbers = folder.numbers()
+            newest, problem = folder.attempt(numbers[-1])
+            found = (newest, *(folder.attempt(number)[0] for number in reversed(numbers[:-1]) if newest is None))
+            user_id = next((prompt.user_id for prompt in found if prompt is not None), "")
+            yield Saved(user_id, folder.name, _dated(numbers, dates.get(folder.name, {})), newest, problem)
 
     def users(self) -> Iterator[str]:
         """The ids of all users, in the order of their hashes."""
         for folder in self._folders():
-            yield self._read(folder / _file_name(self._numbers(folder)[-1])).user_id
+            yield folder.read(folder.numbers()[-1]).user_id
 
     def export(self, user_id: str | None = None, *, report: Callable[[StoreError], None] = _refuse) -> Iterator[str]:
         """Everything stored about a user, or about everybody, one JSON document a version, no dates.
@@ -171,16 +177,14 @@ class Home:
         Raises:
             UnknownUser: If the home folder does not know the user.
         """
-        folders = [self._folder(user_id)] if user_id is not None and self.versions(user_id) else self._folders()
-        for folder in folders:
-            for number in self._numbers(folder):
-                path = folder / _file_name(number)
+        for folder in [self._known(user_id)[0]] if user_id is not None else self._folders():
+            for number in folder.numbers():
                 try:
-                    self._read(path)
+                    folder.read(number)
                 except (CorruptFile, NewerVersion) as error:
                     report(error)
                     continue
-                yield json.dumps({"version": number, "prompt": json.loads(self._text(path))}, ensure_ascii=False)
+                yield json.dumps({"version": number, "prompt": json.loads(folder.text(number))}, ensure_ascii=False)
 
     def count_erasable(self, user_id: str) -> int:
         """How many versions `delete` would erase; 0 where only leftovers of a killed run are there.
@@ -189,8 +193,11 @@ class Home:
             UnknownUser: If nothing is there.
         """
         folder = self._folder(user_id)
-        if folder.exists() or any(folder.name in line for line in self._index_lines()):
-            return len(self._numbers(folder))
+        try:
+            if folder.path.exists() or self._index.mentions(folder.name):
+                return len(folder.numbers())
+        except OSError as error:
+            raise error if isinstance(error, StoreError) else store_error(self.path, "read", error) from None
         raise self._unknown(user_id)
 
     def delete(self, user_id: str) -> int:
@@ -203,108 +210,51 @@ class Home:
         n_versions = self.count_erasable(user_id)
         folder = self._folder(user_id)
         try:
-            if folder.exists():
-                shutil.rmtree(folder)
-            kept = [line for line in self._index_lines() if folder.name not in line]  # damaged lines go too
-            replace_file(self.path / "index.jsonl", (line + "\n" for line in kept))
+            folder.remove()
+            self._index.forget(folder.name)
         except OSError as error:
-            raise _store_error(self.path, "written", error) from None
+            raise store_error(self.path, "written", error) from None
         return n_versions
 
-    def _unknown(self, user_id: str) -> UnknownUser:
-        return UnknownUser(f"user {user_id!r} is not in {str(self.path)!r}; fit them first or pass the right --home")
+    def _folder(self, user_id: str) -> UserFolder:
+        return UserFolder(self.path, hash_of(user_id))
 
-    def _folder(self, user_id: str) -> Path:
-        return self.path / "users" / hashlib.sha256(user_id.encode("utf-8", "surrogatepass")).hexdigest()[:32]
-
-    def _folders(self) -> list[Path]:
+    def _folders(self) -> list[UserFolder]:
         root = self.path / "users"
         try:
-            return sorted(folder for folder in root.iterdir() if self._numbers(folder)) if root.is_dir() else []
+            names = sorted(one.name for one in root.iterdir()) if root.is_dir() else []
         except OSError as error:
-            raise _store_error(self.path, "read", error) from None
+            raise store_error(self.path, "read", error) from None
+        return [folder for folder in (UserFolder(self.path, name) for name in names) if folder.numbers()]
 
-    def _numbers(self, folder: Path, *, with_damaged: bool = False) -> list[int]:
-        """Version numbers on disk, those set aside only if wanted; temporary files of a killed run are not versions."""
+    def _known(self, user_id: str) -> tuple[UserFolder, list[int]]:
+        """The user's folder and the numbers of their versions."""
+        folder = self._folder(user_id)
+        numbers = folder.numbers()
+        if not numbers:
+            raise self._unknown(user_id)
+        return folder, numbers
+
+    def _unknown(self, user_id: str) -> UnknownUser:
+        return UnknownUser(
+            f"user {user_id!r} is not in {str(self.path)!r}; fit them first or pass the right "
+            "--home (personalrm users lists who is there)"
+        )
+
+    def _dates(self, user: str | None = None) -> Mapping[str, Mapping[int, str]]:
         try:
-            names = os.listdir(folder)
-        except (FileNotFoundError, NotADirectoryError):
-            return []
+            return self._index.dates(user)
         except OSError as error:
-            raise _store_error(self.path, "read", error) from None
-        found = [VERSION_NAME.fullmatch(name) for name in names]
-        return sorted(int(match[1]) for match in found if match and (with_damaged or not match[2]))
-
-    def _text(self, path: Path) -> str:
-        try:
-            return path.read_text(encoding="utf-8", errors="replace")
-        except IsADirectoryError:
-            raise CorruptFile(f"{str(path)!r} is a folder, not a file; move it away") from None
-        except OSError as error:
-            raise _store_error(self.path, "read", error) from None
-
-    def _read(self, path: Path) -> PersonalPrompt:
-        where = str(path.relative_to(self.path))
-        prompt = prompt_from_json(self._text(path), where=where)
-        if self._folder(prompt.user_id) != path.parent:
-            raise CorruptFile(
-                f"{where} is the prompt of user {prompt.user_id!r}, who belongs elsewhere; fit again or delete the user"
-            )
-        return prompt
-
-    def _note(self, user_id: str, number: int) -> None:
-        date = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        entry = json.dumps({"user": self._folder(user_id).name, "version": number, "date": date})
-        with (self.path / "index.jsonl").open("ab+") as index:
-            if index.tell():
-                index.seek(-1, os.SEEK_END)  # a line that was cut short must not swallow this one
-                entry = entry if index.read() == b"\n" else "\n" + entry
-            index.write(entry.encode() + b"\n")
-
-    def _index_lines(self) -> list[str]:
-        path = self.path / "index.jsonl"
-        return self._text(path).splitlines() if path.exists() else []
-
-    def _dates(self, user_id: str) -> dict[int, str]:
-        name = self._folder(user_id).name
-        own = [entry for entry in map(_entry, self._index_lines()) if entry.get("user") == name]
-        return {entry["version"]: str(entry.get("date", "")) for entry in own if isinstance(entry.get("version"), int)}
+            raise store_error(self.path, "read", error) from None
 
 
-def _file_name(number: int) -> str:
-    return f"v{number:04d}.json"
+def _dated(numbers: list[int], dates: Mapping[int, str]) -> tuple[Version, ...]:
+    return tuple(Version(number, dates.get(number, "")) for number in numbers)
 
 
-def _holds(path: Path, text: str) -> bool:
-    return path.is_file() and path.read_bytes() == text.encode()
-
-
-def _entry(line: str) -> dict[str, Any]:
-    """A line of the index; one that was cut short says nothing."""
-    try:
-        entry = json.loads(line)
-    except (ValueError, RecursionError):
-        return {}
-    return entry if isinstance(entry, dict) else {}
-
-
-def _write_new(path: Path, text: str) -> bool:
-    """Write a file that must not exist yet, whole or not at all; False when somebody else was first."""
-    with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, prefix=".new-", delete=False) as file:
-        try:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-            file.close()
-            os.link(file.name, path)  # unlike a rename this never replaces another process's version
-        except FileExistsError:
-            return False
-        finally:
-            os.unlink(file.name)
-    sync_folder(path.parent)
-    return True
-
-
-def _store_error(path: Path, verb: str, error: OSError) -> StoreError:
-    reason = error.strerror or type(error).__name__
-    return StoreError(f"home folder {str(path)!r} cannot be {verb} ({reason}); check the path, the rights and the disk")
+def _way_back(user_id: str, damaged: int, readable: int | None, problem: str) -> str:
+    """What is wrong with a version, and the latest other one that can be read."""
+    told = f"version {damaged} of user {user_id!r} is damaged: {problem}"
+    if readable is None:
+        return told
+    return f"{told}, or look at version {readable} with show --version-number {readable} and go back to it with restore"

@@ -10,6 +10,7 @@ from tests.bench.runs.simulated_run import DATASET, METHODS, Judge, judged, simu
 from personalrm.bench.report.material import Material, read_published
 from personalrm.bench.report.page import page
 from personalrm.bench.report.sections import PARTS, build_sections
+from personalrm.bench.report.tables import as_markdown
 from personalrm.bench.report.writing import write_report
 from personalrm.bench.runs.folder import RunFolder
 from personalrm.bench.runs.records import Cell, DatasetInfo, FunnelRow, JudgementRow, ModelInfo, Removed, RunInfo
@@ -42,6 +43,18 @@ def small_run(path, cells, *, name="r", datasets=(), models=(), methods=METHODS)
 def one_cell(cell=None, judge=None, **sizes):
     cell = cell or Cell("d", "default", "m")
     return {cell: judged(cell, judge or Judge(), **sizes)}
+
+
+def shown(path, texts="allowed"):
+    """The page of a run, without drawing a picture."""
+    material = Material(summarise(path), [RunFolder(path)], texts)
+    return page(material, build_sections(material), {}, [])
+
+
+def table(path, name):
+    """A table of a run as Markdown, without drawing a picture."""
+    material = Material(summarise(path), [RunFolder(path)])
+    return next(as_markdown(one) for part in build_sections(material) for one in part.tables if one.name == name)
 
 
 class Reader(HTMLParser):
@@ -122,29 +135,30 @@ def test_texts_stay_away_where_it_does_not(tmp_path) -> None:
     cell = Cell("d", "persona_and_demonstrations", "m")
     folder = small_run(tmp_path, one_cell(cell), datasets=(replace(DATASET, name="d", shows_texts=False),))
     folder.write_prompt(cell, PersonalPrompt("u01", Persona((Claim("Secret persona."),))))
-    shown = write_report([tmp_path], output=tmp_path / "out").path.read_text()
-    assert not any(words in shown for words in ("Secret persona", "What is 2 + 2", "these"))
-    assert "c3d4" in shown
-    assert "Personas are left out" in shown
-    everything = write_report([tmp_path], output=tmp_path / "all", texts="all").path.read_text()
+    report = write_report([tmp_path], output=tmp_path / "out").path.parent
+    allowed = "".join(
+        file.read_text() for file in (report / "report.html", *report.glob("*.md"), *report.glob("*/*.svg"))
+    )
+    assert not any(words in allowed for words in ("Secret persona", "What is 2 + 2", "these"))
+    assert "c3d4" in allowed
+    assert "Personas are left out" in allowed
+    everything = shown(tmp_path, "all")
     assert "Secret persona." in everything and "What is 2 + 2" in everything
-    nothing = write_report([tmp_path], output=tmp_path / "none", texts="none").path.read_text()
-    assert "Secret persona" not in nothing
+    assert "Secret persona" not in shown(tmp_path, "none")
 
 
 def test_examples_of_a_stage_show_every_reason_before_a_second_of_any(tmp_path) -> None:
     removed = tuple(Removed(f"p{n}", reason) for n, reason in enumerate(["easy", "easy", "easy", "wrong"]))
     funnel = (FunnelRow("consensus", 9, 2, 4, {"easy": 3, "wrong": 1}, removed),)
     small_run(tmp_path, one_cell(), datasets=(DatasetInfo("d", funnel=funnel),))
-    table = (write_report([tmp_path]).path.parent / "tables" / "funnel-d.md").read_text()
-    assert "p0 (easy)<br>p3 (wrong)<br>p1 (easy)" in table
+    assert "p0 (easy)<br>p3 (wrong)<br>p1 (easy)" in table(tmp_path, "funnel-d")
 
 
 def test_a_published_stage_stands_beside_the_stage_of_its_name(tmp_path) -> None:
     funnel = tuple(FunnelRow(name, 9, 2) for name in ("user filter", "user split", "user filter after consensus"))
     data = DatasetInfo("my_arena", funnel=funnel)
     small_run(tmp_path, one_cell(Cell("my_arena", "default", "m")), datasets=(data,))
-    rows = (write_report([tmp_path]).path.parent / "tables" / "funnel-my_arena.md").read_text().splitlines()
+    rows = table(tmp_path, "funnel-my_arena").splitlines()
     published = {row.split("|")[1].strip(): row.split("|")[-2].strip() for row in rows if row.startswith("| user")}
     assert published == {
         "user filter": "10,092 (1,004)",
@@ -155,7 +169,7 @@ def test_a_published_stage_stands_beside_the_stage_of_its_name(tmp_path) -> None
 
 def test_published_numbers_stand_beside_ours_and_say_so(tmp_path) -> None:
     small_run(tmp_path, one_cell(Cell("prism_personalized", "default", "m")))
-    text = (write_report([tmp_path]).path.parent / "tables" / "accuracy-prism_personalized.md").read_text()
+    text = table(tmp_path, "accuracy-prism_personalized")
     assert "published in the paper, not measured here: 8B" in text
     assert "52.80 [51.6, 54.0]" in text
     assert "elsewhere they are a landmark" in text
@@ -165,10 +179,10 @@ def test_a_published_value_is_held_against_the_same_pairs_and_size_only(tmp_path
     cell = Cell("arena_personalized", "default", "llama")
     rows = judged(cell, Judge(0.53), n_users=71, n_pairs=4)  # 284 pairs
     small_run(tmp_path, {cell: rows}, models=(ModelInfo("llama", n_parameters=8.03e9),))
-    text = write_report([tmp_path]).path.read_text()
+    text = shown(tmp_path)
     assert re.search(r"Default, llama: the published 53.7 lies (in|outside) our interval", text)
     small_run(tmp_path, {}, models=(ModelInfo("llama", n_parameters=8e9, is_scripted=True),))
-    assert "the published 53.7 lies" not in write_report([tmp_path]).path.read_text()
+    assert "the published 53.7 lies" not in shown(tmp_path)
 
 
 def test_the_published_numbers_are_all_there() -> None:
@@ -185,8 +199,7 @@ def gate(path, share, n_users=10):
     firsts = [float(n < share * n_users) for n in range(n_users)]
     equals = [JudgementRow(f"p{n}-0", f"u{n:02}", 0, one, 1.0 - one) for n, one in enumerate(firsts)]
     small_run(path, one_cell(cell) | {replace(cell, control="identical"): equals})
-    lines = (write_report([path]).path.parent / "tables" / "gates-d.md").read_text().splitlines()
-    return next(line for line in lines if line.startswith("| Default"))
+    return next(line for line in table(path, "gates-d").splitlines() if line.startswith("| Default"))
 
 
 def test_the_gates_tell_who_prefers_a_place_among_equals(tmp_path) -> None:
@@ -198,6 +211,73 @@ def test_the_gates_tell_who_prefers_a_place_among_equals(tmp_path) -> None:
 
 def test_few_equals_that_happen_to_lean_are_no_warning(tmp_path) -> None:
     assert "of equals" not in gate(tmp_path, 0.7)
+
+
+# What pictures show
+
+
+def drawn(path, name):
+    """The specification of a picture and its rows."""
+    content = json.loads((path / "pictures" / f"{name}.vl.json").read_text())
+    return content, content["data"]["values"]
+
+
+def test_no_two_curves_share_a_place_over_k(run) -> None:
+    content, rows = drawn(run, "by-context-fake_people")
+    assert all(layer["encoding"]["x"]["field"] == "at" for layer in content["layer"] if "x" in layer["encoding"])
+    assert len({row["at"] for row in rows}) == len(rows)
+    assert all(abs(row["at"] - row["k"]) < 0.5 for row in rows)
+    assert content["layer"][0]["encoding"]["x"]["axis"]["values"] == [1, 2, 4, 8]
+
+
+def test_points_of_a_method_stand_around_its_line_and_a_lone_one_on_it(run) -> None:
+    _, rows = drawn(run, "accuracy-fake_people")
+    places = {row["method"]: [one["aside"] for one in rows if one["method"] == row["method"]] for row in rows}
+    assert places["Random"] == [0.0]
+    assert places["Default"] == [-1.0, 0.0, 1.0]
+
+
+def test_small_k_are_spread_out_where_large_ones_would_crowd_them(tmp_path) -> None:
+    cells = {}
+    for k in (1, 2, 4, 32):
+        cells |= one_cell(Cell("d", "memory", "m", k=k))
+    small_run(tmp_path, cells)
+    write_report([tmp_path])
+    axis = drawn(tmp_path, "by-context-d")[0]["layer"][0]["encoding"]["x"]
+    assert (axis["scale"]["type"], "logarithmic in k + 1" in axis["title"]) == ("symlog", True)
+
+
+def test_every_picture_says_how_much_was_measured(run) -> None:
+    captions = re.findall(r"<figcaption>(.*?)</figcaption>", (run / "report.html").read_text())
+    measured = [one for one in captions if "pairs left after each stage" not in one]
+    assert len(measured) == 5
+    assert all(re.search(r"users, .*target pairs.* unscored [\d,]+ of [\d,]+ judgements", one) for one in measured)
+
+
+def test_statistics_have_headings_in_words(tmp_path) -> None:
+    known = {"n_users": 3, "n_left_out_no_target": 2, "n_new_things": 1, "some_share": 0.5}
+    small_run(tmp_path, one_cell(), datasets=(DatasetInfo("d", "12ca1d", statistics=known),))
+    heads = table(tmp_path, "datasets").splitlines()[2]
+    assert "users left out: no target pairs" in heads and "new things" in heads and "some, %" in heads
+    assert "_" not in heads
+
+
+def test_every_table_of_the_page_stands_in_every_format(run) -> None:
+    names = set(re.findall(r'<table id="table-([^"]+)"', (run / "report.html").read_text()))
+    assert {file.name for file in (run / "tables").iterdir()} == {
+        f"{n}.{end}" for n in names for end in ("md", "csv", "tex")
+    }
+    pictures = set(re.findall(r'<figure id="figure-([^"]+)"', (run / "report.html").read_text()))
+    assert (
+        {file.stem for file in (run / "pictures").glob("*.svg")}
+        == {f.stem for f in (run / "pictures").glob("*.png")}
+        == pictures
+    )
+
+
+def test_a_part_lives_in_the_file_of_its_name() -> None:
+    homes = {part.build.__module__.rsplit(".", 1)[1].replace("_", "-") for part in PARTS if part.build}
+    assert homes == {part.name for part in PARTS}
 
 
 # Nasty inputs
@@ -227,14 +307,14 @@ def test_a_reason_with_html_stays_text(tmp_path) -> None:
 
 def test_a_cell_nobody_described_is_reported_under_its_own_names(tmp_path) -> None:
     small_run(tmp_path, one_cell(Cell("unknown", "mystery", "ghost")), methods=())
-    text = write_report([tmp_path]).path.read_text()
+    text = shown(tmp_path)
     assert "mystery" in text and "ghost" in text
 
 
 def test_all_unscored_is_said_in_words(tmp_path) -> None:
     cell = Cell("d", "default", "m")
     small_run(tmp_path, {cell: [JudgementRow(f"p{n}", "u", unscored="time-out") for n in range(4)]})
-    assert "not scored (4 unscored)" in write_report([tmp_path]).path.read_text()
+    assert "not scored (4 unscored)" in shown(tmp_path)
 
 
 def test_one_user_has_no_interval_and_no_crash(tmp_path) -> None:

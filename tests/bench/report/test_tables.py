@@ -21,7 +21,7 @@ TABLE = Table(
 
 def test_html_has_caption_scopes_and_groups() -> None:
     page = as_html(TABLE)
-    assert "<caption>Accuracy</caption>" in page
+    assert "<caption><span>Accuracy</span></caption>" in page
     assert page.count('scope="col"') == 3
     assert '<th scope="colgroup" colspan="1" class="group">published</th>' in page
     assert '<th scope="rowgroup" colspan="3" class="group">judges</th>' in page
@@ -58,3 +58,10 @@ def test_latex_escapes_what_would_run() -> None:
     assert r"\textbf{60.0} {\scriptsize [55.0, 65.0]}" in text
     assert text.count(r"\\") == text.count("\\\\")
     assert text.startswith(r"\begin{table}") and text.endswith("\\end{table}\n")
+
+
+def test_a_number_folds_before_its_interval_only_and_a_hash_is_no_number() -> None:
+    values = (Value("46.2 \N{PLUS-MINUS SIGN} 11.3", ("38.5", "51.9")), Value("12ca1d72984b"))
+    page = as_html(Table("t", "c", "m", (Column("a"), Column("b")), (Row("r", values),)))
+    assert '<td class="number">46.2&nbsp;\N{PLUS-MINUS SIGN}&nbsp;11.3 <span class="interval">' in page
+    assert '<td class="short">12ca1d72984b' in page

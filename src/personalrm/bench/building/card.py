@@ -18,6 +18,17 @@ COLUMN_MEANINGS = (
     ("source", "what else the source knew, as JSON text; never shown to a method"),
 )
 
+COUNTS = (
+    "n_users",
+    "n_pairs",
+    "n_train_pairs",
+    "n_validation_pairs",
+    "n_target_pairs",
+    "n_conversations",
+    "n_multi_turn",
+)
+"""What the manifest and the card tell of each part of the users."""
+
 
 def dataset_card(manifest: Mapping[str, Any]) -> str:
     """The card as Markdown, made from the manifest alone."""
@@ -53,16 +64,7 @@ def _split_header() -> tuple[str, ...]:
 
 
 def _split_rows(statistics: Mapping[str, Mapping[str, int]]) -> list[tuple[str, ...]]:
-    names = (
-        "n_users",
-        "n_pairs",
-        "n_train_pairs",
-        "n_validation_pairs",
-        "n_target_pairs",
-        "n_conversations",
-        "n_multi_turn",
-    )
-    return [(split, *(f"{counts.get(name, 0):,}" for name in names)) for split, counts in statistics.items()]
+    return [(split, *(f"{counts.get(name, 0):,}" for name in COUNTS)) for split, counts in statistics.items()]
 
 
 def _funnel(manifest: Mapping[str, Any]) -> list[tuple[str, ...]]:

@@ -15,6 +15,7 @@ from personalrm.preferences.grouping import group_by_user
 from personalrm.preferences.messages import Message
 from personalrm.preferences.pairs import PreferencePair
 from personalrm.preferences.verdicts import Question
+from personalrm.wording import count
 
 REPLY_TOKENS = 100
 
@@ -52,15 +53,15 @@ class BuildForecast:
 
     def lines(self) -> list[str]:
         """The forecast in sentences."""
-        told = [f"{self.n_pairs:,} pairs of {self.n_users:,} users are left after the user filter"]
+        told = [f"{count(self.n_pairs, 'pair')} of {count(self.n_users, 'user')} left after the user filter"]
         for one in self.models:
             cost = "price unknown" if one.cost is None else f"about {one.cost:.2f} USD"
             tokens = f"about {one.prompt_tokens + one.completion_tokens:,} tokens"
-            told.append(f"  {one.model}: at most {one.n_calls:,} calls, {tokens}, {cost}")
+            told.append(f"  {one.model}: at most {count(one.n_calls, 'call')}, {tokens}, {cost}")
         n_calls = sum(one.n_calls for one in self.models)
         priced = [one.cost for one in self.models if one.cost is not None]
         cost = f"about {sum(priced):.2f} USD" if len(priced) == len(self.models) else "price not known in full"
-        return [*told, f"together at most {n_calls:,} calls, {cost}"]
+        return [*told, f"together at most {count(n_calls, 'call')}, {cost}"]
 
 
 def forecast_build(build: Build, prices: dict[str, Price | None]) -> BuildForecast:

@@ -10,6 +10,7 @@ from typing import Any
 
 from personalrm.errors import BadFile, BadInput, UnknownName
 from personalrm.lm.opening import ModelName
+from personalrm.wording import kind_of
 
 KEYS = ("model", "base_url", "key_file", "headers", "body", "timeout", "scripted")
 EXAMPLE = "judges:\n  - model: openai/gpt-4o-mini\n  - model: my-model\n    base_url: http://localhost:8000/v1"
@@ -69,7 +70,7 @@ def _entry(content: Any, where: str) -> JudgeEntry:
         ("scripted", bool, "true or false"),
     ):
         if content.get(key) is not None and not isinstance(content[key], kind):
-            raise BadInput(f"{key} of {where} is a {type(content[key]).__name__}; write {said}")
+            raise BadInput(f"{key} of {where} is {kind_of(content[key])}; write {said}")
     model = ModelName(
         content["model"],
         content.get("base_url"),

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO, Any, Protocol
 
 from personalrm.bench.building.build import Build, BuildReport, Watch
-from personalrm.bench.building.card import dataset_card
+from personalrm.bench.building.card import COUNTS, dataset_card
 from personalrm.bench.building.manifest import FORMAT_VERSION, MANIFEST, MANIFEST_FORMAT
 from personalrm.bench.building.settings import FileKind
 from personalrm.bench.building.stage_files import StageCard, no_room, read_users, write_json
@@ -28,20 +28,11 @@ from personalrm.preferences.pairs import PreferencePair
 from personalrm.preferences.prompt_json import pair_to_dict
 from personalrm.preferences.surveys import survey_to_dict
 from personalrm.store.atomic import replace_file
+from personalrm.wording import install_hint
 
 USER_SPLITS = ("train", "dev", "test")
 COLUMNS = (USER_SPLIT, "agreement", "n_judgements", "n_unscored")
 """Columns of our own, which the stages keep in `meta`."""
-COUNTS = (
-    "n_users",
-    "n_pairs",
-    "n_train_pairs",
-    "n_validation_pairs",
-    "n_target_pairs",
-    "n_conversations",
-    "n_multi_turn",
-)
-"""What the manifest tells of each part of the users."""
 ROWS_AT_ONCE = 500
 
 
@@ -161,7 +152,7 @@ class _ParquetRows:
             import pyarrow.parquet
         except ImportError:
             raise MissingExtra(
-                "a Parquet dataset needs pyarrow; pip install 'personalrm[parquet]', or --format jsonl"
+                f"a Parquet dataset needs pyarrow; {install_hint('parquet')}, or --format jsonl"
             ) from None
         text, turns = (
             pyarrow.string(),

@@ -21,6 +21,7 @@ from personalrm.preferences.personal_prompts import PersonalPrompt
 from personalrm.stats.arrays import FloatArray, IntArray
 from personalrm.stylometry.claims import read_persona
 from personalrm.stylometry.features import INDEX, NAMES
+from personalrm.wording import install_hint
 
 N_PERMUTATIONS = 200
 LEAST_OF_GROUP = 3
@@ -139,7 +140,7 @@ def _plane(vectors: FloatArray, seed: int) -> FloatArray:
     try:
         from sklearn import manifold
     except ImportError:
-        raise MissingExtra("the map of personas needs scikit-learn; pip install 'personalrm[plots]'") from None
+        raise MissingExtra(f"the map of personas needs scikit-learn; {install_hint('plots')}") from None
     perplexity = min(30.0, max(2.0, (len(vectors) - 1) / 3.0))
     # Equal vectors would lie on one spot and hide each other; the start from PCA makes runs alike.
     moved = vectors + np.random.default_rng(seed).normal(scale=1e-4, size=vectors.shape)

@@ -6,15 +6,20 @@ has a table with the same numbers. Ink is one colour that the page may replace i
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
+from personalrm.bench.report.counts import measured
 from personalrm.bench.report.material import Chart, Material, slug
 from personalrm.bench.runs.summary import EntrySummary
 
 INK, GRID = "#1a1b1c", "#d9dadb"
 """Text and rules; the page replaces both by its own."""
 COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b8860b", "#56b4e9", "#7570b3", "#6b6b6b"]
+SHAPES = ["circle", "square", "triangle-up", "diamond", "triangle-down", "cross", "triangle-right", "triangle-left"]
+"""As many as colours, so that what shares a colour shares a shape at the ninth name only."""
 WIDTH = 560
 SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"
 """A name for the version; nothing is fetched."""
@@ -22,29 +27,49 @@ Rows = list[dict[str, Any]]
 
 
 def accuracy_chart(material: Material, dataset: str, entries: Sequence[EntrySummary]) -> Chart:
-    """Accuracy of every method with its interval, a colour a model."""
+    """Accuracy of every method with its interval, a colour a model, on and around the method's own line."""
     rows: Rows = [
         {"method": material.title(one.cell.method), "model": material.label(one.cell.model), **accuracy_fields(one)}
         for one in entries
         if one.accuracy
     ]
-    best = max(rows, key=lambda row: float(row["accuracy"]), default=None)
-    told = f" Highest: {best['method']} with {best['model']}, {best['accuracy']:.1f} %." if best else ""
+    most = _stand_around_lines(rows)
+    offset = {"field": "aside", "type": "quantitative", "scale": {"domain": [-most / 2, most / 2]}}
     y = {"field": "method", "type": "nominal", "sort": None, "title": None, "axis": {"labelLimit": 320, "grid": True}}
     models = list(dict.fromkeys(row["model"] for row in rows))
-    # What needs no model stands alone on its line, so its place is the middle.
-    named = [model for model in models if model != material.label(None)]
-    middle = [*named[: len(named) // 2], material.label(None), *named[len(named) // 2 :]]
-    offset = {"field": "model", "type": "nominal", "sort": middle}
     layers = points_with_bars(
-        x=percent_axis(), y={**y}, colour=colour("model", models), extra={"yOffset": offset} if len(named) > 1 else {}
+        x=percent_axis(), y=y, colour=colour("model", models), extra={"yOffset": offset} if most > 1 else {}
     )
+    best = max(rows, key=lambda row: float(row["accuracy"]), default=None)
+    told = f" Highest: {best['method']} with {best['model']}, {best['accuracy']:.1f} %." if best else ""
     return Chart(
         f"accuracy-{slug(dataset)}",
-        f"{dataset}: accuracy with 95 % intervals over users; the dashed line is a coin.",
+        f"{dataset}: accuracy with 95 % intervals over users; {measured(entries)}. The dashed line is a coin.",
         f"Points with bars, one a method and model on {dataset}.{told}",
-        specification(rows, [*layers, rule_at(50.0, "x")], height={"step": max(10, 30 // max(1, len(models)) + 4)}),
+        specification(rows, [*layers, rule_at(50.0, "x")], height={"step": 12 + 9 * most}),
     )
+
+
+def _stand_around_lines(rows: Rows) -> int:
+    """Give each row its place beside its method's line, a lone one on it; the most rows that share a line."""
+    lines: dict[str, Rows] = defaultdict(list)
+    for row in rows:
+        lines[row["method"]].append(row)
+    for line in lines.values():
+        for place, row in enumerate(line):
+            row["aside"] = aside(place, len(line), 1.0)
+    return max(map(len, lines.values()), default=1)
+
+
+def aside(place: int, n: int, step: float) -> float:
+    """How far the place-th of n stands beside the true value: bars at one value would cover each other."""
+    return step * (place - (n - 1) / 2)
+
+
+def aside_step(values: Sequence[float], n: int) -> float:
+    """The step between n curves at which their bars lie apart and stay nearer to their own value than to the next."""
+    gaps = [after - before for before, after in pairwise(sorted(set(values)))]
+    return min(0.014 * sum(gaps), 0.7 * min(gaps) / n) if gaps else 0.1
 
 
 def points_with_bars(
@@ -62,7 +87,7 @@ def points_with_bars(
         "x2" if is_along_x else "y2": {"field": "high"},
     }
     base = {"x": dict(x), "y": dict(y), "color": dict(colour), **extra}
-    shape = {"shape": {"field": colour["field"], "type": "nominal", "legend": None, "sort": colour.get("sort")}}
+    shape = {"shape": {**colour, "scale": {"domain": colour["sort"], "range": _repeated(SHAPES, len(colour["sort"]))}}}
     layers = [
         {"mark": {"type": "rule", "strokeWidth": 1.5}, "encoding": {**base, **ends}},
         {"mark": {"type": "point", "filled": True, "size": 55, "opacity": 1}, "encoding": {**base, **shape}},
@@ -71,9 +96,8 @@ def points_with_bars(
 
 
 def colour(field: str, names: Sequence[str]) -> dict[str, Any]:
-    """A colour a name, in a legend under the picture."""
+    """A colour a name, in a legend under the picture; shapes that follow it share the legend."""
     longest = max(map(len, names), default=0)
-    palette = [COLOURS[place % len(COLOURS)] for place in range(len(names))]
     legend = {
         "orient": "bottom",
         "title": None,
@@ -84,9 +108,13 @@ def colour(field: str, names: Sequence[str]) -> dict[str, Any]:
         "field": field,
         "type": "nominal",
         "sort": list(names),
-        "scale": {"domain": list(names), "range": palette},
+        "scale": {"domain": list(names), "range": _repeated(COLOURS, len(names))},
         "legend": legend,
     }
+
+
+def _repeated(signs: Sequence[str], n: int) -> list[str]:
+    return [signs[place % len(signs)] for place in range(n)]
 
 
 def rule_at(value: float, axis: str) -> dict[str, Any]:

@@ -18,6 +18,8 @@ from personalrm.bench.report.charts import GRID, INK
 from personalrm.bench.report.material import Chart, Material, Section
 from personalrm.bench.report.tables import as_html
 
+ENGINE = "embedded engine"
+"""The kind of a model that has no parameters to count."""
 SAYS_NOTHING = "nothing here says anything about a language model."
 
 
@@ -69,7 +71,7 @@ def _section(section: Section, pictures: Mapping[str, str]) -> str:
 
 def _figure(chart: Chart, svg: str | None) -> str:
     specification = escape(json.dumps(chart.specification, ensure_ascii=False, indent=1))
-    picture = inline_svg(svg, chart) if svg else "<p>Not drawn.</p>"
+    picture = f'<div class="picture">{inline_svg(svg, chart)}</div>' if svg else "<p>Not drawn.</p>"
     return (
         f'<figure id="figure-{escape(chart.name)}">{picture}<figcaption>{escape(chart.caption)}</figcaption>'
         f"<details><summary>Specification (Vega-Lite)</summary><pre>{specification}</pre></details></figure>"
@@ -109,5 +111,7 @@ def _data(digest: str, licence: str) -> str:
 
 
 def _model(kind: str, n_parameters: float | None) -> str:
+    if kind == ENGINE:
+        return kind
     size = f"{n_parameters / 1e9:g} billion parameters" if n_parameters else "size not given"
     return f"{kind or 'kind not given'}, {size}"

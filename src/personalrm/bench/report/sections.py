@@ -1,4 +1,5 @@
-"""The parts of the report, in order. A new part is one function and one line here.
+"""The parts of the report, in order. A new part is one file in `parts/`, named as its anchor, and
+one line here.
 
 A part returns None when the run has nothing for it; the page then says so under its title.
 Parts that another command must fill say which.
@@ -9,14 +10,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from personalrm.bench.report.data import data_section
-from personalrm.bench.report.gates import gates_section
-from personalrm.bench.report.main_table import main_section
 from personalrm.bench.report.material import Material, Section
-from personalrm.bench.report.personas import personas_section
-from personalrm.bench.report.scaling import context_section, families_section, size_section
-from personalrm.bench.report.transfer import transfer_section
-from personalrm.bench.report.trust import concepts_section, flips_section, map_section, validity_section
+from personalrm.bench.report.parts.accuracy import main_section
+from personalrm.bench.report.parts.by_context import context_section
+from personalrm.bench.report.parts.by_size import size_section
+from personalrm.bench.report.parts.data import data_section
+from personalrm.bench.report.parts.families import families_section
+from personalrm.bench.report.parts.gates import gates_section
+from personalrm.bench.report.parts.persona_concepts import concepts_section
+from personalrm.bench.report.parts.persona_flips import flips_section
+from personalrm.bench.report.parts.persona_map import map_section
+from personalrm.bench.report.parts.persona_validity import validity_section
+from personalrm.bench.report.parts.personas import personas_section
+from personalrm.bench.report.parts.transfer import transfer_section
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,11 @@ from itertools import groupby
 
 DASH = "\N{EN DASH}"
 """Stands where nothing was measured."""
+MOST_COLUMNS = 7
+"""Columns of a table whose intervals stand beside their numbers; with more they stand below."""
 SHORT = 28
 """Characters that stay on one line."""
-NUMBER = re.compile(r"[+-]?[0-9][0-9.,]*%?")
+NUMBER = re.compile(r"[+-]?[0-9][0-9.,]*%?(?![0-9A-Za-z])")
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """A cell that begins so is a formula to a spreadsheet."""
 LATEX = str.maketrans(
@@ -76,25 +78,12 @@ class Table:
 
 def as_html(table: Table) -> str:
     """A `<table>` with caption and scopes, in a region that scrolls sideways on a phone."""
+    dense = ' class="dense"' if len(table.columns) > MOST_COLUMNS else ""
     parts = [
         f'<div class="scroll" role="region" tabindex="0" aria-label="{escape(table.caption)}">',
-        f'<table id="table-{escape(table.name)}"><caption>{escape(table.caption)}</caption><thead>',
+        f'<table id="table-{escape(table.name)}"{dense}><caption><span>{escape(table.caption)}</span></caption>',
+        f"<thead>{_html_groups(table)}{_html_heads(table)}</thead><tbody>",
     ]
-    if any(column.group for column in table.columns):
-        groups = [(name, len(list(columns))) for name, columns in groupby(table.columns, lambda one: one.group)]
-        heads = "".join(
-            f'<th scope="colgroup" colspan="{n}" class="group">{escape(name)}</th>'
-            if name
-            else f'<td colspan="{n}"></td>'
-            for name, n in groups
-        )
-        parts.append(f"<tr><td></td>{heads}</tr>")
-    kinds = [_kind(tuple(row.values[place] for row in table.rows)) for place in range(len(table.columns))]
-    heads = "".join(
-        f'<th scope="col" class="{kind}">{escape(column.name)}</th>'
-        for column, kind in zip(table.columns, kinds, strict=True)
-    )
-    parts.append(f'<tr><th scope="col">{escape(table.corner)}</th>{heads}</tr></thead><tbody>')
     for group, rows in groupby(table.rows, lambda row: row.group):
         if group:
             span = len(table.columns) + 1
@@ -105,6 +94,27 @@ def as_html(table: Table) -> str:
     parts.append("</tbody></table></div>")
     parts += [f'<p class="note">{escape(note)}</p>' for note in table.notes]
     return "\n".join(parts)
+
+
+def _html_groups(table: Table) -> str:
+    """The row of headings above the headings; empty without groups."""
+    if not any(column.group for column in table.columns):
+        return ""
+    groups = [(name, len(list(columns))) for name, columns in groupby(table.columns, lambda one: one.group)]
+    heads = "".join(
+        f'<th scope="colgroup" colspan="{n}" class="group">{escape(name)}</th>' if name else f'<td colspan="{n}"></td>'
+        for name, n in groups
+    )
+    return f"<tr><td></td>{heads}</tr>"
+
+
+def _html_heads(table: Table) -> str:
+    kinds = [_kind(tuple(row.values[place] for row in table.rows)) for place in range(len(table.columns))]
+    heads = "".join(
+        f'<th scope="col" class="{kind}">{escape(column.name)}</th>'
+        for column, kind in zip(table.columns, kinds, strict=True)
+    )
+    return f'<tr><th scope="col">{escape(table.corner)}</th>{heads}</tr>'
 
 
 def as_markdown(table: Table) -> str:
@@ -174,6 +184,8 @@ def _html_cell(value: Value) -> str:
     mark = f"<sup>{escape(value.mark)}</sup>" if value.mark else ""
     interval = f' <span class="interval">[{escape(", ".join(value.interval))}]</span>' if value.interval else ""
     kind = "number" if _is_number(value) else "short" if len(value.text) <= SHORT else "text"
+    if kind == "number":  # a narrow column folds before the interval and nowhere else
+        text = text.replace(" ", "&nbsp;")
     return f'<td class="{kind}">{text}{mark}{interval}</td>'
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from personalrm.bench.report.material import Chart, Material, Section, Texts
 from personalrm.bench.report.page import SAYS_NOTHING, page
-from personalrm.bench.report.pictures import as_png, as_svg, checked
+from personalrm.bench.report.pictures import as_png, as_svg, check
 from personalrm.bench.report.sections import build_sections
 from personalrm.bench.report.tables import as_csv, as_latex, as_markdown
 from personalrm.bench.runs.folder import RunFolder
@@ -72,10 +72,10 @@ def _draw(folder: RunFolder, charts: Sequence[Chart]) -> tuple[dict[str, str], l
         text = json.dumps(chart.specification, ensure_ascii=False, indent=1)
         folder.write(f"pictures/{chart.name}.vl.json", [text + "\n"])
         try:
-            specification = checked(chart.specification)
-            drawn[chart.name] = as_svg(specification)
+            check(chart.specification)
+            drawn[chart.name] = as_svg(chart.specification)
             folder.write(f"pictures/{chart.name}.svg", [drawn[chart.name]])
-            folder.write(f"pictures/{chart.name}.png", [as_png(specification)])
+            folder.write(f"pictures/{chart.name}.png", [as_png(drawn[chart.name])])
         except MissingExtra as error:
             return {}, [f"No pictures were drawn: {error}"]
     return drawn, []

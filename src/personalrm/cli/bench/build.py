@@ -15,6 +15,7 @@ from personalrm.cli.model_options import add_model, refuse_model_flags_alone
 from personalrm.cli.options import add_config, add_json, add_reading, folder, non_negative, positive
 from personalrm.cli.printing import print_error, print_json, print_table
 from personalrm.errors import BadInput, ModelUnavailable
+from personalrm.wording import count
 
 if TYPE_CHECKING:
     from personalrm.bench.building.build import Build, BuildReport
@@ -241,16 +242,16 @@ def _print(report: BuildReport, options: argparse.Namespace) -> None:
         ],
     )
     for row in report.funnel:
-        for reason, count in row.removed.items():
-            print(f"  {row.title}: {count:,} pairs, {reason}")
+        for reason, n_pairs in row.removed.items():
+            print(f"  {row.title}: {count(n_pairs, 'pair')}, {reason}")
     responses = report.funnel[0].notes.get("scored responses", 0)
     if responses:
-        print(f"  {report.funnel[0].n_pairs:,} pairs come from {responses:,} scored responses")
+        print(f"  {count(report.funnel[0].n_pairs, 'pair')} out of {count(responses, 'scored response')}")
     accuracy = report.accuracy.line() if report.accuracy is not None else "not measured"
     print(f"accuracy of the personalizable filter: {accuracy}")
     for split, counts in report.manifest["statistics"].items():
         told = ", ".join(f"{counts.get(f'n_{name}_pairs', 0):,} {name}" for name in ("train", "validation", "target"))
-        print(f"{split} users: {counts.get('n_users', 0):,} with {counts.get('n_pairs', 0):,} pairs ({told})")
+        print(f"{split} users: {counts.get('n_users', 0):,} with {count(counts.get('n_pairs', 0), 'pair')} ({told})")
     if report.n_not_answered:
-        print(f"{report.n_not_answered:,} pairs had no usable answer and were left out; ask again: --retry-unscored")
+        print(f"{count(report.n_not_answered, 'pair')} without a usable answer left out; ask again: --retry-unscored")
     print(f"dataset in {options.out}: data/, manifest.json, README.md")

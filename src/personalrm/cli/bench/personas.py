@@ -19,6 +19,7 @@ from personalrm.cli.model_options import add_model, open_caller, print_usage, re
 from personalrm.cli.options import add_config, add_home, non_negative
 from personalrm.cli.printing import print_error, print_wrapped
 from personalrm.errors import BadInput
+from personalrm.wording import count
 
 if TYPE_CHECKING:
     from personalrm.bench.personas.experiments import Asked
@@ -103,7 +104,7 @@ def _map(found: Mapping[str, Any]) -> list[str]:
         for one in found["separability"]
     ]
     rows += [f"{name}: groups too few or too small to be told apart" for name in found["left_out"]]
-    return [f"{len(found['points'])} personas by {found['kind']}", *rows]
+    return [f"{count(len(found['points']), 'persona')} by {found['kind']}", *rows]
 
 
 def _flips(found: Mapping[str, Any]) -> list[str]:

@@ -6,13 +6,24 @@ Example: personalrm bench report runs/prism
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from personalrm.cli.options import add_config, folder
 from personalrm.cli.printing import print_error, print_table, print_wrapped
+from personalrm.errors import BadInput
+from personalrm.wording import count
 
 if TYPE_CHECKING:
     from personalrm.bench.runs.summary import Summary
+
+SIGNS = {
+    "report.html": "<title>Benchmark report: ",
+    "report.md": "# Benchmark report: ",
+    "summary.json": '"format_version"',
+}
+"""What each file of ours says near its beginning."""
+LOOKED_AT = 65_536
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,16 +45,36 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     from personalrm.bench.report.writing import write_report
 
+    _refuse_foreign(Path(options.output or options.runs[0]))
     written = write_report(options.runs, output=options.output, texts=options.texts, user=options.persona_user)
     print_table(
         ("dataset", "method", "model", "accuracy %", "95 % interval", "users", "unscored"), _rows(written.summary)
     )
     for note in written.notes:
         print_wrapped(f"note: {note}")
-    print(f"{written.n_tables} tables, {written.n_pictures} pictures; the page is {written.path}")
+    print(f"{count(written.n_tables, 'table')}, {count(written.n_pictures, 'picture')}; the page is {written.path}")
     for sentence in written.summary.left_out:
         print_error(f"left out: {sentence}", 3)
     return 3 if written.summary.left_out else 0
+
+
+def _refuse_foreign(output: Path) -> None:
+    """A page or summary of somebody else is not replaced.
+
+    Raises:
+        BadInput: If the folder holds a file of ours by name that does not look like ours.
+    """
+    for name, sign in SIGNS.items():
+        path = output / name
+        try:
+            is_ours = not path.exists() or sign in path.read_text(encoding="utf-8", errors="replace")[:LOOKED_AT]
+        except OSError:  # such as a folder of that name
+            is_ours = False
+        if not is_ours:
+            raise BadInput(
+                f"{str(path)!r} was not written by bench report and would be replaced; move it away or name another "
+                "folder with --output"
+            )
 
 
 def _rows(summary: Summary) -> list[tuple[str, ...]]:

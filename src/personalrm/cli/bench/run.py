@@ -16,6 +16,7 @@ from personalrm.cli.model_options import amount
 from personalrm.cli.options import add_config, add_home, add_json, positive
 from personalrm.cli.printing import print_json, print_wrapped
 from personalrm.errors import BadInput
+from personalrm.wording import count
 
 if TYPE_CHECKING:
     from personalrm.bench.runs.data import Dataset
@@ -144,7 +145,10 @@ def _predict(spec: RunSpec, datasets: dict[str, Dataset], options: argparse.Name
     for row in rows:
         print(f"{row.n_judgements:9,} judgements  {row.n_calls:9,} calls at most  {row.cell.name}")
     n_judgements = sum(row.n_judgements for row in rows)
-    print(f"would run {len(rows)} cells: {n_judgements:,} judgements, at most {total:,} calls of language models")
+    print(
+        f"would run {count(len(rows), 'cell')}: {count(n_judgements, 'judgement')}, "
+        f"at most {count(total, 'call')} of language models"
+    )
     return 0
 
 
@@ -156,7 +160,7 @@ def _tell_cell(report: CellReport) -> None:
         print(f"  {report.cell.name}: {report.reason}", file=sys.stderr)
         return
     unscored = f", {report.n_unscored:,} unscored" if report.n_unscored else ""
-    print(f"  {report.cell.name}: {report.n_rows:,} judgements{unscored}", file=sys.stderr)
+    print(f"  {report.cell.name}: {count(report.n_rows, 'judgement')}{unscored}", file=sys.stderr)
 
 
 def _tell(reports: list[CellReport], datasets: dict[str, Dataset], path: Path, options: argparse.Namespace) -> int:
@@ -183,20 +187,23 @@ def _tell(reports: list[CellReport], datasets: dict[str, Dataset], path: Path, o
 
 def _print(told: dict[str, Any]) -> None:
     n_new = told["n_done"] - told["n_done_before"]
-    print(f"{n_new} cells run, {told['n_done_before']} were finished, in {told['folder']}")
-    for number, what in (
-        (told["n_unscored"], "judgements are unscored, counted 0.5"),
-        (told["n_bad_rows"], "bad rows left out; personalrm validate lists them"),
-        (len(told["left_out"]), "cells left out, since they cannot be made from this data"),
+    print(f"{count(n_new, 'cell')} run, {told['n_done_before']:,} finished before, in {told['folder']}")
+    for number, noun, what in (
+        (told["n_unscored"], "judgement", "unscored, counted 0.5"),
+        (told["n_bad_rows"], "bad row", "left out; personalrm validate lists them"),
+        (len(told["left_out"]), "cell", "left out, since this data cannot make them"),
     ):
         if number:
-            print(f"{number:,} {what}")
+            print(f"{count(number, noun)} {what}")
     for title, key in (("not done", "not_done"), ("with users judged knowing nothing", "not_learned")):
         if told[key]:
-            print(f"{len(told[key])} cells {title}:")
+            print(f"{count(len(told[key]), 'cell')} {title}:")
         for name, reason in list(told[key].items())[:MOST_LISTED]:
-            said = reason if isinstance(reason, str) else f"{len(reason)} users, such as {next(iter(reason.items()))}"
-            print_wrapped(f"{name}: {said}", "  ")
+            print_wrapped(f"{name}: {reason if isinstance(reason, str) else _users(reason)}", "  ")
     if told["not_done"]:
         print("the same command goes on from here")
     print(f"next: personalrm bench report {told['folder']}")
+
+
+def _users(reasons: dict[str, str]) -> str:
+    return f"{count(len(reasons), 'user')}, such as {next(iter(reasons.items()))}"

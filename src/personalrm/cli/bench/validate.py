@@ -12,6 +12,7 @@ from typing import Any
 
 from personalrm.cli.options import add_config, add_json
 from personalrm.cli.printing import print_json, print_wrapped
+from personalrm.wording import count
 
 MOST_LISTED = 20
 
@@ -45,9 +46,9 @@ def _check_file(options: argparse.Namespace) -> int:
     if options.json:
         print_json(told)
     else:
-        print(f"{options.what}: {told['n_cells']} cells")
+        print(f"{options.what}: {count(told['n_cells'], 'cell')}")
         for name, one in told["datasets"].items():
-            print(f"  {name}: {one['n_target_users']:,} users, {one['n_target_pairs']:,} target pairs")
+            print(f"  {name}: {count(one['n_target_users'], 'user')}, {count(one['n_target_pairs'], 'target pair')}")
     return 3 if n_bad_rows else 0
 
 
@@ -58,7 +59,7 @@ def _check_folder(options: argparse.Namespace) -> int:
     if options.json:
         print_json(asdict(found) | {"missing": [cell.name for cell in found.missing], "is_whole": found.is_whole})
     else:
-        print(f"{options.what}: {found.n_done} cells, {found.n_unscored:,} unscored judgements")
+        print(f"{options.what}: {count(found.n_done, 'cell')}, {count(found.n_unscored, 'unscored judgement')}")
         for problem in found.problems[:MOST_LISTED]:
             print_wrapped(problem, "  ")
         for cell in found.missing[:MOST_LISTED]:

@@ -16,6 +16,7 @@ from personalrm.preferences.demonstrations import Demonstration
 from personalrm.preferences.pairs import OrderedPair, PreferencePair
 from personalrm.preferences.splits import UserSplit
 from personalrm.preferences.verdicts import PersonaQuestion, Question
+from personalrm.wording import count
 
 LOOKED_AT = 50
 """Pairs whose length is taken for all."""
@@ -47,7 +48,7 @@ class SearchForecast:
         cost = "price unknown" if self.cost is None else f"about {self.cost:.2f} USD"
         parts = ", ".join(f"{name} {n:,}" for name, n in self.calls.items())
         return (
-            f"would search over {self.n_train_users:,} train and {self.n_dev_users:,} dev users: at most "
+            f"would search over {self.n_train_users:,} train and {count(self.n_dev_users, 'dev user')}: at most "
             f"{self.n_calls:,} calls ({parts}), about {self.n_tokens:,} tokens, {cost}"
         )
 

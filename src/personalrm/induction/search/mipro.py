@@ -26,6 +26,7 @@ from personalrm.lm.dspy_door import dspy_lm, load_dspy
 from personalrm.preferences.persona_prompts import ExamplePersona, PersonaPrompt
 from personalrm.preferences.personas import Persona
 from personalrm.prompts.replies import read_persona
+from personalrm.wording import count
 
 MAX_LABELED = 6
 """`max_labeled_demos`; nobody has labelled personas, so DSPy's labelled demonstrations carry none and are left out."""
@@ -213,7 +214,7 @@ def _optimized(
     prompt = PersonaPrompt(
         str(predict.signature.instructions), examples, f"MIPROv2 from {judge.persona_prompt.source!r}", provenance=told
     )
-    notes = (f"{n_unscored} dev users could not be measured with the best prompt",) if n_unscored else ()
+    notes = (f"{count(n_unscored, 'dev user')} could not be measured with the best prompt",) if n_unscored else ()
     return Optimized(prompt, score, start_score, metric.gain.accuracy(dev), len(dev), n_unscored, notes)
 
 

@@ -35,6 +35,7 @@ from personalrm.preferences.messages import digest
 from personalrm.preferences.persona_prompts import PersonaPrompt
 from personalrm.preferences.users import User
 from personalrm.prompts.rendering import shipped_persona_prompt
+from personalrm.wording import count
 
 Tell = Callable[[str], object]
 
@@ -207,17 +208,19 @@ def _known_as(searcher: Searcher, settings: SearchSettings, table: _Candidates, 
 def _notes(people: People, bootstrapped: Bootstrapped, proposed: Proposed, found: Found) -> tuple[str, ...]:
     notes = []
     if people.n_left_out:
-        notes.append(f"{people.n_left_out} users have no pair to score a persona on and were left out")
+        notes.append(f"{count(people.n_left_out, 'user')} without a pair to score a persona on, left out")
     if not bootstrapped.examples:
-        notes.append(f"no persona of {bootstrapped.n_tried} train users beat the default judge, so none is an example")
+        notes.append(
+            f"no persona of {count(bootstrapped.n_tried, 'train user')} beat the default judge, so none is an example"
+        )
     if bootstrapped.n_unscored:
-        notes.append(f"{bootstrapped.n_unscored} personas of train users could not be measured")
+        notes.append(f"{count(bootstrapped.n_unscored, 'persona')} of train users could not be measured")
     if proposed.n_unreadable:
-        notes.append(f"{proposed.n_unreadable} proposals could not be used")
+        notes.append(f"{count(proposed.n_unreadable, 'proposal')} could not be used")
     if len(proposed.instructions) == 1:
         notes.append("there was no instruction to try but the first")
     if found.n_unscored:
-        notes.append(f"{found.n_unscored} dev users could not be measured with the best prompt")
+        notes.append(f"{count(found.n_unscored, 'dev user')} could not be measured with the best prompt")
     if found.score <= found.start_score:
         notes.append("nothing better than the prompt to start from was found, so it stays")
     return tuple(notes)

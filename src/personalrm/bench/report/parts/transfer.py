@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 from personalrm.bench.report.charts import INK, specification
+from personalrm.bench.report.counts import measured, sizes, unscored
 from personalrm.bench.report.material import Chart, Material, Section, accuracy_value, slug
 from personalrm.bench.report.tables import Column, Row, Table
 from personalrm.bench.runs.records import Cell
@@ -62,61 +64,61 @@ def _teachers(material: Material, matrix: Matrix) -> list[str]:
     return [one.label for one in material.models if one.label in used]
 
 
+def _entries(matrix: Matrix) -> list[EntrySummary]:
+    return [entry for row in matrix.values() for entry in row.values()]
+
+
 def _table(material: Material, dataset: str, method: str, matrix: Matrix) -> Table:
-    teachers = _teachers(material, matrix)
+    teachers, entries = _teachers(material, matrix), _entries(matrix)
     rows = tuple(
         Row(f"judged by {material.label(student)}", tuple(accuracy_value(row.get(teacher)) for teacher in teachers))
         for student, row in matrix.items()
     )
-    entries = [entry for row in matrix.values() for entry in row.values()]
-    n_users = max((e.accuracy.n_users for e in entries if e.accuracy), default=0)
-    n_unscored, n = sum(e.n_unscored for e in entries), sum(e.n_judgements for e in entries)
     return Table(
         f"transfer-{slug(dataset)}-{slug(method)}",
-        f"{dataset}: {material.title(method)}, accuracy in percent, {n_users:,} users",
+        f"{dataset}: {material.title(method)}, accuracy in percent, {sizes(entries)}",
         "student", tuple(Column(f"{material.label(one)}", "prompts written by") for one in teachers), rows,
-        (f"Unscored: {n_unscored:,} of {n:,} judgements.",),
+        ("Brackets: 95 % interval over users.", unscored(entries)),
     )  # fmt: skip
 
 
 def _chart(material: Material, dataset: str, method: str, matrix: Matrix) -> Chart:
-    teachers, students = _teachers(material, matrix), list(matrix)
+    teachers, students = [material.label(one) for one in _teachers(material, matrix)], list(map(material.label, matrix))
     rows: list[dict[str, Any]] = [
         {"teacher": material.label(t), "student": material.label(s), "accuracy": round(100 * e.accuracy.accuracy, 1)}
         for s, row in matrix.items()
         for t, e in row.items()
         if e.accuracy
     ]
-    values = [row["accuracy"] for row in rows]
-    middle = (min(values) + max(values)) / 2 if values else 50.0
-    x = {
-        "field": "teacher",
-        "type": "nominal",
-        "sort": [material.label(one) for one in teachers],
-        "title": "prompts written by (teacher)",
-        "axis": {"labelAngle": 0},
-    }
-    y = {
-        "field": "student",
-        "type": "nominal",
-        "sort": [material.label(one) for one in students[::-1]],
-        "title": "judged by (student)",
-    }
-    legend = {"title": "accuracy, %", "orient": "right"}
-    shade = {"field": "accuracy", "type": "quantitative", "scale": {"scheme": "blues", "zero": False}, "legend": legend}
-    ink = {"condition": {"test": f"datum.accuracy > {middle}", "value": "white"}, "value": "#111111"}
-    layers = [
-        {"mark": {"type": "rect", "stroke": INK, "strokeWidth": 0.3}, "encoding": {"x": x, "y": y, "color": shade}},
-        {
-            "mark": {"type": "text", "fontSize": 13},
-            "encoding": {"x": x, "y": y, "text": {"field": "accuracy", "format": ".1f"}, "color": ink},
-        },
-    ]
     best = max(rows, key=lambda row: float(row["accuracy"]), default=None)
     told = f" Highest: {best['student']} with prompts of {best['teacher']}, {best['accuracy']} %." if best else ""
     return Chart(
         f"transfer-{slug(dataset)}-{slug(method)}",
-        f"{dataset}: accuracy of {material.title(method)} by who wrote the prompts and who judges.",
+        f"{dataset}: accuracy of {material.title(method)} by who wrote the prompts and who judges; "
+        f"{measured(_entries(matrix))}. Intervals stand in the table.",
         f"Heat map of {len(students)} students by {len(teachers)} teachers on {dataset}.{told}",
-        specification(rows, layers, height={"step": 60}, width={"step": 130}),
+        specification(rows, _heat_map(rows, teachers, students), height={"step": 60}, width={"step": 130}),
     )
+
+
+def _heat_map(rows: Sequence[dict[str, Any]], teachers: list[str], students: list[str]) -> list[dict[str, Any]]:
+    """Coloured fields with their numbers, in the order of the table."""
+    values = [row["accuracy"] for row in rows]
+    middle = (min(values) + max(values)) / 2 if values else 50.0
+    labels = {"labelAngle": 0, "labelLimit": 124}
+    x = {
+        "field": "teacher",
+        "type": "nominal",
+        "sort": teachers,
+        "title": "prompts written by (teacher)",
+        "axis": labels,
+    }
+    y = {"field": "student", "type": "nominal", "sort": students, "title": "judged by (student)"}
+    legend = {"title": "accuracy, %", "orient": "right", "format": ".1f"}
+    shade = {"field": "accuracy", "type": "quantitative", "scale": {"scheme": "blues", "zero": False}, "legend": legend}
+    ink = {"condition": {"test": f"datum.accuracy > {middle}", "value": "white"}, "value": "#111111"}
+    text = {"text": {"field": "accuracy", "format": ".1f"}, "color": ink}
+    return [
+        {"mark": {"type": "rect", "stroke": INK, "strokeWidth": 0.3}, "encoding": {"x": x, "y": y, "color": shade}},
+        {"mark": {"type": "text", "fontSize": 13}, "encoding": {"x": x, "y": y, **text}},
+    ]

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from personalrm.bench.report.charts import INK, colour, faceted, specification
+from personalrm.bench.report.counts import measured, sizes, unscored
 from personalrm.bench.report.material import (
     Chart,
     Material,
@@ -18,54 +19,56 @@ from personalrm.bench.report.material import (
     share,
     slug,
 )
-from personalrm.bench.report.tables import Column, Row, Table, Value
+from personalrm.bench.report.tables import DASH, Column, Row, Table, Value
 from personalrm.bench.runs.summary import EntrySummary
 from personalrm.stats.calibration import CalibrationBin, Stratum
 from personalrm.stats.paired import points
 
 LEAST_CONSISTENT, MOST_LEANING, MOST_UNSCORED, ALPHA = 0.7, 0.1, 0.05, 0.05
 """Bounds at which a judge gets a warning; ours, the paper names none."""
+WORDS = (
+    "Consistency: share of pairs on which both orders name the same completion. First share: mean probability of "
+    "whatever stands first, 0.5 without bias. First of equals (A/A test): how often the first of two identical "
+    "completions is named, 50 without bias. Gap: own persona minus somebody else's, the personalization really "
+    f"measured. Warnings below {LEAST_CONSISTENT:.0%} consistency, more than {MOST_LEANING} from an even first "
+    f"share, more than {100 * MOST_LEANING:.0f} from 50 for equals with 50 outside the interval, above "
+    f"{MOST_UNSCORED:.0%} unscored, and where the gap is not told from zero."
+)
 
 
 def gates_section(material: Material) -> Section | None:
     """Gates of every judge, a table of lengths and a calibration picture a dataset."""
     tables, charts = [], []
     for dataset in material.datasets:
-        entries = [
-            entry
-            for method in material.methods
-            for model in (None, *(one.label for one in material.models))
-            if method.group != "controls" and (entry := material.main(dataset.name, method.name, model))
-        ]
+        entries = _judges(material, dataset.name)
         if entries:
             tables.append(_gates(material, dataset.name, entries))
         if any(entry.length for entry in entries):
             tables.append(_strata(material, dataset.name, entries))
         if any(entry.calibration for entry in entries):
             charts.append(_calibration_chart(material, dataset.name, entries))
-    words = (
-        "Consistency: share of pairs on which both orders name the same completion. First share: mean probability of "
-        "whatever stands first, 0.5 without bias. First of equals (A/A test): how often the first of two identical "
-        "completions is named, 50 without bias. Gap: own persona minus somebody else's, the personalization really "
-        f"measured. Warnings below {LEAST_CONSISTENT:.0%} consistency, more than {MOST_LEANING} from an even first "
-        f"share, more than {100 * MOST_LEANING:.0f} from 50 for equals with 50 outside the interval, above "
-        f"{MOST_UNSCORED:.0%} unscored, and where the gap is not told from zero."
-    )
     return (
-        Section("gates", "Quality of the judges", "reliability, section 5", (words,), tuple(tables), tuple(charts))
+        Section("gates", "Quality of the judges", "reliability, section 5", (WORDS,), tuple(tables), tuple(charts))
         if tables
         else None
     )
 
 
+def _judges(material: Material, dataset: str) -> list[EntrySummary]:
+    return [
+        entry
+        for method in material.methods
+        for model in (None, *(one.label for one in material.models))
+        if method.group != "controls" and (entry := material.main(dataset, method.name, model))
+    ]
+
+
 def _gates(material: Material, dataset: str, entries: list[EntrySummary]) -> Table:
     names = (
         "model", "warnings", "consistency, %", "first share", "first of equals, %", "unscored", "half scored", "ties",
-        "Brier", "ECE", "gap, points", "p (Holm)",
+        "Brier score", "calibration error", "gap, points", "p (Holm)",
     )  # fmt: skip
     rows = tuple(Row(material.title(one.cell.method), tuple(_values(material, one))) for one in entries)
-    n_users = max((one.accuracy.n_users for one in entries if one.accuracy), default=0)
-    n_pairs = max((one.accuracy.n_pairs for one in entries if one.accuracy), default=0)
     notes = tuple(
         f"Why unscored, {material.title(one.cell.method)}, {material.label(one.cell.model)}: "
         + ", ".join(f"{reason[:80]} {n:,}" for reason, n in list(one.reasons.items())[:5]) + "."
@@ -73,7 +76,7 @@ def _gates(material: Material, dataset: str, entries: list[EntrySummary]) -> Tab
         if one.reasons
     )  # fmt: skip
     notes = (*_notes_on_equals(material, entries), *notes)
-    caption = f"{dataset}: quality gates, {n_users:,} users, {n_pairs:,} target pairs"
+    caption = f"{dataset}: quality gates, {sizes(entries)}"
     return Table(f"gates-{slug(dataset)}", caption, "method", tuple(map(Column, names)), rows, notes)
 
 
@@ -89,7 +92,7 @@ def _values(material: Material, entry: EntrySummary) -> Iterator[Value]:
     yield from (Value(number(c.brier if c else None)), Value(number(c.ece if c else None)))
     gap = material.summary.paired("shuffled_user", entry.cell)
     if gap is None:
-        yield from (Value("\N{EN DASH}"), Value("\N{EN DASH}"))
+        yield from (Value(DASH), Value(DASH))
     else:
         one = gap.comparison
         yield from (Value(points(one.difference), gap_interval(one.low, one.high)), Value(p_text(gap.p_holm)))
@@ -134,33 +137,19 @@ def _prefers_a_place(equals: EntrySummary | None) -> bool:
 
 
 def _strata(material: Material, dataset: str, entries: list[EntrySummary]) -> Table:
-    columns = tuple(
-        Column(name, group)
-        for group in ("chosen is longer", "chosen is shorter", "equal length")
-        for name in ("accuracy, %", "judgements")
-    )
+    groups = ("chosen is longer", "chosen is shorter", "equal length")
+    columns = tuple(Column(name, group) for group in groups for name in ("accuracy, %", "judgements"))
     rows = tuple(
         Row(
             f"{material.title(one.cell.method)}, {material.label(one.cell.model)}",
-            tuple(
-                v for stratum in (one.length.longer, one.length.shorter, one.length.equal) for v in _stratum(stratum)
-            ),
+            tuple(v for part in (one.length.longer, one.length.shorter, one.length.equal) for v in _stratum(part)),
         )
         for one in entries
         if one.length
     )
-    n_unscored = sum(one.n_unscored for one in entries)
-    notes = (
-        f"A judge that only counts characters has 100 and 0. Unscored judgements count 0.5: {n_unscored:,} in all.",
-    )
-    return Table(
-        f"lengths-{slug(dataset)}",
-        f"{dataset}: accuracy by which completion is longer",
-        "method and model",
-        columns,
-        rows,
-        notes,
-    )
+    notes = ("A judge that only counts characters has 100 and 0.", f"{unscored(entries)} They count 0.5.")
+    caption = f"{dataset}: accuracy by which completion is longer, {sizes(entries)}"
+    return Table(f"lengths-{slug(dataset)}", caption, "method and model", columns, rows, notes)
 
 
 def _stratum(stratum: Stratum) -> tuple[Value, Value]:
@@ -170,33 +159,35 @@ def _stratum(stratum: Stratum) -> tuple[Value, Value]:
 def _calibration_chart(material: Material, dataset: str, entries: list[EntrySummary]) -> Chart:
     """A small picture a model: with all judges in one, nobody could tell them apart."""
     rows: list[dict[str, Any]] = [
-        {"judge": one.cell.method, "model": material.label(one.cell.model), **_bin(place)}
+        {"judge": material.title(one.cell.method), "model": material.label(one.cell.model), **_bin(place)}
         for one in entries
         if one.calibration
         for place in one.calibration.bins
         if place.n_pairs
     ]
-    for row in rows:
-        row["judge"] = material.title(row["judge"])
     names = list(dict.fromkeys(str(row["judge"]) for row in rows))
+    models = list(dict.fromkeys(str(row["model"]) for row in rows))
+    return Chart(
+        f"calibration-{slug(dataset)}",
+        f"{dataset}: how often judges are right at each confidence, larger points with more judgements; "
+        f"on the dashed line as often as they think. {measured(one for one in entries if one.calibration)}.",
+        f"Reliability diagrams of {len(names)} methods with {len(models)} models on {dataset}; "
+        "Brier scores and calibration errors stand in the table.",
+        faceted(specification(rows, _calibration_layers(names), height=190, width=190), "model", models),
+    )
+
+
+def _calibration_layers(names: list[str]) -> list[dict[str, Any]]:
     x = {"field": "confidence", "type": "quantitative", "title": "confidence, %", "scale": {"domain": [50, 100]}}
     y = {"field": "accuracy", "type": "quantitative", "title": "right, %", "scale": {"domain": [0, 100]}}
     size = {"field": "n", "type": "quantitative", "legend": None, "scale": {"range": [15, 160]}}
     ideal = {"x": {"datum": 50, **_same(x)}, "y": {"datum": 50, **_same(y)}, "x2": {"datum": 100}, "y2": {"datum": 100}}
     dots = {"x": x, "y": y, "color": colour("judge", names)}
-    layers = [
+    return [
         {"mark": {"type": "rule", "strokeDash": [4, 4], "color": INK}, "encoding": ideal},
         {"mark": {"type": "line", "strokeWidth": 1, "opacity": 0.6}, "encoding": dots},
         {"mark": {"type": "circle", "opacity": 0.9}, "encoding": {**dots, "size": size}},
     ]
-    models = list(dict.fromkeys(str(row["model"]) for row in rows))
-    return Chart(
-        f"calibration-{slug(dataset)}",
-        f"{dataset}: how often judges are right at each confidence; on the dashed line as often as they think.",
-        f"Reliability diagrams of {len(names)} methods with {len(models)} models on {dataset}; "
-        "Brier scores and calibration errors stand in the table.",
-        faceted(specification(rows, layers, height=190, width=190), "model", models),
-    )
 
 
 def _bin(place: CalibrationBin) -> dict[str, Any]:

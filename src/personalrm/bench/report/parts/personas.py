@@ -16,10 +16,7 @@ METHOD = "persona_and_demonstrations"
 
 def personas_section(material: Material) -> Section | None:
     """A column a model; None when no prompts were stored."""
-    stored = [
-        (folder, cell) for folder in material.folders for cell in folder.readable_cells()[0] if folder.has_prompts(cell)
-    ]
-    stored = [(f, c) for f, c in stored if c.k is None and c.teacher in (None, c.model) and c.control is None]
+    stored = _stored(material)
     if not stored:
         return None
     methods = {cell.method for _, cell in stored}
@@ -41,6 +38,16 @@ def personas_section(material: Material) -> Section | None:
     return Section(
         "personas", title, paper, (), (_table(material, user, dataset, method, dict(reversed(unique.items()))),)
     )
+
+
+def _stored(material: Material) -> list[tuple[RunFolder, Cell]]:
+    """The cells with prompts that their own model wrote from all context pairs."""
+    return [
+        (folder, cell)
+        for folder in material.folders
+        for cell in folder.readable_cells()[0]
+        if folder.has_prompts(cell) and cell.k is None and cell.teacher in (None, cell.model) and cell.control is None
+    ]
 
 
 def _described_most(material: Material, cells: list[tuple[RunFolder, Cell]]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from personalrm.bench.report.charts import accuracy_chart
+from personalrm.bench.report.counts import sizes, unscored
 from personalrm.bench.report.material import (
     PUBLISHED_MODELS,
     Material,
@@ -19,7 +20,7 @@ from personalrm.bench.report.material import (
 from personalrm.bench.report.tables import DASH, Column, Row, Table, Value
 from personalrm.bench.runs.records import DatasetInfo
 from personalrm.bench.runs.summary import EntrySummary
-from personalrm.stats.accuracy import count, percent
+from personalrm.stats.accuracy import percent
 from personalrm.stats.paired import points
 from personalrm.stats.runs import stars
 
@@ -67,13 +68,13 @@ def _wide(material: Material, dataset: DatasetInfo) -> Table:
     rows = []
     for method in material.methods:
         cells = [_cell(material, dataset.name, method.name, label) for label in shown]
-        cells += [values.get(method.name, Value("\N{EN DASH}")) for values in published.values()]
+        cells += [values.get(method.name, Value(DASH)) for values in published.values()]
         if any(material.main(dataset.name, method.name, label) for label in shown):
             rows.append(Row(method.title, tuple(cells), method.group))
     rows += _only_published(material, dataset.name, len(shown), published)
     return Table(
         f"accuracy-{slug(dataset.name)}",
-        f"{dataset.name}: accuracy in percent, {_size(material, dataset.name)}",
+        f"{dataset.name}: accuracy in percent, {sizes(_entries(material, dataset.name))}",
         "method", tuple(columns), tuple(rows), tuple(_notes(material, dataset, bool(published))),
     )  # fmt: skip
 
@@ -115,16 +116,13 @@ def _only_published(
     titles = {row["method"]: row["title"] for row in material.published["accuracies"] if row["source"] == "paper"}
     for method, title in titles.items():
         if method not in ours and any(method in values for values in published.values()):
-            cells = [Value("\N{EN DASH}")] * n_ours + [
-                values.get(method, Value("\N{EN DASH}")) for values in published.values()
-            ]
+            cells = [Value(DASH)] * n_ours + [values.get(method, Value(DASH)) for values in published.values()]
             yield Row(title, tuple(cells), "not in this run")
 
 
 def _notes(material: Material, dataset: DatasetInfo, has_published: bool) -> Iterator[str]:
     entries = list(_entries(material, dataset.name))
-    n_unscored = sum(entry.n_unscored for entry in entries)
-    yield f"Unscored: {n_unscored:,} of {sum(entry.n_judgements for entry in entries):,} judgements; by method below."
+    yield f"{unscored(entries)} By method below."
     scripted = {one.label for one in material.models if one.is_scripted}
     if any(entry.cell.model in scripted for entry in entries):
         yield "Scripted models are fakes that follow a script; their numbers say nothing about language models."
@@ -168,7 +166,7 @@ def _long(material: Material, dataset: str, entries: list[EntrySummary]) -> Tabl
         "Macro: mean over users. Scored only: without unscored judgements. Single orders and the interval beside it "
         "are the paper's, over single judgements; it ignores who judged, so it is too narrow."
     )
-    caption = f"{dataset}: every number, {_size(material, dataset)}"
+    caption = f"{dataset}: every number, {sizes(entries)}"
     return Table(f"numbers-{slug(dataset)}", caption, "method", tuple(map(Column, names)), rows, (note,))
 
 
@@ -185,7 +183,7 @@ def _differences(material: Material, dataset: str, entries: list[EntrySummary]) 
         "on the pairs both judged, 95 % interval over users; p: sign-flip test over users; stars after Holm over this "
         "table (* 0.05, ** 0.01, *** 0.001). McNemar's test ignores clustering."
     )
-    caption = f"{dataset}: paired comparisons, {_size(material, dataset)}"
+    caption = f"{dataset}: paired comparisons, {sizes(entries)}"
     return Table(f"paired-{slug(dataset)}", caption, "method", columns, rows, (note,))
 
 
@@ -220,17 +218,3 @@ def _comparisons(material: Material, entry: EntrySummary) -> Iterator[Value]:
         if kind == "reference":
             yield Value(p_text(c.mcnemar_p))
     yield from (Value(f"{entry.accuracy.n_users:,}" if entry.accuracy else DASH), Value(f"{entry.n_unscored:,}"))
-
-
-def _size(material: Material, dataset: str) -> str:
-    """Users, pairs and seeds of the entries of a dataset; a range where they differ."""
-    scored = [(entry, entry.accuracy) for entry in _entries(material, dataset) if entry.accuracy]
-    if not scored:
-        return "nothing scored"
-    users, pairs = sorted({a.n_users for _, a in scored}), sorted({a.n_pairs for _, a in scored})
-    seeds = sorted({len(entry.seeds) for entry, _ in scored})
-    parts = [count(users[-1], "user") if len(users) == 1 else f"{users[0]:,} to {users[-1]:,} users"]
-    parts.append(count(pairs[-1], "target pair") if len(pairs) == 1 else f"{pairs[0]:,} to {pairs[-1]:,} target pairs")
-    if seeds[-1] > 1:
-        parts.append(f"mean of up to {seeds[-1]} runs")
-    return ", ".join(parts)

@@ -8,13 +8,14 @@ from typing import Any
 
 from personalrm.bench.report.charts import COLOURS, specification
 from personalrm.bench.report.material import Chart, Material, Section, share, slug
-from personalrm.bench.report.tables import Column, Row, Table, Value
-from personalrm.bench.runs.records import DatasetInfo, Removed
+from personalrm.bench.report.tables import DASH, Column, Row, Table, Value
+from personalrm.bench.runs.records import DatasetInfo, FunnelRow, Removed
 
 STATISTICS = {
     "n_users": "users", "n_conversations": "conversations", "n_pairs": "pairs", "n_unique_queries": "unique queries",
     "multi_turn_share": "multi-turn, %", "n_context_pairs": "context pairs",
     "n_target_users": "target users", "n_target_pairs": "target pairs",
+    "n_left_out_too_few": "users left out: too few pairs", "n_left_out_no_target": "users left out: no target pairs",
 }  # fmt: skip
 MOST_EXAMPLES = 3
 
@@ -23,32 +24,7 @@ def data_section(material: Material) -> Section | None:
     """One table of statistics; a funnel a dataset that was built."""
     if not material.datasets:
         return None
-    known = {name for one in material.datasets for name in one.statistics} | set(STATISTICS)
-    names = [*STATISTICS, *sorted(known - set(STATISTICS))]
-    names = [name for name in names if any(name in one.statistics for one in material.datasets)]
-    columns = (*(Column(STATISTICS.get(name, name)) for name in names), Column("licence"), Column("hash"))
-    rows = [
-        Row(
-            one.name,
-            (
-                *(_statistic(name, one.statistics.get(name)) for name in names),
-                Value(one.licence or "not given"),
-                Value(one.hash[:12]),
-            ),
-        )
-        for one in material.datasets
-    ]
-    for name in dict.fromkeys(filter(None, (material.benchmark(one.name) for one in material.datasets))):
-        published = material.published["statistics"][name]
-        rows.append(
-            Row(
-                f"published: {name}",
-                (*(_statistic(key, published.get(key)) for key in names), Value(), Value()),
-                "published in the paper, not measured here",
-            )
-        )
-    tables = [Table("datasets", "Statistics of the datasets", "dataset", columns, tuple(rows))]
-    charts = []
+    tables, charts = [_statistics_table(material)], []
     for one in material.datasets:
         if one.funnel:
             tables.append(_funnel_table(material, one))
@@ -56,50 +32,66 @@ def data_section(material: Material) -> Section | None:
     return Section("data", "Data", "benchmark statistics and appendix C", (), tuple(tables), tuple(charts))
 
 
+def _statistics_table(material: Material) -> Table:
+    known = {name for one in material.datasets for name in one.statistics}
+    names = [*(name for name in STATISTICS if name in known), *sorted(known - set(STATISTICS))]
+    columns = (*(Column(_words(name)) for name in names), Column("licence"), Column("SHA-256, first 12 digits"))
+    rows = [
+        Row(
+            one.name,
+            (
+                *(_statistic(name, one.statistics.get(name)) for name in names),
+                Value(one.licence or "not given"),
+                Value(one.hash[:12] or "not given"),
+            ),
+        )
+        for one in material.datasets
+    ]
+    for name in dict.fromkeys(filter(None, (material.benchmark(one.name) for one in material.datasets))):
+        published = material.published["statistics"][name]
+        cells = (*(_statistic(key, published.get(key)) for key in names), Value(), Value())
+        rows.append(Row(f"published: {name}", cells, "published in the paper, not measured here"))
+    return Table("datasets", "Statistics of the datasets", "dataset", columns, tuple(rows))
+
+
+def _words(name: str) -> str:
+    """A statistic as people read it; one that this file does not know keeps its own words."""
+    plain = name.removeprefix("n_").replace("_", " ")
+    return STATISTICS.get(name) or (f"{plain.removesuffix(' share')}, %" if name.endswith("_share") else plain)
+
+
 def _statistic(name: str, value: float | None) -> Value:
     if value is None:
-        return Value("\N{EN DASH}")
+        return Value(DASH)
     return Value(
         share(value) if name.endswith("_share") else f"{value:,.0f}" if float(value).is_integer() else f"{value:,.2f}"
     )
 
 
 def _funnel_table(material: Material, dataset: DatasetInfo) -> Table:
-    funnel, shows = dataset.funnel or (), material.shows(dataset)
-    name = material.benchmark(dataset.name)
+    shows, name = material.shows(dataset), material.benchmark(dataset.name)
     published = {one["stage"]: one for one in material.published["funnel"]} if name else {}
-    columns = [Column(one) for one in ("pairs", "users", "removed", "why", "examples removed")]
+    columns = [Column(one) for one in ("pairs", "users", "pairs removed", "why", "examples removed")]
     columns += [Column("pairs (users)", "published, not measured here")] if published else []
     rows = []
-    for stage in funnel:
-        theirs = published.get(stage.stage)
-        why = "\n".join(f"{reason}: {n:,}" for reason, n in stage.reasons.items())
-        examples = "\n".join(_example(one, shows, len(stage.reasons) > 1) for one in _spread(stage.examples))
-        values = [
-            Value(f"{stage.n_pairs:,}"),
-            Value(f"{stage.n_users:,}"),
-            Value(f"{stage.n_removed:,}"),
-            Value(why),
-            Value(examples),
-        ]
+    for stage in dataset.funnel or ():
+        values = _stage_values(stage, shows)
         if published:
-            values.append(
-                Value(f"{theirs[f'{name}_pairs']:,} ({theirs[f'{name}_users']:,})" if theirs else "\N{EN DASH}")
-            )
+            theirs = published.get(stage.stage)
+            values.append(Value(f"{theirs[f'{name}_pairs']:,} ({theirs[f'{name}_users']:,})" if theirs else DASH))
         rows.append(Row(stage.stage, tuple(values)))
-    notes = (
-        ()
-        if shows
-        else ("Examples by pair id; queries are shown where the data's licence allows it or with --texts all.",)
-    )
+    hidden = "Examples by pair id; queries are shown where the data's licence allows it or with --texts all."
     return Table(
-        f"funnel-{slug(dataset.name)}",
-        f"{dataset.name}: what each stage left and removed",
-        "stage",
-        tuple(columns),
-        tuple(rows),
-        notes,
-    )
+        f"funnel-{slug(dataset.name)}", f"{dataset.name}: what each stage left and removed",
+        "stage", tuple(columns), tuple(rows), () if shows else (hidden,),
+    )  # fmt: skip
+
+
+def _stage_values(stage: FunnelRow, shows: bool) -> list[Value]:
+    why = "\n".join(f"{reason}: {n:,}" for reason, n in stage.reasons.items())
+    examples = "\n".join(_example(one, shows, len(stage.reasons) > 1) for one in _spread(stage.examples))
+    counts = [Value(f"{n:,}") for n in (stage.n_pairs, stage.n_users, stage.n_removed)]
+    return [*counts, Value(why), Value(examples)]
 
 
 def _spread(examples: Sequence[Removed]) -> list[Removed]:

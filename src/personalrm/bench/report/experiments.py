@@ -1,0 +1,44 @@
+"""What `bench personas` left in a run: the files of `experiments/`, and how tables name them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from personalrm.bench.report.material import Material
+from personalrm.bench.runs.json_fields import record
+from personalrm.bench.runs.records import Cell
+
+
+@dataclass(frozen=True)
+class Found:
+    """One file of a run's `experiments/`."""
+
+    cell: Cell
+    content: Mapping[str, Any]
+
+
+def found_in(material: Material, what: str) -> list[Found]:
+    """Every file of an experiment in the runs of the report."""
+    return [
+        Found(record(Cell, dict(content["cell"]), where=f"experiments/{what}"), content)
+        for folder in material.folders
+        for content in folder.experiments(what)
+    ]
+
+
+def title_of(material: Material, one: Found) -> str:
+    """Dataset, method and model whose personas were asked about."""
+    seed = f", seed {one.cell.seed}" if one.cell.seed else ""
+    return f"{one.cell.dataset}: {material.title(one.cell.method)}, {material.label(one.cell.model)}{seed}"
+
+
+def judge_of(one: Found) -> str:
+    """Who was asked."""
+    return f"{one.content['judge']}{' (scripted)' if one.content.get('is_scripted') else ''}"
+
+
+def or_nan(value: float | None) -> float:
+    """The value, NaN where none was measured."""
+    return float("nan") if value is None else value
