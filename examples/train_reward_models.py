@@ -1,12 +1,13 @@
-"""Every reward model on embeddings, trained on the example people and asked about one of them, best draft first."""
+"""All reward models on embeddings, or those you name: trained on the example people, asked about one, saved, loaded."""
 
+import sys
 import tempfile
 from pathlib import Path
 
 from personalrm import Message, read_pairs
 from personalrm.preferences.people import example_path
 from personalrm.rewards.encoder_spec import EncoderSpec
-from personalrm.rewards.methods import REWARD_METHODS, make_reward_model
+from personalrm.rewards.methods import REWARD_METHODS, load_reward_model, make_reward_model, reward_method
 from personalrm.rewards.trained import open_store
 
 users = read_pairs(example_path())
@@ -16,10 +17,12 @@ drafts = ("Yes. New tyres cost 40.", "It might perhaps be worth it, though that 
 quick = {"optimization": {"n_steps": 20}}  # for a demonstration; leave it out to train until the dev users gain no more
 
 with tempfile.TemporaryDirectory() as folder:
-    store = open_store(Path(folder), EncoderSpec("stylometric"))  # or a Hugging Face model by name
-    for name, method in REWARD_METHODS.items():
+    store = open_store(Path(folder) / "embeddings", EncoderSpec("stylometric"))  # or a Hugging Face model by name
+    for name in sys.argv[1:] or REWARD_METHODS:
+        method = reward_method(name)
         options = method.options(quick if method.takes_steps or name == "mrm" else {}, where=name)
-        model = make_reward_model(name, store, options).fit(training)
+        make_reward_model(name, store, options).fit(training).save(Path(folder) / name)
+        model = load_reward_model(name, Path(folder) / name, store)
         mara, anybody = model.condition_many([users["mara"].pairs, []])
         of_mara, of_anybody = (model.score(state, question, drafts) for state in (mara, anybody))
         print(f"{name:<20} mara {of_mara[0] - of_mara[1]:+.2f}, the average user {of_anybody[0] - of_anybody[1]:+.2f}")

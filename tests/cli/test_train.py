@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from personalrm.cli import build_parser
 from personalrm.preferences.people import example_path
+from personalrm.rewards.methods import REWARD_METHODS
 from personalrm.testing.tiny_models import save_tiny_model
 
 pytestmark = pytest.mark.slow
@@ -162,3 +164,28 @@ def test_what_no_training_left_in_a_folder_is_not_replaced(run, tmp_path):
     code, _, err = train(run, tmp_path, "low_rank")
     assert code == 2 and "name another folder" in err
     assert (tmp_path / "model" / "README.md").read_text() == "mine"
+
+
+def test_every_method_has_a_command_in_the_docs_that_can_be_typed():
+    text = (Path(__file__).parents[2] / "docs" / "reward-models.md").read_text(encoding="utf-8")
+    commands = [line.strip("`").split()[1:] for line in text.splitlines() if line.startswith("`personalrm train ")]
+    methods = [build_parser().parse_args(command).method for command in commands]
+    assert sorted(set(methods)) == sorted([*REWARD_METHODS, "bt", "bt_soup"])
+
+
+def test_a_soup_of_adapters_is_trained_and_asked(run, tmp_path, drafts, base):
+    settings = tmp_path / "settings.yaml"
+    settings.write_text("n_clusters: 2\nadapters: {max_tokens: 64, pairs_a_step: 64}\n")
+    code, out, err = train(run, tmp_path, "bt_soup", "--base", base, "-c", settings, "--dev-percent", "30")
+    assert code == 0 and "own minus another user's state" in out, err
+    assert "bt_soup, everybody's model: step 1 of" in err and "bt_soup, adapter 2 of 2: step" in err
+    assert len(score(run, tmp_path, drafts)) == 2
+    card = (tmp_path / "model" / "README.md").read_text()
+    assert "2 adapters, one a cluster of users" in card and "On dev users" in card
+    assert not list((tmp_path / "model").glob("checkpoint*"))
+
+
+@pytest.mark.parametrize("more", [["--history", "2"], ["--demonstrations"], []])
+def test_a_soup_is_told_nothing_in_words_and_wants_a_base(run, tmp_path, base, more):
+    code, _, err = train(run, tmp_path, "bt_soup", *(["--base", base] if more else []), *more)
+    assert code == 2 and ("leave --prompts" in err if more else "pass --base" in err)

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tests.tiny_models import tiny_bert, tiny_llama, train_tokenizer
 
 from personalrm.embedding.chat_text import fit_tokens, tokens_of
 from personalrm.embedding.encoders import TextSequence
@@ -16,6 +15,7 @@ from personalrm.embedding.hugging_face import Encoding, HuggingFaceEncoder, pool
 from personalrm.embedding.store import EmbeddingStore
 from personalrm.errors import BadInput, UnknownName
 from personalrm.preferences.messages import Message
+from personalrm.testing.tiny_models import save_tiny_model, tiny_bert, tiny_tokenizer
 
 pytestmark = pytest.mark.slow  # transformers alone takes two seconds to import
 torch.set_num_threads(1)
@@ -34,12 +34,12 @@ SEQUENCES = [
 
 @pytest.fixture(scope="module")
 def llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_llama(tmp_path_factory.mktemp("llama"))
+    return Path(save_tiny_model(tmp_path_factory.mktemp("llama")))
 
 
 @pytest.fixture(scope="module")
 def bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_bert(tmp_path_factory.mktemp("bert"))
+    return Path(tiny_bert(tmp_path_factory.mktemp("bert")))
 
 
 @pytest.fixture(params=["llama", "bert"])
@@ -95,7 +95,7 @@ def test_a_bidirectional_model_never_shares(bert: Path) -> None:
 def test_a_model_with_a_window_never_shares(tmp_path: Path) -> None:
     from transformers import MistralConfig, MistralModel
 
-    tokenizer = train_tokenizer()
+    tokenizer = tiny_tokenizer()
     settings = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 4}
     config = MistralConfig(vocab_size=len(tokenizer), num_key_value_heads=2, sliding_window=8, **settings)
     MistralModel(config).save_pretrained(tmp_path)
@@ -125,19 +125,19 @@ def test_pooling_finds_the_last_real_token_on_either_side() -> None:
 
 
 def test_the_template_begins_a_text_once() -> None:
-    tokenizer = train_tokenizer()
+    tokenizer = tiny_tokenizer()
     for sequence in SEQUENCES:
         assert tokens_of(tokenizer, sequence).count(tokenizer.bos_token_id) == 1
 
 
 def test_a_conversation_alone_begins_its_completions() -> None:
-    tokenizer = train_tokenizer()
+    tokenizer = tiny_tokenizer()
     prompt, whole = tokens_of(tokenizer, SEQUENCES[2]), tokens_of(tokenizer, SEQUENCES[0])
     assert whole[: len(prompt)] == prompt
 
 
 def test_a_long_conversation_loses_its_oldest_turns_first() -> None:
-    tokenizer = train_tokenizer()
+    tokenizer = tiny_tokenizer()
     longest = len(tokens_of(tokenizer, TextSequence((QUESTION[0], LATER[-1]), "Fine."))) + 4
     fitted = fit_tokens(tokenizer, TextSequence(LATER, "Fine."), longest)
     assert fitted.is_truncated and tokenizer.decode(fitted.tokens) == tokenizer.decode(
@@ -146,7 +146,7 @@ def test_a_long_conversation_loses_its_oldest_turns_first() -> None:
 
 
 def test_a_long_completion_loses_its_middle() -> None:
-    tokenizer = train_tokenizer()
+    tokenizer = tiny_tokenizer()
     whole = tokens_of(tokenizer, TextSequence(QUESTION, "word " * 500))
     fitted = fit_tokens(tokenizer, TextSequence(QUESTION, "word " * 500), 64)
     assert fitted.tokens == whole[:16] + whole[-48:] and fitted.is_truncated
@@ -164,7 +164,7 @@ def test_a_model_whose_positions_start_late_takes_a_long_text(tmp_path: Path) ->
 
     sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
     RobertaModel(RobertaConfig(vocab_size=2000, max_position_embeddings=66, **sizes)).save_pretrained(tmp_path)
-    train_tokenizer().save_pretrained(tmp_path)
+    tiny_tokenizer().save_pretrained(tmp_path)
     one = encoder(tmp_path)
     found = one.embed([TextSequence((Message("user", "word " * 300),), "ok")])
     assert (one.longest, one.n_truncated) == (64, 1) and np.isfinite(found.last).all()
@@ -175,7 +175,11 @@ def test_nothing_to_embed_is_nothing(folder: Path) -> None:
 
 
 def test_other_weights_are_another_identity(llama: Path, tmp_path: Path) -> None:
-    names = {encoder(tiny_llama(tmp_path, seed=1)).identity, encoder(llama).identity, encoder(llama, layer=1).identity}
+    names = {
+        encoder(save_tiny_model(tmp_path, seed=1)).identity,
+        encoder(llama).identity,
+        encoder(llama, layer=1).identity,
+    }
     assert len(names) == 3
     assert encoder(llama, batch_tokens=64, padding="left").identity in names
 
@@ -205,3 +209,9 @@ def test_a_real_sentence_encoder_knows_what_is_alike() -> None:
     found = encoder(folder).embed([TextSequence((Message("user", text),)) for text in texts]).mean
     near, far = (np.corrcoef(found[0], found[other])[0, 1] for other in (1, 2))
     assert found.shape == (3, 384) and near > far + 0.2
+
+
+def test_a_completion_alone_is_plain_text_that_no_template_refuses() -> None:
+    strict = tiny_tokenizer(template="{{ raise_exception('roles must alternate') }}")
+    tokens = tokens_of(strict, TextSequence((), "Forty."))
+    assert strict.decode(tokens).endswith("assistant: Forty.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -16,6 +16,7 @@ from personalrm.embedding.store import EmbeddingStore
 from personalrm.errors import BadInput, CorruptFile, NotFitted, StoreError
 from personalrm.preferences.pairs import PreferencePair
 from personalrm.rewards.bases import LowRankOptions
+from personalrm.rewards.bradley_terry.cluster_soups import BradleyTerrySoup, BradleyTerrySoupOptions
 from personalrm.rewards.bradley_terry.model import BradleyTerry
 from personalrm.rewards.gpo.model import FAITHFUL, GPO, GPOOptions
 from personalrm.rewards.gpo.network import GPOShape
@@ -59,6 +60,9 @@ MODELS: dict[str, Row] = {
     "gpo_faithful": Row(lambda store: GPO(store, FAITHFUL_SMALL), GPO.load),
     "pal": Row(lambda store: PAL(store, PALOptions(width=6, optimization=QUICK)), PAL.load),
     "pal_cosine": Row(lambda store: PAL(store, PALOptions(width=6, similarity="cosine", optimization=QUICK)), PAL.load),
+    "pal_bare_items": Row(
+        lambda store: PAL(store, PALOptions(width=6, item_has_prompt=False, optimization=QUICK)), PAL.load
+    ),
     "pal_a": Row(lambda store: PAL(store, PALOptions(variant="a", n_prototypes=3, optimization=QUICK)), PAL.load),
     "vpl": Row(lambda store: VPL(store, VPLOptions(width=8, latent=4, optimization=QUICK)), VPL.load),
     "vpl_swapped": Row(
@@ -96,7 +100,22 @@ def language_model_row(*, with_history: bool) -> Row:
     )
 
 
+def soup_row(mixture_of: Literal["weights", "rewards"]) -> Row:
+    """Adapters over clusters of users, mixed for each."""
+    options = BradleyTerrySoupOptions(n_clusters=2, mixture_of=mixture_of, strength=0.1, adapters=tiny_options())
+
+    def base(store: EmbeddingStore) -> str:
+        return tiny_model(int(store.encoder.identity.split()[-1]))
+
+    return Row(
+        lambda store: BradleyTerrySoup(base(store), options),
+        lambda folder, store: BradleyTerrySoup.load(folder, base=base(store)),
+    )
+
+
 MODELS["bradley_terry"] = language_model_row(with_history=False)
+for _mixture in ("weights", "rewards"):
+    MODELS[f"bradley_terry_soup_{_mixture}"] = soup_row(_mixture)
 MODELS["bradley_terry_history"] = language_model_row(with_history=True)
 
 

@@ -10,14 +10,19 @@ import pytest
 import torch
 from tests.rewards.populations import Population, accuracy, plant
 
+from personalrm.embedding.store import EmbeddingStore
 from personalrm.errors import BadInput
+from personalrm.preferences.messages import Message
 from personalrm.rewards.gathering import gather_contexts
+from personalrm.rewards.pair_table import Reading
 from personalrm.rewards.pal.mixing import fit_mixtures
 from personalrm.rewards.pal.model import PAL, PALOptions
 from personalrm.rewards.pal.network import Projectors, make_pal_module
 from personalrm.rewards.reward_model import DevUser
 from personalrm.rewards.simplex import softmax
 from personalrm.rewards.training import Optimization
+from personalrm.testing import tiny_pair
+from personalrm.testing.encoders import PlantedEncoder
 
 torch.set_num_threads(1)
 SMALL = PALOptions(width=6, batch_size=16, optimization=Optimization(n_steps=8, learning_rate=1e-2))
@@ -78,7 +83,7 @@ def test_the_cosine_fit_minimises_its_objective(tmp_path: Path) -> None:
     population = small_population(tmp_path)
     options = replace(SMALL, similarity="cosine")
     module = make_pal_module(4, 1, options)
-    contexts = gather_contexts([population.pairs[0]], population.store, "last", with_prompts=True)
+    contexts = gather_contexts([population.pairs[0]], population.store, "last", reading=Reading(with_prompts=True))
 
     def objective(p: np.ndarray) -> float:
         mixed = torch.from_numpy(p).float()[None].expand(8, -1)
@@ -169,3 +174,30 @@ def test_two_opposite_types_are_told_apart_by_ten_choices(tmp_path: Path) -> Non
 def test_impossible_options_are_refused(bad: dict[str, float]) -> None:
     with pytest.raises(BadInput, match=next(iter(bad))):
         PALOptions(**bad)  # type: ignore[arg-type]
+
+
+def test_completions_alone_are_one_more_kind_of_row(tmp_path: Path) -> None:
+    """The original of variant b reads a completion without its prompt: one row, whatever was asked."""
+    store = EmbeddingStore(tmp_path, PlantedEncoder())
+    pair = tiny_pair("u0", 0)
+    other = replace(pair, conversation=(Message("user", "Something else?"),))
+    PAL(store, replace(SMALL, item_has_prompt=False)).fit([pair, other])
+    assert len(store) == 4  # two completions, two prompts
+    PAL(store, SMALL).fit([pair, other])
+    assert len(store) == 8
+
+
+def test_without_the_prompt_in_the_item_free_prototypes_do_not_see_the_question(tmp_path: Path) -> None:
+    store = EmbeddingStore(tmp_path, PlantedEncoder())
+    model = PAL(store, replace(SMALL, variant="a", item_has_prompt=False))
+    model.fit([tiny_pair(f"u{user}", user) for user in range(4)])
+    state, completions = model.condition([]), ("One.", "Two.")
+    asked = [model.score(state, (Message("user", text),), completions).tolist() for text in ("This?", "That?")]
+    assert asked[0] == asked[1]
+    with_prompt = PAL(store, replace(SMALL, variant="a")).fit([tiny_pair(f"u{user}", user) for user in range(4)])
+    found = [with_prompt.score(state, (Message("user", text),), completions).tolist() for text in ("This?", "That?")]
+    assert found[0] != found[1]
+
+
+def test_the_published_settings_read_completions_without_the_prompt() -> None:
+    assert PALOptions().item_has_prompt and not PALOptions.faithful().item_has_prompt

@@ -1,8 +1,9 @@
 """Train a reward model on preference pairs of many users; a killed training goes on with the same command.
 
 On embeddings: bradley_terry_head, low_rank, mrm, soup, gpo, vpl, pal. On a causal language model (--base), with
-LoRA: bradley_terry, or bt, told of users by --prompts (what prepare-prompts wrote) or --history; and vpl, which reads
-a user's choices as embeddings and the completions with the language model.
+LoRA: bradley_terry, or bt, told of users by --prompts (what prepare-prompts wrote) or --history; bradley_terry_soup, or
+bt_soup, one adapter a cluster of users; and vpl, which reads a user's choices as embeddings and the completions with
+the language model. Progress is on stderr; --json shows none.
 
 Example: personalrm train vpl prefs.jsonl --out models/vpl
 """
@@ -26,6 +27,7 @@ from personalrm.cli.options import (
     read_options,
 )
 from personalrm.cli.printing import print_json
+from personalrm.cli.training_progress import TrainingProgress
 
 if TYPE_CHECKING:
     from personalrm.preferences.users import User
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "method",
-        help="bt (a language model), or bradley_terry_head, low_rank, mrm, soup, gpo, vpl, pal (on embeddings)",
+        help="bt, bt_soup (a language model), or bradley_terry_head, low_rank, mrm, soup, gpo, vpl, pal (embeddings)",
     )
     parser.add_argument("file", help="file of preference pairs")
     parser.add_argument("--out", type=folder, required=True, metavar="DIR", help="folder of the trained model")
@@ -44,7 +46,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="what reads the texts: stylometric, or a Hugging Face model by name or folder (default: %(default)s)",
     )
-    parser.add_argument("--base", metavar="NAME", help="language model that bt, or vpl's decoder, trains with LoRA")
+    parser.add_argument(
+        "--base",
+        metavar="NAME",
+        help="language model that bt, bt_soup or vpl's decoder trains with LoRA; name or folder",
+    )
     parser.add_argument("--prompts", metavar="FILE", help="personal prompts that bt is told, from prepare-prompts")
     parser.add_argument("--demonstrations", action="store_true", help="tell the prompts' demonstrations too")
     parser.add_argument("--history", type=positive, metavar="K", help="tell bt K raw pairs of the user instead")
@@ -67,21 +73,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     from personalrm.rewards.trained import train_to_folder
+    from personalrm.rewards.watching import watched
     from personalrm.running.typed_values import read_yaml
 
     content = (read_yaml(options.settings, "settings file") or {}) if options.settings else {}
     users, report = _read(options)
-    is_language_model = options.method in ("bt", "bradley_terry")
-    made = _language_model(options, content, users) if is_language_model else _embedded(options, content)
-    if options.sweep is not None:
-        trained = _sweep(options, users, made)
-    else:
-        trained = train_to_folder(users, options.out, made, dev_percent=options.dev_percent)
+    with TrainingProgress(options.method, is_silent=options.json) as progress, watched(progress.moved):
+        made = _made(options, content, users, progress)
+        if options.sweep is not None:
+            trained = _sweep(options, users, made, progress)
+        else:
+            trained = train_to_folder(users, options.out, made, dev_percent=options.dev_percent)
     _tell(trained, report, options)
     return 3 if report.n_bad_rows else 0
 
 
-def _sweep(options: argparse.Namespace, users: Sequence[User], made: Any) -> Any:
+def _made(
+    options: argparse.Namespace, content: dict[str, Any], users: Sequence[User], progress: TrainingProgress
+) -> Any:
+    """The untrained model, or how it is made."""
+    if options.method in ("bt", "bradley_terry"):
+        return _language_model(options, content, users)
+    if options.method in ("bt_soup", "bradley_terry_soup"):
+        return _soup(options, content)
+    return _embedded(options, content, progress)
+
+
+def _sweep(options: argparse.Namespace, users: Sequence[User], made: Any, progress: TrainingProgress) -> Any:
     """Every combination with a line on stderr; the report of the best."""
     from personalrm.errors import BadInput
     from personalrm.rewards.sweep import Tried, combinations, sweep
@@ -96,11 +114,12 @@ def _sweep(options: argparse.Namespace, users: Sequence[User], made: Any) -> Any
     for told in sweep(users, options.out, made, settings, dev_percent=options.dev_percent):
         if not isinstance(told, Tried):
             return told
+        progress.clear()
         print(f"  loss {told.loss:.4f}, accuracy {100 * told.accuracy:.1f} %  {dict(told.settings)}", file=sys.stderr)
     raise AssertionError("a sweep ends with a report")
 
 
-def _embedded(options: argparse.Namespace, content: dict[str, Any]) -> Any:
+def _embedded(options: argparse.Namespace, content: dict[str, Any], progress: TrainingProgress) -> Any:
     from personalrm.errors import BadInput
     from personalrm.rewards.encoder_spec import EncoderSpec
     from personalrm.rewards.methods import method_over, reward_method
@@ -112,7 +131,7 @@ def _embedded(options: argparse.Namespace, content: dict[str, Any]) -> Any:
     where = options.settings or options.method
     chosen = reward_method(method).options(content, where=where, faithful=options.faithful)
     encoder = EncoderSpec(options.encoder, device=options.device)
-    return Embedded(method, encoder, f"{options.home}/embeddings", chosen, options.base)
+    return Embedded(method, encoder, f"{options.home}/embeddings", chosen, base=options.base, watch=progress.embedded)
 
 
 def _language_model(options: argparse.Namespace, content: dict[str, Any], users: Sequence[User]) -> Any:
@@ -125,8 +144,7 @@ def _language_model(options: argparse.Namespace, content: dict[str, Any], users:
     from personalrm.rewards.user_turns import RawHistory
     from personalrm.running.typed_values import spec_from
 
-    if options.base is None:
-        raise BadInput("bt trains a language model and none was named; pass --base with a name or folder")
+    _want_base(options)
     chosen = spec_from(BradleyTerryOptions, content, options.settings or "bt")
     turns: Any = user_turns(options.prompts, demonstrations=options.demonstrations)
     if options.history is not None:
@@ -135,6 +153,30 @@ def _language_model(options: argparse.Namespace, content: dict[str, Any], users:
         turns = RawHistory([pair for user in users for pair in user.pairs if pair.split != "target"], k=options.history)
     Path(options.out).mkdir(parents=True, exist_ok=True)
     return BradleyTerry(options.base, chosen, turns=turns, checkpoint=Path(options.out) / CHECKPOINT)
+
+
+def _soup(options: argparse.Namespace, content: dict[str, Any]) -> Any:
+    from pathlib import Path
+
+    from personalrm.errors import BadInput
+    from personalrm.rewards.bradley_terry.cluster_soups import BradleyTerrySoup, BradleyTerrySoupOptions
+    from personalrm.rewards.trained import CHECKPOINT
+    from personalrm.running.typed_values import spec_from
+
+    _want_base(options)
+    if options.prompts or options.history or options.demonstrations:
+        raise BadInput("bt_soup tells the model nothing of users in words; leave --prompts and --history out")
+    chosen = spec_from(BradleyTerrySoupOptions, content, options.settings or "bt_soup")
+    Path(options.out).mkdir(parents=True, exist_ok=True)
+    return BradleyTerrySoup(options.base, chosen, checkpoint=Path(options.out) / CHECKPOINT)
+
+
+def _want_base(options: argparse.Namespace) -> None:
+    from personalrm.errors import BadInput
+
+    if options.base is None:
+        method = options.method
+        raise BadInput(f"{method} trains a language model and none was named; pass --base with a name or folder")
 
 
 def user_turns(prompts: str | None, *, demonstrations: bool) -> Any:
@@ -162,6 +204,8 @@ def _tell(trained: Any, report: Any, options: argparse.Namespace) -> None:
     print(f"{options.method} learned from {trained.n_pairs:,} pairs of {trained.n_users:,} users{left_out}")
     if trained.dev_accuracy is not None:
         print(f"on {trained.n_dev_targets:,} held-out pairs of {trained.n_dev_users:,} other users: {trained.dev}")
+    if trained.controls:
+        print(f"over these users, {trained.controls}")
     print(f"saved in {options.out}")
     print(f"next: personalrm score DRAFTS.jsonl --model-folder {options.out} --context {options.file}")
     if report.n_bad_rows:

@@ -42,7 +42,8 @@ def fit_tokens(tokenizer: Any, sequence: TextSequence, longest: int) -> Fitted:
 
 def tokens_of(tokenizer: Any, sequence: TextSequence) -> Tokens:
     """Token ids of the whole sequence; a conversation alone ends where a completion would start."""
-    if getattr(tokenizer, "chat_template", None):
+    # Many templates refuse to begin with the assistant, so a completion alone is plain text.
+    if sequence.conversation and getattr(tokenizer, "chat_template", None):
         turns = [{"role": turn.role, "content": _clean(turn.content)} for turn in sequence.conversation]
         if sequence.completion is not None:
             turns.append({"role": "assistant", "content": _clean(sequence.completion)})

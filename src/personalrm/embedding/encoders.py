@@ -26,9 +26,10 @@ Vectors = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, repr=False)
 class TextSequence:
-    """A conversation, and one completion of it or none."""
+    """A conversation, and one completion of it or none; or a completion alone."""
 
     conversation: Conversation
+    """Empty for a completion that is read without its conversation."""
     completion: str | None = None
     """None asks for the conversation alone, up to where a completion would start."""
 

@@ -16,7 +16,7 @@ import hashlib
 import json
 import os
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -48,11 +48,14 @@ class EmbeddingStore:
     Args:
         folder: Made at the first use.
         encoder: Embeds what is missing. A folder belongs to one encoder's identity.
+        watch: Told how many of how many missing texts are embedded; it takes longest of all a training does.
     """
 
-    def __init__(self, folder: str | Path, encoder: Encoder) -> None:
+    def __init__(
+        self, folder: str | Path, encoder: Encoder, *, watch: Callable[[int, int], None] | None = None
+    ) -> None:
         self.folder = Path(folder)
-        self.encoder = encoder
+        self.encoder, self._watch = encoder, watch
         self._rows: dict[bytes, int] = {}
         self._owned: set[tuple[bytes, int]] = set()
         self._n_known = 0
@@ -85,7 +88,9 @@ class EmbeddingStore:
                     return found
             todo = list(missing.values())
             for start in range(0, len(todo), CHUNK):
+                self._told(start, len(todo))
                 self._append(*zip(*todo[start : start + CHUNK], strict=True))
+            self._told(len(todo), len(todo))
 
     def matrix(self, pooling: Pooling = "last") -> HalfArray:
         """All vectors, shape `(rows, dim)`, as a read-only map of the file; erased rows are zero.
@@ -155,6 +160,10 @@ class EmbeddingStore:
             database.execute("COMMIT")
         self._refresh()
         return len(gone)
+
+    def _told(self, n_done: int, n_texts: int) -> None:
+        if self._watch is not None:
+            self._watch(n_done, n_texts)
 
     def _append(self, sequences: Sequence[TextSequence], owners: Sequence[bytes]) -> None:
         """Embed the sequences and write them down; rows another process added meanwhile are left as they are."""

@@ -20,6 +20,7 @@ from personalrm.embedding.with_torch import torch
 from personalrm.errors import BadInput
 from personalrm.rewards.pair_table import PairTable
 from personalrm.rewards.reward_model import FloatArray
+from personalrm.rewards.watching import tell
 
 
 @dataclass(frozen=True)
@@ -145,10 +146,14 @@ def minimise(objective: Callable[[], torch.Tensor], variables: list[torch.Tensor
         line_search_fn="strong_wolfe",
     )
 
+    evaluations: list[int] = []
+
     def closure() -> torch.Tensor:
         optimizer.zero_grad()
         value = objective()
         value.backward()  # type: ignore[no-untyped-call]
+        evaluations.append(1)
+        tell(min(len(evaluations), n_iterations), n_iterations, loss=float(value.detach()))
         return value
 
     optimizer.step(closure)  # type: ignore[no-untyped-call]

@@ -11,7 +11,7 @@ from personalrm.embedding.encoders import Pooling, TextSequence
 from personalrm.embedding.store import EmbeddingStore, IntArray
 from personalrm.embedding.with_torch import Tensor, torch
 from personalrm.preferences.pairs import PreferencePair
-from personalrm.rewards.pair_table import PairTable, make_context_table
+from personalrm.rewards.pair_table import ITEMS, PairTable, Reading, make_context_table
 from personalrm.rewards.reward_model import FloatArray, ScoreItem
 from personalrm.rewards.vectors import item_vectors
 
@@ -64,15 +64,15 @@ class ContextBatch:
 
 
 def gather_contexts(
-    contexts: Sequence[Sequence[PreferencePair]], store: EmbeddingStore, pooling: Pooling, *, with_prompts: bool = False
+    contexts: Sequence[Sequence[PreferencePair]], store: EmbeddingStore, pooling: Pooling, *, reading: Reading = ITEMS
 ) -> ContextBatch:
     """The contexts as padded vectors; what the store lacks is embedded. Contexts may be empty, even all of them."""
-    table = make_context_table(contexts, store, with_prompts=with_prompts)
+    table = make_context_table(contexts, store, reading=reading)
     places, real = table.padded()
     if not len(table):
         nothing = torch.zeros(len(contexts), 0, store.encoder.dim)
         empty = nothing[..., 0]
-        return ContextBatch(nothing, nothing, nothing if with_prompts else None, empty.bool(), empty)
+        return ContextBatch(nothing, nothing, nothing if reading.with_prompts else None, empty.bool(), empty)
     chosen, rejected, prompt = gather_pairs(table, store, pooling).take(torch.from_numpy(places))
     weight = torch.from_numpy(np.where(real, table.weight[places], 0.0)).float()
     return ContextBatch(chosen, rejected, prompt, torch.from_numpy(real), weight)
@@ -97,12 +97,12 @@ class ItemBatch:
 
 
 def gather_items(
-    items: Sequence[ScoreItem], store: EmbeddingStore, pooling: Pooling, *, with_prompts: bool = False
+    items: Sequence[ScoreItem], store: EmbeddingStore, pooling: Pooling, *, reading: Reading = ITEMS
 ) -> ItemBatch:
     """The vectors of all completions of at least one item."""
-    vectors, starts = item_vectors(items, store, pooling)
+    vectors, starts = item_vectors(items, store, pooling, reading=reading)
     item = torch.from_numpy(np.repeat(np.arange(len(items)), np.diff(starts)))
     prompts = None
-    if with_prompts:
+    if reading.with_prompts:
         prompts = torch.from_numpy(store.vectors([TextSequence(one.conversation) for one in items], pooling))[item]
     return ItemBatch(torch.from_numpy(vectors), prompts, item, starts)

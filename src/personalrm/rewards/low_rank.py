@@ -21,7 +21,7 @@ from personalrm.preferences.pairs import PreferencePair
 from personalrm.rewards.bases import LowRankOptions, fit_bases
 from personalrm.rewards.pair_table import PairTable, make_context_table, make_pair_table
 from personalrm.rewards.reward_model import DevUser, FloatArray, ScoreItem
-from personalrm.rewards.saving import read_model, write_model
+from personalrm.rewards.saving import checked_arrays, read_model, saved_number, saved_part, write_model
 from personalrm.rewards.simplex import fit_simplex
 from personalrm.rewards.vectors import differences, item_vectors, scale_of
 
@@ -130,8 +130,10 @@ class LowRank:
     def load(cls, folder: str | Path, store: EmbeddingStore) -> Self:
         """The model that was saved in a folder."""
         facts, arrays = read_model(folder, cls.name, encoder=store.encoder.identity)
-        model = cls(store, cls.options_type(**facts["options"]))
-        model.learned = Bases(**arrays, strength=facts["strength"])
+        model = cls(store, saved_part(cls.options_type, facts, "options", folder))
+        dim, k = store.encoder.dim, model.options.n_bases
+        found = checked_arrays(arrays, {"bases": (dim, k), "scale": (dim,), "prior": (k,)}, folder)
+        model.learned = Bases(**found, strength=saved_number(facts, "strength", folder))
         return model
 
     def _learned(self) -> Bases:

@@ -41,11 +41,6 @@ class MRMOptions(LowRankOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        # Saved options come back as plain dicts.
-        if isinstance(self.sampling, dict):
-            object.__setattr__(self, "sampling", Sampling(**self.sampling))
-        if isinstance(self.optimization, dict):
-            object.__setattr__(self, "optimization", Optimization(**self.optimization))
         if not (0 < self.tail <= 1 and 0 <= self.gamma <= 1 and self.n_inner_steps >= 1 and self.inner_rate > 0):
             raise BadInput(
                 f"tail must lie in (0, 1], gamma in [0, 1], inner steps and rate be positive, got {self.tail!r}, "

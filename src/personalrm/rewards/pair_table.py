@@ -17,11 +17,30 @@ import numpy.typing as npt
 from personalrm.embedding.encoders import TextSequence
 from personalrm.embedding.store import EmbeddingStore
 from personalrm.errors import BadInput
+from personalrm.preferences.messages import Conversation
 from personalrm.preferences.pairs import PreferencePair
 from personalrm.preferences.splits import in_time_order
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Which texts of a pair or a question a method reads."""
+
+    with_prompts: bool = False
+    """Also the conversation alone."""
+    item_has_prompt: bool = True
+    """Whether a completion is read behind its conversation, or alone."""
+
+    def item(self, conversation: Conversation, completion: str) -> TextSequence:
+        """What is embedded for a completion."""
+        return TextSequence(conversation if self.item_has_prompt else (), completion)
+
+
+ITEMS = Reading()
+"""Completions behind their conversations, as most methods read them."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -36,7 +55,7 @@ class PairTable:
     user: IntArray
     """Shape `(pairs,)`, place in `user_ids`."""
     chosen_row: IntArray
-    """Shape `(pairs,)`, row of conversation + chosen in the store."""
+    """Shape `(pairs,)`, row of conversation + chosen in the store, or of chosen alone."""
     rejected_row: IntArray
     """Shape `(pairs,)`."""
     prompt_row: IntArray
@@ -73,13 +92,13 @@ class PairTable:
         return np.where(real, self.offsets[:-1, None] + np.arange(most)[None, :], 0), real
 
 
-def make_pair_table(pairs: Sequence[PreferencePair], store: EmbeddingStore, *, with_prompts: bool = False) -> PairTable:
+def make_pair_table(pairs: Sequence[PreferencePair], store: EmbeddingStore, *, reading: Reading = ITEMS) -> PairTable:
     """The table of the pairs; sequences the store lacks are embedded, owned by the pair's user.
 
     Args:
         pairs: Of any number of users, in any order.
         store: Where the vectors are.
-        with_prompts: Also embed each conversation alone.
+        reading: Which texts are embedded.
 
     Raises:
         BadInput: If there are no pairs.
@@ -89,24 +108,24 @@ def make_pair_table(pairs: Sequence[PreferencePair], store: EmbeddingStore, *, w
     by_user: dict[str, list[PreferencePair]] = {}
     for pair in pairs:
         by_user.setdefault(pair.user_id, []).append(pair)
-    return _table(list(by_user.values()), tuple(by_user), store, with_prompts)
+    return _table(list(by_user.values()), tuple(by_user), store, reading)
 
 
 def make_context_table(
-    contexts: Sequence[Sequence[PreferencePair]], store: EmbeddingStore, *, with_prompts: bool = False
+    contexts: Sequence[Sequence[PreferencePair]], store: EmbeddingStore, *, reading: Reading = ITEMS
 ) -> PairTable:
     """The table of some contexts, in which context k is user k, whoever its pairs are of; contexts may be empty."""
-    return _table(contexts, tuple(str(place) for place in range(len(contexts))), store, with_prompts)
+    return _table(contexts, tuple(str(place) for place in range(len(contexts))), store, reading)
 
 
 def _table(
-    groups: Sequence[Sequence[PreferencePair]], names: tuple[str, ...], store: EmbeddingStore, with_prompts: bool
+    groups: Sequence[Sequence[PreferencePair]], names: tuple[str, ...], store: EmbeddingStore, reading: Reading
 ) -> PairTable:
     ordered = [[pair for part in in_time_order(group) for pair in part] for group in groups]
     flat = [pair for group in ordered for pair in group]
     counts = np.array([len(group) for group in ordered], dtype=np.int64)
     user = np.repeat(np.arange(len(groups)), counts)
-    rows = _rows(flat, store, with_prompts)
+    rows = _rows(flat, store, reading)
     choices = list(zip(user.tolist(), (pair.choice_key for pair in flat), strict=True))
     times = Counter(choices)
     conversations: dict[tuple[int, str], int] = {}
@@ -120,19 +139,21 @@ def _table(
         user=user,
         chosen_row=rows[0],
         rejected_row=rows[1],
-        prompt_row=rows[2] if with_prompts else np.full(len(flat), -1, dtype=np.int64),
+        prompt_row=rows[2] if reading.with_prompts else np.full(len(flat), -1, dtype=np.int64),
         conversation=np.array([conversations[key] for key in keys], dtype=np.int64),
         time=np.array([place for group in ordered for place in range(len(group))], dtype=np.int64),
         weight=np.array([1.0 / times[choice] for choice in choices]),
     )
 
 
-def _rows(pairs: Sequence[PreferencePair], store: EmbeddingStore, with_prompts: bool) -> IntArray:
+def _rows(pairs: Sequence[PreferencePair], store: EmbeddingStore, reading: Reading) -> IntArray:
     """Rows of chosen, rejected and, where wanted, prompt; shape `(2 or 3, pairs)`."""
-    width = 3 if with_prompts else 2
+    width = 3 if reading.with_prompts else 2
     # One conversation's sequences side by side: an encoder that shares prefixes finds them in one chunk.
     sequences = [
-        TextSequence(pair.conversation, text) for pair in pairs for text in (pair.chosen, pair.rejected, None)[:width]
+        TextSequence(pair.conversation) if text is None else reading.item(pair.conversation, text)
+        for pair in pairs
+        for text in (pair.chosen, pair.rejected, None)[:width]
     ]
     owners = [pair.user_id for pair in pairs for _ in range(width)]
     return store.rows(sequences, owners=owners).reshape(len(pairs), width).T

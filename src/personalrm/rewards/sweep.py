@@ -18,7 +18,8 @@ from personalrm.errors import BadInput
 from personalrm.preferences.users import User
 from personalrm.rewards.methods import reward_method
 from personalrm.rewards.reward_model import DevUser, RewardModel, target_margins
-from personalrm.rewards.trained import Embedded, TrainingReport, divided, save_trained
+from personalrm.rewards.trained import Embedded, divided, save_trained
+from personalrm.rewards.training_report import TrainingReport
 
 MOST_TRIED = 1000
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,43 +19,24 @@ from typing import TYPE_CHECKING, Any
 from personalrm.embedding.store import EmbeddingStore
 from personalrm.errors import BadInput, CorruptFile, StoreError
 from personalrm.preferences.messages import digest
-from personalrm.preferences.pairs import PreferencePair
 from personalrm.preferences.splits import split_user
 from personalrm.preferences.users import User
 from personalrm.rewards.encoder_spec import EncoderSpec, open_encoder
-from personalrm.rewards.methods import load_reward_model, make_reward_model, reward_method
-from personalrm.rewards.reward_model import DevUser, RewardModel, target_margins
-from personalrm.running.typed_values import spec_from
-from personalrm.stats.accuracy import Accuracy, correctness, mean_correctness
+from personalrm.rewards.methods import load_reward_model, make_reward_model
+from personalrm.rewards.reward_model import DevUser, RewardModel
+from personalrm.rewards.saving import saved_part
+from personalrm.rewards.training_report import TrainingReport, controls_section, make_report, model_card
 
 if TYPE_CHECKING:
+    from personalrm.rewards.bradley_terry.cluster_soups import BradleyTerrySoup
     from personalrm.rewards.bradley_terry.model import BradleyTerry
     from personalrm.rewards.user_turns import UserTurns
 
-LANGUAGE_MODEL = "bradley_terry"
-"""The method that trains a language model instead of a head on embeddings."""
+LANGUAGE_MODELS = {"BradleyTerry": "bradley_terry", "BradleyTerrySoup": "bradley_terry_soup"}
+"""The methods that train a language model instead of a head on embeddings, by their classes."""
 CHECKPOINT = "checkpoint.safetensors"
 OUR_FILES = {"training.json", "model.json", CHECKPOINT, CHECKPOINT + ".tmp"}
 """A folder that holds one of them was made by a training."""
-
-
-@dataclass(frozen=True)
-class TrainingReport:
-    """What a model was trained on and how it does on users it has not seen."""
-
-    method: str
-    n_pairs: int
-    n_users: int
-    n_targets: int
-    """Rows that the data itself declares targets, left out."""
-    n_dev_users: int
-    n_dev_targets: int
-    dev: str = ""
-    """Accuracy on the targets of the dev users, with its interval; they also stopped the training."""
-    dev_accuracy: float | None = None
-    n_steps: int | None = None
-    n_skipped: int | None = None
-    """Steps left out because loss or gradient were no numbers."""
 
 
 @dataclass(frozen=True)
@@ -70,23 +51,30 @@ class Embedded:
     """Of the method; its defaults where None."""
     base: str | None = None
     """The language model that is trained along, for methods that do."""
+    watch: Callable[[int, int], None] | None = None
+    """Told how many of how many texts are embedded."""
 
     def make(self, folder: Path | None) -> RewardModel[Any]:
         """The untrained model; a killed training goes on from a file in the folder, if there is one."""
-        store, checkpoint = open_store(self.store_folder, self.encoder), folder / CHECKPOINT if folder else None
+        store = open_store(self.store_folder, self.encoder, watch=self.watch)
+        checkpoint = folder / CHECKPOINT if folder else None
         return make_reward_model(self.method, store, self.options, base=self.base, checkpoint=checkpoint)
 
 
 def train_to_folder(
-    users: Sequence[User], folder: str | Path, made: Embedded | BradleyTerry, *, dev_percent: int = 10
+    users: Sequence[User],
+    folder: str | Path,
+    made: Embedded | BradleyTerry | BradleyTerrySoup,
+    *,
+    dev_percent: int = 10,
 ) -> TrainingReport:
     """Train a model and save it; a killed run goes on when the same call is made again.
 
     Args:
         users: Who to learn from; pairs the data declares targets are left out and counted.
         folder: Where the model goes.
-        made: What is trained: a method on embeddings, or a Bradley-Terry language model whose
-            `checkpoint` lies in the folder.
+        made: What is trained: a method on embeddings, or a Bradley-Terry language model, or a
+            soup of them, whose `checkpoint` lies in the folder.
         dev_percent: Share of the users, by a hash of their id, that stop the training and are not learned from.
 
     Raises:
@@ -105,21 +93,28 @@ def train_to_folder(
 
 
 def save_trained(
-    model: Any, made: Embedded | BradleyTerry, train: Sequence[User], dev: Sequence[DevUser], path: Path
+    model: Any,
+    made: Embedded | BradleyTerry | BradleyTerrySoup,
+    train: Sequence[User],
+    dev: Sequence[DevUser],
+    path: Path,
 ) -> TrainingReport:
     """Write a trained model with its report and card; returns the report."""
     _refuse_foreign(path)
     model.save(path)
     pairs = [pair for user in train for pair in user.pairs if pair.split != "target"]
     n_targets = sum(pair.split == "target" for user in train for pair in user.pairs)
-    method = made.method if isinstance(made, Embedded) else LANGUAGE_MODEL
-    report = _report(method, model, pairs, dev, n_targets)
-    _write(path, "training.json", asdict(report))
+    method = made.method if isinstance(made, Embedded) else LANGUAGE_MODELS[type(made).__name__]
+    report = make_report(method, model, pairs, dev, n_targets)
     if isinstance(made, Embedded):
-        _write(path, "encoder.json", asdict(made.encoder))
-        if made.base is None:  # a language model has written its own
-            _write_card(path, report, made.encoder)
-    (path / CHECKPOINT).unlink(missing_ok=True)
+        _write(path, "encoder.json", _json(asdict(made.encoder)))
+    if isinstance(made, Embedded) and made.base is None:
+        _write(path, "README.md", model_card(report, made.encoder))
+    else:  # a language model has written its own
+        _write(path, "README.md", (path / "README.md").read_text(encoding="utf-8") + controls_section(report))
+    _write(path, "training.json", _json(asdict(report)))
+    for checkpoint in path.glob("checkpoint*.safetensors"):
+        checkpoint.unlink()
     return report
 
 
@@ -137,29 +132,48 @@ def open_trained(folder: str | Path, store_folder: str | Path, *, turns: UserTur
         BadInput: If the turns are not of the kind it was trained with.
     """
     path = Path(folder)
-    try:
-        method = str(json.loads((path / "training.json").read_text(encoding="utf-8"))["method"])
-        if method == LANGUAGE_MODEL:
-            from personalrm.rewards.bradley_terry.model import BradleyTerry
+    method = str(_read(path, "training.json").get("method"))
+    if method in LANGUAGE_MODELS.values():
+        return _open_language_model(method, path, turns)
+    encoder = saved_part(EncoderSpec, {"encoder.json": _read(path, "encoder.json")}, "encoder.json", path)
+    return load_reward_model(method, path, open_store(store_folder, encoder))
 
-            return BradleyTerry.load(path, turns=turns)
-        content = json.loads((path / "encoder.json").read_text(encoding="utf-8"))
-        encoder = spec_from(EncoderSpec, content, "encoder.json")
-    except StoreError:
-        raise
+
+def _read(path: Path, name: str) -> dict[str, Any]:
+    """The keys and values of a JSON file of the folder."""
+    try:
+        content = json.loads((path / name).read_text(encoding="utf-8"))
     except OSError as error:
         raise StoreError(
             f"there is no trained model in {str(path)!r} ({error.strerror or error}); make one with personalrm train"
         ) from None
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
+    except (ValueError, RecursionError) as error:
         raise CorruptFile(f"model folder {str(path)!r} is damaged ({type(error).__name__}); train it again") from None
-    return load_reward_model(method, path, open_store(store_folder, encoder))
+    if not isinstance(content, dict):
+        raise CorruptFile(f"{name} of model folder {str(path)!r} holds no keys and values; train it again")
+    return content
 
 
-def open_store(folder: str | Path, encoder: EncoderSpec) -> EmbeddingStore:
-    """The store of an encoder inside a folder that holds one for each."""
+def _open_language_model(method: str, path: Path, turns: UserTurns | None) -> RewardModel[Any]:
+    if method == "bradley_terry":
+        from personalrm.rewards.bradley_terry.model import BradleyTerry
+
+        return BradleyTerry.load(path, turns=turns)
+    from personalrm.rewards.bradley_terry.cluster_soups import BradleyTerrySoup
+
+    if turns is not None:
+        raise BadInput(
+            f"the soup in {str(path)!r} is told nothing of users in words; leave --prompts and --history out"
+        )
+    return BradleyTerrySoup.load(path)
+
+
+def open_store(
+    folder: str | Path, encoder: EncoderSpec, *, watch: Callable[[int, int], None] | None = None
+) -> EmbeddingStore:
+    """The store of an encoder inside a folder that holds one for each; `watch` is told how far embedding is."""
     opened = open_encoder(encoder)
-    return EmbeddingStore(Path(folder) / digest(opened.identity), opened)
+    return EmbeddingStore(Path(folder) / digest(opened.identity), opened, watch=watch)
 
 
 def divided(users: Sequence[User], dev_percent: int) -> tuple[list[User], list[DevUser]]:
@@ -175,31 +189,6 @@ def divided(users: Sequence[User], dev_percent: int) -> tuple[list[User], list[D
     return train, dev
 
 
-def _dev_accuracy(model: RewardModel[Any], dev: Sequence[DevUser]) -> Accuracy | None:
-    if not dev:
-        return None
-    owners = [pair.user_id for one in dev for pair in one.targets]
-    return mean_correctness(correctness(target_margins(model, dev)), owners)
-
-
-def _report(
-    method: str, model: Any, pairs: Sequence[PreferencePair], dev: Sequence[DevUser], n_targets: int
-) -> TrainingReport:
-    curve, accuracy = getattr(model, "curve", None), _dev_accuracy(model, dev)
-    return TrainingReport(
-        method=method,
-        n_pairs=len(pairs),
-        n_users=len({pair.user_id for pair in pairs}),
-        n_targets=n_targets,
-        n_dev_users=len(dev),
-        n_dev_targets=sum(len(one.targets) for one in dev),
-        dev=str(accuracy) if accuracy else "",
-        dev_accuracy=accuracy.accuracy if accuracy else None,
-        n_steps=len(curve.losses) if curve else None,
-        n_skipped=curve.n_skipped if curve else None,
-    )
-
-
 def _refuse_foreign(path: Path) -> None:
     """A model may replace a model, never something else."""
     try:
@@ -210,28 +199,15 @@ def _refuse_foreign(path: Path) -> None:
         raise BadInput(f"folder {str(path)!r} holds something that no training left there; name another folder")
 
 
-def _write(path: Path, name: str, content: Any) -> None:
+def _json(content: Any) -> str:
+    return json.dumps(content, indent=1, sort_keys=True) + "\n"
+
+
+def _write(path: Path, name: str, text: str) -> None:
     try:
         path.mkdir(parents=True, exist_ok=True)
-        (path / name).write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        (path / name).write_text(text, encoding="utf-8")
     except OSError as error:
         raise StoreError(
             f"model folder {str(path)!r} cannot be written ({error.strerror or error}); check the path and the disk"
         ) from None
-
-
-def _write_card(path: Path, report: TrainingReport, encoder: EncoderSpec) -> None:
-    """A model card that says what the model is, what it saw, and what it must not be used for."""
-    method = reward_method(report.method)
-    text = f"""# {method.title}
-
-A personal reward model trained by personalrm (`personalrm train {report.method}`), after {method.source}.
-
-- encoder: `{encoder.name}`; the model only works with vectors of this encoder
-- learned from {report.n_pairs:,} preference pairs of {report.n_users:,} users
-- held-out pairs of {report.n_dev_users:,} other users, who also stopped the training: {report.dev or "not measured"}
-
-Rewards are real numbers without unit: compare them within one conversation and one user only. The model predicts what
-a person prefers, which may be wrong or harmful; deploy it beside a policy that does not depend on taste.
-"""
-    (path / "README.md").write_text(text, encoding="utf-8")

@@ -19,6 +19,7 @@ from typing import Any, Literal
 from personalrm.embedding.with_torch import torch
 from personalrm.errors import BadInput, CorruptFile, TrainingFailed
 from personalrm.preferences.messages import digest
+from personalrm.rewards.watching import tell, tell_resumed
 
 MOST_SKIPPED = 20
 """Steps in a row whose loss or gradient may be no number before training is given up."""
@@ -160,8 +161,11 @@ def train_in_parts(
 ) -> Curve:
     """`train` for batches that are too large for one graph: the caller runs the backward passes itself."""
     run = _Run(module, options, groups)
+    is_teller = checkpoints is None or checkpoints.is_writer
     if checkpoints is not None and checkpoints.file.exists():
         run.restore(checkpoints)
+        if is_teller:
+            tell_resumed(run.step, options.n_steps)
     skipped_in_a_row = 0
     while run.step < options.n_steps and not run.is_over(dev is not None):
         module.train()
@@ -175,6 +179,9 @@ def train_in_parts(
         if dev is not None and (run.step % options.check_every == 0 or is_last):
             module.eval()
             run.look(dev())
+        if is_teller:
+            dev_loss = run.curve.dev[-1][1] if run.curve.dev else None
+            tell(run.step, options.n_steps, loss=run.curve.losses[-1], dev_loss=dev_loss)
         is_due = run.step % options.checkpoint_every == 0 or is_last
         if checkpoints is not None and checkpoints.is_writer and is_due:
             run.keep(checkpoints)

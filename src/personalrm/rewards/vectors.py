@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from personalrm.embedding.encoders import Pooling, TextSequence, Vectors
+from personalrm.embedding.encoders import Pooling, Vectors
 from personalrm.embedding.store import EmbeddingStore
-from personalrm.rewards.pair_table import PairTable
+from personalrm.rewards.pair_table import ITEMS, PairTable, Reading
 from personalrm.rewards.reward_model import FloatArray, ScoreItem
 
 IntArray = npt.NDArray[np.int64]
@@ -31,14 +31,16 @@ def scale_of(rows: Vectors) -> FloatArray:
     return np.where(scale > 0, scale, 1.0)
 
 
-def item_vectors(items: Sequence[ScoreItem], store: EmbeddingStore, pooling: Pooling) -> tuple[Vectors, IntArray]:
+def item_vectors(
+    items: Sequence[ScoreItem], store: EmbeddingStore, pooling: Pooling, *, reading: Reading = ITEMS
+) -> tuple[Vectors, IntArray]:
     """Vectors of all completions, `(completions, dim)`, and where each item's begin, `(items + 1,)`.
 
     Items that name their user are kept in the store; the others leave nothing behind.
     """
     sequences, owners = [], []
     for item in items:
-        sequences += [TextSequence(item.conversation, completion) for completion in item.completions]
+        sequences += [reading.item(item.conversation, completion) for completion in item.completions]
         owners += [item.user_id] * len(item.completions)
     known = [place for place, owner in enumerate(owners) if owner]
     store.rows([sequences[place] for place in known], owners=[owners[place] for place in known])

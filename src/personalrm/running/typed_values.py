@@ -81,9 +81,13 @@ def _value(value: Any, kind: Any, where: str) -> Any:
         if value not in inner:
             raise BadInput(f"{where} is {value!r}; use one of {', '.join(map(str, inner))}")
         return value
-    if origin is tuple:
+    if origin in (tuple, list):
         listed = _expected(value, list, where)
-        return tuple(_value(one, inner[0], f"item {n} of {where}") for n, one in enumerate(listed, 1))
+        kinds = list(inner) if origin is tuple and Ellipsis not in inner else [inner[0]] * len(listed)
+        if len(kinds) != len(listed):
+            raise BadInput(f"{where} holds {len(listed)} items; write {len(kinds)}")
+        items = enumerate(zip(listed, kinds, strict=True), 1)
+        return origin(_value(one, kind, f"item {n} of {where}") for n, (one, kind) in items)
     if origin is dict:
         return dict(_expected(value, dict, where))
     if is_dataclass(kind) and isinstance(kind, type):

@@ -7,33 +7,31 @@ compute what sequences share once; rewards are those of the sequences run alone.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 
-from personalrm.errors import BadInput, CorruptFile, NotFitted
+from personalrm.errors import BadInput, NotFitted
 from personalrm.preferences.messages import Conversation
 from personalrm.preferences.pairs import PreferencePair
 from personalrm.rewards.bradley_terry.adapter_soups import Adapter
 from personalrm.rewards.bradley_terry.model_card import bradley_terry_card
-from personalrm.rewards.bradley_terry.network import NetworkOptions, RewardNetwork, open_network
+from personalrm.rewards.bradley_terry.network import RewardNetwork, open_network, restore_arrays, wear
+from personalrm.rewards.bradley_terry.saved import KIND, saved_settings
 from personalrm.rewards.bradley_terry.training import BradleyTerryOptions, train_network
 from personalrm.rewards.forests.chat_tokens import ChatTokenizer, Question, load_tokenizer
-from personalrm.rewards.forests.closing_states import StateReader, ToRead
+from personalrm.rewards.forests.closing_states import StateReader, ToRead, state_differences
 from personalrm.rewards.forests.pair_batches import TokenPair, tokenize_pairs
 from personalrm.rewards.forests.prefix_cache import PrefixCache
-from personalrm.rewards.lora import Lora, fingerprint, restore_tensors, trained_tensors
+from personalrm.rewards.lora import fingerprint, trained_tensors
 from personalrm.rewards.model_card import Training
 from personalrm.rewards.reward_model import DevUser, FloatArray, ScoreItem
-from personalrm.rewards.saving import read_model, write_model
+from personalrm.rewards.saving import checked_arrays, read_model, saved_part, write_model
 from personalrm.rewards.training import Curve
 from personalrm.rewards.user_turns import KNOWS, Nothing, UserTurn, UserTurns
-
-KIND = "bradley_terry"
 
 
 class BradleyTerry:
@@ -80,7 +78,8 @@ class BradleyTerry:
         """
         from personalrm.rewards.bradley_terry.trl_reference import train_with_trl
 
-        tokens = self._begin(pairs)
+        self._begin(pairs)
+        tokens = self._counted(pairs)
         _, tokenizer = self._fitted()
         losses = train_with_trl(
             self.network,
@@ -103,7 +102,12 @@ class BradleyTerry:
             BadInput: If there are no pairs, or the base model cannot be loaded.
             TrainingFailed: If the loss is no number, or chosen and rejected are always scored alike.
         """
-        tokens = self._begin(pairs)
+        self._begin(pairs)
+        return self.go_on(pairs, dev=dev)
+
+    def go_on(self, pairs: Sequence[PreferencePair], *, dev: Sequence[DevUser] = ()) -> Self:
+        """`fit` from where the model stands instead of from the start."""
+        tokens = self._counted(pairs)
         told = [(self.turns.of_context(user.context), pair) for user in dev for pair in user.targets]
         dev_tokens = tokenize_pairs(self._fitted()[1], told, sharing=self.options.sharing)
         curve = train_network(self.network, tokens, self.options, dev=dev_tokens, checkpoint=self.checkpoint)
@@ -179,19 +183,15 @@ class BradleyTerry:
             StoreError: If there is no model or it cannot be read.
             BadInput: If the base model is another one, or the turns tell something else.
         """
-        options, path, knows = _saved_options(folder)
-        model = cls(base or path, options, turns=turns, cache=cache)
-        if model.turns.knows != knows:
-            raise BadInput(
-                f"model folder {str(folder)!r} was trained with the user turn {knows!r}, got {model.turns.knows!r}; "
-                "pass turns of that kind"
-            )
+        saved = saved_settings(folder)
+        options = saved.options
+        model = cls(base or saved.base, options, turns=turns, cache=cache)
+        saved.refuse_other_turns(model.turns.knows)
         network = open_network(model.base, options.lora, seed=options.seed, options=options.network)
         facts, arrays = read_model(folder, KIND, encoder=fingerprint(network.decoder))
-        from personalrm.embedding.with_torch import torch
-
-        restore_tensors(network, {name: torch.from_numpy(array.copy()) for name, array in arrays.items()})
-        model.training = Training(**facts["training"])
+        shapes = {name: tuple(tensor.shape) for name, tensor in trained_tensors(network).items()}
+        restore_arrays(network, checked_arrays(arrays, shapes, folder))
+        model.training = saved_part(Training, facts, "training", folder)
         model._open(network.eval())
         return model
 
@@ -202,14 +202,30 @@ class BradleyTerry:
 
     def with_adapter(self, adapter: Adapter) -> BradleyTerry:
         """A model of the same base and turns with another adapter, such as a soup; this one stays as it is."""
-        from personalrm.embedding.with_torch import torch
-
         lora = replace(self.options.lora, rank=adapter.rank, alpha=adapter.alpha)
         model = BradleyTerry(self.base, replace(self.options, lora=lora), turns=self.turns)
         network = open_network(self.base, lora, seed=self.options.seed, options=self.options.network)
-        restore_tensors(network, {name: torch.from_numpy(array.copy()) for name, array in adapter.arrays.items()})
+        restore_arrays(network, adapter.arrays)
         model._open(network)
         return model
+
+    def differences(self, pairs: Sequence[PreferencePair]) -> FloatArray:
+        """Hidden state of chosen minus that of rejected at the closing token, shape `(pairs, width)`."""
+        told = [(self.turns.of_training(pair), pair) for pair in pairs]
+        tokens = tokenize_pairs(self._fitted()[1], told, sharing=self.options.sharing)
+        return state_differences(self.network.decoder, tokens, tokens_at_once=self.options.tokens_at_once)
+
+    def open(self) -> Self:
+        """The untrained network, so that an adapter can be worn; returns the model itself."""
+        self._open(open_network(self.base, self.options.lora, seed=self.options.seed, options=self.options.network))
+        return self
+
+    def wear(self, adapter: Adapter) -> Self:
+        """Put another adapter, of any rank, in place of this model's own; returns the model itself."""
+        wear(self.network, adapter)
+        self.cache.clear()
+        self.options = replace(self.options, lora=replace(self.options.lora, rank=adapter.rank, alpha=adapter.alpha))
+        return self
 
     @property
     def network(self) -> RewardNetwork:
@@ -222,11 +238,14 @@ class BradleyTerry:
             raise NotFitted("a bradley_terry model was asked before it was fitted; call fit or load first")
         return self._network
 
-    def _begin(self, pairs: Sequence[PreferencePair]) -> list[TokenPair]:
-        """A fresh network, and the pairs as tokens, counted."""
+    def _begin(self, pairs: Sequence[PreferencePair]) -> None:
+        """A fresh network, if there is something to train it on."""
         if not pairs:
             raise BadInput("there are no pairs to train a Bradley-Terry model on; pass at least one")
-        self._open(open_network(self.base, self.options.lora, seed=self.options.seed, options=self.options.network))
+        self.open()
+
+    def _counted(self, pairs: Sequence[PreferencePair]) -> list[TokenPair]:
+        """The pairs as tokens, counted."""
         turns = [self.turns.of_training(pair) for pair in pairs]
         told = list(zip(turns, pairs, strict=True))
         tokens = tokenize_pairs(self._fitted()[1], told, sharing=self.options.sharing)
@@ -257,18 +276,3 @@ class BradleyTerry:
                 self._prefixes.clear()
             self._prefixes[system] = self._fitted()[1].user_prefix(system)
         return self._prefixes.get(system, ())
-
-
-def _saved_options(folder: str | Path) -> tuple[BradleyTerryOptions, str, str]:
-    """Options, base model and kind of user turn of a saved model; what cannot be read is told by `read_model`."""
-    try:
-        facts: Mapping[str, Any] = json.loads((Path(folder) / "model.json").read_text(encoding="utf-8"))
-        told = dict(facts["options"])
-        lora = Lora(**{**told.pop("lora"), "targets": tuple(facts["options"]["lora"]["targets"])})
-        network = NetworkOptions(**told.pop("network"))
-        return BradleyTerryOptions(lora=lora, network=network, **told), str(facts["base"]), str(facts["knows"])
-    except OSError:
-        read_model(folder, KIND, encoder="")
-        raise
-    except (ValueError, KeyError, TypeError) as error:
-        raise CorruptFile(f"model folder {str(folder)!r} is damaged ({type(error).__name__}); train it again") from None

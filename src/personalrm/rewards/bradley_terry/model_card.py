@@ -26,3 +26,10 @@ def bradley_terry_card(facts: Mapping[str, Any]) -> str:
         "pairs, users": f"{training['n_pairs']:,}, {training['n_users']:,} ({training['n_users_told_of']:,} told of)",
     }
     return model_card(facts, rows, loader="personalrm.rewards.bradley_terry.model.BradleyTerry")
+
+
+def soup_card(facts: Mapping[str, Any], n_clusters: int) -> str:
+    """The card of a soup; its table is of everybody's model, from which each cluster's adapter went on."""
+    card = bradley_terry_card(facts).replace("model.BradleyTerry.load", "cluster_soups.BradleyTerrySoup.load")
+    mixed = f"{n_clusters} adapters, one a cluster of users, mixed for each user by weights fitted on their choices."
+    return card.replace("\n\n| | |", f"\n\n{mixed} The table is of everybody's model, where each began.\n\n| | |")

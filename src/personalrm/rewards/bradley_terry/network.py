@@ -7,17 +7,22 @@ reward is 0, the first step is well defined, and two seeds differ by the LoRA al
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
+import numpy.typing as npt
+
 from personalrm.embedding.with_torch import torch
 from personalrm.errors import BadInput
+from personalrm.rewards.bradley_terry.adapter_soups import A, Adapter, B
 from personalrm.rewards.forests.attention import run_forest
 from personalrm.rewards.forests.closing_states import closing_states
 from personalrm.rewards.forests.forest import Forest
-from personalrm.rewards.lora import AdaptedNetwork, Holding, Lora, open_adapted
+from personalrm.rewards.lora import AdaptedNetwork, Holding, Lora, open_adapted, restore_tensors
 
 HeadStart = Literal["zero", "normal"]
+HEAD = "head.weight"
 
 
 @dataclass(frozen=True)
@@ -81,3 +86,29 @@ def open_network(path: str, lora: Lora, *, seed: int, options: NetworkOptions) -
         return network
 
     return open_adapted(path, lora, options, seed=seed, make=make)
+
+
+def restore_arrays(network: RewardNetwork, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
+    """`restore_tensors` of numpy arrays, which stay as they are."""
+    restore_tensors(network, {name: torch.from_numpy(array.copy()) for name, array in arrays.items()})
+
+
+def wear(network: RewardNetwork, adapter: Adapter) -> None:
+    """Put an adapter of any rank in place of the present one; the base model is loaded once for all of them.
+
+    Raises:
+        BadInput: If it changes other layers than this network's.
+    """
+    layers = {name: one for name, one in network.backbone.named_modules() if hasattr(one, "lora_A")}
+    if sorted(layers) != sorted(adapter.layers):
+        raise BadInput(
+            f"an adapter of {len(adapter.layers)} layers does not fit the {len(layers)} of this model; use one of it"
+        )
+    with torch.no_grad():
+        for name, layer in layers.items():
+            for factors, ending in ((layer.lora_A, A), (layer.lora_B, B)):
+                held = factors["default"].weight
+                held.data = torch.from_numpy(adapter.arrays[name + ending].copy()).to(held.device, held.dtype)
+            layer.r["default"], layer.lora_alpha["default"] = adapter.rank, adapter.alpha
+            layer.scaling["default"] = adapter.scaling
+        network.head.weight.copy_(torch.from_numpy(adapter.arrays[HEAD].copy()))

@@ -10,11 +10,15 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from personalrm.embedding.token_tree import Tokens
 from personalrm.embedding.with_torch import torch
 from personalrm.rewards.forests.attention import KeysValues, run_forest
 from personalrm.rewards.forests.forest import Forest, make_forest
+from personalrm.rewards.forests.pair_batches import TokenPair, cut_to_budget, plant
 from personalrm.rewards.forests.prefix_cache import PrefixCache
+from personalrm.rewards.reward_model import FloatArray
 
 
 @dataclass(frozen=True, repr=False)
@@ -100,3 +104,22 @@ def closing_states(states: torch.Tensor, forest: Forest) -> torch.Tensor:
     """The states `(sequences, width)` at which sequences end, fp32, of the states `(N, width)` of all tokens."""
     leaves = torch.from_numpy(forest.leaves).to(states.device)
     return states[leaves].to(torch.float32)
+
+
+@torch.no_grad()
+def state_differences(decoder: Any, pairs: Sequence[TokenPair], *, tokens_at_once: int) -> FloatArray:
+    """Closing state of each pair's chosen sequence minus that of its rejected one, `(pairs, width)`.
+
+    Args:
+        decoder: In evaluation mode.
+        pairs: Whose states.
+        tokens_at_once: Tokens of a forest.
+    """
+    found: list[FloatArray] = [np.zeros(0)] * len(pairs)
+    for part in cut_to_budget(pairs, range(len(pairs)), max_tokens=tokens_at_once):
+        planted = plant([pairs[place] for place in part], is_shared=True)
+        states, _ = run_forest(decoder, planted.forest)
+        ends = closing_states(states, planted.forest).cpu().double().numpy()
+        for place, difference in zip(part, ends[planted.chosen] - ends[planted.rejected], strict=True):
+            found[place] = difference
+    return np.stack(found)

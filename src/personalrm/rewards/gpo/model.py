@@ -9,10 +9,10 @@ the two orders of a pair, so that position decides nothing.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import combinations
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 
@@ -28,7 +28,7 @@ from personalrm.rewards.gpo.network import GPONetwork, GPOShape, make_network
 from personalrm.rewards.gpo.tokens import Shown, TokenKind, scale_and_shift, tokens_of
 from personalrm.rewards.pair_table import PairTable, make_context_table, make_pair_table
 from personalrm.rewards.reward_model import DevUser, FloatArray, ScoreItem
-from personalrm.rewards.saving import read_model, write_model
+from personalrm.rewards.saving import checked_arrays, read_model, restore_module, saved_part, write_model
 from personalrm.rewards.training import Curve, Optimization, checkpoints_for, train
 
 
@@ -183,11 +183,11 @@ class GPO:
     def load(cls, folder: str | Path, store: EmbeddingStore, *, device: str = "cpu") -> Self:
         """The model that was saved in a folder."""
         facts, arrays = read_model(folder, cls.name, encoder=store.encoder.identity)
-        model = cls(store, options_from(facts["options"] | {"device": device}))
-        network = GPONetwork(store.encoder.dim, model.options.shape)
-        network.load_state_dict(
-            {name.removeprefix("network."): torch.as_tensor(a) for name, a in arrays.items() if "." in name}
-        )
+        model = cls(store, replace(saved_part(GPOOptions, facts, "options", folder), device=device))
+        network, dim = GPONetwork(store.encoder.dim, model.options.shape), store.encoder.dim
+        held = {name.removeprefix("network."): a for name, a in arrays.items() if "." in name}
+        restore_module(network, held, folder)
+        checked_arrays({n: a for n, a in arrays.items() if "." not in n}, {"scale": (dim,), "shift": (dim,)}, folder)
         model.trained = Trained(network.to(device).eval(), arrays["scale"], arrays["shift"])
         return model
 
@@ -230,9 +230,3 @@ class GPO:
 def shown_second(table: PairTable) -> torch.Tensor:
     """Whether each pair's chosen completion is shown second, as 0 or 1: a coin that depends on the pair alone."""
     return torch.tensor([float(int(pair.hash[-1], 16) % 2) for pair in table.pairs])
-
-
-def options_from(content: dict[str, Any]) -> GPOOptions:
-    """Options as `asdict` wrote them."""
-    nested = {"shape": GPOShape, "sampling": Sampling, "optimization": Optimization}
-    return GPOOptions(**{name: nested[name](**value) if name in nested else value for name, value in content.items()})

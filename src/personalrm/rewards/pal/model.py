@@ -23,13 +23,13 @@ from personalrm.errors import BadInput, NotFitted
 from personalrm.preferences.messages import Conversation
 from personalrm.preferences.pairs import PreferencePair
 from personalrm.rewards.gathering import ContextBatch, gather_contexts, gather_items, gather_pairs
-from personalrm.rewards.pair_table import make_pair_table
+from personalrm.rewards.pair_table import Reading, make_pair_table
 from personalrm.rewards.pal.mixing import fit_mixtures
 from personalrm.rewards.pal.network import PALModule, PALOptions, make_pal_module
 from personalrm.rewards.reward_model import DevUser, FloatArray, ScoreItem
-from personalrm.rewards.saving import read_model, write_model
+from personalrm.rewards.saving import read_model, restore_module, saved_number, saved_part, write_model
 from personalrm.rewards.simplex import softmax
-from personalrm.rewards.training import Curve, Optimization, checkpoints_for, train
+from personalrm.rewards.training import Curve, checkpoints_for, train
 
 __all__ = ["PAL", "PALOptions", "PALState"]
 STRENGTHS = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
@@ -72,8 +72,8 @@ class PAL:
             BadInput: If there are no pairs.
             TrainingFailed: If the loss stays no number.
         """
-        options, with_prompts = self.options, self._with_prompts
-        table = make_pair_table(pairs, self.store, with_prompts=with_prompts)
+        options = self.options
+        table = make_pair_table(pairs, self.store, reading=self._reading)
         data = gather_pairs(table, self.store, options.pooling)
         module = make_pal_module(self.store.encoder.dim, table.n_users, options)
         if options.standardize:
@@ -137,7 +137,7 @@ class PAL:
         module = self._fitted()
         if not items:
             return []
-        batch = gather_items(items, self.store, self.options.pooling, with_prompts=self._with_prompts)
+        batch = gather_items(items, self.store, self.options.pooling, reading=self._reading)
         p = torch.from_numpy(np.stack([one.state.weights for one in items])).float()[batch.item]
         with torch.no_grad():
             f = module.item(batch.completions)
@@ -168,19 +168,19 @@ class PAL:
     def load(cls, folder: str | Path, store: EmbeddingStore) -> Self:
         """The model that was saved in a folder, without the names of its training users."""
         facts, arrays = read_model(folder, cls.name, encoder=store.encoder.identity)
-        options = PALOptions(**facts["options"] | {"optimization": Optimization(**facts["options"]["optimization"])})
-        model = cls(store, options)
-        model.strength = facts["strength"]
-        model._module = make_pal_module(store.encoder.dim, len(arrays["logits"]), options)
-        model._module.load_state_dict({name: torch.from_numpy(one.copy()) for name, one in arrays.items()})
+        model = cls(store, saved_part(PALOptions, facts, "options", folder))
+        model.strength = saved_number(facts, "strength", folder)
+        n_users = len(arrays["logits"]) if "logits" in arrays and arrays["logits"].ndim else 0
+        model._module = make_pal_module(store.encoder.dim, n_users, model.options)
+        restore_module(model._module, arrays, folder)
         return model
 
     @property
-    def _with_prompts(self) -> bool:
-        return self.options.variant == "b"
+    def _reading(self) -> Reading:
+        return Reading(with_prompts=self.options.variant == "b", item_has_prompt=self.options.item_has_prompt)
 
     def _gather(self, contexts: Sequence[Sequence[PreferencePair]]) -> ContextBatch:
-        return gather_contexts(contexts, self.store, self.options.pooling, with_prompts=self._with_prompts)
+        return gather_contexts(contexts, self.store, self.options.pooling, reading=self._reading)
 
     def _average(self) -> FloatArray:
         """Logits of the average user, shape `(prototypes,)`."""

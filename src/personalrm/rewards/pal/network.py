@@ -24,6 +24,8 @@ class PALOptions:
     """K; 1 is the same reward for everybody."""
     variant: Literal["b", "a"] = "b"
     """b: prototypes are functions of the prompt (the paper's appendix B); a: free vectors (its text A.4)."""
+    item_has_prompt: bool = True
+    """Whether f reads a completion behind its conversation, or alone, as the original of variant b does."""
     similarity: Literal["dot", "cosine"] = "dot"
     """dot is scaled by 1 / sqrt(d), cosine by `COSINE_SCALE`."""
     width: int | None = None
@@ -58,9 +60,9 @@ class PALOptions:
 
     @classmethod
     def faithful(cls) -> PALOptions:
-        """As published: K = 2, prompt-dependent prototypes, d = E, nothing standardized, nothing pulled."""
+        """As published: K = 2, prompt-dependent prototypes, completions without their prompt, d = E, nothing else."""
         optimization = Optimization(n_steps=2000, learning_rate=1e-4, weight_decay=0.01, optimizer="adam")
-        return cls(standardize=False, logit_penalty=0.0, batch_size=4, optimization=optimization)
+        return cls(item_has_prompt=False, standardize=False, logit_penalty=0.0, batch_size=4, optimization=optimization)
 
 
 class Projectors(nn.Module):

@@ -26,19 +26,17 @@ from personalrm.embedding.with_torch import Tensor, nn, torch
 from personalrm.errors import NotFitted
 from personalrm.preferences.messages import Conversation
 from personalrm.preferences.pairs import PreferencePair
+from personalrm.rewards.controls import active_units
 from personalrm.rewards.gathering import ContextBatch, gather_contexts, gather_items, gather_pairs
 from personalrm.rewards.pair_table import make_pair_table
 from personalrm.rewards.reward_model import DevUser, FloatArray, ScoreItem
-from personalrm.rewards.saving import read_model, write_model
-from personalrm.rewards.training import Curve, Optimization, checkpoints_for, train
+from personalrm.rewards.saving import read_model, restore_module, saved_part, write_model
+from personalrm.rewards.training import Curve, checkpoints_for, train
 from personalrm.rewards.vpl.contexts import mean_z
 from personalrm.rewards.vpl.loss import VPLLoss
 from personalrm.rewards.vpl.network import VPLModule, VPLOptions, make_vpl_module
 
 __all__ = ["VPL", "VPLOptions", "VPLState", "active_units"]
-
-ACTIVE_VARIANCE = 0.005
-"""A unit of z is active when the variance of mu over users is larger (SPL, section 3.7)."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -107,7 +105,7 @@ class VPL:
 
         def look() -> float:
             module, z = self._fitted(), self._z(contexts)
-            self.active_share.append(active_units(z.numpy()))
+            self.active_share.append(active_units(z.double().numpy()))
             with torch.no_grad():
                 margins = module.reward(targets.chosen, z[:, None]) - module.reward(targets.rejected, z[:, None])
             losses = nn.functional.softplus(-margins) * targets.weight
@@ -150,10 +148,9 @@ class VPL:
     def load(cls, folder: str | Path, store: EmbeddingStore) -> Self:
         """The model that was saved in a folder."""
         facts, arrays = read_model(folder, cls.name, encoder=store.encoder.identity)
-        content = facts["options"]
-        model = cls(store, VPLOptions(**content | {"optimization": Optimization(**content["optimization"])}))
+        model = cls(store, saved_part(VPLOptions, facts, "options", folder))
         model._module = make_vpl_module(store.encoder.dim, model.options)
-        model._module.load_state_dict({name: torch.from_numpy(one.copy()) for name, one in arrays.items()})
+        restore_module(model._module, arrays, folder)
         return model
 
     def _z(self, contexts: ContextBatch) -> Tensor:
@@ -163,8 +160,3 @@ class VPL:
         if self._module is None:
             raise NotFitted(f"a {self.name} model was asked before it was fitted; call fit or load first")
         return self._module
-
-
-def active_units(z: npt.NDArray[np.floating]) -> float:
-    """Share of the units whose variance over users `(users, latent)` exceeds `ACTIVE_VARIANCE` (SPL)."""
-    return float((z.var(axis=0) > ACTIVE_VARIANCE).mean())

@@ -30,13 +30,12 @@ from personalrm.rewards.lora import fingerprint, restore_tensors, trained_tensor
 from personalrm.rewards.model_card import Training, adapter_row, model_card
 from personalrm.rewards.pair_table import PairTable, make_pair_table
 from personalrm.rewards.reward_model import DevUser, FloatArray, ScoreItem
-from personalrm.rewards.saving import read_model, write_model
+from personalrm.rewards.saving import checked_arrays, read_model, saved_part, write_model
 from personalrm.rewards.training import Curve
 from personalrm.rewards.vpl.contexts import ContextSampler, mean_z
 from personalrm.rewards.vpl.model import VPLState, active_units
 from personalrm.rewards.vpl_lm.network import LanguageVPLNetwork, LanguageVPLOptions, open_vpl_network
 from personalrm.rewards.vpl_lm.training import TargetLoss, losses_under, rates
-from personalrm.running.typed_values import spec_from
 
 LOADER = "personalrm.rewards.vpl_lm.model.LanguageVPL"
 
@@ -162,19 +161,18 @@ class LanguageVPL:
             BadInput: If encoder or base model are others.
         """
         facts, arrays = read_model(folder, cls.name, encoder=store.encoder.identity)
-        try:
-            options = spec_from(LanguageVPLOptions, facts["options"], "model.json")
-            path, known, training = str(facts["base"]), facts["language_model"], Training(**facts["training"])
-        except (KeyError, TypeError, BadInput) as error:
-            raise CorruptFile(
-                f"model folder {str(folder)!r} is damaged ({type(error).__name__}); train it again"
-            ) from None
-        model = cls(base or path, store, options)
+        options = saved_part(LanguageVPLOptions, facts, "options", folder)
+        for name in ("base", "language_model"):
+            if not isinstance(facts.get(name), str):
+                raise CorruptFile(f"model folder {str(folder)!r} lacks the text {name!r} in model.json; train it again")
+        model = cls(base or facts["base"], store, options)
         network = open_vpl_network(model.base, store.encoder.dim, options)
-        if fingerprint(network.decoder) != known:
+        if fingerprint(network.decoder) != facts["language_model"]:
             raise BadInput(f"model folder {str(folder)!r} was trained on another base model; pass that as base")
-        restore_tensors(network, {name: torch.from_numpy(array.copy()) for name, array in arrays.items()})
-        model.training = training
+        shapes = {name: tuple(tensor.shape) for name, tensor in trained_tensors(network).items()}
+        held = checked_arrays(arrays, shapes, folder)
+        restore_tensors(network, {name: torch.from_numpy(array.copy()) for name, array in held.items()})
+        model.training = saved_part(Training, facts, "training", folder)
         model._open(network)
         return model
 

@@ -1,0 +1,63 @@
+"""Active units and own minus somebody else's state, the same for every method."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from tests.rewards.test_conformance import IMPERSONAL, MODELS, Row, user_pairs
+
+from personalrm.embedding.store import EmbeddingStore
+from personalrm.rewards.controls import active_units, controls, state_units
+from personalrm.rewards.reward_model import DevUser
+from personalrm.testing.encoders import PlantedEncoder
+
+pytestmark = pytest.mark.slow
+METHODS = ["population", "low_rank", "mrm", "soup", "gpo", "pal", "vpl", "bradley_terry", "bradley_terry_history"]
+METHODS += ["vpl_lm", "bradley_terry_soup_weights"]
+DEV = [DevUser(tuple(user_pairs(user, 8)[:5]), tuple(user_pairs(user, 8)[5:])) for user in range(10, 14)]
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> EmbeddingStore:
+    return EmbeddingStore(tmp_path_factory.mktemp("store"), PlantedEncoder())
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_has_both_controls(name: str, store: EmbeddingStore) -> None:
+    row: Row = MODELS[name]
+    training = [pair for user in range(6) for pair in user_pairs(user)]
+    model = row.make(store).fit(training)
+    found = controls(model, DEV)
+    assert found is not None and found.against_shuffled is not None and found.own.n_pairs == 12
+    if name in IMPERSONAL:
+        assert found.active_share == 0.0 and found.against_shuffled.difference == 0.0
+    else:
+        assert state_units(model, model.condition_many([one.context for one in DEV]), DEV[0].targets).var() > 0
+
+
+class Sign:
+    """Knows of a user whether their last choice was the longer completion."""
+
+    def condition_many(self, contexts):
+        return [float(np.sign(len(pairs[-1].chosen) - len(pairs[-1].rejected))) for pairs in contexts]
+
+    def score_many(self, items):
+        return [item.state * np.array([len(text) for text in item.completions], dtype=float) for item in items]
+
+
+def test_a_perfect_personal_model_loses_what_strangers_states_cost() -> None:
+    found = controls(Sign(), DEV)
+    assert found is not None and found.against_shuffled is not None
+    assert found.own.accuracy == 1.0 and found.active_share == 1.0
+    # Of the three others a user may get the state of, two have the opposite taste.
+    assert 0.3 <= found.against_shuffled.difference <= 1.0
+
+
+def test_one_user_has_nobody_to_be_shuffled_with_and_none_no_controls() -> None:
+    found = controls(Sign(), DEV[:1])
+    assert found is not None and found.against_shuffled is None
+    assert controls(Sign(), []) is None and controls(Sign(), [DevUser(DEV[0].context, ())]) is None
+
+
+def test_a_unit_is_active_where_users_differ() -> None:
+    assert active_units(np.array([[0.0, 1.0, 0.5], [0.0, 2.0, 0.5]])) == pytest.approx(1 / 3)
