@@ -1,9 +1,11 @@
 """The one table of reward models that train a language model: what each is called, made of, and told of users.
 
-A class in this table is made as `Class(base, options, turns=..., checkpoint=..., device=...)`
-and read back by `Class.load(folder, base=..., turns=..., device=...)`; between the two it is
-a `RewardModel`. Its options have a `seed` and a `network` (precision). A new one is a line
-here, and a row of the benchmark by that.
+A class that is told of users in words is made as `Class(base, options, turns=..., checkpoint=...,
+device=...)` and read back by `Class.load(folder, base=..., turns=..., device=...)`; one that
+reads their choices as embeddings by `Class(base, store, options, checkpoint=...)` and
+`Class.load(folder, store, base=...)`. Between the two it is a `RewardModel`; its options have
+`seed`, `max_tokens`, `lora` and `network` (with a precision). A new one is a line here, and a
+row of the benchmark by that.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
 
+from personalrm.embedding.store import EmbeddingStore
 from personalrm.errors import BadInput, UnknownName
 from personalrm.preferences.pairs import PreferencePair
 from personalrm.preferences.prepared_prompts import PreparedPrompts
@@ -45,6 +48,8 @@ class Told:
     prompts: PreparedPrompts = field(default_factory=PreparedPrompts)
     pairs: Sequence[PreferencePair] = ()
     """What is trained on, for histories; none where a trained model is only asked."""
+    store: EmbeddingStore | None = None
+    """Embeddings of their choices, for methods that read them."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +63,8 @@ class LanguageMethod:
     knows: Knows = "nothing"
     """What it is told of a user in the system turn."""
     is_personal: bool = True
+    reads_embeddings: bool = False
+    """Whether it reads a user's choices from an embedding store instead of a system turn."""
 
     @property
     def needs_prompts(self) -> bool:
@@ -85,19 +92,25 @@ class LanguageMethod:
         self, base: str, settings: Settings, told: Told, *, device: Device = "auto", checkpoint: Path | None = None
     ) -> RewardModel[Any]:
         """An untrained model that keeps its training in a file and goes on from it."""
-        turns = self._turns(settings, told)
-        made: RewardModel[Any] = self._class(1)(
-            base, settings.options, turns=turns, checkpoint=checkpoint, device=device
+        kind, made = self._class(1), settings.options
+        model: RewardModel[Any] = (
+            kind(base, told.store, made, checkpoint=checkpoint)
+            if self.reads_embeddings
+            else kind(base, made, turns=self._turns(settings, told), checkpoint=checkpoint, device=device)
         )
-        return made
+        return model
 
     def load(
         self, folder: Path, base: str, settings: Settings, told: Told, *, device: Device = "auto"
     ) -> RewardModel[Any]:
         """The model that was saved in a folder."""
-        turns = self._turns(settings, told)
-        loaded: RewardModel[Any] = self._class(1).load(folder, base=base, turns=turns, device=device)
-        return loaded
+        kind = self._class(1)
+        model: RewardModel[Any] = (
+            kind.load(folder, told.store, base=base)
+            if self.reads_embeddings
+            else kind.load(folder, base=base, turns=self._turns(settings, told), device=device)
+        )
+        return model
 
     def _turns(self, settings: Settings, told: Told) -> UserTurns:
         if self.knows == "history":
@@ -110,7 +123,7 @@ class LanguageMethod:
 
 
 _PLACE = "bradley_terry:BradleyTerry:BradleyTerryOptions"
-LANGUAGE_METHODS: Mapping[str, LanguageMethod] = {
+FINE_TUNED: Mapping[str, LanguageMethod] = {
     KNOWS["nothing"]: LanguageMethod("Bradley-Terry", _PLACE, is_personal=False),
     KNOWS["persona"]: LanguageMethod("Bradley-Terry + personas", _PLACE, "persona"),
     KNOWS["persona_demonstrations"]: LanguageMethod(
@@ -126,6 +139,6 @@ def language_method(name: str) -> LanguageMethod:
     Raises:
         UnknownName: If there is none, with the one that was probably meant.
     """
-    if name not in LANGUAGE_METHODS:
-        raise UnknownName(f"unknown reward model {name!r}; {suggestion(name, LANGUAGE_METHODS)}")
-    return LANGUAGE_METHODS[name]
+    if name not in FINE_TUNED:
+        raise UnknownName(f"unknown reward model {name!r}; {suggestion(name, FINE_TUNED)}")
+    return FINE_TUNED[name]

@@ -18,6 +18,7 @@ from personalrm.bench.methods.method import Item, Judgement, Knowledge, Surveys
 from personalrm.bench.methods.pools import Division, PoolSettings, Portion, divide
 from personalrm.bench.methods.trained import judgement_of
 from personalrm.bench.targets import HeldOut
+from personalrm.embedding.store import EmbeddingStore
 from personalrm.errors import NotFitted, StoreError
 from personalrm.preferences.pairs import PreferencePair
 from personalrm.preferences.prepared_prompts import PreparedPrompts
@@ -55,6 +56,8 @@ class LanguageTools:
     """Where the model of a row and fold is kept."""
     prompts: Callable[[HeldOut], RunPrompts]
     """Reads or writes them; asked for once, and by rows that are told personas only."""
+    store: Callable[[], EmbeddingStore]
+    """Opens the embeddings of users' choices, for rows that read them."""
     device: Device = "auto"
 
 
@@ -93,7 +96,7 @@ class Trainings:
         if (folder / RECORD).is_file():
             return
         self._close()
-        told = Told(prompts.prompts if prompts else PreparedPrompts(), portion.pairs)
+        told = self._told(row, prompts, portion.pairs)
         settings = self._tools.settings(row.name)
         model = row.method.make(
             self._tools.base, settings, told, device=self._tools.device, checkpoint=folder / CHECKPOINT
@@ -111,11 +114,15 @@ class Trainings:
         folder = self._tools.folder(row.name, fold)
         if self._opened is None or self._opened[0] != folder:
             self._close()
-            told = Told(prompts.prompts) if prompts else Told()
+            told = self._told(row, prompts)
             settings = self._tools.settings(row.name)
             model = row.method.load(folder, self._tools.base, settings, told, device=self._tools.device)
             self._opened = folder, model
         return self._opened[1]
+
+    def _told(self, row: LanguageRow, prompts: RunPrompts | None, pairs: Sequence[PreferencePair] = ()) -> Told:
+        store = self._tools.store() if row.method.reads_embeddings else None
+        return Told(prompts.prompts if prompts else PreparedPrompts(), pairs, store)
 
     def _close(self) -> None:
         self._opened = None

@@ -20,7 +20,7 @@ from personalrm.bench.methods.trained import RewardRow
 from personalrm.errors import BadInput, UnknownName
 from personalrm.induction.settings import InductionSettings, Variant
 from personalrm.judging.model import ModelJudge
-from personalrm.rewards.language_models import LANGUAGE_METHODS
+from personalrm.rewards.language_models import FINE_TUNED
 from personalrm.rewards.methods import REWARD_METHODS
 from personalrm.rewards.reward_model import RewardModel
 
@@ -184,7 +184,7 @@ METHODS: Mapping[str, Entry] = {
         needs=frozenset({"persona_prompt"}),
     ),
     **{name: _trained(name, one.title, is_personal=one.is_personal) for name, one in REWARD_METHODS.items()},
-    **{name: _fine_tuned(name, one.title, is_personal=one.is_personal) for name, one in LANGUAGE_METHODS.items()},
+    **{name: _fine_tuned(name, one.title, is_personal=one.is_personal) for name, one in FINE_TUNED.items()},
 }
 
 

@@ -18,7 +18,7 @@ from personalrm.preferences.prepared_prompts import PreparedPrompts, read_prepar
 from personalrm.rewards.language_models import Settings, language_method
 
 PLAIN = "bradley_terry"
-"""Settings under this name are those of every row on base models that has none of its own."""
+"""Settings under this name are those of every row of the same kind that has none of its own."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -71,7 +71,8 @@ def settings_for(spec: RunSpec, method: str, base: BaseModel, *, seed: int) -> S
 def given_for(spec: RunSpec, method: str) -> RewardSettings:
     """What the run file sets for a row: under its own name, else under the plain one."""
     given = {one.method: one for one in spec.reward_models}
-    return given.get(method) or given.get(PLAIN) or RewardSettings(method)
+    is_of_plain_kind = language_method(method).place == language_method(PLAIN).place
+    return given.get(method) or (given.get(PLAIN) if is_of_plain_kind else None) or RewardSettings(method)
 
 
 def _base(spec: RunSpec, one: BaseModel, methods: list[str], base: Path) -> Base:

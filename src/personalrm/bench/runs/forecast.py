@@ -16,7 +16,7 @@ from personalrm.bench.runs.spec import ModelSpec, RunSpec
 from personalrm.bench.runs.trainings import n_conversations, stopping
 from personalrm.preferences.splits import split_context
 from personalrm.preferences.users import User
-from personalrm.rewards.language_models import LANGUAGE_METHODS
+from personalrm.rewards.language_models import FINE_TUNED
 
 WRITES_BOTH = (
     "just_persona",
@@ -63,7 +63,7 @@ def _with_training(spec: RunSpec, one: CellForecast, dataset: Dataset, counted: 
     given = given_for(spec, cell.method)
     pool = PoolSettings(given.pool or "unfiltered", given.pool_final or "selection")
     portions = divide(dataset.held_out, pool).portions
-    n_calls = _calls_to_tell(spec, cell, dataset, counted) if LANGUAGE_METHODS[cell.method].needs_prompts else 0
+    n_calls = _calls_to_tell(spec, cell, dataset, counted) if FINE_TUNED[cell.method].needs_prompts else 0
     return replace(
         one, n_calls=n_calls, n_trainings=len(portions), n_training_pairs=sum(len(each.pairs) for each in portions)
     )

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from personalrm.errors import BadInput, UnknownName
-from personalrm.rewards.encoder_spec import STYLOMETRIC
-from personalrm.rewards.language_models import LANGUAGE_METHODS
+from personalrm.rewards.encoder_spec import STYLOMETRIC, EncoderSpec
+from personalrm.rewards.language_models import FINE_TUNED
 from personalrm.rewards.methods import REWARD_METHODS
 from personalrm.running.typed_values import suggestion
 
@@ -59,6 +59,9 @@ class BaseModel:
     """A file of `prepare-prompts` in place of that."""
     cross_fitted: bool = False
     """A training pair's persona is written without its conversation; of a file of prompts, the file decides."""
+    encoder: str | None = None
+    """Label of the encoder by which a method reads users' choices, where it does; left out: the first, else
+    stylometric features."""
 
     def __post_init__(self) -> None:
         if not self.label.strip() or self.label == EMBEDDED:
@@ -105,9 +108,14 @@ def check_reward_models(
     for label in labels:
         if labels.count(label) > 1 or label in encoders:
             raise BadInput(f"label of a base model {label!r} stands twice; keep one")
+    for base in bases:
+        if base.encoder is not None and base.encoder not in encoders:
+            raise UnknownName(
+                f"unknown encoder {base.encoder!r} of base model {base.label!r}; {suggestion(base.encoder, encoders)}"
+            )
     if len({one.device for one in bases}) > 1:
         raise BadInput("base models of one run train on one device; give all of them the same, or make two runs")
-    known = {**REWARD_METHODS, **LANGUAGE_METHODS}
+    known = {**REWARD_METHODS, **FINE_TUNED}
     for one in settings:
         if one.method not in known:
             raise UnknownName(f"unknown reward model {one.method!r} in the run file; {suggestion(one.method, known)}")
@@ -115,7 +123,7 @@ def check_reward_models(
             raise BadInput(
                 f"reward model {one.method!r} learns from the context pairs of everybody else; leave its pool out"
             )
-        if one.method in LANGUAGE_METHODS and one.faithful:
+        if one.method in FINE_TUNED and one.faithful:
             raise BadInput(f"reward model {one.method!r} has no other settings than the published; leave out faithful")
 
 
@@ -126,7 +134,7 @@ def check_prompts_of(bases: Sequence[BaseModel], methods: Iterable[str], models:
         UnknownName: If `prompts_of` is no model of the run.
         BadInput: If it is left out where several could be meant.
     """
-    told = [name for name in methods if name in LANGUAGE_METHODS and LANGUAGE_METHODS[name].needs_prompts]
+    told = [name for name in methods if name in FINE_TUNED and FINE_TUNED[name].needs_prompts]
     for base in bases:
         if base.prompts_of is not None and base.prompts_of not in (EMBEDDED, *models):
             raise UnknownName(
@@ -138,6 +146,14 @@ def check_prompts_of(bases: Sequence[BaseModel], methods: Iterable[str], models:
                 f"method {told[0]!r} tells base model {base.label!r} personas and {len(models)} models could write "
                 "them; name one in prompts_of"
             )
+
+
+def encoder_of(base: BaseModel, encoders: Sequence[RunEncoder]) -> EncoderSpec:
+    """What reads users' choices for a base model."""
+    named = [one for one in encoders if base.encoder in (None, one.label)]
+    return (
+        EncoderSpec(named[0].name, max_tokens=named[0].max_tokens, device=named[0].device) if named else EncoderSpec()
+    )
 
 
 def writer_of(base: BaseModel, models: Sequence[str]) -> str | None:

@@ -20,7 +20,7 @@ from personalrm.bench.runs.reward_spec import (
 )
 from personalrm.bench.target_judgements import N_DERANGEMENTS
 from personalrm.errors import BadInput, UnknownName
-from personalrm.rewards.language_models import LANGUAGE_METHODS
+from personalrm.rewards.language_models import FINE_TUNED
 from personalrm.running.typed_values import suggestion
 
 EXAMPLE = "example"
@@ -219,10 +219,10 @@ class RunSpec:
     def _check_curves(self) -> None:
         """A curve over k needs what is known of any k pairs; a persona is written from all of them, by one model."""
         for name in self.transfer.methods if self.transfer else ():
-            if name in LANGUAGE_METHODS:
+            if name in FINE_TUNED:
                 raise BadInput(f"transfer cannot show {name!r}, which is trained and judges no prompts; leave it out")
         for name in self.by_context.methods if self.by_context else ():
-            if name in LANGUAGE_METHODS and LANGUAGE_METHODS[name].needs_prompts:
+            if name in FINE_TUNED and FINE_TUNED[name].needs_prompts:
                 raise BadInput(
                     f"by_context cannot show {name!r}, whose personas are written from all pairs; leave it out"
                 )

@@ -15,7 +15,7 @@ from personalrm.bench.runs.folder import RunFolder
 from personalrm.bench.runs.plan import kind_of
 from personalrm.bench.runs.records import Cell
 from personalrm.bench.runs.spec import ModelSpec, RunSpec
-from personalrm.bench.runs.trainings import OpenJudge, trainings_of
+from personalrm.bench.runs.trainings import Means, OpenJudge, trainings_of
 from personalrm.induction.settings import InductionSettings
 from personalrm.judging.model import JudgeOptions, ModelJudge
 from personalrm.lm.batch import Caller
@@ -71,7 +71,8 @@ class Toolbox:
         settings = InductionSettings(n_trials=spec.trials, schedule=spec.schedule, seed=cell.seed)
         if kind_of(cell) == "base_model":
             base = self._shared.bases[cell.model or ""]
-            trainings = trainings_of(spec, base, cell, self._shared.folder, settings=settings, judge=self._shared.judge)
+            means = Means(self._shared.judge, self._shared.embeddings)
+            trainings = trainings_of(spec, base, cell, self._shared.folder, settings=settings, means=means)
             return Tools(engine, settings=settings, trainings=trainings)
         if self._caller is None:
             encoder = next((one for one in spec.encoders if one.label == cell.model), None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from personalrm.bench.methods.language_models import LanguageTools, RunPrompts, Trainings
@@ -14,7 +14,7 @@ from personalrm.bench.methods.trained import is_dev
 from personalrm.bench.runs.bases import Base, given_for, settings_for
 from personalrm.bench.runs.folder import RunFolder
 from personalrm.bench.runs.records import Cell
-from personalrm.bench.runs.reward_spec import EMBEDDED, writer_of
+from personalrm.bench.runs.reward_spec import EMBEDDED, encoder_of, writer_of
 from personalrm.bench.runs.spec import RunSpec
 from personalrm.bench.targets import HeldOut
 from personalrm.errors import ModelUnavailable, StoreError
@@ -27,13 +27,23 @@ from personalrm.judging.model import ModelJudge
 from personalrm.preferences.prepared_prompts import read_prepared, write_prepared
 from personalrm.preferences.splits import split_context
 from personalrm.preferences.users import User
+from personalrm.rewards.trained import open_store
 
 OpenJudge = Callable[[str, int], AbstractContextManager[ModelJudge]]
 """The judge of a model of the run, by label and seed, closed at the end."""
 
 
+@dataclass(frozen=True, repr=False)
+class Means:
+    """What a run has beside its settings and folder."""
+
+    judge: OpenJudge
+    embeddings: str | Path
+    """Folder in which the embeddings of all encoders are kept."""
+
+
 def trainings_of(
-    spec: RunSpec, base: Base, cell: Cell, folder: RunFolder, *, settings: InductionSettings, judge: OpenJudge
+    spec: RunSpec, base: Base, cell: Cell, folder: RunFolder, *, settings: InductionSettings, means: Means
 ) -> Trainings:
     """The trained models of a cell's base model, dataset and seed.
 
@@ -43,7 +53,7 @@ def trainings_of(
         cell: Any cell of the dataset and seed.
         folder: Where models and prompts are kept.
         settings: Trials and seed of the personas.
-        judge: Opens the model that writes them.
+        means: Who writes them, and where embeddings are.
     """
     min_pairs = next(one.min_pairs for one in spec.datasets if one.name == cell.dataset)
 
@@ -59,7 +69,7 @@ def trainings_of(
             if writer == EMBEDDED:
                 _write(path, EmbeddedFitEngine(replace(settings, variant="both")), users, only)
             else:
-                with judge(writer, cell.seed) as opened:
+                with means.judge(writer, cell.seed) as opened:
                     _write(path, ModelFit(opened, replace(settings, variant="both")), users, only)
         return RunPrompts(read_prepared(path), f"written by {writer}")
 
@@ -74,6 +84,7 @@ def trainings_of(
             pool,
             lambda method, fold: folder.model_folder(Cell(cell.dataset, method, cell.model, cell.seed), fold),
             prompts,
+            lambda: open_store(means.embeddings, encoder_of(base.spec, spec.encoders)),
             base.spec.device,
         )
     )

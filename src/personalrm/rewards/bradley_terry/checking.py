@@ -7,18 +7,31 @@ then is asked here: packages, device, tokenizer, chat template, layers that LoRA
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from personalrm.embedding.with_torch import torch
 from personalrm.errors import BadInput, MissingExtra
-from personalrm.rewards.bradley_terry.network import Device, placed, quietly
-from personalrm.rewards.bradley_terry.training import BradleyTerryOptions
+from personalrm.rewards.bradley_terry.network import Device, Lora, placed, quietly
 from personalrm.rewards.forests.chat_tokens import ChatTokenizer, load_tokenizer
 
 WEIGHTS = ("*.safetensors", "*.bin", "*.safetensors.index.json", "*.bin.index.json")
 
 
-def check_base(base: str, options: BradleyTerryOptions, *, device: Device, plain_template: bool = False) -> None:
+class Trainable(Protocol):
+    """Options of a method that trains a language model with LoRA."""
+
+    @property
+    def lora(self) -> Lora:
+        """What is trained."""
+        ...
+
+    @property
+    def max_tokens(self) -> int:
+        """Longest sequence."""
+        ...
+
+
+def check_base(base: str, options: Trainable, *, device: Device, plain_template: bool = False) -> None:
     """Refuse a base model that cannot be trained with these options.
 
     Args:
@@ -54,7 +67,7 @@ def check_base(base: str, options: BradleyTerryOptions, *, device: Device, plain
     _check_layers(base, options)
 
 
-def _check_layers(base: str, options: BradleyTerryOptions) -> None:
+def _check_layers(base: str, options: Trainable) -> None:
     """Refuse a model of another kind, or without layers of the names LoRA targets; only its plan is built."""
     skeleton = _skeleton(base)
     names = [name for name, _ in skeleton.named_modules()]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from personalrm.bench.report.material import Material, Section
@@ -19,11 +20,12 @@ POOLS = {
 def trainings_section(material: Material) -> Section | None:
     """One table: a row a method, base model, dataset and seed; several trainings of one row are ranges."""
     rows = []
-    for entry in material.summary.entries:
+    place = {one.name: number for number, one in enumerate(material.methods)}
+    for entry in sorted(material.summary.entries, key=lambda one: (one.cell.dataset, place[one.cell.method])):
         if (entry.cell.control, entry.cell.k, entry.cell.teacher) != (None, None, None):
             continue
         for seed in entry.seeds:
-            cell = Cell(entry.cell.dataset, entry.cell.method, entry.cell.model, seed)
+            cell = replace(entry.cell, seed=seed)
             records = [record for folder in material.folders for record in folder.trainings(cell)]
             if records:
                 rows.append(Row(material.title(cell.method), tuple(_values(material, cell, records)), cell.dataset))
@@ -35,8 +37,8 @@ def trainings_section(material: Material) -> Section | None:
         "Trainings: one where the data has train, dev and test users, else one for each fold of users, who are scored "
         "by a model that has not seen them. Left out: pairs that are a target too, and unfiltered pairs of a "
         "conversation that holds one. Dev targets choose the step; without any the last is kept. Personas: who wrote "
-        "them, of how many users, whether a pair's was written without it; if not, the label is in the prompt while "
-        "training, as in the paper. What differs between trainings is given as least and most."
+        "them, of how many users there was something to tell, whether a pair's was written without it; if not, the "
+        "label is in the prompt while training, as in the paper. What differs between trainings: least and most."
     )
     table = Table("trainings", "Language models that were trained", "method", tuple(map(Column, columns)), tuple(rows))
     return Section("trainings", "Trained language models", "5.1 and Table 6", (words,), (table,))
@@ -73,7 +75,8 @@ def _personas(records: Sequence[dict[str, Any]]) -> str:
     how = "cross-fitted" if n_apart == n_told else f"{n_apart:,} of {n_told:,} pairs cross-fitted" if n_apart else (
         "written with the pair itself"
     )  # fmt: skip
-    return f"{told[0]['source']}, {_span([int(one['n_users']) for one in told])} users, {how}"
+    n_users = [int((record.get("training") or {}).get("n_users_told_of", 0)) for record in records]
+    return f"{told[0]['source']}, of {_span(n_users)} users, {how}"
 
 
 def _range(records: Sequence[dict[str, Any]], name: str) -> Value:
