@@ -1,11 +1,11 @@
 """The one table of reward models that train a language model: what each is called, made of, and told of users.
 
-A class that is told of users in words is made as `Class(base, options, turns=..., checkpoint=...,
-device=...)` and read back by `Class.load(folder, base=..., turns=..., device=...)`; one that
-reads their choices as embeddings by `Class(base, store, options, checkpoint=...)` and
-`Class.load(folder, store, base=...)`. Between the two it is a `RewardModel`; its options have
-`seed`, `max_tokens`, `lora` and `network` (with a precision). A new one is a line here, and a
-row of the benchmark by that.
+A class that is told of users in words is made as `Class(base, options, turns=..., checkpoint=...)`
+and read back by `Class.load(folder, base=..., turns=...)`; one that reads their choices as
+embeddings by `Class(base, store, options, checkpoint=...)` and `Class.load(folder, store,
+base=...)`. Between the two it is a `RewardModel` with a `network`; its options have `seed`,
+`max_tokens`, `lora` and `network` (with a precision). A new one is a line here, and a row of
+the benchmark by that.
 """
 
 from __future__ import annotations
@@ -91,26 +91,37 @@ class LanguageMethod:
     def make(
         self, base: str, settings: Settings, told: Told, *, device: Device = "auto", checkpoint: Path | None = None
     ) -> RewardModel[Any]:
-        """An untrained model that keeps its training in a file and goes on from it."""
-        kind, made = self._class(1), settings.options
+        """An untrained model that keeps its training in a file and goes on from it.
+
+        Raises:
+            BadInput: If the device is not there, or this process already trains on another.
+        """
+        from personalrm.rewards.placing import train_on
+
+        train_on(device)
+        kind, options = self._class(1), settings.options
         model: RewardModel[Any] = (
-            kind(base, told.store, made, checkpoint=checkpoint)
+            kind(base, told.store, options, checkpoint=checkpoint)
             if self.reads_embeddings
-            else kind(base, made, turns=self._turns(settings, told), checkpoint=checkpoint, device=device)
+            else kind(base, options, turns=self._turns(settings, told), checkpoint=checkpoint)
         )
         return model
 
     def load(
         self, folder: Path, base: str, settings: Settings, told: Told, *, device: Device = "auto"
     ) -> RewardModel[Any]:
-        """The model that was saved in a folder."""
+        """The model that was saved in a folder, on its device."""
+        from personalrm.rewards.placing import placed
+
         kind = self._class(1)
-        model: RewardModel[Any] = (
+        model: Any = (
             kind.load(folder, told.store, base=base)
             if self.reads_embeddings
-            else kind.load(folder, base=base, turns=self._turns(settings, told), device=device)
+            else kind.load(folder, base=base, turns=self._turns(settings, told))
         )
-        return model
+        model.network.to(placed(device))
+        loaded: RewardModel[Any] = model
+        return loaded
 
     def _turns(self, settings: Settings, told: Told) -> UserTurns:
         if self.knows == "history":

@@ -76,7 +76,7 @@ def given_for(spec: RunSpec, method: str) -> RewardSettings:
 
 
 def _base(spec: RunSpec, one: BaseModel, methods: list[str], base: Path) -> Base:
-    from personalrm.rewards.bradley_terry.checking import check_base
+    from personalrm.rewards.base_models import check_base
 
     path = str(base / one.name) if (base / one.name).is_dir() else one.name
     for method in methods:

@@ -11,8 +11,9 @@ from typing import Any, Protocol
 
 from personalrm.embedding.with_torch import torch
 from personalrm.errors import BadInput, MissingExtra
-from personalrm.rewards.bradley_terry.network import Device, Lora, placed, quietly
+from personalrm.rewards.bradley_terry import Lora
 from personalrm.rewards.forests.chat_tokens import ChatTokenizer, load_tokenizer
+from personalrm.rewards.placing import Device, placed
 
 WEIGHTS = ("*.safetensors", "*.bin", "*.safetensors.index.json", "*.bin.index.json")
 
@@ -82,7 +83,7 @@ def _skeleton(base: str) -> Any:
     from transformers import AutoConfig, AutoModel
 
     try:
-        with quietly(), torch.device("meta"):
+        with torch.device("meta"):
             return AutoModel.from_config(AutoConfig.from_pretrained(base))
     except (OSError, ValueError) as error:
         raise BadInput(f"no model can be loaded from {base!r} ({type(error).__name__}); check the path") from None
