@@ -123,6 +123,12 @@ class LanguageMethod:
         loaded: RewardModel[Any] = model
         return loaded
 
+    def release(self) -> None:
+        """Free what a model took that nobody holds any more; it is too large to wait for the collector."""
+        from personalrm.rewards.placing import free_memory
+
+        free_memory()
+
     def _turns(self, settings: Settings, told: Told) -> UserTurns:
         if self.knows == "history":
             return RawHistory(told.pairs, k=settings.k, seed=settings.options.seed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from typing import Literal, get_args
 
 from personalrm.embedding.with_torch import torch
@@ -38,3 +39,10 @@ def train_on(device: Device) -> None:
     wanted = placed(device).type
     if PartialState(cpu=wanted == "cpu").device.type != wanted:
         raise BadInput(f"this process already trains elsewhere than on {wanted!r}; train there in another process")
+
+
+def free_memory() -> None:
+    """Give back what models that nobody holds any more took, on a GPU too."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

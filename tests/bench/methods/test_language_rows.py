@@ -51,10 +51,14 @@ class ToyMethod:
     reads_embeddings: bool = False
     fits: list = field(default_factory=list)
     loads: list = field(default_factory=list)
+    n_released: int = 0
 
     def make(self, base, settings, told, *, device, checkpoint):
         assert told.store == ("a store" if self.reads_embeddings else None)
         return Toy(self)
+
+    def release(self):
+        self.n_released += 1
 
     def load(self, folder, base, settings, told, *, device):
         self.loads.append(Path(folder).name)
@@ -82,6 +86,7 @@ def test_a_model_a_fold_is_trained_once_and_read_back_by_a_run_that_goes_on(tmp_
     assert (margins > 0).all()
     n_fits = len(method.fits)
     assert n_fits == len(set(method.loads)) > 1
+    assert method.n_released == 2 * n_fits - 1  # one is in memory at a time, trained or read back
     again = row_of(method, tmp_path)
     again.learn(HELD, {})
     assert len(method.fits) == n_fits

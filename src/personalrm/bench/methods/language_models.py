@@ -7,7 +7,6 @@ a training that was under way goes on from its checkpoint. Only one is held in m
 
 from __future__ import annotations
 
-import gc
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, is_dataclass, replace
@@ -95,7 +94,7 @@ class Trainings:
         folder = self._tools.folder(row.name, portion.fold)
         if (folder / RECORD).is_file():
             return
-        self._close()
+        self._close(row)
         told = self._told(row, prompts, portion.pairs)
         settings = self._tools.settings(row.name)
         model = row.method.make(
@@ -107,13 +106,13 @@ class Trainings:
         _write(folder, facts | _record(portion, prompts, getattr(model, "training", None)))
         (folder / CHECKPOINT).unlink(missing_ok=True)
         del model
-        gc.collect()  # a base model is too large to wait for the collector with the next one on its way
+        row.method.release()
 
     def opened(self, row: LanguageRow, fold: int, prompts: RunPrompts | None) -> RewardModel[Any]:
         """The saved model of a fold; the one in memory goes for it."""
         folder = self._tools.folder(row.name, fold)
         if self._opened is None or self._opened[0] != folder:
-            self._close()
+            self._close(row)
             told = self._told(row, prompts)
             settings = self._tools.settings(row.name)
             model = row.method.load(folder, self._tools.base, settings, told, device=self._tools.device)
@@ -124,9 +123,10 @@ class Trainings:
         store = self._tools.store() if row.method.reads_embeddings else None
         return Told(prompts.prompts if prompts else PreparedPrompts(), pairs, store)
 
-    def _close(self) -> None:
-        self._opened = None
-        gc.collect()
+    def _close(self, row: LanguageRow) -> None:
+        if self._opened is not None:
+            self._opened = None
+            row.method.release()
 
 
 class LanguageRow:
