@@ -6,6 +6,8 @@ then is asked here: packages, device, tokenizer, chat template, layers that LoRA
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -55,7 +57,8 @@ def check_base(base: str, options: Trainable, *, device: Device, plain_template:
         raise MissingExtra(f"{error.name} is not installed; pip install 'personalrm[train]'") from None
     del accelerate, peft, safetensors, transformers  # asked for now, so that nothing is missing later
     placed(device)
-    tokenizer = load_tokenizer(base)
+    with _without_hub_talk():
+        tokenizer = load_tokenizer(base)
     if tokenizer.chat_template is None and not plain_template:
         raise BadInput(
             f"base model {base!r} has no chat template, so it was never taught conversations; name its instruct "
@@ -66,6 +69,19 @@ def check_base(base: str, options: Trainable, *, device: Device, plain_template:
     if folder.is_dir() and not any(found for name in WEIGHTS for found in folder.glob(name)):
         raise BadInput(f"base model folder {base!r} holds no weights; save the model there")
     _check_layers(base, options)
+
+
+@contextmanager
+def _without_hub_talk() -> Iterator[None]:
+    """Without the hub's own lines about each failed request: what failed is said once, in our sentence."""
+    from huggingface_hub.utils import logging
+
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
 
 
 def _check_layers(base: str, options: Trainable) -> None:

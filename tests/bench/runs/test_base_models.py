@@ -23,7 +23,7 @@ from personalrm.bench.runs.runner import Runner
 from personalrm.bench.runs.setup import begin_run, load_datasets
 from personalrm.bench.runs.spec import BudgetSpec
 from personalrm.bench.runs.state import state_of, validate_run
-from personalrm.errors import BadInput, PersonalRMError, TargetLeak, UnknownName
+from personalrm.errors import BadInput, MissingExtra, PersonalRMError, TargetLeak, UnknownName
 from personalrm.lm.settings import Retry
 from personalrm.preferences.personal_prompts import PersonalPrompt
 from personalrm.preferences.personas import Claim, Persona
@@ -94,6 +94,8 @@ NASTY = {
     RUN + f"\nby_context: {{k: [1], methods: [{BOTH}]}}": "by_context cannot show",
     RUN + MODEL + f"\ntransfer: {{methods: [{PLAIN}]}}": "transfer cannot show 'bradley_terry'",
     RUN + "\nencoders: [{label: base}]": "'base' stands twice",
+    RUN.replace("base_models: [{label: base, name: tiny, device: cpu, n_parameters: 3e9}]", ""): "names none; add base_models",
+    RUN.replace("n_parameters: 3e9", "encoder: e"): "unknown encoder 'e' of base model 'base'",
 }  # fmt: skip
 
 
@@ -164,6 +166,15 @@ def test_a_base_model_that_cannot_be_trained_is_refused_before_anything_is_spent
     with pytest.raises(PersonalRMError, match=message) as caught:
         load_bases(spec, load_datasets(spec, people), people)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.slow
+def test_a_package_that_is_missing_is_named_before_anything_is_spent(people, monkeypatch):
+    base_model(people / "tiny")
+    spec = read(people, RUN)
+    monkeypatch.setitem(sys.modules, "peft", None)
+    with pytest.raises(MissingExtra, match=r"peft is not installed; pip install 'personalrm\[train\]'"):
+        load_bases(spec, load_datasets(spec, people), people)
 
 
 @pytest.mark.slow

@@ -128,13 +128,16 @@ def check_reward_models(
 
 
 def check_prompts_of(bases: Sequence[BaseModel], methods: Iterable[str], models: Sequence[str]) -> None:
-    """Refuse a base model of which nobody knows who writes its personas.
+    """Refuse rows without a base model, and a base model of which nobody knows who writes its personas.
 
     Raises:
         UnknownName: If `prompts_of` is no model of the run.
-        BadInput: If it is left out where several could be meant.
+        BadInput: If there is no base model, or `prompts_of` is left out where several could be meant.
     """
-    told = [name for name in methods if name in FINE_TUNED and FINE_TUNED[name].needs_prompts]
+    tuned = [name for name in methods if name in FINE_TUNED]
+    if tuned and not bases:
+        raise BadInput(f"method {tuned[0]!r} trains a language model and the run file names none; add base_models")
+    told = [name for name in tuned if FINE_TUNED[name].needs_prompts]
     for base in bases:
         if base.prompts_of is not None and base.prompts_of not in (EMBEDDED, *models):
             raise UnknownName(
