@@ -6,6 +6,7 @@ then is asked here: packages, device, tokenizer, chat template, layers that LoRA
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -74,14 +75,13 @@ def check_base(base: str, options: Trainable, *, device: Device, plain_template:
 @contextmanager
 def _without_hub_talk() -> Iterator[None]:
     """Without the hub's own lines about each failed request: what failed is said once, in our sentence."""
-    from huggingface_hub.utils import logging
-
-    before = logging.get_verbosity()
-    logging.set_verbosity_error()
+    hub = logging.getLogger("huggingface_hub")
+    before = hub.level
+    hub.setLevel(logging.ERROR)
     try:
         yield
     finally:
-        logging.set_verbosity(before)
+        hub.setLevel(before)
 
 
 def _check_layers(base: str, options: Trainable) -> None:
