@@ -6,14 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from personalrm.bench.by_context import draw_users
-from personalrm.bench.methods.pools import PoolSettings, divide, pool_users
-from personalrm.bench.runs.bases import given_for
+from personalrm.bench.methods.pools import divide, pool_users
 from personalrm.bench.runs.data import Dataset
 from personalrm.bench.runs.plan import kind_of, n_draws, n_targets, plan_cells
 from personalrm.bench.runs.records import Cell
 from personalrm.bench.runs.reward_spec import writer_of
 from personalrm.bench.runs.spec import ModelSpec, RunSpec
-from personalrm.bench.runs.trainings import n_conversations, stopping
+from personalrm.bench.runs.trainings import n_conversations, pool_of, stopping
 from personalrm.preferences.splits import split_context
 from personalrm.preferences.users import User
 from personalrm.rewards.language_models import FINE_TUNED
@@ -60,9 +59,7 @@ def _with_training(spec: RunSpec, one: CellForecast, dataset: Dataset, counted: 
     if key in counted:
         return one
     counted.add(key)
-    given = given_for(spec, cell.method)
-    pool = PoolSettings(given.pool or "unfiltered", given.pool_final or "selection")
-    portions = divide(dataset.held_out, pool).portions
+    portions = divide(dataset.held_out, pool_of(spec, cell.method)).portions
     n_calls = _calls_to_tell(spec, cell, dataset, counted) if FINE_TUNED[cell.method].needs_prompts else 0
     return replace(
         one, n_calls=n_calls, n_trainings=len(portions), n_training_pairs=sum(len(each.pairs) for each in portions)

@@ -71,8 +71,8 @@ class Toolbox:
         settings = InductionSettings(n_trials=spec.trials, schedule=spec.schedule, seed=cell.seed)
         if kind_of(cell) == "base_model":
             base = self._shared.bases[cell.model or ""]
-            means = Means(self._shared.judge, self._shared.embeddings)
-            trainings = trainings_of(spec, base, cell, self._shared.folder, settings=settings, means=means)
+            means = Means(spec, self._shared.folder, self._shared.judge, self._shared.embeddings)
+            trainings = trainings_of(means, base, cell, settings)
             return Tools(engine, settings=settings, trainings=trainings)
         if self._caller is None:
             encoder = next((one for one in spec.encoders if one.label == cell.model), None)

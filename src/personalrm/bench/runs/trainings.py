@@ -35,59 +35,67 @@ OpenJudge = Callable[[str, int], AbstractContextManager[ModelJudge]]
 
 @dataclass(frozen=True, repr=False)
 class Means:
-    """What a run has beside its settings and folder."""
+    """What the trainings of a run are made with."""
 
+    spec: RunSpec
+    folder: RunFolder
+    """Where models and prompts are kept."""
     judge: OpenJudge
+    """Opens the model that writes personas."""
     embeddings: str | Path
     """Folder in which the embeddings of all encoders are kept."""
 
 
-def trainings_of(
-    spec: RunSpec, base: Base, cell: Cell, folder: RunFolder, *, settings: InductionSettings, means: Means
-) -> Trainings:
+def trainings_of(means: Means, base: Base, cell: Cell, settings: InductionSettings) -> Trainings:
     """The trained models of a cell's base model, dataset and seed.
 
     Args:
-        spec: The run.
+        means: What they are made with.
         base: The cell's base model.
         cell: Any cell of the dataset and seed.
-        folder: Where models and prompts are kept.
         settings: Trials and seed of the personas.
-        means: Who writes them, and where embeddings are.
     """
-    min_pairs = next(one.min_pairs for one in spec.datasets if one.name == cell.dataset)
+    spec = means.spec
 
-    def prompts(held_out: HeldOut) -> RunPrompts:
-        if base.prompts is not None:
-            return RunPrompts(base.prompts, f"from {Path(base.spec.prompts or '').name}")
-        writer = writer_of(base.spec, [one.label for one in spec.models]) or EMBEDDED
-        kind = "cross-fitted" if base.spec.cross_fitted else "whole"
-        path = folder.path / "prepared" / f"{Cell(cell.dataset, kind, writer, cell.seed).name}.jsonl"
-        if not path.is_file():
-            users = pool_users(held_out, min_pairs)
-            only = None if base.spec.cross_fitted else stopping(users, held_out)
-            if writer == EMBEDDED:
-                _write(path, EmbeddedFitEngine(replace(settings, variant="both")), users, only)
-            else:
-                with means.judge(writer, cell.seed) as opened:
-                    _write(path, ModelFit(opened, replace(settings, variant="both")), users, only)
-        return RunPrompts(read_prepared(path), f"written by {writer}")
+    def place(method: str, fold: int) -> Path:
+        return means.folder.model_folder(Cell(cell.dataset, method, cell.model, cell.seed), fold)
 
-    def pool(method: str) -> PoolSettings:
-        given = given_for(spec, method)
-        return PoolSettings(given.pool or "unfiltered", given.pool_final or "selection")
-
-    return Trainings(
-        LanguageTools(
-            base.path,
-            lambda method: settings_for(spec, method, base.spec, seed=cell.seed),
-            pool,
-            lambda method, fold: folder.model_folder(Cell(cell.dataset, method, cell.model, cell.seed), fold),
-            prompts,
-            lambda: open_store(means.embeddings, encoder_of(base.spec, spec.encoders)),
-            base.spec.device,
-        )
+    tools = LanguageTools(
+        base.path,
+        lambda method: settings_for(spec, method, base.spec, seed=cell.seed),
+        lambda method: pool_of(spec, method),
+        place,
+        lambda held_out: _prompts(means, base, cell, settings, held_out=held_out),
+        lambda: open_store(means.embeddings, encoder_of(base.spec, spec.encoders)),
+        base.spec.device,
     )
+    return Trainings(tools)
+
+
+def pool_of(spec: RunSpec, method: str) -> PoolSettings:
+    """What a row learns from."""
+    given = given_for(spec, method)
+    return PoolSettings(given.pool or "unfiltered", given.pool_final or "selection")
+
+
+def _prompts(means: Means, base: Base, cell: Cell, settings: InductionSettings, *, held_out: HeldOut) -> RunPrompts:
+    """From a file, from the run folder, or written now."""
+    if base.prompts is not None:
+        return RunPrompts(base.prompts, f"from {Path(base.spec.prompts or '').name}")
+    spec, is_crossed = means.spec, base.spec.cross_fitted
+    writer = writer_of(base.spec, [one.label for one in spec.models]) or EMBEDDED
+    named = Cell(cell.dataset, "cross-fitted" if is_crossed else "whole", writer, cell.seed)
+    path = means.folder.path / "prepared" / f"{named.name}.jsonl"
+    if not path.is_file():
+        users = pool_users(held_out, next(one.min_pairs for one in spec.datasets if one.name == cell.dataset))
+        only = None if is_crossed else stopping(users, held_out)
+        chosen = replace(settings, variant="both")
+        if writer == EMBEDDED:
+            _write(path, EmbeddedFitEngine(chosen), users, only)
+        else:
+            with means.judge(writer, cell.seed) as opened:
+                _write(path, ModelFit(opened, chosen), users, only)
+    return RunPrompts(read_prepared(path), f"written by {writer}")
 
 
 def stopping(users: Sequence[User], held_out: HeldOut) -> dict[str, set[str]]:
