@@ -147,6 +147,9 @@ FINE_TUNED: Mapping[str, LanguageMethod] = {
         "Bradley-Terry + personas + demonstrations", _PLACE, "persona_demonstrations"
     ),
     KNOWS["history"]: LanguageMethod("Bradley-Terry, raw history (FSPO-like)", _PLACE, "history"),
+    "vpl_lm": LanguageMethod(
+        "VPL over a language model", "vpl_lm:LanguageVPL:LanguageVPLOptions", reads_embeddings=True
+    ),
 }
 
 

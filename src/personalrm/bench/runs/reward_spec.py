@@ -124,7 +124,7 @@ def check_reward_models(
                 f"reward model {one.method!r} learns from the context pairs of everybody else; leave its pool out"
             )
         if one.method in FINE_TUNED and one.faithful:
-            raise BadInput(f"reward model {one.method!r} has no other settings than the published; leave out faithful")
+            raise BadInput(f"reward model {one.method!r} takes its settings one by one; leave out faithful")
 
 
 def check_prompts_of(bases: Sequence[BaseModel], methods: Iterable[str], models: Sequence[str]) -> None:
