@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from personalrm.errors import BadFile, BadInput, CorruptFile
+from personalrm.errors import BadFile, BadInput, CorruptFile, TargetLeak
 from personalrm.induction.embedded_fit import EmbeddedFitEngine
 from personalrm.induction.model_fit import ModelFit
 from personalrm.induction.prepared import Preparation, prepare_prompts
@@ -20,7 +20,7 @@ from personalrm.testing import ScriptedLM, tiny_pair, tiny_users
 from personalrm.testing.skill import skilled
 
 
-def prepared(users: Sequence[User], **options: bool) -> tuple[list[PreparedPrompt], Preparation]:
+def prepared(users: Sequence[User], **options: object) -> tuple[list[PreparedPrompt], Preparation]:
     report = Preparation()
     engine = EmbeddedFitEngine(InductionSettings())
     return list(prepare_prompts(engine, users, report, **options)), report  # type: ignore[arg-type]
@@ -47,6 +47,26 @@ def test_all_pairs_of_a_conversation_are_left_out_together() -> None:
     pairs = tuple(replace(pair, conversation_id=f"c{n // 3}") for n, pair in enumerate(tiny_users(1)[0].pairs))
     found, _ = prepared([User("u0", pairs)], cross_fitted=True)
     assert [(one.without, len(one.prompt.roles)) for one in found] == [(None, 6), ("c0", 3), ("c1", 3)]
+
+
+def test_only_the_conversations_asked_for_are_cross_fitted() -> None:
+    users = tiny_users(2)
+    key = users[0].pairs[2].conversation_key
+    found, report = prepared(users, cross_fitted=True, only={"u0": {key, "nobody's"}})
+    assert [(one.user_id, one.without) for one in found] == [("u0", None), ("u0", key), ("u1", None)]
+    assert (report.n_users, report.n_cross_fitted) == (2, 1)
+
+
+def test_what_may_be_known_decides_which_prompt_is_told() -> None:
+    user = tiny_users(1)[0]
+    key = user.pairs[2].conversation_key
+    prompts = PreparedPrompts.of(prepared([user], cross_fitted=True)[0])
+    assert prompts.for_context("u0", user.pairs) is prompts.whole["u0"]
+    rest = [pair for pair in user.pairs if pair.conversation_key != key]
+    assert prompts.for_context("u0", rest) is prompts.cross_fitted["u0", key]
+    assert prompts.for_context("somebody", user.pairs) is None
+    with pytest.raises(TargetLeak, match="the prompt of user 'u0' was made from 2 pairs outside the context"):
+        prompts.for_context("u0", user.pairs[:4])
 
 
 def test_a_user_of_one_conversation_cannot_be_cross_fitted() -> None:

@@ -31,6 +31,14 @@ class HeldOut:
     dev: Mapping[str, User] = field(default_factory=lambda: NOBODY)
     """Users to stop training and choose settings by; never scored here."""
 
+    unfiltered: tuple[PreferencePair, ...] = ()
+    """More pairs, of anybody, that filters kept out of the benchmark; targets may be among them."""
+
+    @property
+    def has_parts(self) -> bool:
+        """Whether the data splits its users."""
+        return bool(self.train or self.dev)
+
     @property
     def learnable(self) -> Mapping[str, User]:
         """Whoever may be learned from: context pairs of the scored users, all pairs of the train users."""

@@ -37,6 +37,11 @@ class ModelFit:
     def __init__(self, judge: ModelJudge, settings: InductionSettings) -> None:
         self._judge, self._settings = judge, settings
 
+    @property
+    def judge(self) -> ModelJudge:
+        """Who is asked."""
+        return self._judge
+
     def learn(self, users: Iterable[User]) -> None:
         """Nobody else is needed; only the file is checked."""
         for _ in users:

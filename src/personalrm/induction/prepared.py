@@ -8,7 +8,7 @@ give its label away.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from personalrm.errors import BadInput
@@ -44,6 +44,7 @@ def prepare_prompts(
     min_pairs: int = MIN_PAIRS,
     cross_fitted: bool = False,
     hold_out: bool = False,
+    only: Mapping[str, Collection[str]] | None = None,
 ) -> Iterator[PreparedPrompt]:
     """The prompts, as they are ready; target pairs are never seen.
 
@@ -54,6 +55,7 @@ def prepare_prompts(
         min_pairs: Fewest choices of a user who gets a prompt.
         cross_fitted: Also make a prompt without each conversation.
         hold_out: Leave out each user's targets by the split rule too, for users who will be evaluated.
+        only: Conversations to cross-fit, by user id; all of them where left out.
 
     Raises:
         BadInput: If `min_pairs` is below 1.
@@ -64,7 +66,8 @@ def prepare_prompts(
     engine.learn([user for user in seen if user.pairs])
     wanted: list[tuple[Todo, str | None]] = []
     for user in seen:
-        wanted += _todo(user, report, min_pairs=min_pairs, cross_fitted=cross_fitted)
+        without_each = _cross_fitted(user, only) if cross_fitted else []
+        wanted += _todo(user, report, min_pairs=min_pairs, without_each=without_each)
     without = {id(todo): key for todo, key in wanted}
     for fitted in engine.fit_each(todo for todo, _ in wanted):
         if fitted.prompt is None:
@@ -76,20 +79,28 @@ def prepare_prompts(
         yield PreparedPrompt(fitted.prompt, key)
 
 
-def _todo(user: User, report: Preparation, *, min_pairs: int, cross_fitted: bool) -> Iterable[tuple[Todo, str | None]]:
+def _todo(
+    user: User, report: Preparation, *, min_pairs: int, without_each: Sequence[str]
+) -> Iterable[tuple[Todo, str | None]]:
     """What is to be fitted for one user, and the conversation each is without."""
     if len({pair.choice_key for pair in user.pairs}) < min_pairs:
         report.n_too_few += 1
         return []
     found: list[tuple[Todo, str | None]] = [(Todo(user, None, ""), None)]
-    conversations = list(dict.fromkeys(pair.conversation_key for pair in user.pairs))
-    if cross_fitted and len(conversations) == 1:
+    if without_each and len({pair.conversation_key for pair in user.pairs}) == 1:
         report.n_single += 1
-    elif cross_fitted:
-        for key in conversations:
-            rest = tuple(pair for pair in user.pairs if pair.conversation_key != key)
-            found.append((Todo(User(user.user_id, rest), None, ""), key))
+        return found
+    for key in without_each:
+        rest = tuple(pair for pair in user.pairs if pair.conversation_key != key)
+        found.append((Todo(User(user.user_id, rest), None, ""), key))
     return found
+
+
+def _cross_fitted(user: User, only: Mapping[str, Collection[str]] | None) -> list[str]:
+    """The conversations of a user that get a prompt made without them."""
+    wanted = only.get(user.user_id, ()) if only is not None else None
+    keys = dict.fromkeys(pair.conversation_key for pair in user.pairs)
+    return [key for key in keys if wanted is None or key in wanted]
 
 
 def _context(user: User, hold_out: bool) -> User:

@@ -9,11 +9,11 @@ about, so it learns to trust personas more than they deserve on new pairs.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from personalrm.errors import BadFile, CorruptFile
+from personalrm.errors import BadFile, CorruptFile, TargetLeak
 from personalrm.preferences.pairs import PreferencePair
 from personalrm.preferences.personal_prompts import PersonalPrompt
 from personalrm.preferences.prompt_json import prompt_from_json, prompt_to_json
@@ -59,6 +59,29 @@ class PreparedPrompts:
     def for_training(self, pair: PreferencePair) -> PersonalPrompt | None:
         """The prompt to train on a pair with: one made without it where there is one; None for users without."""
         return self.cross_fitted.get((pair.user_id, pair.conversation_key), self.whole.get(pair.user_id))
+
+    def for_context(self, user_id: str, context: Sequence[PreferencePair]) -> PersonalPrompt | None:
+        """The prompt of a user of whom these pairs may be known; None for users without.
+
+        It is the one from all their pairs where it saw nothing else, and one made without a
+        conversation where these pairs are without it.
+
+        Raises:
+            TargetLeak: If every prompt of the user was made from other pairs too.
+        """
+        whole = self.whole.get(user_id)
+        if whole is None:
+            return None
+        known = {pair.hash for pair in context}
+        if whole.context_hashes <= known:
+            return whole
+        for (owner, _), prompt in self.cross_fitted.items():
+            if owner == user_id and prompt.context_hashes <= known:
+                return prompt
+        raise TargetLeak(
+            f"the prompt of user {user_id!r} was made from {len(whole.context_hashes - known)} pairs outside the "
+            "context; prepare it from the context pairs only"
+        )
 
     def __repr__(self) -> str:
         return f"PreparedPrompts(users={len(self.whole)}, cross_fitted={len(self.cross_fitted)})"

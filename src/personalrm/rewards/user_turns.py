@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from personalrm.errors import BadInput, TargetLeak
+from personalrm.errors import BadInput
 from personalrm.preferences.pairs import PreferencePair
 from personalrm.preferences.prepared_prompts import PreparedPrompts
 from personalrm.prompts.rendering import reward_instructions
@@ -20,7 +20,7 @@ Knows = Literal["nothing", "persona", "persona_demonstrations", "history"]
 KNOWS: dict[str, str] = {
     "nothing": "bradley_terry",
     "persona": "bradley_terry_persona",
-    "persona_demonstrations": "bradley_terry_persona_demonstrations",
+    "persona_demonstrations": "bradley_terry_persona_and_demonstrations",
     "history": "bradley_terry_history",
 }
 """What is told -> the method's name in tables."""
@@ -89,22 +89,17 @@ class SavedPrompts:
         return reward_instructions(prompt.persona, [one for one in shown if one.hash != pair.hash])
 
     def of_context(self, context: Sequence[PreferencePair]) -> str:
-        """From the user's prompt.
+        """From the user's prompt, or from one made without a conversation where that conversation is left out.
 
         Raises:
-            TargetLeak: If the prompt was made from pairs outside the context.
+            TargetLeak: If every prompt of the user was made from pairs outside the context.
         """
         owners = {pair.user_id for pair in context}
         if len(owners) > 1:
             raise BadInput(f"a context holds pairs of {len(owners)} users; pass one user's pairs")
-        prompt = self.prompts.whole.get(next(iter(owners))) if owners else None
+        prompt = self.prompts.for_context(next(iter(owners)), context) if owners else None
         if prompt is None:
             return ""
-        if strange := prompt.context_hashes - {pair.hash for pair in context}:
-            raise TargetLeak(
-                f"the prompt of user {prompt.user_id!r} was made from {len(strange)} pairs outside the context; "
-                "prepare it from the context pairs only"
-            )
         is_shown = self.knows == "persona_demonstrations"
         return reward_instructions(prompt.persona, [d.shown.pair for d in prompt.demonstrations] if is_shown else [])
 

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from personalrm.bench.methods.controls import Control, coin, first_wins, longer_wins
 from personalrm.bench.methods.embedded import Engine, induced_method, personal_method, population_method
+from personalrm.bench.methods.language_models import Trainings
 from personalrm.bench.methods.method import Method
 from personalrm.bench.methods.model import Induce, Inductions, ModelMethod, know_nobody, persona_only, read_surveys
 from personalrm.bench.methods.prompt_writers import by_memory, by_profile, by_synthesis, show_history
@@ -19,6 +20,7 @@ from personalrm.bench.methods.trained import RewardRow
 from personalrm.errors import BadInput, UnknownName
 from personalrm.induction.settings import InductionSettings, Variant
 from personalrm.judging.model import ModelJudge
+from personalrm.rewards.language_models import FINE_TUNED
 from personalrm.rewards.methods import REWARD_METHODS
 from personalrm.rewards.reward_model import RewardModel
 
@@ -42,6 +44,8 @@ class Tools:
     """Trials and seed; each row sets its own variant."""
     rewards: RewardMaker | None = None
     """Makes reward models on the embeddings of an encoder; None without one."""
+    trainings: Trainings | None = None
+    """Trained language models on one base model; None without one."""
 
     @property
     def needed_judge(self) -> ModelJudge:
@@ -75,6 +79,8 @@ class Entry:
     """Makes it with a language model."""
     encoder: Make | None = None
     """Makes it on embeddings: a trained reward model."""
+    base_model: Make | None = None
+    """Makes it on a language model that is trained."""
     needs: frozenset[Need] = frozenset()
     is_personal: bool = True
     """Whether it knows the user, so that the shuffled-user control says something."""
@@ -88,6 +94,15 @@ def _trained(name: str, title: str, *, is_personal: bool = True) -> Entry:
         return RewardRow(lambda: maker(name))
 
     return Entry(title, "reward models", encoder=make, is_personal=is_personal)
+
+
+def _fine_tuned(name: str, title: str, *, is_personal: bool) -> Entry:
+    def make(tools: Tools) -> Method:
+        if tools.trainings is None:
+            raise BadInput(f"method {name!r} trains a language model and none was given; name one in base_models")
+        return tools.trainings.row(name)
+
+    return Entry(title, "reward models", base_model=make, is_personal=is_personal)
 
 
 def _control(title: str, make: Make) -> Entry:
@@ -169,6 +184,7 @@ METHODS: Mapping[str, Entry] = {
         needs=frozenset({"persona_prompt"}),
     ),
     **{name: _trained(name, one.title, is_personal=one.is_personal) for name, one in REWARD_METHODS.items()},
+    **{name: _fine_tuned(name, one.title, is_personal=one.is_personal) for name, one in FINE_TUNED.items()},
 }
 
 
@@ -182,7 +198,9 @@ def make_method(name: str, tools: Tools) -> Method:
     if name not in METHODS:
         raise UnknownName(f"unknown method {name!r}; use some of {', '.join(METHODS)}")
     entry = METHODS[name]
-    make = entry.alone or entry.encoder or (entry.model if tools.judge is not None else entry.embedded)
+    make = (
+        entry.alone or entry.encoder or entry.base_model or (entry.model if tools.judge is not None else entry.embedded)
+    )
     if make is None:
         runs_on = "a language model; name one" if entry.embedded is None else "the embedded engine; leave the model out"
         raise BadInput(f"method {name!r} runs on {runs_on}")

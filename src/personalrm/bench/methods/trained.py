@@ -28,7 +28,8 @@ from personalrm.rewards.reward_model import DevUser, RewardModel, margins
 from personalrm.rewards.trained import open_store
 
 if TYPE_CHECKING:
-    from personalrm.bench.runs.spec import RunEncoder, RunSpec
+    from personalrm.bench.runs.reward_spec import RunEncoder
+    from personalrm.bench.runs.spec import RunSpec
 
 NOT_FINITE = "the reward model gave no finite reward"
 N_FOLDS = 5
@@ -65,10 +66,10 @@ class RewardRow:
 
     def _trained(self, users: Sequence[User], dev: Sequence[User], fold: int) -> RewardModel[Any]:
         others = [user for user in users if self._fold(user.user_id) != fold and user.pairs]
-        train, looks = others, [_as_dev(user, is_scored=False) for user in dev]
+        train, looks = others, [as_dev(user, is_scored=False) for user in dev]
         if not dev:  # the data names no dev users, so some of those learned from stop the training
-            looks = [_as_dev(user, is_scored=True) for user in others if _is_dev(user)]
-            train = [user for user in others if not _is_dev(user)] or others
+            looks = [as_dev(user, is_scored=True) for user in others if is_dev(user)]
+            train = [user for user in others if not is_dev(user)] or others
         pairs = [pair for user in train for pair in user.pairs]
         return self._make().fit(pairs, dev=[one for one in looks if one.targets])
 
@@ -86,7 +87,7 @@ class RewardRow:
             states = [items[place][0].value[fold] for place in places]
             pairs: list[PreferencePair] = [items[place][1] for place in places]
             for place, margin in zip(places, margins(model, states, pairs) if pairs else (), strict=True):
-                found[place] = _judgement(float(margin))
+                found[place] = judgement_of(float(margin))
         return found
 
     @property
@@ -96,7 +97,7 @@ class RewardRow:
         return self._models
 
     def _fold(self, user_id: str) -> int:
-        return _byte("fold", user_id) % self._n_folds
+        return fold_of(user_id, self._n_folds)
 
 
 def reward_maker(
@@ -118,15 +119,22 @@ def reward_maker(
     return make
 
 
-def _judgement(margin: float) -> Judgement:
+def judgement_of(margin: float) -> Judgement:
+    """A margin as a judgement; one that is no number is unscored."""
     return Judgement(margin=margin) if math.isfinite(margin) else Judgement(unscored=NOT_FINITE)
 
 
-def _is_dev(user: User) -> bool:
+def fold_of(user_id: str, n_folds: int) -> int:
+    """The fold of a user, by a hash of their id."""
+    return _byte("fold", user_id) % n_folds
+
+
+def is_dev(user: User) -> bool:
+    """Whether a user is one of those who stop a training, by a hash of their id."""
     return _byte("dev", user.user_id) < 256 * DEV_SHARE
 
 
-def _as_dev(user: User, *, is_scored: bool) -> DevUser:
+def as_dev(user: User, *, is_scored: bool) -> DevUser:
     """A dev user by their own targets; a user who is scored elsewhere by the validation pairs of their context."""
     if is_scored:
         split = split_context(user.pairs)

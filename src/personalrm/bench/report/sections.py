@@ -22,6 +22,7 @@ from personalrm.bench.report.parts.persona_flips import flips_section
 from personalrm.bench.report.parts.persona_map import map_section
 from personalrm.bench.report.parts.persona_validity import validity_section
 from personalrm.bench.report.parts.personas import personas_section
+from personalrm.bench.report.parts.trainings import trainings_section
 from personalrm.bench.report.parts.transfer import transfer_section
 
 
@@ -41,6 +42,9 @@ ASKED = "Not asked yet: `personalrm bench personas RUN` asks, with a model or wi
 TABLE_5 = "Needs models with a family and the default judge."
 PARTS = (
     Part("accuracy", "Accuracy of all methods", "Table 3", main_section),
+    Part(
+        "trainings", "Trained language models", "5.1 and Table 6", trainings_section, "No language model was trained."
+    ),
     Part("gates", "Quality of the judges", "reliability, section 5", gates_section),
     Part("by-size", "Accuracy by size of the model", "Figures 6 and 7", size_section, "Needs models of two sizes."),
     Part(

@@ -18,8 +18,10 @@ from personalrm.bench.runs.spec import EXAMPLE, DatasetSpec
 from personalrm.bench.targets import HeldOut, hold_out
 from personalrm.errors import BadInput
 from personalrm.preferences.messages import conversation_digest
+from personalrm.preferences.pairs import PreferencePair
 from personalrm.preferences.people import example_path
 from personalrm.preferences.reading import ReadOptions, iter_users
+from personalrm.preferences.splits import split_context
 from personalrm.preferences.surveys import read_surveys
 from personalrm.preferences.tally import Tally
 from personalrm.preferences.users import User
@@ -60,17 +62,19 @@ def load_dataset(spec: DatasetSpec, base: Path, *, limit: int | None = None) -> 
     """
     found = _read(spec, base)
     parts = {part: _limited(users, spec.min_pairs, limit) for part, users in found.parts.items()}
+    more, tally = _unfiltered(spec, base)
     held_out = _held_out(parts, spec)
+    held_out = replace(held_out, unfiltered=(*held_out.unfiltered, *more))
     users = [user for some in parts.values() for user in some]
     info = DatasetInfo(
         spec.name,
-        hash=_hash_of(users),
+        hash=_hash_of([*users, User("", tuple(more))]) if more else _hash_of(users),
         licence=spec.licence or (found.built_from.licence if found.built_from else ""),
         statistics=_statistics(users, held_out),
         funnel=_funnel(found.built_from, spec) if found.built_from else None,
         shows_texts=spec.shows_texts,
     )
-    return Dataset(spec, held_out, found.surveys, info, found.tally.n_bad_rows, found.notes)
+    return Dataset(spec, held_out, found.surveys, info, found.tally.n_bad_rows + tally.n_bad_rows, found.notes)
 
 
 @dataclass(frozen=True, repr=False)
@@ -101,6 +105,15 @@ def _read(spec: DatasetSpec, base: Path) -> _Found:
     return _Found(parts, surveys, tally)
 
 
+def _unfiltered(spec: DatasetSpec, base: Path) -> tuple[list[PreferencePair], Tally]:
+    """The pairs of the file of unfiltered ones, whatever its rows call their users' split."""
+    tally = Tally()
+    if spec.unfiltered is None:
+        return [], tally
+    options = ReadOptions(spec.layout, spec.user_column, min_gap=spec.min_gap, skip_bad=spec.skip_bad)
+    return [pair for user in iter_users(base / spec.unfiltered, options, tally=tally) for pair in user.pairs], tally
+
+
 def _funnel(built_from: BuiltFrom, spec: DatasetSpec) -> tuple[FunnelRow, ...]:
     """The funnel as a run keeps it: examples by id, their requests only where a report may show them."""
     where = f"the funnel of dataset {spec.name!r}"
@@ -125,10 +138,12 @@ def _held_out(parts: Mapping[str, Sequence[User]], spec: DatasetSpec) -> HeldOut
             f"{', '.join(map(repr, sorted(parts)))}); set users to one of them or to all"
         )
     held_out = hold_out(parts[spec.users], min_pairs=spec.min_pairs)
+    left_out = [user for user in parts[spec.users] if user.user_id not in held_out.context and user.pairs]
+    others = tuple(pair for user in left_out for pair in split_context(user.pairs).context)
     train, dev = (
         {user.user_id: user for user in parts.get(part, ()) if part != spec.users} for part in ("train", "dev")
     )
-    return replace(held_out, train=train, dev=dev)
+    return replace(held_out, train=train, dev=dev, unfiltered=others)
 
 
 def _limited(users: Sequence[User], min_pairs: int, limit: int | None) -> list[User]:

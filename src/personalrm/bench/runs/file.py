@@ -12,6 +12,8 @@ from personalrm.running.typed_values import read_yaml, spec_from
 
 PLACES = ("base_url", "key_variable")
 """Where a model is found is no setting of a run: the same model elsewhere gives the same run."""
+HASHES = ("persona_prompts", "prepared_prompts")
+"""What `run.json` says of files beside the settings."""
 
 
 def read_run_file(path: str | Path) -> RunSpec:
@@ -37,4 +39,4 @@ def settings_of(spec: RunSpec) -> dict[str, Any]:
 
 def spec_of(settings: Mapping[str, Any], where: str) -> RunSpec:
     """The run that `settings_of` wrote down; its models have no place and cannot be asked."""
-    return spec_from(RunSpec, {key: value for key, value in settings.items() if key != "persona_prompts"}, where)
+    return spec_from(RunSpec, {key: value for key, value in settings.items() if key not in HASHES}, where)

@@ -4,6 +4,8 @@
     judgements/<cell>.jsonl      the cell, then a row a judgement; there whole or not at all
     targets/<dataset>.jsonl      target pairs by hash, with lengths
     prompts/<cell>/<user>.json   personal prompts, under the hash of the user's id
+    prepared/<...>.jsonl         personal prompts that language models were trained with
+    trained/<cell>.f<fold>/      a trained language model: adapter, settings, what it was trained on
     experiments/<what>.<cell>.json  what `bench personas` found
     timing.jsonl                 clock times, durations, usage; the only file with times
     summary.json, tables/, pictures/, report.html    written by `bench report`
@@ -133,6 +135,19 @@ class RunFolder:
         paths = sorted((self.path / "prompts" / cell.name).glob("*.json"))
         found = [prompt_from_json(self._text(path), where=str(path)) for path in paths]
         return sorted(found, key=lambda prompt: prompt.user_id)
+
+    def model_folder(self, cell: Cell, fold: int) -> Path:
+        """Where the language model is kept that a cell trained for a fold of users."""
+        return self.path / "trained" / f"{cell.name}.f{fold}"
+
+    def trainings(self, cell: Cell) -> list[dict[str, Any]]:
+        """What the finished trainings of a cell saw and did, fold by fold.
+
+        Raises:
+            CorruptFile: If a file is not what was written.
+        """
+        paths = sorted((self.path / "trained").glob(f"{cell.name}.f*/training.json"))
+        return [parse(self._text(path), where=str(path)) for path in paths]
 
     def experiments(self, what: str) -> list[dict[str, Any]]:
         """What `bench personas` found on one question, a cell each.

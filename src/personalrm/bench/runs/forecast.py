@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from personalrm.bench.by_context import draw_users
+from personalrm.bench.methods.pools import divide, pool_users
 from personalrm.bench.runs.data import Dataset
-from personalrm.bench.runs.plan import n_draws, n_targets, plan_cells
+from personalrm.bench.runs.plan import kind_of, n_draws, n_targets, plan_cells
 from personalrm.bench.runs.records import Cell
-from personalrm.bench.runs.spec import EMBEDDED, ModelSpec, RunSpec
+from personalrm.bench.runs.reward_spec import writer_of
+from personalrm.bench.runs.spec import ModelSpec, RunSpec
+from personalrm.bench.runs.trainings import n_conversations, pool_of, stopping
 from personalrm.preferences.splits import split_context
 from personalrm.preferences.users import User
+from personalrm.rewards.language_models import FINE_TUNED
 
 WRITES_BOTH = (
     "just_persona",
@@ -29,12 +33,53 @@ class CellForecast:
     n_judgements: int
     n_calls: int
     """Upper bound; what other cells asked before, and what the cache holds, is not asked again and not counted off."""
+    n_trainings: int = 0
+    """Language models it trains; counted at the first cell that needs them."""
+    n_training_pairs: int = 0
+    """Pairs all of these are trained on, an epoch."""
 
 
 def forecast_run(spec: RunSpec, datasets: Mapping[str, Dataset]) -> list[CellForecast]:
-    """Judgements and calls of every cell, at most (specification, induction section 4)."""
+    """Judgements, calls and trainings of every cell, at most (specification, induction section 4)."""
     models = {one.label: one for one in spec.models}
-    return [_forecast(spec, cell, datasets[cell.dataset], models.get(cell.model or "")) for cell in plan_cells(spec)]
+    counted: set[object] = set()
+    found = []
+    for cell in plan_cells(spec):
+        model = models.get(cell.model or "") if kind_of(cell) == "model" else None
+        one = _forecast(spec, cell, datasets[cell.dataset], model)
+        is_trained = kind_of(cell) == "base_model"
+        found.append(_with_training(spec, one, datasets[cell.dataset], counted) if is_trained else one)
+    return found
+
+
+def _with_training(spec: RunSpec, one: CellForecast, dataset: Dataset, counted: set[object]) -> CellForecast:
+    """What a cell trains that no cell before it has, and the calls that write its personas."""
+    cell = one.cell
+    key = (cell.dataset, cell.method, cell.model, cell.seed)
+    if key in counted:
+        return one
+    counted.add(key)
+    portions = divide(dataset.held_out, pool_of(spec, cell.method)).portions
+    n_calls = _calls_to_tell(spec, cell, dataset, counted) if FINE_TUNED[cell.method].needs_prompts else 0
+    return replace(
+        one, n_calls=n_calls, n_trainings=len(portions), n_training_pairs=sum(len(each.pairs) for each in portions)
+    )
+
+
+def _calls_to_tell(spec: RunSpec, cell: Cell, dataset: Dataset, counted: set[object]) -> int:
+    """Calls that write the personas a base model is told, at its first row that needs them."""
+    base = next(one for one in spec.base_models if one.label == cell.model)
+    models = {one.label: one for one in spec.models}
+    writer = writer_of(base, list(models))
+    key = (cell.dataset, writer, cell.seed, base.cross_fitted)
+    if base.prompts is not None or writer not in models or key in counted:
+        return 0
+    counted.add(key)
+    users = pool_users(dataset.held_out, dataset.spec.min_pairs)
+    only = None if base.cross_fitted else stopping(users, dataset.held_out)
+    n_each = [1 + n_conversations(user, only) for user in users]
+    calls = [_calls_to_learn(spec, "persona_and_demonstrations", user) for user in users]
+    return models[writer].samples * sum(n * each for n, each in zip(n_each, calls, strict=True))
 
 
 def _forecast(spec: RunSpec, cell: Cell, dataset: Dataset, model: ModelSpec | None) -> CellForecast:
@@ -44,7 +89,7 @@ def _forecast(spec: RunSpec, cell: Cell, dataset: Dataset, model: ModelSpec | No
     ids = {user.user_id for user in users}
     n = sum(pair.user_id in ids for pair in dataset.held_out.targets)
     n = n_draws(spec, cell) * n_targets(spec, cell, n)
-    if cell.model in (None, EMBEDDED) or model is None:
+    if model is None:
         return CellForecast(cell, n, 0)
     learning = 0 if cell.teacher else sum(_calls_to_learn(spec, cell.method, user) for user in users if user.pairs)
     return CellForecast(cell, n, model.samples * (2 * n + learning))

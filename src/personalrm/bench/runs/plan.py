@@ -9,21 +9,40 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from typing import Literal
 
 from personalrm.bench.methods.table import METHODS
 from personalrm.bench.runs.records import Cell
-from personalrm.bench.runs.spec import EMBEDDED, RunSpec
+from personalrm.bench.runs.reward_spec import EMBEDDED
+from personalrm.bench.runs.spec import RunSpec
+
+Kind = Literal["alone", "embedded", "encoder", "model", "base_model"]
 
 
 def plan_cells(spec: RunSpec) -> list[Cell]:
     """Every cell of the run once, in the order in which they are run.
 
-    First what needs no model, then the embedded engine, then model by model; cells with
-    prompts of another model (transfer) come last, since they need those prompts.
+    First what needs no model, then the embedded engine, then model by model, then the base
+    models that are trained; cells with prompts of another model (transfer) come last, since
+    they need those prompts.
     """
     own = dict.fromkeys([*_table(spec), *_curves(spec), *_families(spec), *_teachers(spec)])
-    order = [None, EMBEDDED, *_encoders(spec), *_models(spec)]
-    return sorted(own, key=lambda cell: order.index(cell.model)) + list(_students(spec))
+    order: list[tuple[Kind, str | None]] = [("alone", None), ("embedded", EMBEDDED)]
+    order += [("encoder", label) for label in _encoders(spec)] + [("model", label) for label in _models(spec)]
+    order += [("base_model", one.label) for one in spec.base_models]
+    return sorted(own, key=lambda cell: order.index((kind_of(cell), cell.model))) + list(_students(spec))
+
+
+def kind_of(cell: Cell) -> Kind:
+    """What runs a cell; a base model may bear the label of a model, so the method decides."""
+    entry = METHODS[cell.method]
+    if entry.alone is not None:
+        return "alone"
+    if entry.encoder is not None:
+        return "encoder"
+    if entry.base_model is not None:
+        return "base_model"
+    return "embedded" if cell.model == EMBEDDED else "model"
 
 
 def engines_of(spec: RunSpec, method: str) -> list[str | None]:
@@ -34,6 +53,8 @@ def engines_of(spec: RunSpec, method: str) -> list[str | None]:
     engines: list[str | None] = [EMBEDDED] if entry.embedded is not None and spec.embedded else []
     if entry.encoder is not None:
         return engines + list(_encoders(spec))
+    if entry.base_model is not None:
+        return engines + [one.label for one in spec.base_models]
     if entry.model is None:
         return engines
     needs_prompt = "persona_prompt" in entry.needs
@@ -44,8 +65,8 @@ def n_draws(spec: RunSpec, cell: Cell) -> int:
     """How often a cell judges every target: once, or once a derangement."""
     if cell.control != "shuffled_user":
         return 1
-    asks_a_model = cell.model in _models(spec)
-    return spec.shuffled_users.models if asks_a_model else spec.shuffled_users.embedded
+    wanted = spec.shuffled_users
+    return {"model": wanted.models, "base_model": wanted.base_models}.get(kind_of(cell), wanted.embedded)
 
 
 def n_targets(spec: RunSpec, cell: Cell, n: int) -> int:
@@ -67,7 +88,7 @@ def _with_controls(spec: RunSpec, cell: Cell) -> Iterator[Cell]:
     control = replace(cell, control="shuffled_user")
     if METHODS[cell.method].is_personal and n_draws(spec, control):
         yield control
-    if spec.identical and cell.model in _models(spec):  # whatever gives a margin has no order to be biased by
+    if spec.identical and kind_of(cell) == "model":  # whatever gives a margin has no order to be biased by
         yield replace(cell, control="identical")
 
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import groupby
 from pathlib import Path
@@ -17,19 +18,19 @@ from pathlib import Path
 from personalrm.bench.by_context import draw_users
 from personalrm.bench.methods.embedded import Engine
 from personalrm.bench.methods.method import Judgement, Knowledge, Method
-from personalrm.bench.methods.model import Inductions, nobody
-from personalrm.bench.methods.table import Tools, make_method
-from personalrm.bench.methods.trained import reward_maker
+from personalrm.bench.methods.model import nobody
+from personalrm.bench.methods.table import make_method
+from personalrm.bench.runs.bases import Base
 from personalrm.bench.runs.data import Dataset
 from personalrm.bench.runs.folder import RunFolder
 from personalrm.bench.runs.models import Models
-from personalrm.bench.runs.plan import n_draws, n_targets, plan_cells
+from personalrm.bench.runs.plan import kind_of, n_draws, n_targets, plan_cells
 from personalrm.bench.runs.records import Cell, JudgementRow
-from personalrm.bench.runs.spec import EMBEDDED, RunSpec
+from personalrm.bench.runs.spec import RunSpec
+from personalrm.bench.runs.tools import Shared, Toolbox, options_of
 from personalrm.bench.target_judgements import judge_identical, judge_shuffled, judge_targets, sample_of
 from personalrm.errors import BadInput, ModelUnavailable, PersonalRMError
-from personalrm.induction.settings import InductionSettings
-from personalrm.judging.model import JudgeOptions, ModelJudge
+from personalrm.judging.model import ModelJudge
 from personalrm.lm.batch import Caller
 from personalrm.preferences.pairs import PreferencePair
 from personalrm.preferences.persona_prompts import PersonaPrompt
@@ -37,8 +38,6 @@ from personalrm.preferences.personal_prompts import PersonalPrompt
 from personalrm.preferences.users import User
 from personalrm.running.stopping import Drain
 
-SEEDS_APART = 1000
-"""Sampling seeds of two runs lie so far apart that their samples never share one."""
 ONE_USER = "left out: the shuffled-user control needs two users"
 
 
@@ -70,6 +69,7 @@ class Runner:
         persona_prompts: Persona prompts of larger models by label of the model that uses them.
         retry_unscored: Run finished cells again that lack verdicts.
         embeddings: Folder in which the embeddings of all encoders are kept.
+        bases: Base models to train, from `load_bases`.
     """
 
     def __init__(
@@ -82,17 +82,25 @@ class Runner:
         *,
         retry_unscored: bool = False,
         embeddings: str | Path = "embeddings",
+        bases: Mapping[str, Base] | None = None,
     ) -> None:
         self._spec, self._datasets, self._folder, self._models = spec, datasets, folder, models
-        self._embeddings = embeddings
-        self._persona_prompts, self._retry_unscored = persona_prompts, retry_unscored
-        self._engines = {name: Engine(one.spec.population_leaves_out) for name, one in datasets.items()}
+        self._retry_unscored = retry_unscored
+        self._caller: list[Caller] = []
+        self._shared = Shared(
+            spec,
+            {name: Engine(one.spec.population_leaves_out) for name, one in datasets.items()},
+            persona_prompts,
+            embeddings,
+            folder,
+            bases or {},
+            self._judge,
+        )
 
     def run(self) -> Iterator[CellReport]:
         """Every cell as it is finished; an interrupt keeps what is under way and ends the run."""
-        caller: list[Caller] = []
-        with Drain(lambda: _stop(caller)) as drain:
-            for label, cells in groupby(plan_cells(self._spec), key=lambda cell: cell.model):
+        with Drain(lambda: _stop(self._caller)) as drain:
+            for (kind, label), cells in groupby(plan_cells(self._spec), key=lambda cell: (kind_of(cell), cell.model)):
                 todo = []
                 for cell in cells:
                     if self._is_finished(cell):
@@ -101,13 +109,27 @@ class Runner:
                         todo.append(cell)
                 if not todo or drain.is_asked:
                     yield from (CellReport(cell, False, reason="not done, the run was stopped") for cell in todo)
-                elif label in (None, EMBEDDED, *(one.label for one in self._spec.encoders)):
+                elif kind != "model" or label is None:
                     yield from self._group(todo, None, lambda: drain.is_asked)
                 else:
-                    with self._models.opened(label) as opened:
-                        caller[:] = [opened]
+                    with self._opened(label) as opened:
                         yield from self._group(todo, opened, lambda: drain.is_asked)
-                        caller.clear()
+
+    @contextmanager
+    def _opened(self, label: str) -> Iterator[Caller]:
+        """The caller of a model, stopped by an interrupt."""
+        with self._models.opened(label) as opened:
+            self._caller[:] = [opened]
+            try:
+                yield opened
+            finally:
+                self._caller.clear()
+
+    @contextmanager
+    def _judge(self, label: str, seed: int) -> Iterator[ModelJudge]:
+        """The judge of a model, for a while."""
+        with self._opened(label) as opened:
+            yield ModelJudge(opened, options_of(self._models[label], seed))
 
     def _is_finished(self, cell: Cell) -> bool:
         if not self._folder.has_cell(cell):
@@ -118,7 +140,7 @@ class Runner:
         self, cells: Sequence[Cell], caller: Caller | None, is_asked: Callable[[], bool]
     ) -> Iterator[CellReport]:
         """The cells of one model; once it cannot be asked any more, the rest is not tried."""
-        bench = _Bench(self._spec, self._engines, caller, self._persona_prompts, self._embeddings)
+        bench = Toolbox(self._shared, caller)
         reason = ""
         for cell in cells:
             if is_asked():
@@ -134,7 +156,7 @@ class Runner:
             except PersonalRMError as error:
                 yield CellReport(cell, False, reason=str(error))
 
-    def _run_cell(self, cell: Cell, bench: _Bench) -> CellReport:
+    def _run_cell(self, cell: Cell, bench: Toolbox) -> CellReport:
         started, before = time.monotonic(), bench.usage
         dataset = self._datasets[cell.dataset]
         users = list(dataset.held_out.context.values())
@@ -196,60 +218,12 @@ class Runner:
                     self._folder.write_prompt(cell, one.value)
         self._folder.write_cell(cell, rows)
 
-    def _note(self, cell: Cell, started: float, before: Mapping[str, float], bench: _Bench) -> None:
+    def _note(self, cell: Cell, started: float, before: Mapping[str, float], bench: Toolbox) -> None:
         usage = {name: value - before.get(name, 0) for name, value in bench.usage.items()}
         finished = datetime.now(UTC).isoformat(timespec="seconds")
         self._folder.note_timing(
             {"cell": cell.name, "finished": finished, "seconds": round(time.monotonic() - started, 3), "usage": usage}
         )
-
-
-class _Bench:
-    """The tools of one model, made once for each dataset and seed."""
-
-    def __init__(
-        self,
-        spec: RunSpec,
-        engines: Mapping[str, Engine],
-        caller: Caller | None,
-        persona_prompts: Mapping[str, PersonaPrompt],
-        embeddings: str | Path,
-    ) -> None:
-        self._spec, self._engines, self._caller, self._persona_prompts = spec, engines, caller, persona_prompts
-        self._embeddings = embeddings
-        self._tools: dict[tuple[str, int], Tools] = {}
-
-    @property
-    def usage(self) -> dict[str, float]:
-        """What the model was asked so far."""
-        return asdict(self._caller.ledger.total) if self._caller is not None else {}
-
-    def tools(self, cell: Cell) -> Tools:
-        """The tools of a cell."""
-        key = (cell.dataset, cell.seed)
-        if key not in self._tools:
-            self._tools[key] = self._make(cell)
-        return self._tools[key]
-
-    def _make(self, cell: Cell) -> Tools:
-        settings = InductionSettings(n_trials=self._spec.trials, schedule=self._spec.schedule, seed=cell.seed)
-        engine = self._engines[cell.dataset]
-        if self._caller is None:
-            encoder = next((one for one in self._spec.encoders if one.label == cell.model), None)
-            maker = reward_maker(self._spec, encoder, self._embeddings, seed=cell.seed) if encoder else None
-            return Tools(engine, settings=settings, rewards=maker)
-        model = next(one for one in self._spec.models if one.label == cell.model)
-        options = JudgeOptions(
-            temperature=model.temperature,
-            max_tokens=model.max_tokens,
-            seed=SEEDS_APART * cell.seed,
-            n_samples=model.samples,
-            max_prompt_tokens=model.context_tokens,
-        )
-        judge = ModelJudge(self._caller, options)
-        theta = self._persona_prompts.get(model.label)
-        distilled = Inductions(ModelJudge(self._caller, options, theta), settings) if theta is not None else None
-        return Tools(engine, judge, Inductions(judge, settings), distilled, settings)
 
 
 def _stop(callers: Sequence[Caller]) -> None:

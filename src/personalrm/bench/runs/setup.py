@@ -14,13 +14,15 @@ import numpy as np
 
 from personalrm import __version__
 from personalrm.bench.methods.table import METHODS
+from personalrm.bench.runs.bases import Base
 from personalrm.bench.runs.data import Dataset, load_dataset
 from personalrm.bench.runs.file import settings_of
 from personalrm.bench.runs.folder import RunFolder
 from personalrm.bench.runs.json_fields import plain
 from personalrm.bench.runs.plan import plan_cells
 from personalrm.bench.runs.records import MethodInfo, ModelInfo, RunInfo
-from personalrm.bench.runs.spec import EMBEDDED, RunSpec
+from personalrm.bench.runs.reward_spec import EMBEDDED
+from personalrm.bench.runs.spec import RunSpec
 from personalrm.errors import BadFile, BadInput
 from personalrm.preferences.persona_prompts import PersonaPrompt, persona_prompt_from_json
 
@@ -71,9 +73,21 @@ def load_persona_prompts(spec: RunSpec, base: Path) -> dict[str, PersonaPrompt]:
 
 
 def begin_run(
-    spec: RunSpec, datasets: Mapping[str, Dataset], persona_prompts: Mapping[str, PersonaPrompt], folder: RunFolder
+    spec: RunSpec,
+    datasets: Mapping[str, Dataset],
+    persona_prompts: Mapping[str, PersonaPrompt],
+    folder: RunFolder,
+    *,
+    bases: Mapping[str, Base] | None = None,
 ) -> None:
     """Write what the run is, or check that the folder holds this very run.
+
+    Args:
+        spec: The run.
+        datasets: Its datasets, by name.
+        persona_prompts: Persona prompts of larger models by label of the model that uses them.
+        folder: Where the results go.
+        bases: Base models to train, from `load_bases`.
 
     Raises:
         BadInput: If the folder holds another run, naming the first difference.
@@ -82,7 +96,7 @@ def begin_run(
     for prompt in persona_prompts.values():
         for dataset in datasets.values():
             prompt.refuse_targets(dataset.held_out.targets)
-    info = describe_run(spec, datasets, persona_prompts)
+    info = describe_run(spec, datasets, persona_prompts, bases=bases)
     if (folder.path / "run.json").exists():
         earlier = folder.info()
         difference = _difference(plain(replace(earlier, versions={})), plain(replace(info, versions={})))
@@ -97,7 +111,11 @@ def begin_run(
 
 
 def describe_run(
-    spec: RunSpec, datasets: Mapping[str, Dataset], persona_prompts: Mapping[str, PersonaPrompt]
+    spec: RunSpec,
+    datasets: Mapping[str, Dataset],
+    persona_prompts: Mapping[str, PersonaPrompt],
+    *,
+    bases: Mapping[str, Base] | None = None,
 ) -> RunInfo:
     """What `run.json` says; equal settings and data give equal bytes."""
     used = dict.fromkeys(cell.method for cell in plan_cells(spec))
@@ -107,9 +125,14 @@ def describe_run(
     for one in spec.models:
         kind = one.name.partition("/")[0] if one.base_url is None else "server"
         models.append(ModelInfo(one.label, kind, one.family, one.n_parameters, one.scripted))
+    named = {one.label for one in models}
+    for base in (one for one in spec.base_models if one.label not in named):
+        models.append(ModelInfo(base.label, f"base model {base.name}", base.family, base.n_parameters))
     versions = {"personalrm": __version__, "python": platform.python_version(), "numpy": np.__version__}
     settings = settings_of(spec)
     settings["persona_prompts"] = {label: _hash_of(prompt) for label, prompt in sorted(persona_prompts.items())}
+    if hashes := {label: one.prompts_hash for label, one in sorted((bases or {}).items()) if one.prompts_hash}:
+        settings["prepared_prompts"] = hashes
     infos = tuple(datasets[one.name].info for one in spec.datasets)
     return RunInfo(spec.name, settings, versions, tuple(methods), tuple(models), infos)
 

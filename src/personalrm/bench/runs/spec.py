@@ -6,20 +6,25 @@ import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 from urllib.parse import urlsplit
 
 from personalrm.bench.methods.table import METHODS
+from personalrm.bench.runs.reward_spec import (
+    EMBEDDED,
+    BaseModel,
+    RewardSettings,
+    RunEncoder,
+    check_prompts_of,
+    check_reward_models,
+)
 from personalrm.bench.target_judgements import N_DERANGEMENTS
 from personalrm.errors import BadInput, UnknownName
-from personalrm.rewards.encoder_spec import STYLOMETRIC
-from personalrm.rewards.methods import REWARD_METHODS
+from personalrm.rewards.language_models import FINE_TUNED
 from personalrm.running.typed_values import suggestion
 
 EXAMPLE = "example"
 """Path of the preferences that ship with the package."""
-EMBEDDED = "embedded"
-"""Label of the embedded engine where models are named."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -36,6 +41,8 @@ class DatasetSpec:
     layout: str | None = None
     user_column: str | None = None
     min_gap: float | None = None
+    unfiltered: str | None = None
+    """A file of more pairs, filtered out of this dataset, that fine-tuned language models learn from too."""
     population_leaves_out: str | None = None
     """A column; rows that share a target's value leave its population (people who judge the same items)."""
     users: str = "test"
@@ -88,42 +95,17 @@ class ModelSpec:
 
 
 @dataclass(frozen=True)
-class RunEncoder:
-    """What reads texts for trained reward models; their rows of the table are run on each."""
-
-    label: str
-    """What tables call it."""
-    name: str = STYLOMETRIC
-    """`stylometric` (no model), or a Hugging Face model: a name on the hub or a folder."""
-    pooling: Literal["last", "mean"] = "last"
-    max_tokens: int = 8192
-    device: str = "cpu"
-
-    def __post_init__(self) -> None:
-        if not self.label.strip() or self.label == EMBEDDED:
-            raise BadInput(f"label of encoder {self.name!r} is {self.label!r}; give it a name other than {EMBEDDED!r}")
-
-
-@dataclass(frozen=True)
-class RewardSettings:
-    """Settings of one trained reward model that differ from its defaults."""
-
-    method: str
-    settings: dict[str, Any]
-    faithful: bool = False
-    """Start from the published settings instead of ours."""
-
-
-@dataclass(frozen=True)
 class ShuffledSpec:
     """Derangements of the shuffled-user control; 0 leaves it out."""
 
     embedded: int = N_DERANGEMENTS
     models: int = 1
     """Each costs a judgement of every target in both orders."""
+    base_models: int = 1
+    """Each costs a reward of both completions of every target."""
 
     def __post_init__(self) -> None:
-        if min(self.embedded, self.models) < 0:
+        if min(self.embedded, self.models, self.base_models) < 0:
             raise BadInput("shuffled_users counts derangements; write 0 or more")
 
 
@@ -176,6 +158,7 @@ class RunSpec:
     methods: tuple[str, ...]
     models: tuple[ModelSpec, ...] = ()
     encoders: tuple[RunEncoder, ...] = ()
+    base_models: tuple[BaseModel, ...] = ()
     reward_models: tuple[RewardSettings, ...] = ()
     seeds: tuple[int, ...] = (0,)
     trials: int = 10
@@ -198,7 +181,7 @@ class RunSpec:
             raise BadInput(f"run {self.name!r} has no datasets or no methods; name at least one of each")
         _check_different("dataset", [one.name for one in self.datasets])
         _check_different("label of a model", self._own_labels)
-        _check_known("reward model", [one.method for one in self.reward_models], REWARD_METHODS)
+        check_reward_models(self.base_models, self.reward_models, [one.label for one in self.encoders])
         if not self.seeds or min(self.seeds) < 0 or (self.families and min(self.families.seeds, default=-1) < 0):
             raise BadInput("seeds must be whole numbers of at least 0, one or more")
         if self.trials < 1 or (self.limit is not None and self.limit < 1):
@@ -207,13 +190,16 @@ class RunSpec:
             raise BadInput(f"identical is {self.identical!r}; it counts pairs of equal completions, write 0 or more")
         for names in (self.methods, *(one.methods for one in self._experiments)):
             _check_known("method", names, METHODS)
+        check_prompts_of(self.base_models, self.methods, [one.label for one in self.models])
+        self._check_curves()
         self._check_labels()
         self._check_prompts()
 
     @property
     def labels(self) -> tuple[str, ...]:
         """Labels of the models, the embedded engine first where it is run."""
-        return (*((EMBEDDED,) if self.embedded else ()), *self._own_labels)
+        own = dict.fromkeys([*self._own_labels, *(one.label for one in self.base_models)])
+        return (*((EMBEDDED,) if self.embedded else ()), *own)
 
     @property
     def _own_labels(self) -> list[str]:
@@ -229,6 +215,17 @@ class RunSpec:
         models = [one.label for one in self.models]
         if self.transfer is not None:
             _check_known("model", (*(self.transfer.teachers or ()), *(self.transfer.students or ())), models)
+
+    def _check_curves(self) -> None:
+        """A curve over k needs what is known of any k pairs; a persona is written from all of them, by one model."""
+        for name in self.transfer.methods if self.transfer else ():
+            if name in FINE_TUNED:
+                raise BadInput(f"transfer cannot show {name!r}, which is trained and judges no prompts; leave it out")
+        for name in self.by_context.methods if self.by_context else ():
+            if name in FINE_TUNED and FINE_TUNED[name].needs_prompts:
+                raise BadInput(
+                    f"by_context cannot show {name!r}, whose personas are written from all pairs; leave it out"
+                )
 
     def _check_prompts(self) -> None:
         for name in self.methods:

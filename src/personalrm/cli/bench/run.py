@@ -48,6 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    from personalrm.bench.runs.bases import load_bases
     from personalrm.bench.runs.file import read_run_file
     from personalrm.bench.runs.folder import RunFolder
     from personalrm.bench.runs.runner import Runner
@@ -60,10 +61,11 @@ def run(options: argparse.Namespace) -> int:
     datasets, persona_prompts = load_datasets(spec, base, data), load_persona_prompts(spec, base)
     for note in (note for one in datasets.values() for note in one.notes):
         print(f"warning: {note}", file=sys.stderr)
+    bases = load_bases(spec, datasets, base)
     if options.dry_run:
         return _predict(spec, datasets, options)
     folder = RunFolder(options.folder or Path(options.home) / "runs" / spec.name)
-    begin_run(spec, datasets, persona_prompts, folder)
+    begin_run(spec, datasets, persona_prompts, folder, bases=bases)
     _warn_of_hosts(spec, models)
     reports = []
     runner = Runner(
@@ -74,6 +76,7 @@ def run(options: argparse.Namespace) -> int:
         persona_prompts,
         retry_unscored=options.retry_unscored,
         embeddings=Path(options.home) / "embeddings",
+        bases=bases,
     )
     for report in runner.run():
         reports.append(report)
@@ -138,17 +141,21 @@ def _predict(spec: RunSpec, datasets: dict[str, Dataset], options: argparse.Name
     from personalrm.bench.runs.forecast import forecast_run
 
     rows = forecast_run(spec, datasets)
-    total = sum(row.n_calls for row in rows)
+    total, n_trainings = sum(row.n_calls for row in rows), sum(row.n_trainings for row in rows)
     if options.json:
-        print_json({"cells": [asdict(row) for row in rows], "n_calls": total})
+        print_json({"cells": [asdict(row) for row in rows], "n_calls": total, "n_trainings": n_trainings})
         return 0
     for row in rows:
         print(f"{row.n_judgements:9,} judgements  {row.n_calls:9,} calls at most  {row.cell.name}")
+        if row.n_trainings:
+            print(f"{'':9} trains {count(row.n_trainings, 'language model')} on {row.n_training_pairs:,} pairs in all")
     n_judgements = sum(row.n_judgements for row in rows)
     print(
         f"would run {count(len(rows), 'cell')}: {count(n_judgements, 'judgement')}, "
         f"at most {count(total, 'call')} of language models"
     )
+    if n_trainings:
+        print(f"would train {count(n_trainings, 'language model')}; what is trained already is not counted off")
     return 0
 
 

@@ -29,7 +29,8 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _check_file(options: argparse.Namespace) -> int:
-    """Settings, datasets, persona prompts; models are not asked."""
+    """Settings, datasets, persona prompts, base models; models are not asked, weights not loaded."""
+    from personalrm.bench.runs.bases import load_bases
     from personalrm.bench.runs.file import read_run_file
     from personalrm.bench.runs.plan import plan_cells
     from personalrm.bench.runs.setup import load_datasets, load_persona_prompts
@@ -37,6 +38,7 @@ def _check_file(options: argparse.Namespace) -> int:
     spec, base = read_run_file(options.what), Path(options.what).parent
     load_persona_prompts(spec, base)
     datasets = load_datasets(spec, base, Path(options.data) if options.data is not None else None)
+    load_bases(spec, datasets, base)
     n_bad_rows = sum(one.n_bad_rows for one in datasets.values())
     told: dict[str, Any] = {
         "n_cells": len(plan_cells(spec)),

@@ -1,0 +1,117 @@
+"""The base models of a run, found and checked before anything is spent, with the prompts their users are told."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from personalrm.bench.methods.pools import dev_targets
+from personalrm.bench.runs.data import Dataset
+from personalrm.bench.runs.plan import kind_of, plan_cells
+from personalrm.bench.runs.reward_spec import BaseModel, RewardSettings
+from personalrm.bench.runs.spec import RunSpec
+from personalrm.errors import BadInput, TargetLeak
+from personalrm.preferences.personal_prompts import PersonalPrompt
+from personalrm.preferences.prepared_prompts import PreparedPrompts, read_prepared
+from personalrm.rewards.language_models import Settings, language_method
+
+PLAIN = "bradley_terry"
+"""Settings under this name are those of every row of the same kind that has none of its own."""
+
+
+@dataclass(frozen=True, repr=False)
+class Base:
+    """A base model, ready to be trained."""
+
+    spec: BaseModel
+    path: str
+    """Where transformers finds it: a folder, or its name on the hub."""
+    prompts: PreparedPrompts | None = None
+    """From a file; None where a model of the run writes them."""
+    prompts_hash: str = ""
+
+
+def load_bases(spec: RunSpec, datasets: Mapping[str, Dataset], base: Path) -> dict[str, Base]:
+    """The base models that the run trains, by label; each can be trained with the run's settings.
+
+    Args:
+        spec: The run.
+        datasets: Its datasets.
+        base: What paths are relative to: the folder of the run file.
+
+    Raises:
+        MissingExtra: If torch, transformers or PEFT is not installed.
+        UnknownName: If a setting is unknown.
+        BadInput: If a base model cannot be trained, a pool has nobody, or a file of prompts cannot be read.
+        TargetLeak: If a prompt of a file was made from a pair that is to be scored or stops the training.
+    """
+    cells = [cell for cell in plan_cells(spec) if kind_of(cell) == "base_model"]
+    for method in dict.fromkeys(cell.method for cell in cells):
+        _check_pool(spec, method, datasets)
+    found = {}
+    for one in spec.base_models:
+        methods = list(dict.fromkeys(cell.method for cell in cells if cell.model == one.label))
+        if methods:
+            found[one.label] = _base(spec, one, methods, base)
+    for label, loaded in found.items():
+        for dataset in datasets.values():
+            _refuse_targets(loaded, label, dataset)
+    return found
+
+
+def settings_for(spec: RunSpec, method: str, base: BaseModel, *, seed: int) -> Settings:
+    """The settings of a row on a base model."""
+    given = given_for(spec, method)
+    where = f"settings of reward model {method!r}"
+    return language_method(method).settings(given.settings, dtype=base.dtype, seed=seed, where=where)
+
+
+def given_for(spec: RunSpec, method: str) -> RewardSettings:
+    """What the run file sets for a row: under its own name, else under the plain one."""
+    given = {one.method: one for one in spec.reward_models}
+    is_of_plain_kind = language_method(method).place == language_method(PLAIN).place
+    return given.get(method) or (given.get(PLAIN) if is_of_plain_kind else None) or RewardSettings(method)
+
+
+def _base(spec: RunSpec, one: BaseModel, methods: list[str], base: Path) -> Base:
+    from personalrm.rewards.base_models import check_base
+
+    path = str(base / one.name) if (base / one.name).is_dir() else one.name
+    for method in methods:
+        options = settings_for(spec, method, one, seed=0).options
+        check_base(path, options, device=one.device, plain_template=one.plain_template)
+    if one.prompts is None or not any(language_method(method).needs_prompts for method in methods):
+        return Base(one, path)
+    prompts = read_prepared(base / one.prompts)
+    return Base(one, path, prompts, hashlib.sha256((base / one.prompts).read_bytes()).hexdigest()[:16])
+
+
+def _check_pool(spec: RunSpec, method: str, datasets: Mapping[str, Dataset]) -> None:
+    """Refuse a pool that the data cannot fill."""
+    given = given_for(spec, method)
+    for name, dataset in datasets.items():
+        held_out = dataset.held_out
+        if not held_out.has_parts and (given.pool == "train_users" or given.pool_final == "paper"):
+            told = "pool train_users" if given.pool == "train_users" else "pool_final paper"
+            raise BadInput(
+                f"{told} of method {method!r} needs train and dev users and dataset {name!r} does not split its users; "
+                "leave it out, everybody is then scored by a model that has not seen them"
+            )
+        if given.pool == "train_users" and not held_out.train:
+            raise BadInput(f"dataset {name!r} has no train users to learn from; choose pool plus_context or unfiltered")
+
+
+def _refuse_targets(base: Base, label: str, dataset: Dataset) -> None:
+    """Prompts of a file must have seen no target of a user who is scored or stops the training."""
+    targets = {pair.hash for pair in (*dataset.held_out.targets, *dev_targets(dataset.held_out))}
+    prompts: list[PersonalPrompt] = []
+    if base.prompts is not None:
+        prompts = [*base.prompts.whole.values(), *base.prompts.cross_fitted.values()]
+    for prompt in prompts:
+        if seen := prompt.context_hashes & targets:
+            raise TargetLeak(
+                f"the prompt of user {prompt.user_id!r} in {base.spec.prompts!r} of base model {label!r} was made from "
+                f"{len(seen)} target pairs of dataset {dataset.spec.name!r}; prepare it with --hold-out"
+            )

@@ -1,0 +1,97 @@
+"""The tools of the cells of one engine, made once for each dataset and seed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from personalrm.bench.methods.embedded import Engine
+from personalrm.bench.methods.model import Inductions
+from personalrm.bench.methods.table import Tools
+from personalrm.bench.methods.trained import reward_maker
+from personalrm.bench.runs.bases import Base
+from personalrm.bench.runs.folder import RunFolder
+from personalrm.bench.runs.plan import kind_of
+from personalrm.bench.runs.records import Cell
+from personalrm.bench.runs.spec import ModelSpec, RunSpec
+from personalrm.bench.runs.trainings import Means, OpenJudge, trainings_of
+from personalrm.induction.settings import InductionSettings
+from personalrm.judging.model import JudgeOptions, ModelJudge
+from personalrm.lm.batch import Caller
+from personalrm.preferences.persona_prompts import PersonaPrompt
+
+SEEDS_APART = 1000
+"""Sampling seeds of two runs lie so far apart that their samples never share one."""
+
+
+@dataclass(frozen=True, repr=False)
+class Shared:
+    """What the tools of all engines of a run are made of."""
+
+    spec: RunSpec
+    engines: Mapping[str, Engine]
+    """The embedded engine of each dataset."""
+    persona_prompts: Mapping[str, PersonaPrompt]
+    """Of larger models, by label of the model that uses them."""
+    embeddings: str | Path
+    folder: RunFolder
+    bases: Mapping[str, Base]
+    """By label."""
+    judge: OpenJudge
+    """Opens a model of the run as a judge, by label and seed, for who writes the personas of a base model."""
+
+
+class Toolbox:
+    """The tools of one engine.
+
+    Args:
+        shared: What they are made of.
+        caller: Of its model; None for engines without one.
+    """
+
+    def __init__(self, shared: Shared, caller: Caller | None) -> None:
+        self._shared, self._caller = shared, caller
+        self._tools: dict[tuple[str, int], Tools] = {}
+
+    @property
+    def usage(self) -> dict[str, float]:
+        """What the model was asked so far."""
+        return asdict(self._caller.ledger.total) if self._caller is not None else {}
+
+    def tools(self, cell: Cell) -> Tools:
+        """The tools of a cell."""
+        key = (cell.dataset, cell.seed)
+        if key not in self._tools:
+            self._tools[key] = self._make(cell)
+        return self._tools[key]
+
+    def _make(self, cell: Cell) -> Tools:
+        spec, engine = self._shared.spec, self._shared.engines[cell.dataset]
+        settings = InductionSettings(n_trials=spec.trials, schedule=spec.schedule, seed=cell.seed)
+        if kind_of(cell) == "base_model":
+            base = self._shared.bases[cell.model or ""]
+            means = Means(spec, self._shared.folder, self._shared.judge, self._shared.embeddings)
+            trainings = trainings_of(means, base, cell, settings)
+            return Tools(engine, settings=settings, trainings=trainings)
+        if self._caller is None:
+            encoder = next((one for one in spec.encoders if one.label == cell.model), None)
+            maker = reward_maker(spec, encoder, self._shared.embeddings, seed=cell.seed) if encoder else None
+            return Tools(engine, settings=settings, rewards=maker)
+        model = next(one for one in spec.models if one.label == cell.model)
+        options = options_of(model, cell.seed)
+        judge = ModelJudge(self._caller, options)
+        theta = self._shared.persona_prompts.get(model.label)
+        distilled = Inductions(ModelJudge(self._caller, options, theta), settings) if theta is not None else None
+        return Tools(engine, judge, Inductions(judge, settings), distilled, settings)
+
+
+def options_of(model: ModelSpec, seed: int) -> JudgeOptions:
+    """How a model of the run is asked under a seed."""
+    return JudgeOptions(
+        temperature=model.temperature,
+        max_tokens=model.max_tokens,
+        seed=SEEDS_APART * seed,
+        n_samples=model.samples,
+        max_prompt_tokens=model.context_tokens,
+    )

@@ -1,0 +1,166 @@
+"""Rows on base models with a toy in place of a language model: trained once, read back, told what they may know."""
+
+import json
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from personalrm.bench.methods.language_models import LanguageRow, LanguageTools, RunPrompts, Trainings
+from personalrm.bench.methods.method import Knowledge, outcome_of
+from personalrm.bench.methods.pools import PoolSettings
+from personalrm.bench.target_judgements import judge_targets
+from personalrm.bench.targets import hold_out
+from personalrm.errors import NotFitted
+from personalrm.preferences.personal_prompts import PersonalPrompt
+from personalrm.preferences.personas import Claim, Persona
+from personalrm.preferences.prepared_prompts import PreparedPrompts
+from personalrm.preferences.users import User
+from personalrm.rewards.language_models import FINE_TUNED
+from personalrm.testing import tiny_pair, tiny_users
+
+HELD = hold_out(tiny_users(6, 8))
+USERS = list(HELD.context.values())
+
+
+class Toy:
+    """Reward = characters times the taste its context shows; saved as the number of its fits."""
+
+    def __init__(self, log):
+        self.log = log
+
+    def fit(self, pairs, *, dev=()):
+        self.log.fits.append((tuple(pairs), tuple(dev)))
+        return self
+
+    def save(self, folder):
+        folder.mkdir(parents=True)
+        (folder / "toy").write_text("saved")
+
+    def condition_many(self, contexts):
+        return [np.sign(sum(len(p.chosen) - len(p.rejected) for p in context)) for context in contexts]
+
+    def score_many(self, items):
+        return [np.array([item.state * len(text) for text in item.completions], dtype=float) for item in items]
+
+
+@dataclass
+class ToyMethod:
+    needs_prompts: bool = False
+    reads_embeddings: bool = False
+    fits: list = field(default_factory=list)
+    loads: list = field(default_factory=list)
+    n_released: int = 0
+
+    def make(self, base, settings, told, *, device, checkpoint):
+        assert told.store == ("a store" if self.reads_embeddings else None)
+        return Toy(self)
+
+    def release(self):
+        self.n_released += 1
+
+    def load(self, folder, base, settings, told, *, device):
+        self.loads.append(Path(folder).name)
+        assert (folder / "toy").read_text() == "saved"
+        return Toy(self)
+
+
+def row_of(method, folder, prompts=None):
+    tools = LanguageTools(
+        "base", lambda name: None, lambda name: PoolSettings(), lambda name, fold: folder / f"{name}.f{fold}",
+        lambda held_out: RunPrompts(prompts or PreparedPrompts(), "written by m"), lambda: "a store",
+    )  # fmt: skip
+    return LanguageRow(method, "toy", Trainings(tools))
+
+
+def judged(row, users=USERS):
+    return outcome_of(judge_targets(row, row.know(users), HELD.targets)).margins
+
+
+def test_a_model_a_fold_is_trained_once_and_read_back_by_a_run_that_goes_on(tmp_path):
+    method = ToyMethod()
+    row = row_of(method, tmp_path)
+    row.learn(HELD, {})
+    margins = judged(row)
+    assert (margins > 0).all()
+    n_fits = len(method.fits)
+    assert n_fits == len(set(method.loads)) > 1
+    assert method.n_released == 2 * n_fits - 1  # one is in memory at a time, trained or read back
+    again = row_of(method, tmp_path)
+    again.learn(HELD, {})
+    assert len(method.fits) == n_fits
+    assert (judged(again) == margins).all()
+
+
+def test_a_training_whose_record_is_missing_is_made_again(tmp_path):
+    method = ToyMethod()
+    row_of(method, tmp_path).learn(HELD, {})
+    n_fits = len(method.fits)
+    record = next(iter(sorted(tmp_path.glob("*/training.json"))))
+    record.unlink()
+    (record.parent / "toy").unlink()
+    record.parent.rmdir()
+    row_of(method, tmp_path).learn(HELD, {})
+    assert len(method.fits) == n_fits + 1
+
+
+def test_with_dev_users_one_model_is_trained_and_stays_open(tmp_path):
+    dev = {name: User(name, tuple(tiny_pair(name, k) for k in range(8))) for name in ("d0", "d1")}
+    method, held_out = ToyMethod(), replace(HELD, dev=dev)
+    row = row_of(method, tmp_path)
+    row.learn(held_out, {})
+    judged(row)
+    judged(row)
+    assert (len(method.fits), len(method.loads)) == (1, 1)
+    record = json.loads((tmp_path / "toy.f0" / "training.json").read_text())
+    assert (record["is_cross_fitted"], record["n_dev_users"], record["n_dev_targets"]) == (False, 2, 4)
+
+
+def prompt_of(user, without=None):
+    seen = [pair for pair in user.pairs if pair.conversation_key != without]
+    claims = Persona((Claim("Prefers shorter answers."),))
+    return PersonalPrompt(user.user_id, claims, roles={pair.hash: "train" for pair in seen})
+
+
+def test_users_without_a_prompt_are_judged_knowing_nothing_and_listed(tmp_path):
+    row = row_of(ToyMethod(needs_prompts=True), tmp_path, PreparedPrompts({"u0": prompt_of(USERS[0])}))
+    row.learn(HELD, {})
+    notes = {one.user_id: one.note for one in row.know(USERS)}
+    assert notes["u0"] == ""
+    assert set(notes.values()) == {"", "no prompt, judged knowing nothing"}
+
+
+def test_a_user_stops_a_training_only_by_pairs_their_prompt_has_not_seen(tmp_path):
+    """Without prompts made apart there is nothing to look at, so nobody stops it."""
+    whole = PreparedPrompts({user.user_id: prompt_of(user) for user in USERS})
+    method = ToyMethod(needs_prompts=True)
+    row_of(method, tmp_path / "whole", whole).learn(HELD, {})
+    assert not any(dev for _, dev in method.fits)
+    keys = {(user.user_id, pair.conversation_key) for user in USERS for pair in user.pairs}
+    apart = replace(whole, cross_fitted={key: prompt_of(HELD.context[key[0]], key[1]) for key in keys})
+    method = ToyMethod(needs_prompts=True)
+    row_of(method, tmp_path / "apart", apart).learn(HELD, {})
+    looks = [one for _, dev in method.fits for one in dev]
+    assert looks
+    for one in looks:
+        prompt = apart.for_context(one.targets[0].user_id, one.context)
+        assert not prompt.context_hashes & {pair.hash for pair in one.targets}
+
+
+def test_a_method_that_reads_embeddings_is_given_their_store(tmp_path):
+    row = row_of(ToyMethod(reads_embeddings=True), tmp_path)
+    row.learn(HELD, {})
+    assert (judged(row) > 0).all()
+
+
+def test_it_must_learn_first(tmp_path):
+    with pytest.raises(NotFitted, match="was not trained"):
+        row_of(ToyMethod(), tmp_path).judge([(Knowledge("u0", ()), HELD.targets[0])])
+
+
+@pytest.mark.slow  # imports torch
+def test_a_history_is_as_long_as_its_setting_says_and_precision_is_the_base_models():
+    method = FINE_TUNED["bradley_terry_history"]
+    found = method.settings({"k": 7, "learning_rate": 1e-5}, dtype="bfloat16", seed=3, where="it")
+    assert (found.k, found.options.seed, found.options.network.precision) == (7, 3, "bfloat16")
