@@ -131,6 +131,7 @@ def test_the_loss_of_ragged_users_is_the_mean_of_each_alone(antisymmetric: bool,
         own = Episode(
             one.context[row : row + 1, m], one.second[row : row + 1, m], mask[row : row + 1, m],
             one.targets[row : row + 1, w], weight[row : row + 1, w], one.target_second[row : row + 1, w],
+            one.context_weight[row : row + 1, m],
         )  # fmt: skip
         alone.append(episode_loss(network, own, style))
     assert (episode_loss(network, ragged, style) - torch.stack(alone).mean()).detach().abs() < 1e-6
