@@ -3,9 +3,10 @@
 A class that is told of users in words is made as `Class(base, options, turns=..., checkpoint=...)`
 and read back by `Class.load(folder, base=..., turns=...)`; one that reads their choices as
 embeddings by `Class(base, store, options, checkpoint=...)` and `Class.load(folder, store,
-base=...)`. Between the two it is a `RewardModel` with a `network`; its options have `seed`,
-`max_tokens`, `lora` and `network` (with a precision). A new one is a line here, and a row of
-the benchmark by that.
+base=...)`; one that reads them with the language model itself by `Class(base, options,
+checkpoint=...)` and `Class.load(folder, base=...)`. Between the two it is a `RewardModel`
+with a `network`; its options, or a part of them, have `seed`, `max_tokens`, `lora` and
+`network` (with a precision). A new one is a line here, and a row of the benchmark by that.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from personalrm.rewards.user_turns import KNOWS, Knows, Nothing, RawHistory, Sav
 from personalrm.running.typed_values import spec_from, suggestion
 
 Device = Literal["auto", "cpu", "cuda"]
+Reads = Literal["turn", "embeddings", "pairs"]
 SHOWN = 4
 """Raw pairs a history shows; the setting `k` of its row."""
 WRITTEN: tuple[Knows, ...] = ("persona", "persona_demonstrations")
@@ -37,6 +39,8 @@ class Settings:
 
     options: Any
     """Of the method's class."""
+    training: Any
+    """The part of the options that says how the language model is trained; often all of them."""
     k: int = SHOWN
     """Raw pairs shown, for the method that shows some."""
 
@@ -63,8 +67,15 @@ class LanguageMethod:
     knows: Knows = "nothing"
     """What it is told of a user in the system turn."""
     is_personal: bool = True
-    reads_embeddings: bool = False
-    """Whether it reads a user's choices from an embedding store instead of a system turn."""
+    reads: Reads = "turn"
+    """How it learns of a user: from a system turn, from an embedding store, or by scoring their pairs itself."""
+    part: str = ""
+    """Name of the option that says how the language model is trained, where that is not all of them."""
+
+    @property
+    def reads_embeddings(self) -> bool:
+        """Whether it reads a user's choices from an embedding store."""
+        return self.reads == "embeddings"
 
     @property
     def needs_prompts(self) -> bool:
@@ -83,10 +94,16 @@ class LanguageMethod:
             k = content.pop("k", SHOWN)
             if not isinstance(k, int) or isinstance(k, bool) or k < 1:
                 raise BadInput(f"k of {where} is {k!r}; it is the number of raw pairs shown, 1 or more")
-        if "precision" in (content.get("network") or {}):
+        own = content.pop(self.part, None) or {} if self.part else content
+        if not isinstance(own, Mapping):
+            raise BadInput(f"{self.part} of {where} is no group of settings; write them below it")
+        if "precision" in (own.get("network") or {}):
             raise BadInput(f"network of {where} names a precision; write it as dtype of the base model")
-        options = spec_from(self._class(2), {"seed": seed, **content}, where)
-        return Settings(replace(options, network=replace(options.network, precision=dtype)), k)
+        own = {"seed": seed, **own}
+        options = spec_from(self._class(2), {**content, self.part: own} if self.part else own, where)
+        training = getattr(options, self.part) if self.part else options
+        training = replace(training, network=replace(training.network, precision=dtype))
+        return Settings(replace(options, **{self.part: training}) if self.part else training, training, k)
 
     def make(
         self, base: str, settings: Settings, told: Told, *, device: Device = "auto", checkpoint: Path | None = None
@@ -99,11 +116,9 @@ class LanguageMethod:
         from personalrm.rewards.placing import train_on
 
         train_on(device)
-        kind, options = self._class(1), settings.options
-        model: RewardModel[Any] = (
-            kind(base, told.store, options, checkpoint=checkpoint)
-            if self.reads_embeddings
-            else kind(base, options, turns=self._turns(settings, told), checkpoint=checkpoint)
+        place = (told.store,) if self.reads_embeddings else ()
+        model: RewardModel[Any] = self._class(1)(
+            base, *place, settings.options, checkpoint=checkpoint, **self._turns(settings, told)
         )
         return model
 
@@ -113,12 +128,8 @@ class LanguageMethod:
         """The model that was saved in a folder, on its device."""
         from personalrm.rewards.placing import placed
 
-        kind = self._class(1)
-        model: Any = (
-            kind.load(folder, told.store, base=base)
-            if self.reads_embeddings
-            else kind.load(folder, base=base, turns=self._turns(settings, told))
-        )
+        place = (told.store,) if self.reads_embeddings else ()
+        model: Any = self._class(1).load(folder, *place, base=base, **self._turns(settings, told))
         model.network.to(placed(device))
         loaded: RewardModel[Any] = model
         return loaded
@@ -129,10 +140,13 @@ class LanguageMethod:
 
         free_memory()
 
-    def _turns(self, settings: Settings, told: Told) -> UserTurns:
+    def _turns(self, settings: Settings, told: Told) -> dict[str, UserTurns]:
+        """The argument `turns` of classes that take one."""
+        if self.reads != "turn":
+            return {}
         if self.knows == "history":
-            return RawHistory(told.pairs, k=settings.k, seed=settings.options.seed)
-        return SavedPrompts(told.prompts, self.knows) if self.needs_prompts else Nothing()
+            return {"turns": RawHistory(told.pairs, k=settings.k, seed=settings.training.seed)}
+        return {"turns": SavedPrompts(told.prompts, self.knows) if self.needs_prompts else Nothing()}
 
     def _class(self, place: int) -> Any:
         parts = self.place.split(":")
@@ -147,8 +161,12 @@ FINE_TUNED: Mapping[str, LanguageMethod] = {
         "Bradley-Terry + personas + demonstrations", _PLACE, "persona_demonstrations"
     ),
     KNOWS["history"]: LanguageMethod("Bradley-Terry, raw history (FSPO-like)", _PLACE, "history"),
-    "vpl_lm": LanguageMethod(
-        "VPL over a language model", "vpl_lm:LanguageVPL:LanguageVPLOptions", reads_embeddings=True
+    "vpl_lm": LanguageMethod("VPL over a language model", "vpl_lm:LanguageVPL:LanguageVPLOptions", reads="embeddings"),
+    "bradley_terry_soup": LanguageMethod(
+        "Soup of Bradley-Terry adapters",
+        "bradley_terry:BradleyTerrySoup:BradleyTerrySoupOptions",
+        reads="pairs",
+        part="adapters",
     ),
 }
 

@@ -164,3 +164,34 @@ def test_a_history_is_as_long_as_its_setting_says_and_precision_is_the_base_mode
     method = FINE_TUNED["bradley_terry_history"]
     found = method.settings({"k": 7, "learning_rate": 1e-5}, dtype="bfloat16", seed=3, where="it")
     assert (found.k, found.options.seed, found.options.network.precision) == (7, 3, "bfloat16")
+
+
+SMALL = {"lora": {"rank": 2}, "epochs": 1, "max_tokens": 256}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "content"), [("vpl_lm", SMALL), ("bradley_terry_soup", {"n_clusters": 2, "adapters": SMALL})]
+)
+def test_methods_that_read_choices_are_trained_saved_and_read_back(tmp_path, name, content):
+    from tests.rewards.tiny import tiny_model
+
+    from personalrm.embedding.store import EmbeddingStore
+    from personalrm.testing.encoders import PlantedEncoder
+
+    method = FINE_TUNED[name]
+    settings = method.settings(content, dtype="float32", seed=3, where="it")
+    assert (settings.training.seed, settings.training.lora.rank) == (3, 2)
+    tools = LanguageTools(
+        str(tiny_model()), lambda _: settings, lambda _: PoolSettings(), lambda row, fold: tmp_path / f"{row}.f{fold}",
+        lambda held_out: RunPrompts(PreparedPrompts(), ""), lambda: EmbeddingStore(tmp_path / "e", PlantedEncoder()),
+        device="cpu",
+    )  # fmt: skip
+    dev = {name: User(name, tuple(tiny_pair(name, k) for k in range(8))) for name in ("d0", "d1")}
+    held_out = replace(HELD, dev=dev)
+    first, again = (LanguageRow(method, name, Trainings(tools)) for _ in range(2))
+    first.learn(held_out, {})
+    margins = judged(first)
+    again.learn(held_out, {})
+    assert np.isfinite(margins).all() and (judged(again) == margins).all()
+    assert not list(tmp_path.glob("*/checkpoint*"))

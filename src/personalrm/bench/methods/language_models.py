@@ -104,7 +104,8 @@ class Trainings:
         model.save(folder)
         facts = {"method": row.name, "is_cross_fitted": is_cross_fitted, **asdict(self.pool(row.name))}
         _write(folder, facts | _record(portion, prompts, getattr(model, "training", None)))
-        (folder / CHECKPOINT).unlink(missing_ok=True)
+        for checkpoint in folder.glob(f"{Path(CHECKPOINT).stem}*"):  # a soup keeps one a cluster
+            checkpoint.unlink()
         del model
         row.method.release()
 

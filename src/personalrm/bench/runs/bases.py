@@ -80,7 +80,7 @@ def _base(spec: RunSpec, one: BaseModel, methods: list[str], base: Path) -> Base
 
     path = str(base / one.name) if (base / one.name).is_dir() else one.name
     for method in methods:
-        options = settings_for(spec, method, one, seed=0).options
+        options = settings_for(spec, method, one, seed=0).training
         check_base(path, options, device=one.device, plain_template=one.plain_template)
     if one.prompts is None or not any(language_method(method).needs_prompts for method in methods):
         return Base(one, path)

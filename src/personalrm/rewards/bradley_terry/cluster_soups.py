@@ -24,6 +24,7 @@ from personalrm.preferences.pairs import PreferencePair
 from personalrm.rewards.bradley_terry.adapter_soups import Adapter, soup
 from personalrm.rewards.bradley_terry.model import BradleyTerry
 from personalrm.rewards.bradley_terry.model_card import soup_card
+from personalrm.rewards.bradley_terry.network import RewardNetwork
 from personalrm.rewards.bradley_terry.soup_training import cluster, train_adapters
 from personalrm.rewards.bradley_terry.training import BradleyTerryOptions
 from personalrm.rewards.lora import fingerprint
@@ -134,6 +135,15 @@ class BradleyTerrySoup:
     def score(self, state: MixtureState, conversation: Conversation, completions: Sequence[str]) -> FloatArray:
         """Rewards of the completions, shape `(completions,)`."""
         return self.score_many([ScoreItem(state, conversation, tuple(completions))])[0]
+
+    @property
+    def network(self) -> RewardNetwork:
+        """The one network that wears the adapters in turn.
+
+        Raises:
+            NotFitted: Before `fit` or `load`.
+        """
+        return self._fitted().network
 
     def mixed(self, weights: Sequence[float]) -> Adapter:
         """The soup of the adapters: one adapter, to serve a user with or to go on from.
