@@ -46,6 +46,8 @@ class Tools:
     """Makes reward models on the embeddings of an encoder; None without one."""
     trainings: Trainings | None = None
     """Trained language models on one base model; None without one."""
+    trained: dict[str, RewardRow] = field(default_factory=dict)
+    """Reward models by name, once trained."""
 
     @property
     def needed_judge(self) -> ModelJudge:
@@ -91,7 +93,8 @@ def _trained(name: str, title: str, *, is_personal: bool = True) -> Entry:
         maker = tools.rewards
         if maker is None:
             raise BadInput(f"method {name!r} stands on embeddings and no encoder was given; name one in encoders")
-        return RewardRow(lambda: maker(name))
+        # A row's control judges with the models of the row: training takes minutes, another context none.
+        return tools.trained.setdefault(name, RewardRow(lambda: maker(name)))
 
     return Entry(title, "reward models", encoder=make, is_personal=is_personal)
 

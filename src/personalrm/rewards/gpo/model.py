@@ -46,7 +46,11 @@ class GPOOptions:
     """Train on half the difference of both orders' logits; the paper trains on one order at a time."""
     shape: GPOShape = field(default_factory=GPOShape)
     sampling: Sampling = field(default_factory=Sampling)
-    optimization: Optimization = field(default_factory=lambda: Optimization(n_steps=2000, learning_rate=3e-4))
+    optimization: Optimization = field(
+        default_factory=lambda: Optimization(n_steps=2000, learning_rate=3e-4, check_every=10, patience=40)
+    )
+    """A few hundred users are learned by heart within 50 steps, so dev users are asked every 10; labels are ignored
+    for up to a few hundred steps where there is much to learn, so 400 without a gain are waited for (docs/log.md)."""
     pooling: Pooling = "last"
     seed: int = 0
     device: str = "cpu"
