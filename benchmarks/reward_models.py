@@ -30,7 +30,7 @@ from personalrm.bench.runs.records import Cell
 from personalrm.cli.printing import print_table
 from personalrm.stats.paired import Comparison, compare, holm, points
 
-METHODS = ("population", "personal", "bradley_terry_head", "low_rank", "mrm", "soup", "pal", "vpl", "gpo")
+METHODS = ("population", "personal", "bradley_terry_head", "low_rank", "mrm", "soup", "pal", "vpl", "gpo", "two_level")
 
 
 def encoder(label: str) -> dict[str, object]:

@@ -22,6 +22,8 @@ from personalrm.induction.settings import InductionSettings, Variant
 from personalrm.judging.model import ModelJudge
 from personalrm.rewards.language_models import FINE_TUNED
 from personalrm.rewards.methods import REWARD_METHODS
+
+from personalrm.rewards.methods import REWARD_METHODS, RewardMethod
 from personalrm.rewards.reward_model import RewardModel
 
 Need = Literal["survey", "persona_prompt", "encoder"]
@@ -88,15 +90,15 @@ class Entry:
     """Whether it knows the user, so that the shuffled-user control says something."""
 
 
-def _trained(name: str, title: str, *, is_personal: bool = True) -> Entry:
+def _trained(name: str, method: RewardMethod) -> Entry:
     def make(tools: Tools) -> Method:
         maker = tools.rewards
         if maker is None:
             raise BadInput(f"method {name!r} stands on embeddings and no encoder was given; name one in encoders")
         # A row's control judges with the models of the row: training takes minutes, another context none.
-        return tools.trained.setdefault(name, RewardRow(lambda: maker(name)))
+        return tools.trained.setdefault(name, RewardRow(lambda: maker(name), uses_dev=method.uses_dev))
 
-    return Entry(title, "reward models", encoder=make, is_personal=is_personal)
+    return Entry(method.title, "reward models", encoder=make, is_personal=method.is_personal)
 
 
 def _fine_tuned(name: str, title: str, *, is_personal: bool) -> Entry:
@@ -188,6 +190,8 @@ METHODS: Mapping[str, Entry] = {
     ),
     **{name: _trained(name, one.title, is_personal=one.is_personal) for name, one in REWARD_METHODS.items()},
     **{name: _fine_tuned(name, one.title, is_personal=one.is_personal) for name, one in FINE_TUNED.items()},
+
+    **{name: _trained(name, method) for name, method in REWARD_METHODS.items()},
 }
 
 

@@ -47,10 +47,10 @@ class GPOOptions:
     shape: GPOShape = field(default_factory=GPOShape)
     sampling: Sampling = field(default_factory=Sampling)
     optimization: Optimization = field(
-        default_factory=lambda: Optimization(n_steps=2000, learning_rate=3e-4, check_every=10, patience=40)
+        default_factory=lambda: Optimization(n_steps=2000, learning_rate=3e-4, check_every=10, patience=20)
     )
-    """A few hundred users are learned by heart within 50 steps, so dev users are asked every 10; labels are ignored
-    for up to a few hundred steps where there is much to learn, so 400 without a gain are waited for (docs/log.md)."""
+    """A few hundred users are learned by heart within 100 steps (docs/log.md), so dev users are asked every 10, and
+    200 steps without a gain end it: labels can be ignored for the first 150 where there is much to learn."""
     pooling: Pooling = "last"
     seed: int = 0
     device: str = "cpu"
