@@ -45,7 +45,7 @@ def score(run, tmp_path, drafts, *more):
     return json.loads(out)["rewards"]
 
 
-@pytest.mark.parametrize("method", ["bradley_terry_head", "low_rank", "soup", "pal", "vpl"])
+@pytest.mark.parametrize("method", ["bradley_terry_head", "low_rank", "soup", "two_level", "pal", "vpl"])
 def test_a_head_is_trained_saved_and_asked(run, tmp_path, drafts, method):
     settings = tmp_path / "settings.yaml"
     settings.write_text("optimization: {n_steps: 5}\n" if method in ("pal", "vpl") else "n_iterations: 20\n")
