@@ -81,7 +81,7 @@ def print_differences(folder: Path) -> None:
     adjusted = holm([comparison.p for _, _, comparison in found])
     rows = [
         (f"{cell.method}, {cell.model}", minus, f"{points(c.difference)} [{points(c.low)}, {points(c.high)}]",
-         f"{c.p:.3g}", f"{p:.3g}", "yes" if p < 0.05 else "no", c.n_users, c.n_pairs)
+         f"{c.p:.3g}", f"{p:.3g}", "yes" if p < 0.05 else "no", str(c.n_users), str(c.n_pairs))
         for (cell, minus, c), p in zip(found, adjusted, strict=True)
     ]  # fmt: skip
     print("Paired differences in points, 95 % interval over users; p by sign flips of users; Holm over this table")
