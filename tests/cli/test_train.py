@@ -57,6 +57,13 @@ def test_a_head_is_trained_saved_and_asked(run, tmp_path, drafts, method):
     assert (tmp_path / "model" / "README.md").read_text().startswith("# ")
 
 
+@pytest.mark.parametrize(("method", "is_told"), [("two_level", False), ("low_rank", True)])
+def test_a_card_says_whether_the_held_out_users_had_a_part_in_training(run, tmp_path, method, is_told):
+    train(run, tmp_path, method)
+    card = (tmp_path / "model" / "README.md").read_text()
+    assert "held-out pairs of" in card and ("who also stopped the training" in card) == is_told
+
+
 def test_somebody_without_context_is_the_average_user(run, tmp_path, drafts):
     train(run, tmp_path, "low_rank")
     code, out, _ = run(

@@ -72,7 +72,11 @@ REWARD_METHODS: Mapping[str, RewardMethod] = {
     "mrm": RewardMethod("MRM", "MRM, SIGIR 2026", "mrm:MRM:MRMOptions", {}),
     "soup": RewardMethod("Reward soup over user clusters", "rewarded soups 2023", "soups:Soup:SoupOptions", {}),
     "two_level": RewardMethod(
-        "Style and content on two levels", "ours", "two_level:TwoLevel:TwoLevelOptions", {}, uses_dev=False
+        "Style and content on two levels",
+        "decision 0019 of personalrm",
+        "two_level:TwoLevel:TwoLevelOptions",
+        {},
+        uses_dev=False,
     ),
     "gpo": RewardMethod(
         "GPO", "Zhao et al. 2023", "gpo:GPO:GPOOptions", {}, lambda _: _gpo_faithful(), takes_steps=True

@@ -88,3 +88,11 @@ def test_a_row_and_its_control_share_one_training():
         method.learn(HELD, {})
     assert len(fits) == N_FOLDS
     assert make_method("vpl", tools) is not method
+
+
+def test_a_method_without_use_for_dev_users_learns_from_everybody_outside_the_fold():
+    method = RewardRow(Lengths, uses_dev=False)
+    method.learn(HELD, {})
+    for fold, model in enumerate(method._models):
+        outside = {user.user_id for user in USERS if method._fold(user.user_id) != fold}
+        assert {pair.user_id for pair in model.pairs} == outside and model.dev == ()
