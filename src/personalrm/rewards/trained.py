@@ -211,22 +211,3 @@ def _write(path: Path, name: str, text: str) -> None:
         raise StoreError(
             f"model folder {str(path)!r} cannot be written ({error.strerror or error}); check the path and the disk"
         ) from None
-
-
-
-def _write_card(path: Path, report: TrainingReport, encoder: EncoderSpec) -> None:
-    """A model card that says what the model is, what it saw, and what it must not be used for."""
-    method = reward_method(report.method)
-    role = ", who also stopped the training or chose settings" if method.uses_dev else ""
-    text = f"""# {method.title}
-
-A personal reward model trained by personalrm (`personalrm train {report.method}`), after {method.source}.
-
-- encoder: `{encoder.name}`; the model only works with vectors of this encoder
-- learned from {report.n_pairs:,} preference pairs of {report.n_users:,} users
-- held-out pairs of {report.n_dev_users:,} other users{role}: {report.dev or "not measured"}
-
-Rewards are real numbers without unit: compare them within one conversation and one user only. The model predicts what
-a person prefers, which may be wrong or harmful; deploy it beside a policy that does not depend on taste.
-"""
-    (path / "README.md").write_text(text, encoding="utf-8")

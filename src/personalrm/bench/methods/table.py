@@ -21,8 +21,6 @@ from personalrm.errors import BadInput, UnknownName
 from personalrm.induction.settings import InductionSettings, Variant
 from personalrm.judging.model import ModelJudge
 from personalrm.rewards.language_models import FINE_TUNED
-from personalrm.rewards.methods import REWARD_METHODS
-
 from personalrm.rewards.methods import REWARD_METHODS, RewardMethod
 from personalrm.rewards.reward_model import RewardModel
 
@@ -188,10 +186,8 @@ METHODS: Mapping[str, Entry] = {
         model=_written(_BOTH, "both", distilled=True),
         needs=frozenset({"persona_prompt"}),
     ),
-    **{name: _trained(name, one.title, is_personal=one.is_personal) for name, one in REWARD_METHODS.items()},
-    **{name: _fine_tuned(name, one.title, is_personal=one.is_personal) for name, one in FINE_TUNED.items()},
-
     **{name: _trained(name, method) for name, method in REWARD_METHODS.items()},
+    **{name: _fine_tuned(name, one.title, is_personal=one.is_personal) for name, one in FINE_TUNED.items()},
 }
 
 

@@ -68,14 +68,9 @@ class RewardRow:
     def _trained(self, users: Sequence[User], dev: Sequence[User], fold: int) -> RewardModel[Any]:
         others = [user for user in users if self._fold(user.user_id) != fold and user.pairs]
         train, looks = others, [as_dev(user, is_scored=False) for user in dev]
-        if not dev:  # the data names no dev users, so some of those learned from stop the training
+        if not dev and self._uses_dev:  # the data names no dev users, so some of those learned from stop the training
             looks = [as_dev(user, is_scored=True) for user in others if is_dev(user)]
             train = [user for user in others if not is_dev(user)] or others
-
-        train, looks = others, [_as_dev(user, is_scored=False) for user in dev]
-        if not dev and self._uses_dev:  # the data names no dev users, so some of those learned from stop the training
-            looks = [_as_dev(user, is_scored=True) for user in others if _is_dev(user)]
-            train = [user for user in others if not _is_dev(user)] or others
         pairs = [pair for user in train for pair in user.pairs]
         return self._make().fit(pairs, dev=[one for one in looks if one.targets])
 
