@@ -45,7 +45,7 @@ def score(run, tmp_path, drafts, *more):
     return json.loads(out)["rewards"]
 
 
-@pytest.mark.parametrize("method", ["bradley_terry_head", "low_rank", "soup", "pal", "vpl"])
+@pytest.mark.parametrize("method", ["bradley_terry_head", "low_rank", "soup", "two_level", "pal", "vpl"])
 def test_a_head_is_trained_saved_and_asked(run, tmp_path, drafts, method):
     settings = tmp_path / "settings.yaml"
     settings.write_text("optimization: {n_steps: 5}\n" if method in ("pal", "vpl") else "n_iterations: 20\n")
@@ -55,6 +55,13 @@ def test_a_head_is_trained_saved_and_asked(run, tmp_path, drafts, method):
     assert report["n_dev_users"] > 0 and report["n_pairs"] > 50
     assert len(score(run, tmp_path, drafts)) == 2
     assert (tmp_path / "model" / "README.md").read_text().startswith("# ")
+
+
+@pytest.mark.parametrize(("method", "is_told"), [("two_level", False), ("low_rank", True)])
+def test_a_card_says_whether_the_held_out_users_had_a_part_in_training(run, tmp_path, method, is_told):
+    train(run, tmp_path, method)
+    card = (tmp_path / "model" / "README.md").read_text()
+    assert "held-out pairs of" in card and ("who also stopped the training" in card) == is_told
 
 
 def test_somebody_without_context_is_the_average_user(run, tmp_path, drafts):

@@ -26,6 +26,7 @@ from personalrm.rewards.pal.model import PAL, PALOptions
 from personalrm.rewards.reward_model import DevUser, RewardModel, ScoreItem, margins
 from personalrm.rewards.soups import Soup, SoupOptions
 from personalrm.rewards.training import Optimization
+from personalrm.rewards.two_level import TwoLevel
 from personalrm.rewards.user_turns import Nothing, RawHistory, UserTurns
 from personalrm.rewards.vpl.model import VPL, VPLOptions
 from personalrm.rewards.vpl_lm.model import LanguageVPL
@@ -56,6 +57,7 @@ MODELS: dict[str, Row] = {
     "low_rank": Row(lambda store: LowRank(store, LowRankOptions(n_bases=3, spread=0.1)), LowRank.load),
     "mrm": Row(lambda store: MRM(store, SMALL_MRM), MRM.load),
     "soup": Row(lambda store: Soup(store, SoupOptions(n_bases=2)), Soup.load),
+    "two_level": Row(TwoLevel, TwoLevel.load),
     "gpo": Row(lambda store: GPO(store, SMALL), GPO.load),
     "gpo_faithful": Row(lambda store: GPO(store, FAITHFUL_SMALL), GPO.load),
     "pal": Row(lambda store: PAL(store, PALOptions(width=6, optimization=QUICK)), PAL.load),

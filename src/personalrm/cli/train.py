@@ -1,9 +1,9 @@
 """Train a reward model on preference pairs of many users; a killed training goes on with the same command.
 
-On embeddings: bradley_terry_head, low_rank, mrm, soup, gpo, vpl, pal. On a causal language model (--base), with
-LoRA: bradley_terry, or bt, told of users by --prompts (what prepare-prompts wrote) or --history; bradley_terry_soup, or
-bt_soup, one adapter a cluster of users; and vpl, which reads a user's choices as embeddings and the completions with
-the language model. Progress is on stderr; --json shows none.
+On embeddings: bradley_terry_head, low_rank, mrm, soup, two_level, gpo, vpl, pal. On a causal language model (--base),
+with LoRA: bradley_terry, or bt, told of users by --prompts (what prepare-prompts wrote) or --history;
+bradley_terry_soup, or bt_soup, one adapter a cluster of users; and vpl, which reads a user's choices as embeddings and
+the completions with the language model. Progress is on stderr; --json shows none.
 
 Example: personalrm train vpl prefs.jsonl --out models/vpl
 """
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "method",
-        help="bt, bt_soup (a language model), or bradley_terry_head, low_rank, mrm, soup, gpo, vpl, pal (embeddings)",
+        help="bt, bt_soup (language models); bradley_terry_head, low_rank, mrm, soup, two_level, gpo, vpl, pal (heads)",
     )
     parser.add_argument("file", help="file of preference pairs")
     parser.add_argument("--out", type=folder, required=True, metavar="DIR", help="folder of the trained model")

@@ -29,6 +29,8 @@ class RewardMethod:
     faithful: Callable[[Any], Any] | None = None
     """The published settings, made by the class of the options; None where there are none apart from ours."""
     is_personal: bool = True
+    uses_dev: bool = True
+    """Whether dev users stop the training or choose settings; without, they need not be kept from it."""
     takes_steps: bool = False
     """Whether training takes optimiser steps, so that it can be killed and go on."""
 
@@ -69,6 +71,13 @@ REWARD_METHODS: Mapping[str, RewardMethod] = {
     "low_rank": RewardMethod("Low-rank bases", "LoRe 2025", "low_rank:LowRank:LowRankOptions", {}),
     "mrm": RewardMethod("MRM", "MRM, SIGIR 2026", "mrm:MRM:MRMOptions", {}),
     "soup": RewardMethod("Reward soup over user clusters", "rewarded soups 2023", "soups:Soup:SoupOptions", {}),
+    "two_level": RewardMethod(
+        "Style and content on two levels",
+        "decision 0019 of personalrm",
+        "two_level:TwoLevel:TwoLevelOptions",
+        {},
+        uses_dev=False,
+    ),
     "gpo": RewardMethod(
         "GPO", "Zhao et al. 2023", "gpo:GPO:GPOOptions", {}, lambda _: _gpo_faithful(), takes_steps=True
     ),

@@ -75,13 +75,14 @@ def in_words(found: Controls) -> str:
 def model_card(report: TrainingReport, encoder: EncoderSpec) -> str:
     """A model card that says what the model is, what it saw, and what it must not be used for."""
     method = reward_method(report.method)
+    role = ", who also stopped the training or chose settings" if method.uses_dev else ""
     return f"""# {method.title}
 
 A personal reward model trained by personalrm (`personalrm train {report.method}`), after {method.source}.
 
 - encoder: `{encoder.name}`; the model only works with vectors of this encoder
 - learned from {report.n_pairs:,} preference pairs of {report.n_users:,} users
-- held-out pairs of {report.n_dev_users:,} other users, who also stopped the training: {report.dev or "not measured"}
+- held-out pairs of {report.n_dev_users:,} other users{role}: {report.dev or "not measured"}
 - whether it is personal, over the same users: {report.controls or "not measured"}
 
 Rewards are real numbers without unit: compare them within one conversation and one user only. The model predicts what

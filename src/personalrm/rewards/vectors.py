@@ -21,7 +21,7 @@ def differences(table: PairTable, store: EmbeddingStore, pooling: Pooling) -> Ve
     return np.asarray(matrix[table.chosen_row].astype(np.float32) - matrix[table.rejected_row])
 
 
-def scale_of(rows: Vectors) -> FloatArray:
+def scale_of(rows: npt.NDArray[np.floating]) -> FloatArray:
     """Root mean square of each column, shape `(dim,)`; 1 for a column that is always 0.
 
     Without it the few channels with which language models carry their massive activations

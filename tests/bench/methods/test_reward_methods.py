@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from personalrm.bench.methods.method import Knowledge, outcome_of
-from personalrm.bench.methods.trained import RewardRow
+from personalrm.bench.methods.table import Tools, make_method
+from personalrm.bench.methods.trained import N_FOLDS, RewardRow
 from personalrm.bench.target_judgements import judge_targets
 from personalrm.bench.targets import HeldOut, hold_out
 from personalrm.errors import BadInput, NotFitted
@@ -71,3 +72,27 @@ def test_it_must_learn_first_and_needs_pairs():
         RewardRow(Lengths).judge([(Knowledge("u0"), HELD.targets[0])])
     with pytest.raises(BadInput, match="learns from other users"):
         RewardRow(Lengths).learn(HeldOut({}, (), (), ()), {})
+
+
+def test_a_row_and_its_control_share_one_training():
+    fits = []
+
+    class Counted(Lengths):
+        def fit(self, pairs, *, dev=()):
+            fits.append(len(pairs))
+            return super().fit(pairs, dev=dev)
+
+    tools = Tools(rewards=lambda _: Counted())
+    for _ in ("the row", "its shuffled-user control"):
+        method = make_method("gpo", tools)
+        method.learn(HELD, {})
+    assert len(fits) == N_FOLDS
+    assert make_method("vpl", tools) is not method
+
+
+def test_a_method_without_use_for_dev_users_learns_from_everybody_outside_the_fold():
+    method = RewardRow(Lengths, uses_dev=False)
+    method.learn(HELD, {})
+    for fold, model in enumerate(method._models):
+        outside = {user.user_id for user in USERS if method._fold(user.user_id) != fold}
+        assert {pair.user_id for pair in model.pairs} == outside and model.dev == ()

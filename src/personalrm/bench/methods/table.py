@@ -21,7 +21,7 @@ from personalrm.errors import BadInput, UnknownName
 from personalrm.induction.settings import InductionSettings, Variant
 from personalrm.judging.model import ModelJudge
 from personalrm.rewards.language_models import FINE_TUNED
-from personalrm.rewards.methods import REWARD_METHODS
+from personalrm.rewards.methods import REWARD_METHODS, RewardMethod
 from personalrm.rewards.reward_model import RewardModel
 
 Need = Literal["survey", "persona_prompt", "encoder"]
@@ -46,6 +46,8 @@ class Tools:
     """Makes reward models on the embeddings of an encoder; None without one."""
     trainings: Trainings | None = None
     """Trained language models on one base model; None without one."""
+    trained: dict[str, RewardRow] = field(default_factory=dict)
+    """Reward models by name, once trained."""
 
     @property
     def needed_judge(self) -> ModelJudge:
@@ -86,14 +88,15 @@ class Entry:
     """Whether it knows the user, so that the shuffled-user control says something."""
 
 
-def _trained(name: str, title: str, *, is_personal: bool = True) -> Entry:
+def _trained(name: str, method: RewardMethod) -> Entry:
     def make(tools: Tools) -> Method:
         maker = tools.rewards
         if maker is None:
             raise BadInput(f"method {name!r} stands on embeddings and no encoder was given; name one in encoders")
-        return RewardRow(lambda: maker(name))
+        # A row's control judges with the models of the row: training takes minutes, another context none.
+        return tools.trained.setdefault(name, RewardRow(lambda: maker(name), uses_dev=method.uses_dev))
 
-    return Entry(title, "reward models", encoder=make, is_personal=is_personal)
+    return Entry(method.title, "reward models", encoder=make, is_personal=method.is_personal)
 
 
 def _fine_tuned(name: str, title: str, *, is_personal: bool) -> Entry:
@@ -183,7 +186,7 @@ METHODS: Mapping[str, Entry] = {
         model=_written(_BOTH, "both", distilled=True),
         needs=frozenset({"persona_prompt"}),
     ),
-    **{name: _trained(name, one.title, is_personal=one.is_personal) for name, one in REWARD_METHODS.items()},
+    **{name: _trained(name, method) for name, method in REWARD_METHODS.items()},
     **{name: _fine_tuned(name, one.title, is_personal=one.is_personal) for name, one in FINE_TUNED.items()},
 }
 

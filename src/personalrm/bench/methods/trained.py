@@ -43,10 +43,11 @@ class RewardRow:
     Args:
         make: Makes an untrained model.
         n_folds: How many models are trained; each scores the users it has not seen.
+        uses_dev: Whether some users are kept to stop the training; else it learns from all outside the fold.
     """
 
-    def __init__(self, make: Callable[[], RewardModel[Any]], *, n_folds: int = N_FOLDS) -> None:
-        self._make, self._n_folds = make, n_folds
+    def __init__(self, make: Callable[[], RewardModel[Any]], *, n_folds: int = N_FOLDS, uses_dev: bool = True) -> None:
+        self._make, self._n_folds, self._uses_dev = make, n_folds, uses_dev
         self._learned_from: HeldOut | None = None
         self._models: list[RewardModel[Any]] = []
 
@@ -67,7 +68,7 @@ class RewardRow:
     def _trained(self, users: Sequence[User], dev: Sequence[User], fold: int) -> RewardModel[Any]:
         others = [user for user in users if self._fold(user.user_id) != fold and user.pairs]
         train, looks = others, [as_dev(user, is_scored=False) for user in dev]
-        if not dev:  # the data names no dev users, so some of those learned from stop the training
+        if not dev and self._uses_dev:  # the data names no dev users, so some of those learned from stop the training
             looks = [as_dev(user, is_scored=True) for user in others if is_dev(user)]
             train = [user for user in others if not is_dev(user)] or others
         pairs = [pair for user in train for pair in user.pairs]

@@ -46,7 +46,11 @@ class GPOOptions:
     """Train on half the difference of both orders' logits; the paper trains on one order at a time."""
     shape: GPOShape = field(default_factory=GPOShape)
     sampling: Sampling = field(default_factory=Sampling)
-    optimization: Optimization = field(default_factory=lambda: Optimization(n_steps=2000, learning_rate=3e-4))
+    optimization: Optimization = field(
+        default_factory=lambda: Optimization(n_steps=2000, learning_rate=3e-4, check_every=10, patience=20)
+    )
+    """A few hundred users are learned by heart within 100 steps (docs/log.md), so dev users are asked every 10, and
+    200 steps without a gain end it: labels can be ignored for the first 150 where there is much to learn."""
     pooling: Pooling = "last"
     seed: int = 0
     device: str = "cpu"
