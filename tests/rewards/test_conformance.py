@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from tests.rewards.tiny import tiny_model, tiny_options, tiny_vpl_options
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from personalrm.embedding.store import EmbeddingStore
 from personalrm.errors import BadInput, CorruptFile, NotFitted, StoreError
@@ -21,6 +23,7 @@ from personalrm.rewards.bradley_terry.model import BradleyTerry
 from personalrm.rewards.gpo.model import FAITHFUL, GPO, GPOOptions
 from personalrm.rewards.gpo.network import GPOShape
 from personalrm.rewards.low_rank import LowRank
+from personalrm.rewards.methods import REWARD_METHODS, make_reward_model
 from personalrm.rewards.mrm import MRM, MRMOptions
 from personalrm.rewards.pal.model import PAL, PALOptions
 from personalrm.rewards.reward_model import DevUser, RewardModel, ScoreItem, margins
@@ -260,6 +263,52 @@ def test_fitting_again_is_fitting_anew(row: Row, store: EmbeddingStore) -> None:
         for one in (model.fit(TRAINING, dev=dev) for _ in range(2))
     ]
     assert found[0] == found[1]
+
+
+STEPPING = {
+    "mrm": SMALL_MRM,
+    "gpo": SMALL,
+    "vpl": VPLOptions(width=8, latent=4, optimization=QUICK),
+    "pal": PALOptions(width=6, optimization=QUICK),
+}
+"""Options of the methods that take steps, by their name in the table."""
+
+
+def test_every_method_that_takes_steps_is_resumed_below() -> None:
+    assert set(STEPPING) == {name for name, method in REWARD_METHODS.items() if method.takes_steps}
+
+
+@pytest.mark.parametrize("name", STEPPING)
+def test_a_training_that_was_stopped_goes_on_with_the_same_curve(
+    name: str, store: EmbeddingStore, tmp_path: Path
+) -> None:
+    often = replace(QUICK, n_steps=12, check_every=2, checkpoint_every=3)
+    options = replace(STEPPING[name], optimization=often)
+    dev = [DevUser(tuple(user_pairs(user)[:3]), tuple(user_pairs(user)[3:])) for user in (7, 8)]
+    whole = make_reward_model(name, store, options).fit(TRAINING, dev=dev)
+    with stopped_at(8), pytest.raises(KeyboardInterrupt):
+        make_reward_model(name, store, options, checkpoint=tmp_path / "run").fit(TRAINING, dev=dev)
+    resumed = make_reward_model(name, store, options, checkpoint=tmp_path / "run").fit(TRAINING, dev=dev)
+    rewards = [one.score(one.condition(CONTEXT), QUESTION, COMPLETIONS).tolist() for one in (resumed, whole)]
+    assert rewards[0] == rewards[1]
+    told = [(vars(one)["curve"], vars(one).get("active_share")) for one in (resumed, whole)]
+    assert told[0] == told[1] and [step for step, _ in told[0][0].dev] == [2, 4, 6, 8, 10, 12]
+
+
+@contextmanager
+def stopped_at(step: int) -> Iterator[None]:
+    """Ends a training by the user's hand after so many steps of Adam."""
+    steps = iter(range(1, step))
+
+    def hook(optimizer: torch.optim.Optimizer, *_: Any) -> None:
+        if isinstance(optimizer, (torch.optim.Adam, torch.optim.AdamW)) and next(steps, None) is None:
+            raise KeyboardInterrupt
+
+    handle = register_optimizer_step_post_hook(hook)
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 def test_scoring_leaves_nothing_behind_unless_it_has_an_owner(model: RewardModel[Any], store: EmbeddingStore) -> None:

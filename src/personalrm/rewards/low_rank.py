@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Self
 
 import numpy as np
+import numpy.typing as npt
 
 from personalrm.embedding.store import EmbeddingStore
 from personalrm.errors import NotFitted
@@ -27,6 +28,40 @@ from personalrm.rewards.vectors import differences, item_vectors, scale_of
 
 STRENGTHS = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 """What the pull of the average user may be, chosen by loss on the dev users where there are any."""
+
+
+@dataclass(frozen=True, repr=False)
+class UserRows:
+    """Scaled differences of several users' pairs."""
+
+    rows: FloatArray
+    """Shape `(pairs, dim)`."""
+    weights: FloatArray
+    """How much each pair counts, shape `(pairs,)`."""
+    borders: npt.NDArray[np.int64]
+    """Where each user but the first begins, shape `(users - 1,)`."""
+
+    def margins(self, bases: FloatArray) -> list[FloatArray]:
+        """Each user's margins under each basis, `(pairs, bases)`."""
+        return np.split(self.rows @ bases, self.borders)
+
+    def each(self) -> list[FloatArray]:
+        """The weights of each user's pairs."""
+        return np.split(self.weights, self.borders)
+
+
+@dataclass(frozen=True, repr=False)
+class DevRows:
+    """Users whose targets may be read while a model is fitted; at least one."""
+
+    context: UserRows
+    targets: UserRows
+
+    def loss(self, bases: FloatArray, mixed: FloatArray) -> float:
+        """Mean loss of the targets under bases `(dim, bases)` and each user's weights `(users, bases)`."""
+        margins = zip(self.targets.margins(bases), mixed, strict=True)
+        losses = np.concatenate([np.logaddexp(0.0, -a @ p) for a, p in margins])
+        return float((self.targets.weights * losses).sum() / self.targets.weights.sum())
 
 
 @dataclass(frozen=True, repr=False)
@@ -63,13 +98,14 @@ class LowRank:
 
     name = "low_rank"
     options_type: type[LowRankOptions] = LowRankOptions
+    strengths = STRENGTHS
 
     def __init__(self, store: EmbeddingStore, options: LowRankOptions | None = None) -> None:
         self.store, self.options = store, options or self.options_type()
         self.learned: Bases | None = None
 
     def fit(self, pairs: Sequence[PreferencePair], *, dev: Sequence[DevUser] = ()) -> Self:
-        """Learn bases and the average user; deterministic. Dev users choose the strength, nothing else.
+        """Learn bases and the average user; deterministic. Dev users choose the strength and end what takes steps.
 
         Raises:
             BadInput: If there are no pairs.
@@ -77,15 +113,27 @@ class LowRank:
         options, table = self.options, make_pair_table(pairs, self.store)
         rows = differences(table, self.store, options.pooling)
         scale = scale_of(rows)
-        bases, prior = self.learn(rows / scale, table)
-        self.learned = Bases(bases, scale, prior, options.strength)
         users = [one for one in dev if one.targets]
-        if users and options.n_bases > 1:
-            self.learned = replace(self.learned, strength=self._best_strength(users))
+        watched = self._watched(users, scale) if users else None
+        bases, prior = self.learn(rows / scale, table, watched)
+        self.learned = Bases(bases, scale, prior, self.first_strength)
+        if watched is not None and options.n_bases > 1:
+            self.learned = replace(self.learned, strength=self._best_strength(watched))
         return self
 
-    def learn(self, rows: FloatArray, table: PairTable) -> tuple[FloatArray, FloatArray]:
-        """Bases, `(dim, bases)`, and the average user's logits, `(bases,)`, from scaled differences `(pairs, dim)`."""
+    @property
+    def first_strength(self) -> float:
+        """The pull of the average user where no dev users choose one."""
+        return self.options.strength
+
+    def learn(self, rows: FloatArray, table: PairTable, dev: DevRows | None) -> tuple[FloatArray, FloatArray]:
+        """Bases, `(dim, bases)`, and the average user's logits, `(bases,)`.
+
+        Args:
+            rows: Scaled differences of the training pairs, `(pairs, dim)`.
+            table: Whose they are.
+            dev: Users that may end a training that takes steps, where there are any.
+        """
         bases, logits = fit_bases(rows, table, self.options)
         return bases, logits.mean(axis=0)
 
@@ -98,8 +146,8 @@ class LowRank:
         learned = self._learned()
         if not contexts:
             return []
-        margins, weights = self._margins(contexts)
-        return [MixtureState(own) for own in self.mix(margins, weights, learned)]
+        own = self._rows(contexts, learned.scale)
+        return [MixtureState(weights) for weights in self.mix(own.margins(learned.bases), own.each(), learned)]
 
     def score_many(self, items: Sequence[ScoreItem]) -> list[FloatArray]:
         """e / scale V p of each completion."""
@@ -141,22 +189,21 @@ class LowRank:
             raise NotFitted(f"a {self.name} model was asked before it was fitted; call fit or load first")
         return self.learned
 
-    def _margins(self, contexts: Sequence[Sequence[PreferencePair]]) -> tuple[list[FloatArray], list[FloatArray]]:
-        """Each user's margins under each basis, `(pairs, bases)`, and weights of their pairs."""
-        table = make_context_table(contexts, self.store)
-        learned = self._learned()
-        rows = differences(table, self.store, self.options.pooling) / learned.scale
-        borders = table.offsets[1:-1]
-        return np.split(rows @ learned.bases, borders), np.split(table.weight, borders)
+    def _watched(self, users: Sequence[DevUser], scale: FloatArray) -> DevRows:
+        parts = [user.context for user in users], [user.targets for user in users]
+        return DevRows(*(self._rows(part, scale) for part in parts))
 
-    def _best_strength(self, dev: Sequence[DevUser]) -> float:
+    def _rows(self, contexts: Sequence[Sequence[PreferencePair]], scale: FloatArray) -> UserRows:
+        table = make_context_table(contexts, self.store)
+        rows = differences(table, self.store, self.options.pooling) / scale
+        return UserRows(rows, table.weight, table.offsets[1:-1])
+
+    def _best_strength(self, dev: DevRows) -> float:
         """The strength with the least loss on the dev users' targets."""
         learned = self._learned()
-        margins, weights = self._margins([user.context for user in dev])
-        targets, counts = self._margins([user.targets for user in dev])
-        found = {}
-        for strength in STRENGTHS:
-            mixed = self.mix(margins, weights, replace(learned, strength=strength))
-            losses = [c * np.logaddexp(0.0, -a @ p) for a, c, p in zip(targets, counts, mixed, strict=True)]
-            found[strength] = float(np.concatenate(losses).sum())
-        return min(found, key=lambda one: found[one])
+        margins, weights = dev.context.margins(learned.bases), dev.context.each()
+
+        def loss(strength: float) -> float:
+            return dev.loss(learned.bases, self.mix(margins, weights, replace(learned, strength=strength)))
+
+        return min(self.strengths, key=loss)

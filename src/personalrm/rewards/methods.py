@@ -69,7 +69,7 @@ REWARD_METHODS: Mapping[str, RewardMethod] = {
         is_personal=False,
     ),
     "low_rank": RewardMethod("Low-rank bases", "LoRe 2025", "low_rank:LowRank:LowRankOptions", {}),
-    "mrm": RewardMethod("MRM", "MRM, SIGIR 2026", "mrm:MRM:MRMOptions", {}),
+    "mrm": RewardMethod("MRM", "MRM, SIGIR 2026", "mrm:MRM:MRMOptions", {}, takes_steps=True),
     "soup": RewardMethod("Reward soup over user clusters", "rewarded soups 2023", "soups:Soup:SoupOptions", {}),
     "two_level": RewardMethod(
         "Style and content on two levels",

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from personalrm.rewards.bases import LowRankOptions, fit_head
-from personalrm.rewards.low_rank import Bases, LowRank
+from personalrm.rewards.low_rank import Bases, DevRows, LowRank
 from personalrm.rewards.pair_table import PairTable
 from personalrm.rewards.reward_model import FloatArray
 
@@ -47,7 +47,7 @@ class Soup(LowRank):
     name = "soup"
     options_type = SoupOptions
 
-    def learn(self, rows: FloatArray, table: PairTable) -> tuple[FloatArray, FloatArray]:
+    def learn(self, rows: FloatArray, table: PairTable, dev: DevRows | None) -> tuple[FloatArray, FloatArray]:
         """Heads, `(dim, clusters)`, and uniform logits; clusters that stay empty get the head of everybody."""
         options = self.options
         everybody = fit_head(rows, table.weight, options.ridge, np.zeros(rows.shape[1]), options.n_iterations)
