@@ -14,11 +14,12 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from personalrm.embedding.with_torch import torch
-from personalrm.errors import BadInput, CorruptFile, TrainingFailed
+from personalrm.errors import BadInput, TrainingFailed
 from personalrm.preferences.messages import digest
+from personalrm.rewards.checkpoint_file import read_tensors, under
 from personalrm.rewards.watching import tell, tell_resumed
 
 MOST_SKIPPED = 20
@@ -85,6 +86,17 @@ class Curve:
     """The step whose parameters were kept; the last one where there are no dev users."""
     n_skipped: int = 0
     """Steps left out because loss or gradient were no numbers."""
+    told: list[dict[str, float]] = field(default_factory=list)
+    """What else each look found."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a look at the dev users found, where it is more than a loss."""
+
+    loss: float
+    told: Mapping[str, float]
+    """Kept beside the loss, in the curve and in the checkpoint."""
 
 
 @dataclass(frozen=True)
@@ -105,6 +117,7 @@ def checkpoints_for(file: Path | None, *told: object) -> Checkpoints | None:
 
 
 Loss = Callable[[int, torch.Generator], torch.Tensor]
+Dev = Callable[[], float | Look]
 Accumulate = Callable[[int], float]
 """Adds the gradient of a step's batch to the parameters, part by part, and returns the loss."""
 
@@ -116,7 +129,7 @@ def train(
     *,
     seed: int = 0,
     groups: Sequence[Group] | None = None,
-    dev: Callable[[], float] | None = None,
+    dev: Dev | None = None,
     checkpoints: Checkpoints | None = None,
 ) -> Curve:
     """Train the module in place, going on where a checkpoint stands; returns what happened.
@@ -156,7 +169,7 @@ def train_in_parts(
     options: Optimization,
     *,
     groups: Sequence[Group] | None = None,
-    dev: Callable[[], float] | None = None,
+    dev: Dev | None = None,
     checkpoints: Checkpoints | None = None,
 ) -> Curve:
     """`train` for batches that are too large for one graph: the caller runs the backward passes itself."""
@@ -225,8 +238,10 @@ class _Run:
         self.curve.n_skipped += not fine
         return fine
 
-    def look(self, value: float) -> None:
+    def look(self, found: float | Look) -> None:
         """Note a dev loss, and the parameters if it is the best so far."""
+        value = found.loss if isinstance(found, Look) else found
+        self.curve.told.append(dict(found.told) if isinstance(found, Look) else {})
         best = min((old for _, old in self.curve.dev if math.isfinite(old)), default=math.inf)
         self.curve.dev.append((self.step, value))
         if value < best:
@@ -263,7 +278,7 @@ class _Run:
 
     def restore(self, checkpoints: Checkpoints) -> None:
         """Go back to where the file left off."""
-        told, tensors = _read(checkpoints.file)
+        told, tensors = read_tensors(checkpoints.file)
         if (told["fingerprint"], told["options"]) != (checkpoints.fingerprint, _written(self.options)):
             raise BadInput(
                 f"checkpoint {str(checkpoints.file)!r} is of a run with other data or settings; remove it, or name "
@@ -271,10 +286,10 @@ class _Run:
             )
         self.step, self.curve = int(told["step"]), Curve(**json.loads(told["curve"]))
         self.curve.dev = [(int(step), float(value)) for step, value in self.curve.dev]
-        self.module.load_state_dict(_under("now.", tensors))
-        self.best = _under("best.", tensors)
+        self.module.load_state_dict(under("now.", tensors))
+        self.best = under("best.", tensors)
         state = self._optimizer.state_dict()
-        for name, tensor in _under("moment.", tensors).items():
+        for name, tensor in under("moment.", tensors).items():
             place, _, what = name.partition(".")
             state["state"].setdefault(int(place), {})[what] = tensor
         self._optimizer.load_state_dict(state)
@@ -282,20 +297,3 @@ class _Run:
 
 def _written(options: Optimization) -> str:
     return json.dumps(asdict(options), sort_keys=True)
-
-
-def _under(prefix: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-
-
-def _read(file: Path) -> tuple[dict[str, str], dict[str, torch.Tensor]]:
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        opened: Any = safe_open(file, framework="pt")
-        with opened as content:
-            return dict(content.metadata()), {name: content.get_tensor(name) for name in content.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, KeyError, TypeError) as error:
-        raise CorruptFile(
-            f"checkpoint {str(file)!r} cannot be read ({type(error).__name__}); remove it to start anew"
-        ) from None

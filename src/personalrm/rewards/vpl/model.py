@@ -31,7 +31,7 @@ from personalrm.rewards.gathering import ContextBatch, gather_contexts, gather_i
 from personalrm.rewards.pair_table import make_pair_table
 from personalrm.rewards.reward_model import DevUser, FloatArray, ScoreItem
 from personalrm.rewards.saving import read_model, restore_module, saved_part, write_model
-from personalrm.rewards.training import Curve, checkpoints_for, train
+from personalrm.rewards.training import Curve, Look, checkpoints_for, train
 from personalrm.rewards.vpl.contexts import mean_z
 from personalrm.rewards.vpl.loss import VPLLoss
 from personalrm.rewards.vpl.network import VPLModule, VPLOptions, make_vpl_module
@@ -65,8 +65,6 @@ class VPL:
         self.store = store
         self.options = options or VPLOptions()
         self.curve: Curve | None = None
-        self.active_share: list[float] = []
-        """Share of active units of z over the dev users, at each look at them; near 0 is posterior collapse."""
         self._module: VPLModule | None = None
 
     def fit(self, pairs: Sequence[PreferencePair], *, dev: Sequence[DevUser] = ()) -> Self:
@@ -83,7 +81,7 @@ class VPL:
         if options.standardize:
             for buffer, value in zip((module.shift, module.scale), vectors.moments(), strict=True):
                 buffer.copy_(value)
-        self._module, self.active_share = module, []
+        self._module = module
         loss = VPLLoss(module, options, table, vectors)
         self.curve = train(
             module,
@@ -95,21 +93,26 @@ class VPL:
         )
         return self
 
-    def _look(self, dev: Sequence[DevUser]) -> Callable[[], float] | None:
-        """Mean loss on the dev users' targets; notes the share of active units."""
+    @property
+    def active_share(self) -> list[float]:
+        """Share of active units of z over the dev users, at each look at them; near 0 is posterior collapse."""
+        return [told["active_share"] for told in self.curve.told] if self.curve else []
+
+    def _look(self, dev: Sequence[DevUser]) -> Callable[[], Look] | None:
+        """Mean loss on the dev users' targets, and the share of active units."""
         users = [one for one in dev if one.targets]
         if not users:
             return None
         contexts = gather_contexts([one.context for one in users], self.store, self.options.pooling)
         targets = gather_contexts([one.targets for one in users], self.store, self.options.pooling)
 
-        def look() -> float:
+        def look() -> Look:
             module, z = self._fitted(), self._z(contexts)
-            self.active_share.append(active_units(z.double().numpy()))
             with torch.no_grad():
                 margins = module.reward(targets.chosen, z[:, None]) - module.reward(targets.rejected, z[:, None])
             losses = nn.functional.softplus(-margins) * targets.weight
-            return float(losses.sum() / targets.weight.sum())
+            loss = float(losses.sum() / targets.weight.sum())
+            return Look(loss, {"active_share": active_units(z.double().numpy())})
 
         return look
 
