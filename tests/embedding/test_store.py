@@ -202,12 +202,6 @@ def test_vectors_that_are_none_are_refused_and_not_kept(tmp_path: Path, values: 
     assert len(store) == 0
 
 
-def test_values_beyond_half_floats_are_clipped(tmp_path: Path) -> None:
-    store = EmbeddingStore(tmp_path, Broken(np.array([[1e9, -1e9]])))
-    store.rows(texts("a"))
-    assert store.matrix()[0].tolist() == [65504.0, -65504.0]
-
-
 def test_owners_must_be_as_many_as_sequences(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="2 sequences have 1 owners"):
         EmbeddingStore(tmp_path, PlantedEncoder()).rows(texts("a", "b"), owners=["ann"])
@@ -219,3 +213,14 @@ def test_lone_surrogates_and_null_characters_are_texts_too(tmp_path: Path) -> No
 
 def test_a_sequence_says_nothing_of_its_text() -> None:
     assert repr(texts("secret")[0]) == "TextSequence(turns=1, completion_characters=6)"
+
+
+def test_values_beyond_fp16_are_counted_and_told_once(tmp_path: Path) -> None:
+    vectors = {"huge": np.full(8, 7e4), "both": np.array([-1e9, *np.ones(7)]), "fine": np.full(8, 65504.0)}
+    store = EmbeddingStore(tmp_path, PlantedEncoder(vectors=vectors))
+    with pytest.warns(RuntimeWarning, match="beyond 65504") as told:
+        store.rows([TextSequence((), text) for text in ("huge", "fine", "other")])
+        store.vectors([TextSequence((), text) for text in ("both", "huge", "fine")])
+    assert (store.n_clipped, len(told)) == (2, 1)
+    assert store.vectors([TextSequence((), "huge")]).max() == 65504.0
+    assert store.matrix()[0, 0] == 65504.0

@@ -16,6 +16,7 @@ import hashlib
 import json
 import os
 import sqlite3
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,15 +25,14 @@ import numpy as np
 import numpy.typing as npt
 
 from personalrm.embedding.encoders import POOLINGS, Encoder, Pooling, TextSequence, Vectors
+from personalrm.embedding.half_floats import TOLD, HalfArray, halved, n_beyond
 from personalrm.errors import BadInput, CorruptFile, NewerVersion, StoreError
 
 IntArray = npt.NDArray[np.int64]
-HalfArray = npt.NDArray[np.float16]
 
 VERSION = 1
 CHUNK = 512
 """Sequences between two commits: what a crash costs at most."""
-LARGEST = float(np.finfo(np.float16).max)
 _TABLES = """
 CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS rows (number INTEGER PRIMARY KEY, key BLOB NOT NULL UNIQUE);
@@ -56,6 +56,8 @@ class EmbeddingStore:
     ) -> None:
         self.folder = Path(folder)
         self.encoder, self._watch = encoder, watch
+        self.n_clipped = 0
+        """Vectors with a value beyond fp16's largest, which stands in for it, so far."""
         self._rows: dict[bytes, int] = {}
         self._owned: set[tuple[bytes, int]] = set()
         self._n_known = 0
@@ -134,7 +136,8 @@ class EmbeddingStore:
             embedded = self.encoder.embed([sequences[place] for place in chunk])
             values = embedded.last if pooling == "last" else embedded.mean
             self._check(pooling, values, len(chunk))
-            for place, vector in zip(chunk, _halved(values), strict=True):
+            self._note_clipped(values)
+            for place, vector in zip(chunk, halved(values), strict=True):
                 found[missing[sequences[place].key]] = vector
         return found
 
@@ -179,8 +182,9 @@ class EmbeddingStore:
             new = [place for place, sequence in enumerate(sequences) if sequence.key not in known]
             first = int(_fact(database, "n_rows"))
             numbers = list(range(first, first + len(new)))
+            self._note_clipped(*(vectors[pooling][new] for pooling in POOLINGS))
             for pooling in POOLINGS:
-                self._write(pooling, numbers, _halved(vectors[pooling][new]))
+                self._write(pooling, numbers, halved(vectors[pooling][new]))
             database.executemany(
                 "INSERT INTO rows VALUES (?, ?)", zip(numbers, (sequences[place].key for place in new), strict=True)
             )
@@ -197,6 +201,12 @@ class EmbeddingStore:
                 f"the encoder's {pooling} vectors of {n} sequences have shape {values.shape!r} or hold values that are "
                 f"no numbers, wanted finite {(n, self.encoder.dim)!r}; check the encoder"
             )
+
+    def _note_clipped(self, *values: Vectors) -> None:
+        n = n_beyond(values)
+        if n and not self.n_clipped:
+            warnings.warn(TOLD, RuntimeWarning, stacklevel=2)
+        self.n_clipped += n
 
     def _own(self, owners: Sequence[bytes], rows: IntArray) -> bool:
         """Note who owns the rows; False if an erasure came between, so that rows must be looked up again."""
@@ -279,10 +289,6 @@ def _runs(numbers: Sequence[int]) -> Iterator[tuple[int, int]]:
         if place == len(numbers) or numbers[place] != numbers[place - 1] + 1:
             yield start, place
             start = place
-
-
-def _halved(values: Vectors) -> HalfArray:
-    return np.clip(values, -LARGEST, LARGEST).astype("<f2")
 
 
 def _hashed(user_id: str) -> bytes:
