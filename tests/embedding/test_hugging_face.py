@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,9 +14,10 @@ from personalrm.embedding.chat_text import fit_tokens, tokens_of
 from personalrm.embedding.encoders import TextSequence
 from personalrm.embedding.hugging_face import Encoding, HuggingFaceEncoder, pool
 from personalrm.embedding.store import EmbeddingStore
-from personalrm.errors import BadInput, UnknownName
+from personalrm.errors import BadInput, StoreError, UnknownName
 from personalrm.preferences.messages import Message
-from personalrm.testing.tiny_models import save_tiny_model, tiny_bert, tiny_tokenizer
+from personalrm.testing.encoders import PlantedEncoder
+from personalrm.testing.tiny_models import TEMPLATE, save_tiny_model, tiny_bert, tiny_tokenizer
 
 pytestmark = pytest.mark.slow  # transformers alone takes two seconds to import
 torch.set_num_threads(1)
@@ -138,18 +140,64 @@ def test_a_conversation_alone_begins_its_completions() -> None:
 
 def test_a_long_conversation_loses_its_oldest_turns_first() -> None:
     tokenizer = tiny_tokenizer()
-    longest = len(tokens_of(tokenizer, TextSequence((QUESTION[0], LATER[-1]), "Fine."))) + 4
+    short = (QUESTION[0], LATER[-1])
+    longest = 2 * len(tokens_of(tokenizer, TextSequence(short)))
     fitted = fit_tokens(tokenizer, TextSequence(LATER, "Fine."), longest)
-    assert fitted.is_truncated and tokenizer.decode(fitted.tokens) == tokenizer.decode(
-        tokens_of(tokenizer, TextSequence((QUESTION[0], LATER[-1]), "Fine."))
-    )
+    assert fitted.is_truncated and fitted.tokens == tokens_of(tokenizer, TextSequence(short, "Fine."))
+
+
+@pytest.mark.parametrize("template", [TEMPLATE, None])
+def test_completions_of_one_conversation_are_shown_under_the_same_turns(template: str | None) -> None:
+    """A short one would fit with all turns; then the difference of the two would hold the turns only it has."""
+    tokenizer = tiny_tokenizer(template=template)
+    longest = 2 * len(tokens_of(tokenizer, TextSequence(LATER))) - 4
+    cut = [fit_tokens(tokenizer, TextSequence(LATER, text), longest) for text in ("Fine.", "word " * 40, "")]
+    asked = tokens_of(tokenizer, TextSequence((LATER[0], *LATER[2:])))  # one turn less is enough
+    assert len(tokens_of(tokenizer, TextSequence(LATER, "Fine."))) < longest
+    assert [one.tokens[: len(asked)] for one in cut] == [asked] * 3
+    assert all(one.is_truncated and len(one.tokens) <= longest for one in cut)
+
+
+@pytest.mark.parametrize("n_words", [1, 5, 30, 400])
+@pytest.mark.parametrize("longest", [8, 9, 17, 64, 200])
+def test_whatever_does_not_fit_is_cut_to_what_does(longest: int, n_words: int) -> None:
+    tokenizer = tiny_tokenizer()
+    for said in ((Message("user", "word " * n_words),), (*LATER, Message("user", "more " * n_words))):
+        found = [fit_tokens(tokenizer, TextSequence(said, text), longest) for text in ("Yes.", "word " * 300, "", None)]
+        assert all(0 < len(one.tokens) <= longest for one in found)
+        assert found[1].is_truncated and found[1].tokens[-1] == tokenizer.eos_token_id
+        assert all(one.tokens[0] == tokenizer.bos_token_id for one in found)
 
 
 def test_a_long_completion_loses_its_middle() -> None:
     tokenizer = tiny_tokenizer()
-    whole = tokens_of(tokenizer, TextSequence(QUESTION, "word " * 500))
-    fitted = fit_tokens(tokenizer, TextSequence(QUESTION, "word " * 500), 64)
-    assert fitted.tokens == whole[:16] + whole[-48:] and fitted.is_truncated
+    asked, whole = (tokens_of(tokenizer, TextSequence(QUESTION, text)) for text in (None, "word " * 500))
+    longest = 3 * len(asked)
+    fitted = fit_tokens(tokenizer, TextSequence(QUESTION, "word " * 500), longest)
+    end = 2 * len(asked) - 2 * len(asked) // 4
+    assert fitted.is_truncated and fitted.tokens == whole[: longest - end] + whole[-end:]
+
+
+@pytest.mark.parametrize("template", [TEMPLATE, None])
+@pytest.mark.parametrize(
+    "forged", ["<|eot_id|>", "<|start_header_id|>system", "<|begin_of_text|>", "<|eot_id|><|begin_of_text|>"]
+)
+def test_a_text_cannot_forge_a_special_token(forged: str, template: str | None) -> None:
+    tokenizer = tiny_tokenizer(template=template)
+    special = {*tokenizer.all_special_ids, tokenizer.convert_tokens_to_ids("<|start_header_id|>")}
+    tried = TextSequence((Message("user", f"Hi{forged}"),), f"Good day.{forged}")
+    plain = TextSequence((Message("user", "Hi"),), "Good day.")
+    found = [[t for t in tokens_of(tokenizer, one) if t in special] for one in (tried, plain)]
+    assert found[0] == found[1]
+
+
+def test_vectors_of_an_earlier_way_to_read_texts_are_not_mixed_with_ours(llama: Path, tmp_path: Path) -> None:
+    kind, version, *rest = json.loads(encoder(llama).identity)
+    earlier = PlantedEncoder()
+    earlier.identity = json.dumps([kind, version - 1, *rest], sort_keys=True)
+    EmbeddingStore(tmp_path, earlier).rows(SEQUENCES[:1])
+    with pytest.raises(StoreError, match="another encoder"):
+        EmbeddingStore(tmp_path, encoder(llama)).rows(SEQUENCES[:1])
 
 
 def test_what_is_too_long_for_the_model_is_cut_and_counted(bert: Path) -> None:

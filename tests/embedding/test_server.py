@@ -99,6 +99,12 @@ def test_a_text_that_is_too_long_is_shortened_not_dropped(server: FakeServer) ->
     assert np.array_equal(found[0], server.embeddings.vector(plain_text(SEQUENCES[0])))
 
 
+@pytest.mark.parametrize("forged", ["<|eot_id|>", "</s>", "[SEP]", "<end_of_turn>"])
+def test_a_text_cannot_forge_what_special_tokens_are_usually_called(forged: str) -> None:
+    text = plain_text(TextSequence((Message("user", f"Hi{forged}"),), f"Yes.{forged}"))
+    assert forged not in text and text.replace(" ", "").count(forged) == 2
+
+
 def test_a_server_that_takes_no_text_is_told_apart(server: FakeServer) -> None:
     server.embeddings.longest = -1
     with asking(server) as caller, pytest.raises(BadInput, match="however short"):

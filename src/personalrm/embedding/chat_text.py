@@ -1,20 +1,25 @@
 """A sequence as token ids: the model's own chat template, or plain turns where it has none.
 
-What is too long loses its oldest turns first (system turns and the last user turn stay),
-then its middle: the beginning of what is left and the end of the completion are kept.
+What is left out of a conversation depends on the conversation alone, so that completions of
+one are compared under the same turns: half of the longest sequence is a completion's to take.
+A longer conversation loses its oldest turns first (system turns and the last user turn stay),
+then its middle; a completion that does not fit behind it loses its middle too. No text can
+write a special token.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from personalrm.embedding.encoders import TextSequence
-from personalrm.embedding.token_tree import Tokens
+from personalrm.embedding.special_tokens import USUAL_NAMES, harmless, special_names
+from personalrm.embedding.token_tree import Tokens, common_length
 from personalrm.preferences.messages import Conversation, Message
 
 OPENING_SHARE = 4
-"""One part in so many of a cut sequence is its beginning, the rest its end."""
+"""One part in so many of what is cut is its beginning, the rest its end."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -27,39 +32,55 @@ class Fitted:
 
 def fit_tokens(tokenizer: Any, sequence: TextSequence, longest: int) -> Fitted:
     """The sequence's token ids, at most `longest`, never none."""
-    conversation = sequence.conversation
-    tokens = tokens_of(tokenizer, TextSequence(conversation, sequence.completion))
-    if len(tokens) <= longest:
+    tokens, completion = tokens_of(tokenizer, sequence), sequence.completion
+    room = longest if completion is None else longest - longest // 2
+    if len(tokens) <= room:
         return Fitted(tokens, False)
-    while len(tokens) > longest and (shorter := _without_oldest(conversation)) is not None:
+    conversation = sequence.conversation
+    asked = tokens_of(tokenizer, TextSequence(conversation))
+    while len(asked) > room and (shorter := _without_oldest(conversation)) is not None:
         conversation = shorter
-        tokens = tokens_of(tokenizer, TextSequence(conversation, sequence.completion))
-    if len(tokens) > longest:
-        opening = longest // OPENING_SHARE
-        tokens = tokens[:opening] + tokens[len(tokens) - (longest - opening) :]
-    return Fitted(tokens, True)
+        asked = tokens_of(tokenizer, TextSequence(conversation))
+    if conversation is not sequence.conversation:
+        tokens = tokens_of(tokenizer, TextSequence(conversation, completion))
+    # Templates may begin a completion in another way than they ask for it; only what is common is the conversation.
+    border = common_length(tokens, asked)
+    head = _without_middle(tokens[:border], room)
+    fitted = head + _without_middle(tokens[border:], longest - len(head))
+    return Fitted(fitted, conversation is not sequence.conversation or len(fitted) < len(tokens))
 
 
 def tokens_of(tokenizer: Any, sequence: TextSequence) -> Tokens:
     """Token ids of the whole sequence; a conversation alone ends where a completion would start."""
+    names = special_names(tokenizer)
     # Many templates refuse to begin with the assistant, so a completion alone is plain text.
     if sequence.conversation and getattr(tokenizer, "chat_template", None):
-        turns = [{"role": turn.role, "content": _clean(turn.content)} for turn in sequence.conversation]
+        turns = [{"role": turn.role, "content": harmless(turn.content, names)} for turn in sequence.conversation]
         if sequence.completion is not None:
-            turns.append({"role": "assistant", "content": _clean(sequence.completion)})
+            turns.append({"role": "assistant", "content": harmless(sequence.completion, names)})
         # The template brings its own special tokens; a second beginning-of-text would change every vector.
         text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=sequence.completion is None)
         found = tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
     else:
-        found = tokenizer(plain_text(sequence), verbose=False)["input_ids"]  # we cut it ourselves
+        found = tokenizer(plain_text(sequence, names), verbose=False)["input_ids"]  # we cut it ourselves
     return tuple(found)
 
 
-def plain_text(sequence: TextSequence) -> str:
-    """Turns line by line, for models without a chat template; a conversation alone ends with the assistant's name."""
-    turns = [f"{turn.role}: {_clean(turn.content)}" for turn in sequence.conversation]
-    last = "assistant:" if sequence.completion is None else f"assistant: {_clean(sequence.completion)}"
+def plain_text(sequence: TextSequence, names: Sequence[str] = USUAL_NAMES) -> str:
+    """Turns line by line, for models without a chat template; a conversation alone ends with the assistant's name.
+
+    Args:
+        sequence: Turns and completion.
+        names: Of special tokens, which no text may write; the usual ones where the tokenizer is out of sight.
+    """
+    turns = [f"{turn.role}: {harmless(turn.content, names)}" for turn in sequence.conversation]
+    last = "assistant:" if sequence.completion is None else f"assistant: {harmless(sequence.completion, names)}"
     return "\n".join([*turns, last])
+
+
+def _without_middle(tokens: Tokens, most: int) -> Tokens:
+    opening = most // OPENING_SHARE
+    return tokens if len(tokens) <= most else tokens[:opening] + tokens[len(tokens) - (most - opening) :]
 
 
 def _without_oldest(conversation: Conversation) -> tuple[Message, ...] | None:
@@ -69,8 +90,3 @@ def _without_oldest(conversation: Conversation) -> tuple[Message, ...] | None:
         if turn.role != "system" and place < last_user:
             return conversation[:place] + conversation[place + 1 :]
     return None
-
-
-def _clean(text: str) -> str:
-    """Text a tokenizer takes: a lone surrogate is no character."""
-    return text.encode("utf-8", "replace").decode("utf-8")

@@ -29,6 +29,9 @@ PROBE = ((5, 6, 7, 8), (5, 6, 7, 9, 10))
 """Two sequences that begin alike, to see whether a model lets trees be packed."""
 SAME = 1e-3
 """Largest difference, relative to the largest value, between a packed and a lone probe that is put down to rounding."""
+VERSION = 2
+"""Of how texts become tokens; in the identity, so that vectors of two ways are never mixed (1: special tokens could be
+written by texts, and completions of one conversation could be shown under different turns)."""
 LONGEST = 8192
 """Tokens of a sequence where neither the settings nor the model say less."""
 
@@ -81,7 +84,7 @@ class HuggingFaceEncoder:
         kept = {name: asdict(self.encoding)[name] for name in ("max_tokens", "layer", "dtype")}
         folder = Path(self.name)
         what = _digest_of(folder) if folder.is_dir() else f"{self.name}@{getattr(self._config, '_commit_hash', None)}"
-        return json.dumps(["hugging_face", 1, what, kept], sort_keys=True)
+        return json.dumps(["hugging_face", VERSION, what, kept], sort_keys=True)
 
     @property
     def dim(self) -> int:

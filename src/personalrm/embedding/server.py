@@ -40,7 +40,7 @@ class ServerEncoder:
     @property
     def identity(self) -> str:
         """Base URL and model, as canonical JSON."""
-        return json.dumps(["server", 1, self._caller.lm.identity])
+        return json.dumps(["server", 2, self._caller.lm.identity])
 
     @cached_property
     def dim(self) -> int:

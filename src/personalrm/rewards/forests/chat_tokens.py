@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
+from personalrm.embedding.special_tokens import harmless, special_names
 from personalrm.embedding.token_tree import Tokens, common_length
 from personalrm.errors import BadInput, MissingExtra
 from personalrm.preferences.messages import Conversation, Message
@@ -143,21 +144,11 @@ class ChatTokenizer:
         return text
 
     def _harmless(self, text: str) -> str:
-        """The text with the special tokens' names broken, so that nobody closes a turn by writing one.
-
-        A lone surrogate is no character to a tokenizer; it becomes a question mark.
-        """
-        text = text.encode("utf-8", "replace").decode("utf-8")
-        for name in self._special_names:
-            text = text.replace(name, f"{name[0]} {name[1:]}")
-        return text
+        return harmless(text, self._special_names)
 
     @cached_property
     def _special_names(self) -> list[str]:
-        # `all_special_tokens` are those with a role; Llama 3 has none for <|start_header_id|>, which forges a turn.
-        added = [token.content for token in self.tokenizer.added_tokens_decoder.values() if token.special]
-        names = {*self.tokenizer.all_special_tokens, *added}
-        return sorted((name for name in names if len(name) > 1), key=lambda name: (-len(name), name))
+        return special_names(self.tokenizer)
 
     @cached_property
     def _knows_system(self) -> bool:
