@@ -220,7 +220,7 @@ def test_values_beyond_fp16_are_counted_and_told_once(tmp_path: Path) -> None:
     store = EmbeddingStore(tmp_path, PlantedEncoder(vectors=vectors))
     with pytest.warns(RuntimeWarning, match="beyond 65504") as told:
         store.rows([TextSequence((), text) for text in ("huge", "fine", "other")])
-        store.vectors([TextSequence((), text) for text in ("both", "huge", "fine")])
+    store.vectors([TextSequence((), text) for text in ("both", "huge", "fine")])
     assert (store.n_clipped, len(told)) == (2, 1)
     assert store.vectors([TextSequence((), "huge")]).max() == 65504.0
     assert store.matrix()[0, 0] == 65504.0

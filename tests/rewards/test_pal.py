@@ -83,7 +83,8 @@ def test_the_cosine_fit_minimises_its_objective(tmp_path: Path) -> None:
     population = small_population(tmp_path)
     options = replace(SMALL, similarity="cosine")
     module = make_pal_module(4, 1, options)
-    contexts = gather_contexts([population.pairs[0]], population.store, "last", reading=Reading(with_prompts=True))
+    gathered = gather_contexts([population.pairs[0]], population.store, "last", reading=Reading(with_prompts=True))
+    (contexts,) = gathered.batches()
 
     def objective(p: np.ndarray) -> float:
         mixed = torch.from_numpy(p).float()[None].expand(8, -1)

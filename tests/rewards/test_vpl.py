@@ -12,14 +12,15 @@ from tests.rewards.populations import Population, accuracy, plant
 
 from personalrm.embedding.store import EmbeddingStore
 from personalrm.errors import BadInput, NotFitted
-from personalrm.rewards.gathering import PairVectors, gather_pairs
+from personalrm.rewards.gathering import PairVectors, alike, gather_contexts, gather_pairs
 from personalrm.rewards.pair_table import PairTable, make_pair_table
 from personalrm.rewards.reward_model import DevUser
 from personalrm.rewards.training import Optimization
-from personalrm.rewards.vpl.contexts import ContextSampler, alike, encode
+from personalrm.rewards.vpl.contexts import ContextSampler, encode
 from personalrm.rewards.vpl.loss import VPLLoss
 from personalrm.rewards.vpl.model import VPL, VPLOptions, active_units
 from personalrm.rewards.vpl.network import SetEncoder, kl_divergence, make_vpl_module, to_norm
+from personalrm.testing import tiny_pair
 from personalrm.testing.encoders import PlantedEncoder
 
 torch.set_num_threads(1)
@@ -109,6 +110,18 @@ def test_the_loss_of_eight_contexts_is_that_of_a_target_copied_eight_times(tmp_p
 def test_a_long_context_pads_nobody_elses() -> None:
     counts = [10, 10_000, 3, 0, 12]
     assert alike(counts) == [[3, 2, 0, 4], [1]]
+    assert alike([200] * 100 + [10_000], 4096)[:2] == [list(range(20)), list(range(20, 40))]
+
+
+def test_contexts_are_held_once_and_padded_to_their_like_alone(tmp_path: Path) -> None:
+    """378 users, one of them with 10,000 pairs, would be 62 GB padded to one array of width 4,096."""
+    store = EmbeddingStore(tmp_path, PlantedEncoder(64))
+    heavy = [replace(tiny_pair("u"), pair_id=f"p{n}", order_index=n) for n in range(700)]
+    light = [[tiny_pair(f"u{user}", user)] for user in range(40)]
+    found = gather_contexts([*light, heavy, []], store, "last")
+    shapes = [tuple(batch.chosen.shape) for batch in found.batches()]
+    assert shapes == [(41, 1, 64), (1, 700, 64)] and len(found.vectors.held) == 2 * 40
+    assert sum(float(batch.weight.sum()) for batch in found.batches()) == pytest.approx(found.table.weight.sum())
 
 
 def test_contexts_never_hold_the_conversation_of_their_target(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +14,9 @@ from personalrm.preferences.pairs import PreferencePair
 from personalrm.rewards.pair_table import ITEMS, PairTable, Reading, make_context_table
 from personalrm.rewards.reward_model import FloatArray, ScoreItem
 from personalrm.rewards.vectors import item_vectors
+
+MOST_VALUES = 2**24
+"""Numbers of one padded batch of contexts, those of its attention too; a single larger context is one of its own."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -49,8 +52,10 @@ def gather_pairs(table: PairTable, store: EmbeddingStore, pooling: Pooling) -> P
 
 @dataclass(frozen=True, repr=False)
 class ContextBatch:
-    """The pairs of several users, padded to the longest; padded vectors are another pair's and must be masked."""
+    """The pairs of some users, padded to the longest; padded vectors are another pair's and must be masked."""
 
+    users: list[int]
+    """Places of the users among all that were gathered."""
     chosen: Tensor
     """Shape `(users, pairs, dim)`, fp32."""
     rejected: Tensor
@@ -63,19 +68,52 @@ class ContextBatch:
     """Shape `(users, pairs)`, 1 / n for the n pairs of one choice, 0 where padded."""
 
 
+@dataclass(frozen=True, repr=False)
+class Contexts:
+    """The pairs of several users, each text held once; padded only to users of like size, batch by batch."""
+
+    table: PairTable
+    vectors: PairVectors
+
+    def __len__(self) -> int:
+        return self.table.n_users
+
+    def batches(self) -> Iterator[ContextBatch]:
+        """All users, those without pairs too, in batches of bounded size; a single larger user is one."""
+        places, real = self.table.padded()
+        for users in alike(self.table.counts.tolist(), self.vectors.held.shape[1]):
+            most = int(self.table.counts[users].max())
+            own, is_real = places[users, :most], real[users, :most]
+            weight = torch.from_numpy(np.where(is_real, self.table.weight[own], 0.0)).float()
+            yield ContextBatch(
+                users, *self.vectors.take(torch.from_numpy(own)), torch.from_numpy(is_real), weight
+            )  # fmt: skip
+
+
 def gather_contexts(
     contexts: Sequence[Sequence[PreferencePair]], store: EmbeddingStore, pooling: Pooling, *, reading: Reading = ITEMS
-) -> ContextBatch:
-    """The contexts as padded vectors; what the store lacks is embedded. Contexts may be empty, even all of them."""
+) -> Contexts:
+    """The vectors of some contexts; what the store lacks is embedded. Contexts may be empty, even all of them."""
     table = make_context_table(contexts, store, reading=reading)
-    places, real = table.padded()
-    if not len(table):
-        nothing = torch.zeros(len(contexts), 0, store.encoder.dim)
-        empty = nothing[..., 0]
-        return ContextBatch(nothing, nothing, nothing if reading.with_prompts else None, empty.bool(), empty)
-    chosen, rejected, prompt = gather_pairs(table, store, pooling).take(torch.from_numpy(places))
-    weight = torch.from_numpy(np.where(real, table.weight[places], 0.0)).float()
-    return ContextBatch(chosen, rejected, prompt, torch.from_numpy(real), weight)
+    return Contexts(table, gather_pairs(table, store, pooling))
+
+
+def alike(counts: Sequence[int], dim: int = 1) -> list[list[int]]:
+    """Places of users by their number of pairs, together while all they hold fits `MOST_VALUES`.
+
+    Vectors hold `dim` numbers for each place of the longest context, attention one for each two places, so one
+    user of ten thousand pairs must not pad a hundred of ten.
+
+    Args:
+        counts: Pairs of each user.
+        dim: Width of a vector.
+    """
+    found: list[list[int]] = []
+    for place in sorted(range(len(counts)), key=lambda place: counts[place]):
+        if not found or (len(found[-1]) + 1) * counts[place] * max(counts[place], dim) > MOST_VALUES:
+            found.append([])
+        found[-1].append(place)
+    return found
 
 
 @dataclass(frozen=True, repr=False)

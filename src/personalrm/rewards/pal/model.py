@@ -22,7 +22,7 @@ from personalrm.embedding.with_torch import Tensor, nn, torch
 from personalrm.errors import BadInput, NotFitted
 from personalrm.preferences.messages import Conversation
 from personalrm.preferences.pairs import PreferencePair
-from personalrm.rewards.gathering import ContextBatch, gather_contexts, gather_items, gather_pairs
+from personalrm.rewards.gathering import ContextBatch, Contexts, gather_contexts, gather_items, gather_pairs
 from personalrm.rewards.pair_table import Reading, make_pair_table
 from personalrm.rewards.pal.mixing import fit_mixtures
 from personalrm.rewards.pal.network import PALModule, PALOptions, make_pal_module
@@ -113,10 +113,11 @@ class PAL:
         targets = self._gather([one.targets for one in users])
 
         def look(strength: float | None = None) -> float:
-            p = self._mixtures(contexts, self.strength if strength is None else strength)
-            margins = self._margins(targets, torch.from_numpy(p).float())
-            losses = np.logaddexp(0.0, -margins) * targets.weight.numpy()
-            return float(losses.sum() / targets.weight.sum())
+            p, total = self._mixtures(contexts, self.strength if strength is None else strength), 0.0
+            for batch in targets.batches():
+                margins = self._margins(batch, torch.from_numpy(p[batch.users]).float())
+                total += float((np.logaddexp(0.0, -margins) * batch.weight.numpy()).sum())
+            return total / float(targets.table.weight.sum())
 
         return look
 
@@ -125,8 +126,7 @@ class PAL:
         self._fitted()
         if not contexts:
             return []
-        batch = self._gather(contexts)
-        return [PALState(weights) for weights in self._mixtures(batch, self.strength)]
+        return [PALState(weights) for weights in self._mixtures(self._gather(contexts), self.strength)]
 
     def condition(self, context: Sequence[PreferencePair]) -> PALState:
         """The mixture of one user."""
@@ -179,7 +179,7 @@ class PAL:
     def _reading(self) -> Reading:
         return Reading(with_prompts=self.options.variant == "b", item_has_prompt=self.options.item_has_prompt)
 
-    def _gather(self, contexts: Sequence[Sequence[PreferencePair]]) -> ContextBatch:
+    def _gather(self, contexts: Sequence[Sequence[PreferencePair]]) -> Contexts:
         return gather_contexts(contexts, self.store, self.options.pooling, reading=self._reading)
 
     def _average(self) -> FloatArray:
@@ -187,10 +187,14 @@ class PAL:
         logits = self._fitted().logits.detach().double().numpy()
         return np.asarray(logits.mean(axis=0) if self.options.average == "trained" else np.zeros(logits.shape[1]))
 
-    def _mixtures(self, contexts: ContextBatch, strength: float) -> FloatArray:
+    def _mixtures(self, contexts: Contexts, strength: float) -> FloatArray:
         """p of each user, shape `(users, prototypes)`; nothing but p is fitted."""
-        with torch.no_grad():
-            return fit_mixtures(self._fitted(), contexts, average=self._average(), strength=strength)
+        module, average = self._fitted(), self._average()
+        p = np.zeros((len(contexts), len(average)))
+        for batch in contexts.batches():
+            with torch.no_grad():
+                p[batch.users] = fit_mixtures(module, batch, average=average, strength=strength)
+        return p
 
     def _margins(self, targets: ContextBatch, p: Tensor) -> FloatArray:
         """Margins of padded pairs under their users' mixtures, shape `(users, pairs)`."""

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from personalrm.embedding.with_torch import Tensor, torch
-from personalrm.rewards.gathering import ContextBatch, PairVectors
+from personalrm.rewards.gathering import Contexts, PairVectors
 from personalrm.rewards.pair_table import PairTable
 from personalrm.rewards.vpl.network import LatentOptions, VPLModule, kl_divergence, to_norm
-
-MOST_SCORES = 2**24
-"""Attention scores of one forward over contexts, padding included; a single larger context is a forward of its own."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -120,30 +116,15 @@ def encode(module: VPLModule, given: DrawnVectors, *, is_swapped: bool) -> Laten
     return Latents(z, kl_divergence(mean, log_variance), apart)
 
 
-def mean_z(module: VPLModule, contexts: ContextBatch, *, normalize: bool) -> Tensor:
+def mean_z(module: VPLModule, contexts: Contexts, *, normalize: bool) -> Tensor:
     """z = mu of users, `(users, latent)`; zeros without context, rescaled to norm sqrt(D) if wanted."""
-    device, counts = module.shift.device, contexts.real.sum(dim=1)
-    mean = torch.zeros((len(counts), module.decoder.of_user.in_features), device=device)
-    for users in alike(counts.tolist()):
-        most = int(counts[users].max())
-        parts = [part[users, :most].to(device) for part in (contexts.chosen, contexts.rejected, contexts.real)]
+    device = module.shift.device
+    mean = torch.zeros((len(contexts), module.decoder.of_user.in_features), device=device)
+    for batch in contexts.batches():
+        parts = [part.to(device) for part in (batch.chosen, batch.rejected, batch.real)]
         with torch.no_grad():
-            mean[users] = module.posterior(*parts)[0]
+            mean[batch.users] = module.posterior(*parts)[0]
     return to_norm(mean) if normalize else mean
-
-
-def alike(counts: Sequence[int]) -> list[list[int]]:
-    """Places of users by their number of pairs, together while their attention fits `MOST_SCORES`.
-
-    Attention holds the square of the longest context for each of them, so one user of ten thousand pairs must
-    not pad a hundred of ten.
-    """
-    found: list[list[int]] = []
-    for place in sorted(range(len(counts)), key=lambda place: counts[place]):
-        if not found or (len(found[-1]) + 1) * counts[place] ** 2 > MOST_SCORES:
-            found.append([])
-        found[-1].append(place)
-    return found
 
 
 def _posterior(module: VPLModule, first: Tensor, second: Tensor, given: DrawnVectors) -> tuple[Tensor, Tensor]:

@@ -27,7 +27,7 @@ from personalrm.errors import NotFitted
 from personalrm.preferences.messages import Conversation
 from personalrm.preferences.pairs import PreferencePair
 from personalrm.rewards.controls import active_units
-from personalrm.rewards.gathering import ContextBatch, gather_contexts, gather_items, gather_pairs
+from personalrm.rewards.gathering import Contexts, gather_contexts, gather_items, gather_pairs
 from personalrm.rewards.pair_table import make_pair_table
 from personalrm.rewards.reward_model import DevUser, FloatArray, ScoreItem
 from personalrm.rewards.saving import read_model, restore_module, saved_part, write_model
@@ -108,11 +108,13 @@ class VPL:
 
         def look() -> Look:
             module, z = self._fitted(), self._z(contexts)
-            with torch.no_grad():
-                margins = module.reward(targets.chosen, z[:, None]) - module.reward(targets.rejected, z[:, None])
-            losses = nn.functional.softplus(-margins) * targets.weight
-            loss = float(losses.sum() / targets.weight.sum())
-            return Look(loss, {"active_share": active_units(z.double().numpy())})
+            loss = 0.0
+            for batch in targets.batches():
+                own = z[batch.users, None]
+                with torch.no_grad():
+                    margins = module.reward(batch.chosen, own) - module.reward(batch.rejected, own)
+                loss += float((nn.functional.softplus(-margins) * batch.weight).sum())
+            return Look(loss / float(targets.table.weight.sum()), {"active_share": active_units(z.double().numpy())})
 
         return look
 
@@ -156,7 +158,7 @@ class VPL:
         restore_module(model._module, arrays, folder)
         return model
 
-    def _z(self, contexts: ContextBatch) -> Tensor:
+    def _z(self, contexts: Contexts) -> Tensor:
         return mean_z(self._fitted(), contexts, normalize=self.options.normalize_mu)
 
     def _fitted(self) -> VPLModule:
