@@ -22,7 +22,7 @@ from personalrm.rewards.gpo.network import GPONetwork, GPOShape
 from personalrm.rewards.gpo.tokens import pair_sequence
 from personalrm.rewards.low_rank import LowRank
 from personalrm.rewards.pair_table import make_pair_table
-from personalrm.rewards.reward_model import DevUser
+from personalrm.rewards.reward_model import DevUser, margins
 from personalrm.rewards.training import Optimization
 from personalrm.testing import tiny_pair
 from personalrm.testing.encoders import PlantedEncoder
@@ -213,13 +213,15 @@ def test_every_share_of_empty_contexts_is_kept(tmp_path: Path) -> None:
     assert draw(tmp_path / "none", Sampling(8, empty_share=0.0)).mask.any(dim=1).all()
 
 
-def test_swapping_the_completions_flips_the_margin(tmp_path: Path) -> None:
+@pytest.mark.parametrize("options", [SMALL, replace(FAITHFUL, shape=replace(SHAPE, has_null=False))])
+def test_swapping_the_completions_flips_the_margin_exactly(tmp_path: Path, options: GPOOptions) -> None:
     population = plant(tmp_path, np.random.default_rng(0).normal(size=(4, DIM)), 8)
-    for options in (SMALL, replace(FAITHFUL, shape=replace(SHAPE, has_null=False), optimization=SMALL.optimization)):
-        model = GPO(population.store, options).fit(population.flat(range(4)))
-        pair, state = population.pairs[0][7], model.condition(population.pairs[0][:5])
-        there = model.margin(state, pair.conversation, pair.chosen, pair.rejected)
-        assert there == pytest.approx(-model.margin(state, pair.conversation, pair.rejected, pair.chosen), abs=1e-6)
+    model = GPO(population.store, replace(options, optimization=SMALL.optimization)).fit(population.flat(range(4)))
+    states = model.condition_many([own[:5] for own in population.pairs])
+    pairs = [own[place] for own in population.pairs for place in range(8)]
+    asked = [state for state in states for _ in range(8)]
+    there, back = margins(model, asked, pairs), margins(model, asked, [pair.reversed() for pair in pairs])
+    assert there.tolist() == (-back).tolist() and np.unique(there).size == 32
 
 
 def test_dev_users_end_the_training(tmp_path: Path) -> None:

@@ -8,16 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tests.rewards.populations import Population, accuracy, plant
+from tests.rewards.populations import QUESTION, Population, accuracy, plant
 
 from personalrm.embedding.store import EmbeddingStore
 from personalrm.errors import BadInput
 from personalrm.preferences.messages import Message
-from personalrm.rewards.gathering import gather_contexts
-from personalrm.rewards.pair_table import Reading
+from personalrm.rewards.gathering import ContextBatch, gather_contexts, pair_weights
+from personalrm.rewards.pair_table import Reading, make_pair_table
 from personalrm.rewards.pal.mixing import fit_mixtures
 from personalrm.rewards.pal.model import PAL, PALOptions
-from personalrm.rewards.pal.network import Projectors, make_pal_module
+from personalrm.rewards.pal.network import PALModule, Projectors, make_pal_module
 from personalrm.rewards.reward_model import DevUser
 from personalrm.rewards.simplex import softmax
 from personalrm.rewards.training import Optimization
@@ -50,10 +50,68 @@ def test_weights_lie_on_the_simplex(tmp_path: Path) -> None:
     assert np.allclose(weights.sum(axis=1), 1.0) and (weights > 0).all()
 
 
-def test_one_prototype_is_the_same_reward_for_everybody(tmp_path: Path) -> None:
+@pytest.mark.parametrize("similarity", ["dot", "cosine"])
+def test_one_prototype_is_a_head_that_knows_no_users(tmp_path: Path, similarity: str) -> None:
     population = small_population(tmp_path)
-    model = PAL(population.store, replace(SMALL, n_prototypes=1)).fit(population.flat(range(6)))
-    assert {tuple(state.weights) for state in model.condition_many([*population.pairs, []])} == {(1.0,)}
+    options, pairs = replace(SMALL, n_prototypes=1, similarity=similarity), population.flat(range(6))
+    model = PAL(population.store, options).fit(pairs)
+    states = model.condition_many([*population.pairs, [], [pair.reversed() for pair in pairs]])
+    found = np.stack([model.score(state, QUESTION, [pair.chosen for pair in pairs]) for state in states])
+    assert (found == found[0]).all() and np.unique(found[0]).size > 1
+    # The same pairs, all of one user and in the same order: whose they are has decided nothing.
+    nobodys = [replace(p, user_id="all", order_index=n, conversation_id=f"{n}") for n, p in enumerate(pairs)]
+    alone = PAL(population.store, options).fit(nobodys)
+    head = alone.score(alone.condition([]), QUESTION, [pair.chosen for pair in pairs])
+    assert found[0] == pytest.approx(head, abs=1e-6)
+
+
+def fit_of_one_user(module: PALModule, batch: ContextBatch, user: int) -> np.ndarray:
+    """The published fit by torch's own AdamW."""
+    n = int(batch.real[user].sum())
+    logits = torch.randn(2, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    optimizer = torch.optim.AdamW([logits], lr=5e-3)
+    won, lost = module.item(batch.chosen[user]).detach(), module.item(batch.rejected[user]).detach()
+    ideals = module.ideals(batch.prompt[user], len(won)).detach()  # type: ignore[index]
+    for start in [*range(0, n, 3)] * 20:
+        cut = slice(start, min(start + 3, n))
+        p = logits.softmax(dim=-1).expand(cut.stop - start, -1)
+        margins = module.rewards(won[cut], ideals[cut], p) - module.rewards(lost[cut], ideals[cut], p)
+        optimizer.zero_grad()
+        torch.nn.functional.softplus(-margins).mean().backward()
+        optimizer.step()
+    return logits.detach().softmax(dim=-1).numpy()
+
+
+@pytest.mark.parametrize("similarity", ["dot", "cosine"])
+def test_the_published_fit_of_new_users_is_twenty_epochs_of_adamw(tmp_path: Path, similarity: str) -> None:
+    population = small_population(tmp_path)
+    options = replace(SMALL, similarity=similarity, new_user="published", batch_size=3)
+    module = make_pal_module(4, 1, options)
+    contexts = [population.pairs[0], population.pairs[1][:4], [], population.pairs[2][:1]]
+    found = np.zeros((4, 2))
+    for batch in gather_contexts(contexts, population.store, "last", reading=Reading(with_prompts=True)).batches():
+        found[batch.users] = fit_mixtures(module, batch, average=np.array([0.5, -0.5]), strength=1.0)
+        for place, user in enumerate(batch.users):
+            if contexts[user]:
+                assert found[user] == pytest.approx(fit_of_one_user(module, batch, place), abs=1e-5)
+    assert found[2] == pytest.approx(softmax(np.array([0.5, -0.5])))
+
+
+def test_the_published_settings_pull_nobody() -> None:
+    options = PALOptions.faithful()
+    told = (options.new_user, options.average, options.logit_penalty, options.weigh_choices, options.n_prototypes)
+    assert told == ("published", "uniform", 0.0, False, 2)
+
+
+def test_a_choice_weighs_the_same_however_many_it_was_made_from(tmp_path: Path) -> None:
+    """Three pairs of one choice, each a third; published, each is whole."""
+    store = EmbeddingStore(tmp_path, PlantedEncoder(4))
+    pairs = [replace(tiny_pair("u", n // 3), rejected=f"Other {n}.") for n in range(9)] + [tiny_pair("v", 7)]
+    table = make_pair_table(pairs, store)
+    assert pair_weights(table, by_choice=True).tolist() == pytest.approx([10 / 12] * 9 + [10 / 4])
+    assert pair_weights(table, by_choice=False).tolist() == [1.0] * 10
+    fits = [PAL(store, replace(SMALL, weigh_choices=one)).fit(pairs).curve for one in (True, False)]
+    assert fits[0] != fits[1]
 
 
 @pytest.mark.parametrize("similarity", ["dot", "cosine"])

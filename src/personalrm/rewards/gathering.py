@@ -50,6 +50,17 @@ def gather_pairs(table: PairTable, store: EmbeddingStore, pooling: Pooling) -> P
     return PairVectors(torch.from_numpy(held), torch.from_numpy(places.reshape(-1, len(rows))))
 
 
+def pair_weights(table: PairTable, *, by_choice: bool) -> Tensor:
+    """How much each pair counts in a mean over pairs drawn alike, `(pairs,)`; 1 on average.
+
+    Args:
+        table: The pairs.
+        by_choice: Whether the n pairs of one choice count 1 / n each, in proportion; else all count 1.
+    """
+    weight = torch.from_numpy(table.weight).float()
+    return weight / weight.mean() if by_choice else torch.ones_like(weight)
+
+
 @dataclass(frozen=True, repr=False)
 class ContextBatch:
     """The pairs of some users, padded to the longest; padded vectors are another pair's and must be masked."""

@@ -159,10 +159,15 @@ class GPO:
             shown += couples
             owners += [item.user_id] * len(couples)
             users += [rank[id(item.state)]] * len(couples)
-        tokens = tokens_of(self.options.tokens, self.store, shown, self.options.pooling, owners)
+        # Both orders are read side by side and which is first would change last bits, so it is the texts' own order:
+        # a couple that is swapped flips its margin exactly.
+        turned = [first > second for _, first, second in shown]
+        read = [(talk, b, a) if turn else (talk, a, b) for turn, (talk, a, b) in zip(turned, shown, strict=True)]
+        tokens = tokens_of(self.options.tokens, self.store, read, self.options.pooling, owners)
         scaled = torch.as_tensor((tokens - trained.shift) / trained.scale)
         logits = forward_users(trained.network, list(states.values()), np.array(users, dtype=np.int64), scaled)
-        return [OrderLogits(float(first), float(second)) for first, second in logits]
+        both = (tuple(map(float, one[::-1] if turn else one)) for turn, one in zip(turned, logits, strict=True))
+        return [OrderLogits(first, second) for first, second in both]
 
     def condition(self, context: Sequence[PreferencePair]) -> GPOState:
         """The tokens of one user."""

@@ -3,9 +3,13 @@
 With the dot product the margin is linear in p and the shared simplex solver does it. The
 cosine divides by the length of the mixed ideal point, so there the same objective is
 stepped by Adam on the padded batch, elementwise and therefore equal to one user at a time.
+The published fit is neither: a fixed number of small steps from random logits, so that its
+result is mostly where it began.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import numpy as np
 
@@ -17,6 +21,9 @@ from personalrm.rewards.simplex import LEAST_STRENGTH, fit_simplex, softmax
 
 N_STEPS = 300
 RATE = 0.1
+PUBLISHED_RATE, PUBLISHED_EPOCHS = 5e-3, 20
+PUBLISHED_DECAY, BETAS, EPSILON = 0.01, (0.9, 0.999), 1e-8
+"""torch's own for AdamW; the published code does not set them."""
 
 
 def fit_mixtures(module: PALModule, contexts: ContextBatch, *, average: FloatArray, strength: float) -> FloatArray:
@@ -31,6 +38,8 @@ def fit_mixtures(module: PALModule, contexts: ContextBatch, *, average: FloatArr
     users, most = contexts.real.shape
     if not most:
         return np.tile(softmax(average), (users, 1))
+    if module.options.new_user == "published":
+        return _as_published(module, contexts, average)
     if module.options.similarity == "cosine":
         return _by_steps(module, contexts, average, strength)
     prompts = contexts.prompt.flatten(0, 1) if contexts.prompt is not None else None
@@ -41,20 +50,51 @@ def fit_mixtures(module: PALModule, contexts: ContextBatch, *, average: FloatArr
 
 
 def _by_steps(module: PALModule, contexts: ContextBatch, average: FloatArray, strength: float) -> FloatArray:
+    margins, start = _margins_of(module, contexts), torch.from_numpy(average).float()
+    logits = start.repeat(len(contexts.real), 1).requires_grad_()
+    optimizer = torch.optim.Adam([logits], lr=RATE)
+    with torch.enable_grad():
+        for _ in range(N_STEPS):
+            fit = (contexts.weight * nn.functional.softplus(-margins(logits.softmax(dim=-1)))).sum()
+            pull = 0.5 * (strength + LEAST_STRENGTH) * ((logits - start) ** 2).sum()
+            (logits.grad,) = torch.autograd.grad(fit + pull, [logits])
+            optimizer.step()
+    return np.asarray(softmax(logits.detach().double().numpy()))
+
+
+def _as_published(module: PALModule, contexts: ContextBatch, average: FloatArray) -> FloatArray:
+    """AdamW over each user's pairs in time order, batch by batch; one random start for all, drawn from the seed."""
+    margins, real = _margins_of(module, contexts), contexts.real
+    generator, size = torch.Generator().manual_seed(module.options.seed), module.options.batch_size
+    logits = torch.randn(len(average), generator=generator).repeat(len(real), 1)
+    first, second, steps = torch.zeros_like(logits), torch.zeros_like(logits), torch.zeros(len(real), 1)
+    for start in [*range(0, real.shape[1], size)] * PUBLISHED_EPOCHS:
+        seen = torch.zeros_like(real)
+        seen[:, start : start + size] = real[:, start : start + size]
+        some = seen.any(dim=1, keepdim=True)  # who has run out of pairs waits for the next epoch
+        with torch.enable_grad():
+            moved = logits.clone().requires_grad_()
+            losses = nn.functional.softplus(-margins(moved.softmax(dim=-1))) * seen
+            (slope,) = torch.autograd.grad((losses.sum(dim=1) / seen.sum(dim=1).clamp(min=1)).sum(), [moved])
+        steps += some
+        first = torch.where(some, BETAS[0] * first + (1 - BETAS[0]) * slope, first)
+        second = torch.where(some, BETAS[1] * second + (1 - BETAS[1]) * slope**2, second)
+        way = first / (1 - BETAS[0] ** steps) / ((second / (1 - BETAS[1] ** steps)).sqrt() + EPSILON)
+        logits = torch.where(some, (1 - PUBLISHED_RATE * PUBLISHED_DECAY) * logits - PUBLISHED_RATE * way, logits)
+    p = softmax(logits.double().numpy())
+    return np.where(real.any(dim=1, keepdim=True).numpy(), p, softmax(average))
+
+
+def _margins_of(module: PALModule, contexts: ContextBatch) -> Callable[[Tensor], Tensor]:
+    """Margins `(users, pairs)` as a function of p `(users, prototypes)`, everything else computed once."""
     users, most = contexts.real.shape
     prompts = contexts.prompt.flatten(0, 1) if contexts.prompt is not None else None
     with torch.no_grad():
         won, lost = module.item(contexts.chosen.flatten(0, 1)), module.item(contexts.rejected.flatten(0, 1))
         ideals = module.ideals(prompts, len(won))
-    start = torch.from_numpy(average).float()
-    logits = start.repeat(users, 1).requires_grad_()
-    optimizer = torch.optim.Adam([logits], lr=RATE)
-    with torch.enable_grad():
-        for _ in range(N_STEPS):
-            p = logits.softmax(dim=-1).repeat_interleave(most, dim=0)
-            margins: Tensor = (module.rewards(won, ideals, p) - module.rewards(lost, ideals, p)).view(users, most)
-            fit = (contexts.weight * nn.functional.softplus(-margins)).sum()
-            pull = 0.5 * (strength + LEAST_STRENGTH) * ((logits - start) ** 2).sum()
-            (logits.grad,) = torch.autograd.grad(fit + pull, [logits])
-            optimizer.step()
-    return np.asarray(softmax(logits.detach().double().numpy()))
+
+    def margins(p: Tensor) -> Tensor:
+        each = p.repeat_interleave(most, dim=0)
+        return (module.rewards(won, ideals, each) - module.rewards(lost, ideals, each)).view(users, most)
+
+    return margins

@@ -22,7 +22,14 @@ from personalrm.embedding.with_torch import Tensor, nn, torch
 from personalrm.errors import BadInput, NotFitted
 from personalrm.preferences.messages import Conversation
 from personalrm.preferences.pairs import PreferencePair
-from personalrm.rewards.gathering import ContextBatch, Contexts, gather_contexts, gather_items, gather_pairs
+from personalrm.rewards.gathering import (
+    ContextBatch,
+    Contexts,
+    gather_contexts,
+    gather_items,
+    gather_pairs,
+    pair_weights,
+)
 from personalrm.rewards.pair_table import Reading, make_pair_table
 from personalrm.rewards.pal.mixing import fit_mixtures
 from personalrm.rewards.pal.network import PALModule, PALOptions, make_pal_module
@@ -80,7 +87,7 @@ class PAL:
             for buffer, value in zip((module.shift, module.scale), data.moments(), strict=True):
                 buffer.copy_(value)
         self._module, self.trained_users, self.strength = module, table.user_ids, options.strength
-        user = torch.from_numpy(table.user)
+        user, weight = torch.from_numpy(table.user), pair_weights(table, by_choice=options.weigh_choices)
 
         def loss(_: int, generator: torch.Generator) -> Tensor:
             some = torch.randperm(len(table), generator=generator)[: options.batch_size]
@@ -88,7 +95,8 @@ class PAL:
             ideals, p = module.ideals(prompts, len(some)), module.logits[user[some]].softmax(dim=-1)
             margin = module.rewards(module.item(chosen), ideals, p) - module.rewards(module.item(rejected), ideals, p)
             apart = module.logits - module.logits.mean(dim=0)
-            return nn.functional.softplus(-margin).mean() + options.logit_penalty * (apart**2).sum(dim=1).mean()
+            fit = (weight[some] * nn.functional.softplus(-margin)).mean()
+            return fit + options.logit_penalty * (apart**2).sum(dim=1).mean()
 
         look = self._look(dev)
         self.curve = train(
@@ -100,7 +108,7 @@ class PAL:
             dev=look,
             checkpoints=checkpoints_for(self.checkpoint, asdict(options), self.store.encoder.identity, table.hashes),
         )
-        if look is not None and options.n_prototypes > 1:
+        if look is not None and options.n_prototypes > 1 and options.new_user == "solved":
             self.strength = min(STRENGTHS, key=look)
         return self
 

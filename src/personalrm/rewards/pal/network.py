@@ -40,6 +40,11 @@ class PALOptions:
     """Pull of the average user on a new one; chosen on the dev users where there are any."""
     average: Literal["trained", "uniform"] = "trained"
     """The average user: mean logits of the training users, or all prototypes equally."""
+    new_user: Literal["solved", "published"] = "solved"
+    """How a new user's mixture is found: the minimum of loss and pull, or the published 20 epochs of AdamW at 5e-3 from
+    random logits, without a pull; a user without pairs is the average one either way."""
+    weigh_choices: bool = True
+    """Count the n pairs of one choice 1 / n each in training, as on the dev users; published: each whole."""
     standardize: bool = True
     """Bring the embeddings to mean 0 and spread 1 over the training pairs."""
     pooling: Pooling = "last"
@@ -60,9 +65,22 @@ class PALOptions:
 
     @classmethod
     def faithful(cls) -> PALOptions:
-        """As published: K = 2, prompt-dependent prototypes, completions without their prompt, d = E, nothing else."""
+        """As published: K = 2, prompt-dependent prototypes, d = E, completions without their prompt.
+
+        Every pair counts whole; nothing is standardized or pulled. Two things are not: training users start as equal mixtures, where the published code draws them, and a new
+        user without pairs is the uniform mixture, where it has none.
+        """
         optimization = Optimization(n_steps=2000, learning_rate=1e-4, weight_decay=0.01, optimizer="adam")
-        return cls(item_has_prompt=False, standardize=False, logit_penalty=0.0, batch_size=4, optimization=optimization)
+        return cls(
+            item_has_prompt=False,
+            standardize=False,
+            logit_penalty=0.0,
+            average="uniform",
+            new_user="published",
+            weigh_choices=False,
+            batch_size=4,
+            optimization=optimization,
+        )
 
 
 class Projectors(nn.Module):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from personalrm.embedding.with_torch import Tensor, nn, torch
-from personalrm.rewards.gathering import PairVectors
+from personalrm.rewards.gathering import PairVectors, pair_weights
 from personalrm.rewards.pair_table import PairTable
 from personalrm.rewards.vpl.contexts import ContextSampler, Latents, encode
 from personalrm.rewards.vpl.network import LatentOptions, VPLModule, VPLOptions
@@ -28,6 +28,7 @@ class VPLLoss:
 
     def __init__(self, module: VPLModule, options: VPLOptions, table: PairTable, vectors: PairVectors) -> None:
         self._module, self._options, self._vectors, self._n = module, options, vectors, len(table)
+        self._weight = pair_weights(table, by_choice=options.weigh_choices)
         self._contexts = ContextSampler(options, table, vectors)
 
     def __call__(self, step: int, generator: torch.Generator) -> Tensor:
@@ -39,4 +40,5 @@ class VPLLoss:
         chosen, rejected, _ = self._vectors.take(targets)
         # A text meets all its contexts after the one wide map, so it is read once.
         margins = module.reward(chosen[:, None], latents.z) - module.reward(rejected[:, None], latents.z)
-        return elbo(margins, latents, options, beta=options.kl_share(step, options.optimization.n_steps))
+        each = elbo(margins, latents, options, beta=options.kl_share(step, options.optimization.n_steps), dim=1)
+        return (self._weight[targets] * each).mean()

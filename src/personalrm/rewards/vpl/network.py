@@ -37,6 +37,8 @@ class LatentOptions:
     """Bring the embeddings to mean 0 and spread 1 over the training pairs."""
     swap_weight: float = 0.0
     """Weight of SPL's regulariser: with chosen and rejected exchanged mu turns around and lv stays."""
+    weigh_choices: bool = True
+    """Count the n pairs of one choice 1 / n each in training, as on the dev users; published: each whole."""
     pooling: Pooling = "last"
     seed: int = 0
 
@@ -70,7 +72,7 @@ class VPLOptions(LatentOptions):
 
     @classmethod
     def faithful(cls) -> VPLOptions:
-        """As published: no scaling of mu at evaluation, no standardizing, eight contexts, H = D = 512."""
+        """As published: mu not scaled when judging, nothing standardized, every pair whole, H = D = 512."""
         optimization = Optimization(n_steps=2000, learning_rate=3e-4, weight_decay=1e-3, warmup=0.03, optimizer="adamw")
         return cls(
             width=512,
@@ -80,6 +82,7 @@ class VPLOptions(LatentOptions):
             empty_share=0.0,
             normalize_mu=False,
             standardize=False,
+            weigh_choices=False,
             batch_size=32,
             optimization=optimization,
         )
