@@ -196,3 +196,18 @@ def test_a_soup_of_adapters_is_trained_and_asked(run, tmp_path, drafts, base):
 def test_a_soup_is_told_nothing_in_words_and_wants_a_base(run, tmp_path, base, more):
     code, _, err = train(run, tmp_path, "bt_soup", *(["--base", base] if more else []), *more)
     assert code == 2 and ("leave --prompts" in err if more else "pass --base" in err)
+
+
+def test_a_language_model_scores_the_same_where_it_is_told_to(run, tmp_path, drafts, base):
+    settings = tmp_path / "settings.yaml"
+    settings.write_text("lora: {rank: 4, alpha: 8}\nepochs: 1\nmax_tokens: 96\n")
+    assert train(run, tmp_path, "bt", "--base", base, "-c", settings, "--device", "cpu")[0] == 0
+    assert score(run, tmp_path, drafts, "--device", "cpu") == score(run, tmp_path, drafts, "--device", "auto")
+
+
+@pytest.mark.parametrize("method", ["bt", "low_rank"])
+@pytest.mark.parametrize("device", ["tpu", "cuda:99"])
+def test_a_device_that_is_not_there_is_refused_in_a_sentence(run, tmp_path, base, method, device):
+    named = ("--base", base) if method == "bt" else ("--encoder", base)
+    code, _, err = train(run, tmp_path, method, *named, "--device", device)
+    assert code == 2 and repr(device) in err and "Traceback" not in err

@@ -18,6 +18,8 @@ from personalrm.cli.options import ROWS, add_config, add_home, add_json, positiv
 from personalrm.cli.printing import print_error, ranked_lines
 from personalrm.wording import count
 
+DEVICE = "where encoder or language model run: auto, cpu or cuda (default: as in training, a language model on the CPU)"
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", nargs="?", default="-", help=ROWS)
@@ -32,6 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--demonstrations", action="store_true", help="tell the prompts' demonstrations too")
     parser.add_argument("--history", type=positive, metavar="K", help="raw pairs to tell, for a model that was told K")
+    parser.add_argument("--device", metavar="WHERE", help=DEVICE)
     add_home(parser)
     add_config(parser)
     add_json(parser)
@@ -50,7 +53,7 @@ def run(options: argparse.Namespace) -> int:
         return 2
     turns = RawHistory(k=options.history) if options.history else None
     turns = turns or user_turns(options.prompts, demonstrations=options.demonstrations)
-    model = open_trained(options.model_folder, f"{options.home}/embeddings", turns=turns)
+    model = open_trained(options.model_folder, f"{options.home}/embeddings", turns=turns, device=options.device)
     contexts, n_left_out = _contexts(options.context, skip_bad=options.skip_bad)
     users = list(dict.fromkeys(user for _, user, _, _ in items))
     states = dict(zip(users, model.condition_many([contexts.get(user, ()) for user in users]), strict=True))

@@ -32,6 +32,11 @@ from personalrm.cli.training_progress import TrainingProgress
 if TYPE_CHECKING:
     from personalrm.preferences.users import User
 
+DEVICE = (
+    "where encoder and language model run: auto, cpu or cuda (default: the encoder on the CPU, a language model on a "
+    "GPU where there is one)"
+)
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
@@ -54,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--prompts", metavar="FILE", help="personal prompts that bt is told, from prepare-prompts")
     parser.add_argument("--demonstrations", action="store_true", help="tell the prompts' demonstrations too")
     parser.add_argument("--history", type=positive, metavar="K", help="tell bt K raw pairs of the user instead")
-    parser.add_argument("--device", default="cpu", help="device of the encoder (default: %(default)s)")
+    parser.add_argument("--device", metavar="WHERE", help=DEVICE)
     parser.add_argument(
         "-c", "--settings", metavar="YAML", help="settings of the method; docs/reward-models.md lists them"
     )
@@ -78,6 +83,10 @@ def run(options: argparse.Namespace) -> int:
 
     content = (read_yaml(options.settings, "settings file") or {}) if options.settings else {}
     users, report = _read(options)
+    if options.base is not None and options.device is not None:
+        from personalrm.rewards.placing import train_on
+
+        train_on(options.device)
     with TrainingProgress(options.method, is_silent=options.json) as progress, watched(progress.moved):
         made = _made(options, content, users, progress)
         if options.sweep is not None:
@@ -130,7 +139,9 @@ def _embedded(options: argparse.Namespace, content: dict[str, Any], progress: Tr
         raise BadInput(f"--prompts and --history tell bt of users; {options.method} reads their choices itself")
     where = options.settings or options.method
     chosen = reward_method(method).options(content, where=where, faithful=options.faithful)
-    encoder = EncoderSpec(options.encoder, device=options.device)
+    encoder = EncoderSpec(options.encoder)
+    if options.device is not None:
+        encoder = encoder.on(options.device)
     return Embedded(method, encoder, f"{options.home}/embeddings", chosen, base=options.base, watch=progress.embedded)
 
 

@@ -148,7 +148,13 @@ class HuggingFaceEncoder:
     @cached_property
     def _model(self) -> Any:
         model = self._loaded("AutoModel", dtype=getattr(torch, self.encoding.dtype))
-        return model.to(self.encoding.device).eval().requires_grad_(False)
+        try:
+            return model.to(self.encoding.device).eval().requires_grad_(False)
+        except (RuntimeError, AssertionError) as error:  # torch without CUDA asserts
+            raise BadInput(
+                f"encoder {self.name!r} cannot run on device {self.encoding.device!r} ({type(error).__name__}); use "
+                "cpu, or a device that torch has here"
+            ) from None
 
     def _loaded(self, what: str, **options: Any) -> Any:
         try:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import cast, get_args
 
 from personalrm.embedding.encoders import Encoder
 from personalrm.errors import BadInput
@@ -30,6 +31,19 @@ class EncoderSpec:
             raise BadInput("the encoder has no name; write stylometric, a name on the hub or a folder")
         if self.dtype not in ("float32", "bfloat16", "float16"):
             raise BadInput(f"dtype of encoder {self.name!r} is {self.dtype!r}; use float32, bfloat16 or float16")
+
+    def on(self, device: str) -> EncoderSpec:
+        """The same elsewhere: on `auto` (a GPU where there is one), `cpu`, `cuda`, or another device of torch's.
+
+        Raises:
+            BadInput: If a model is named and the device is not there.
+        """
+        if self.name == STYLOMETRIC:  # numpy alone; it has no use for a device
+            return self
+        from personalrm.rewards.placing import Device, placed
+
+        known = device in get_args(Device)
+        return replace(self, device=placed(cast(Device, device)).type if known else device)
 
 
 def open_encoder(spec: EncoderSpec) -> Encoder:

@@ -14,7 +14,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from personalrm.embedding.store import EmbeddingStore
 from personalrm.errors import BadInput, CorruptFile, StoreError
@@ -22,7 +22,7 @@ from personalrm.preferences.messages import digest
 from personalrm.preferences.splits import split_user
 from personalrm.preferences.users import User
 from personalrm.rewards.encoder_spec import EncoderSpec, open_encoder
-from personalrm.rewards.methods import load_reward_model, make_reward_model
+from personalrm.rewards.methods import LANGUAGE_METHODS, load_reward_model, make_reward_model
 from personalrm.rewards.reward_model import DevUser, RewardModel
 from personalrm.rewards.saving import saved_part
 from personalrm.rewards.training_report import TrainingReport, controls_section, make_report, model_card
@@ -118,25 +118,41 @@ def save_trained(
     return report
 
 
-def open_trained(folder: str | Path, store_folder: str | Path, *, turns: UserTurns | None = None) -> RewardModel[Any]:
+def open_trained(
+    folder: str | Path, store_folder: str | Path, *, turns: UserTurns | None = None, device: str | None = None
+) -> RewardModel[Any]:
     """The model of a folder.
 
     Args:
         folder: What `train_to_folder` wrote.
         store_folder: Where embeddings of all encoders are kept.
         turns: What a Bradley-Terry language model is told of users; of the kind it was trained with.
+        device: Where encoder or language model run: `auto`, `cpu`, `cuda`; where None, the encoder where it ran in
+            training, the language model on the CPU.
 
     Raises:
         StoreError: If there is none.
         CorruptFile: If a file is damaged.
-        BadInput: If the turns are not of the kind it was trained with.
+        BadInput: If the turns are not of the kind it was trained with, or the device is not there.
     """
     path = Path(folder)
     method = str(_read(path, "training.json").get("method"))
     if method in LANGUAGE_MODELS.values():
-        return _open_language_model(method, path, turns)
+        return _moved(_open_language_model(method, path, turns), device)
     encoder = saved_part(EncoderSpec, {"encoder.json": _read(path, "encoder.json")}, "encoder.json", path)
-    return load_reward_model(method, path, open_store(store_folder, encoder))
+    encoder = encoder.on(device) if device is not None else encoder
+    model = load_reward_model(method, path, open_store(store_folder, encoder))
+    return _moved(model, device) if method in LANGUAGE_METHODS else model
+
+
+def _moved(model: Any, device: str | None) -> RewardModel[Any]:
+    """A language model's reward model, its network on the device."""
+    from personalrm.rewards.placing import Device, placed
+
+    if device is not None:
+        model.network.to(placed(cast(Device, device)))  # it refuses what is none
+    moved: RewardModel[Any] = model
+    return moved
 
 
 def _read(path: Path, name: str) -> dict[str, Any]:

@@ -67,8 +67,8 @@ class PALOptions:
     def faithful(cls) -> PALOptions:
         """As published: K = 2, prompt-dependent prototypes, d = E, completions without their prompt.
 
-        Every pair counts whole; nothing is standardized or pulled. Two things are not: training users start as equal mixtures, where the published code draws them, and a new
-        user without pairs is the uniform mixture, where it has none.
+        Every pair counts whole; nothing is standardized or pulled. Not as published: training users start as equal
+        mixtures, where the code draws them, and a new user without pairs is the uniform mixture, where it has none.
         """
         optimization = Optimization(n_steps=2000, learning_rate=1e-4, weight_decay=0.01, optimizer="adam")
         return cls(
