@@ -126,8 +126,6 @@ def _table(
     counts = np.array([len(group) for group in ordered], dtype=np.int64)
     user = np.repeat(np.arange(len(groups)), counts)
     rows = _rows(flat, store, reading)
-    choices = list(zip(user.tolist(), (pair.choice_key for pair in flat), strict=True))
-    times = Counter(choices)
     conversations: dict[tuple[int, str], int] = {}
     for owner, pair in zip(user.tolist(), flat, strict=True):
         conversations.setdefault((owner, pair.conversation_key), len(conversations))
@@ -142,8 +140,15 @@ def _table(
         prompt_row=rows[2] if reading.with_prompts else np.full(len(flat), -1, dtype=np.int64),
         conversation=np.array([conversations[key] for key in keys], dtype=np.int64),
         time=np.array([place for group in ordered for place in range(len(group))], dtype=np.int64),
-        weight=np.array([1.0 / times[choice] for choice in choices]),
+        weight=choice_weights(user.tolist(), flat),
     )
+
+
+def choice_weights(owners: Sequence[int], pairs: Sequence[PreferencePair]) -> FloatArray:
+    """1 / n for each of the n pairs of one owner's choice, shape `(pairs,)`."""
+    choices = list(zip(owners, (pair.choice_key for pair in pairs), strict=True))
+    times = Counter(choices)
+    return np.array([1.0 / times[choice] for choice in choices])
 
 
 def _rows(pairs: Sequence[PreferencePair], store: EmbeddingStore, reading: Reading) -> IntArray:

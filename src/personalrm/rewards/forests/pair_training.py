@@ -22,7 +22,7 @@ from personalrm.embedding.with_torch import torch
 from personalrm.errors import MissingExtra, TrainingFailed
 from personalrm.rewards.forests.pair_batches import PairForest, TokenPair, cut_to_budget, plant
 from personalrm.rewards.lora import AdaptedNetwork, fingerprint
-from personalrm.rewards.training import STEP_STRIDE, Checkpoints, Curve, Group, Optimization, train_in_parts
+from personalrm.rewards.training import STEP_STRIDE, Checkpoints, Curve, Dev, Group, Optimization, train_in_parts
 
 MOST_FLAT = 3
 """Steps after the first whose margins may all be exactly 0 before training is given up."""
@@ -99,7 +99,7 @@ class PairTraining:
         optimization: Optimization,
         *,
         groups: Sequence[Group] | None = None,
-        dev: Callable[[], float] | None = None,
+        dev: Dev | None = None,
         checkpoint: Path | None = None,
         fingerprint: str = "",
     ) -> Curve:

@@ -25,13 +25,13 @@ from personalrm.rewards.forests.closing_states import StateReader, ToRead
 from personalrm.rewards.forests.pair_batches import TokenPair, order_epochs, tokenize_pairs
 from personalrm.rewards.forests.pair_training import Cutting, PairTraining, run_fingerprint
 from personalrm.rewards.forests.prefix_cache import PrefixCache
-from personalrm.rewards.gathering import PairVectors, gather_contexts, gather_pairs
+from personalrm.rewards.gathering import PairVectors, gather_contexts, gather_pairs, pair_weights
 from personalrm.rewards.lora import fingerprint, restore_tensors, trained_tensors
 from personalrm.rewards.model_card import Training, adapter_row, model_card
-from personalrm.rewards.pair_table import PairTable, make_pair_table
+from personalrm.rewards.pair_table import PairTable, choice_weights, make_pair_table
 from personalrm.rewards.reward_model import DevUser, FloatArray, ScoreItem
 from personalrm.rewards.saving import checked_arrays, read_model, saved_part, write_model
-from personalrm.rewards.training import Curve
+from personalrm.rewards.training import Curve, Look
 from personalrm.rewards.vpl.contexts import ContextSampler, mean_z
 from personalrm.rewards.vpl.model import VPLState, active_units
 from personalrm.rewards.vpl_lm.network import LanguageVPLNetwork, LanguageVPLOptions, open_vpl_network
@@ -64,11 +64,14 @@ class LanguageVPL:
         self.checkpoint = Path(checkpoint) if checkpoint is not None else None
         self.training = Training()
         self.curve: Curve | None = None
-        self.active_share: list[float] = []
-        """Share of active units of z over the dev users, at each look at them; near 0 is posterior collapse."""
         self._network: LanguageVPLNetwork | None = None
         self._tokenizer: ChatTokenizer | None = None
         self._reader: StateReader | None = None
+
+    @property
+    def active_share(self) -> list[float]:
+        """Share of active units of z over the dev users, at each look at them; near 0 is posterior collapse."""
+        return [told["active_share"] for told in self.curve.told] if self.curve else []
 
     def fit(self, pairs: Sequence[PreferencePair], *, dev: Sequence[DevUser] = ()) -> Self:
         """Train on the pairs of many users; dev users' targets choose the step that is kept and stop in time.
@@ -84,7 +87,7 @@ class LanguageVPL:
             heads = self.network.heads
             for buffer, value in zip((heads.shift, heads.scale), vectors.moments(), strict=True):
                 buffer.copy_(value)
-        tokens, self.active_share = self._tokens(table.pairs), []
+        tokens = self._tokens(table.pairs)
         self.training = Training(
             n_pairs=len(table),
             n_users=table.n_users,
@@ -192,7 +195,8 @@ class LanguageVPL:
     ) -> Curve:
         options, network = self.options, self.network
         steps = order_epochs(tokens, options.epochs, pairs_a_step=options.pairs_a_step, seed=options.seed)
-        loss = TargetLoss(ContextSampler(options, table, vectors), options, n_steps=len(steps))
+        weight = pair_weights(table, by_choice=options.weigh_choices)
+        loss = TargetLoss(ContextSampler(options, table, vectors), weight, options, n_steps=len(steps))
         cutting = Cutting(options.tokens_at_once, options.sharing != "none", options.seed)
         run = PairTraining(network, tokens, steps, loss, cutting)
         dev_tokens = self._tokens([pair for one in dev for pair in one.targets])
@@ -210,14 +214,15 @@ class LanguageVPL:
             self.training.active_share = active_units(self._z([one.context for one in dev]).cpu().numpy())
         return curve
 
-    def _look(self, run: PairTraining, dev: Sequence[DevUser], tokens: Sequence[TokenPair]) -> Callable[[], float]:
-        """Mean loss on the dev users' targets; notes the share of active units."""
+    def _look(self, run: PairTraining, dev: Sequence[DevUser], tokens: Sequence[TokenPair]) -> Callable[[], Look]:
+        """Mean loss on the dev users' targets, and the share of active units."""
         owner = [number for number, one in enumerate(dev) for _ in one.targets]
+        weight = choice_weights(owner, [pair for one in dev for pair in one.targets])
 
-        def look() -> float:
+        def look() -> Look:
             z = self._z([one.context for one in dev])
-            self.active_share.append(active_units(z.cpu().numpy()))
-            return run.mean_loss(tokens, losses_under(self.network, z, owner))
+            loss = run.mean_loss(tokens, losses_under(self.network, z, owner, weight))
+            return Look(loss, {"active_share": active_units(z.cpu().numpy())})
 
         return look
 

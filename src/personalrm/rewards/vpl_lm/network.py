@@ -76,6 +76,7 @@ class LanguageVPLOptions(LatentOptions):
             empty_share=0.0,
             normalize_mu=False,
             standardize=False,
+            weigh_choices=False,
             lora=Lora(128, 256.0, dropout=0.1),
             projection=True,
             max_tokens=1024,

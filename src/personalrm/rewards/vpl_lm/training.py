@@ -11,6 +11,7 @@ from personalrm.rewards.forests.attention import run_forest
 from personalrm.rewards.forests.closing_states import closing_states
 from personalrm.rewards.forests.pair_batches import PairForest
 from personalrm.rewards.forests.pair_training import Called, StepPart
+from personalrm.rewards.reward_model import FloatArray
 from personalrm.rewards.training import STEP_STRIDE, Group
 from personalrm.rewards.vpl.contexts import ContextSampler, Draw
 from personalrm.rewards.vpl.loss import elbo
@@ -22,18 +23,20 @@ class TargetLoss:
 
     Args:
         contexts: Draws contexts; its table has the pairs that are trained on, in the same order.
+        weight: How much each pair counts, 1 on average, `(pairs,)`.
         options: Weights and seed.
         n_steps: Optimizer steps of the run, for the rise of beta.
     """
 
-    def __init__(self, contexts: ContextSampler, options: LanguageVPLOptions, *, n_steps: int) -> None:
-        self._contexts, self._options, self._n_steps = contexts, options, n_steps
+    def __init__(self, contexts: ContextSampler, weight: Tensor, options: LanguageVPLOptions, *, n_steps: int) -> None:
+        self._contexts, self._weight, self._options, self._n_steps = contexts, weight, options, n_steps
 
     def __call__(self, network: Called, part: StepPart, /) -> tuple[Tensor, Tensor]:
         """Losses `(pairs,)` and margins `(pairs, contexts)`."""
         margins, latents = network(part.planted, self._contexts.vectors(self._drawn(part)))
         beta = self._options.kl_share(part.step, self._n_steps)
-        return elbo(margins, latents, self._options, beta=beta, dim=1), margins
+        losses = elbo(margins, latents, self._options, beta=beta, dim=1)
+        return self._weight[list(part.places)].to(losses.device) * losses, margins
 
     def _drawn(self, part: StepPart) -> Draw:
         """The part's share of what is drawn for the whole step, so that parts and processes change nothing."""
@@ -54,7 +57,7 @@ def rates(network: LanguageVPLNetwork, options: LanguageVPLOptions) -> list[Grou
 
 
 def losses_under(
-    network: LanguageVPLNetwork, z: Tensor, owner: Sequence[int]
+    network: LanguageVPLNetwork, z: Tensor, owner: Sequence[int], weight: FloatArray
 ) -> Callable[[PairForest, Sequence[int]], Tensor]:
     """A function to the losses `(pairs,)` of a forest's pairs under their owners' z.
 
@@ -62,13 +65,15 @@ def losses_under(
         network: In evaluation mode.
         z: Shape `(users, latent)`.
         owner: The user of each pair.
+        weight: How much each pair counts, `(pairs,)`; only proportions matter.
     """
     owners = torch.from_numpy(np.asarray(owner, dtype=np.int64)).to(z.device)
+    share = torch.from_numpy(weight / weight.mean()).float().to(z.device)
 
     def losses(planted: PairForest, places: Sequence[int]) -> Tensor:
         states, _ = run_forest(network.decoder, planted.forest)
         own = z[owners[list(places)]][:, None]  # (pairs, 1, latent)
         margins = network.margins(closing_states(states, planted.forest), planted, own)
-        return nn.functional.softplus(-margins[:, 0])
+        return share[list(places)] * nn.functional.softplus(-margins[:, 0])
 
     return losses
