@@ -53,6 +53,7 @@ SMALL = GPOOptions(
     shape=GPOShape(width=16, n_heads=2, n_layers=2, n_embedder_layers=2),
     optimization=Optimization(n_steps=10, learning_rate=1e-2),
 )
+WIDE = replace(SMALL, tokens="concatenated", labels="zero_pad", shape=replace(SMALL.shape, has_target_bit=True))
 FAITHFUL_SMALL = replace(FAITHFUL, shape=replace(SMALL.shape, has_null=False), optimization=SMALL.optimization)
 SMALL_MRM = MRMOptions(n_bases=3, spread=0.1, optimization=Optimization(n_steps=10, learning_rate=1e-2))
 MODELS: dict[str, Row] = {
@@ -62,6 +63,7 @@ MODELS: dict[str, Row] = {
     "soup": Row(lambda store: Soup(store, SoupOptions(n_bases=2)), Soup.load),
     "two_level": Row(TwoLevel, TwoLevel.load),
     "gpo": Row(lambda store: GPO(store, SMALL), GPO.load),
+    "gpo_concatenated": Row(lambda store: GPO(store, WIDE), GPO.load),
     "gpo_faithful": Row(lambda store: GPO(store, FAITHFUL_SMALL), GPO.load),
     "pal": Row(lambda store: PAL(store, PALOptions(width=6, optimization=QUICK)), PAL.load),
     "pal_cosine": Row(lambda store: PAL(store, PALOptions(width=6, similarity="cosine", optimization=QUICK)), PAL.load),

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from benchmarks.reference.gpo import evaluate, loss, reference_from
-from tests.rewards.populations import accuracy, plant
+from tests.rewards.populations import QUESTION, accuracy, plant
 
 from personalrm.embedding.store import EmbeddingStore
 from personalrm.errors import BadInput
@@ -19,7 +19,7 @@ from personalrm.rewards.bases import LowRankOptions
 from personalrm.rewards.gpo.episodes import Episode, Pool, Sampling, Style, episode_loss
 from personalrm.rewards.gpo.model import FAITHFUL, GPO, GPOOptions
 from personalrm.rewards.gpo.network import GPONetwork, GPOShape
-from personalrm.rewards.gpo.tokens import pair_sequence
+from personalrm.rewards.gpo.tokens import pair_sequence, tokens_of
 from personalrm.rewards.low_rank import LowRank
 from personalrm.rewards.pair_table import make_pair_table
 from personalrm.rewards.reward_model import DevUser, margins
@@ -143,6 +143,24 @@ def test_a_step_without_any_target_has_no_loss_and_no_gradient() -> None:
     loss.backward()
     assert float(loss.detach()) == 0.0
     assert all(torch.isfinite(p.grad).all() for p in network.parameters() if p.grad is not None)
+
+
+def test_a_target_bit_tells_the_papers_zero_from_unknown() -> None:
+    """With it a context pair whose first is preferred and a target of the same tokens are read apart."""
+    torch.manual_seed(0)
+    plain, told = (GPONetwork(DIM, replace(SHAPE, has_target_bit=has)).eval() for has in (False, True))
+    read: list[torch.Tensor] = []
+    for network in (plain, told):
+        network.rest[-1].register_forward_hook(lambda _, __, h: read.append(h))
+        network(tokens(1), torch.zeros(2, 1), torch.ones(2, 1, dtype=torch.bool), tokens(1))
+    assert torch.equal(read[0][:2], read[0][2:]) and not torch.allclose(read[1][:2], read[1][2:])
+    assert told.bit is not None and told.bit.abs().min() > 0
+
+
+def test_concatenated_tokens_are_both_embeddings_in_either_order(tmp_path: Path) -> None:
+    store = EmbeddingStore(tmp_path, PlantedEncoder(3, {"a": np.ones(3), "b": np.full(3, 2.0)}))
+    found = tokens_of("concatenated", store, [(QUESTION, "a", "b")], "last", [""])
+    assert found.tolist() == [[[1, 1, 1, 2, 2, 2], [2, 2, 2, 1, 1, 1]]]
 
 
 def test_in_the_papers_labels_first_preferred_looks_like_unknown() -> None:

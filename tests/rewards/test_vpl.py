@@ -167,6 +167,8 @@ def test_contexts_have_from_none_to_eight_pairs_as_often_as_said(tmp_path: Path)
 def test_the_weight_of_kl_rises_with_optimiser_steps_alone() -> None:
     options = replace(SMALL, kl_weight=1.0, kl_warmup_share=0.5)
     assert [round(options.kl_share(step, 10), 2) for step in (0, 1, 4, 9)] == [0.2, 0.4, 1.0, 1.0]
+    cosine = replace(options, kl_warmup="cosine")
+    assert [round(cosine.kl_share(step, 8), 3) for step in (0, 1, 2, 3, 7)] == [0.146, 0.5, 0.854, 1.0, 1.0]
 
 
 def test_the_swapped_context_costs_only_where_it_is_asked_for(tmp_path: Path) -> None:

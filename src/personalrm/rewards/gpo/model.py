@@ -25,7 +25,7 @@ from personalrm.preferences.pairs import PreferencePair
 from personalrm.rewards.gpo.episodes import Episode, Labels, Pool, Sampling, Style, episode_loss
 from personalrm.rewards.gpo.forward import GPOState, OrderLogits, forward_users
 from personalrm.rewards.gpo.network import GPONetwork, GPOShape, make_network
-from personalrm.rewards.gpo.tokens import Shown, TokenKind, scale_and_shift, tokens_of
+from personalrm.rewards.gpo.tokens import Shown, TokenKind, scale_and_shift, token_width, tokens_of
 from personalrm.rewards.pair_table import PairTable, make_context_table, make_pair_table
 from personalrm.rewards.reward_model import DevUser, FloatArray, ScoreItem
 from personalrm.rewards.saving import checked_arrays, read_model, restore_module, saved_part, write_model
@@ -37,7 +37,7 @@ class GPOOptions:
     """Settings of `GPO`."""
 
     tokens: TokenKind = "difference"
-    """`pair`, one prompt with both completions (paper), or `difference` of the store's embeddings."""
+    """`pair`, one prompt with both completions (paper), or `difference` or `concatenated` embeddings of the store."""
     labels: Labels = "pm1"
     """`pm1`: +1 first preferred, -1 second; `zero_pad`: 0 first, 1 second (paper), though 0 also stands for unknown."""
     standardise: bool = True
@@ -106,7 +106,7 @@ class GPO:
         scale, shift = scale_and_shift(options.tokens, tokens)
         if not options.standardise:
             scale, shift = np.ones_like(scale), np.zeros_like(shift)
-        network = make_network(self.store.encoder.dim, options.shape, seed=options.seed).to(options.device)
+        network = make_network(tokens.shape[-1], options.shape, seed=options.seed).to(options.device)
         pool = Pool.of(table, (tokens - shift) / scale, options.device)
         self.trained = Trained(network, scale, shift)
         users = [one for one in dev if one.targets]
@@ -193,7 +193,8 @@ class GPO:
         """The model that was saved in a folder."""
         facts, arrays = read_model(folder, cls.name, encoder=store.encoder.identity)
         model = cls(store, replace(saved_part(GPOOptions, facts, "options", folder), device=device))
-        network, dim = GPONetwork(store.encoder.dim, model.options.shape), store.encoder.dim
+        dim = token_width(model.options.tokens, store.encoder.dim)
+        network = GPONetwork(dim, model.options.shape)
         held = {name.removeprefix("network."): a for name, a in arrays.items() if "." in name}
         restore_module(network, held, folder)
         checked_arrays({n: a for n, a in arrays.items() if "." not in n}, {"scale": (dim,), "shift": (dim,)}, folder)

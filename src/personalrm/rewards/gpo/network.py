@@ -24,6 +24,8 @@ class GPOShape:
     """Linear layers from embedding and label to the width, ReLU between."""
     has_null: bool = True
     """One learned context token that is always there, so an empty context has something to attend to."""
+    has_target_bit: bool = False
+    """Tell targets from context by a learned bit beside embedding and label, so that a label of 0 means one thing."""
 
     def __post_init__(self) -> None:
         if min(self.width, self.n_heads, self.n_layers, self.n_embedder_layers) < 1 or self.width % self.n_heads:
@@ -135,6 +137,7 @@ class GPONetwork(torch.nn.Module):
         self.blocks = torch.nn.ModuleList(Block(shape) for _ in range(shape.n_layers))
         self.head = torch.nn.Sequential(torch.nn.Linear(width, width), torch.nn.ReLU(), torch.nn.Linear(width, 1))
         self.null = torch.nn.Parameter(torch.zeros(width)) if shape.has_null else None
+        self.bit = torch.nn.Parameter(torch.empty(width).uniform_(-1, 1) / dim**0.5) if shape.has_target_bit else None
 
     def project(self, x: torch.Tensor) -> torch.Tensor:
         """The embedding's share of the first layer, (..., dim) -> (..., width); odd in x."""
@@ -165,7 +168,8 @@ class GPONetwork(torch.nn.Module):
             layout: Whose they are.
         """
         labelled = context + labels[:, None] * self.label
-        h = torch.cat([labelled, targets]) + self.first.bias  # a target's label is 0
+        asked = targets if self.bit is None else targets + self.bit
+        h = torch.cat([labelled, asked]) + self.first.bias  # a target's label is 0
         for layer in self.rest:
             h = layer(torch.relu(h))
         if self.null is not None:

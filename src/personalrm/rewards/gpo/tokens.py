@@ -1,9 +1,10 @@
-"""How GPO sees a pair: one prompt with both completions, or the difference of two embeddings.
+"""How GPO sees a pair: one prompt with both completions, or two embeddings, as their difference or side by side.
 
 `pair` is the paper's way: the language model reads conversation and both completions in
 one prompt, in either order, so a pair has two vectors of its own. `difference` (GPO-diff,
 an extension) is e(first) - e(second) from the shared store: no second embedding job, one
-vector a pair, and the other order is its negative.
+vector a pair, and the other order is its negative. `concatenated` is [e(first), e(second)]
+from the same store, twice as wide: nothing of either is lost.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from personalrm.embedding.store import EmbeddingStore
 from personalrm.preferences.messages import Conversation
 from personalrm.prompts.rendering import pair_messages
 
-TokenKind = Literal["pair", "difference"]
+TokenKind = Literal["pair", "difference", "concatenated"]
 Shown = tuple[Conversation, str, str]
 """A conversation and two completions in the order they are shown."""
 
@@ -33,7 +34,7 @@ def tokens_of(
 ) -> Vectors:
     """The vectors of each couple of completions, shape `(couples, orders, dim)`.
 
-    Of a `pair` there are two orders, as shown and swapped; of a `difference` one.
+    There are two orders, as shown and swapped, but of a `difference` one; `concatenated` ones are twice as wide.
 
     Args:
         kind: Which tokens.
@@ -47,14 +48,21 @@ def tokens_of(
     both = [2 * place + side for place in kept for side in (0, 1)]
     store.rows([sequences[one] for one in both], owners=[owners[place] for place in kept for _ in (0, 1)])
     vectors = store.vectors(sequences, pooling).reshape(len(shown), 2, store.encoder.dim)
-    return vectors if kind == "pair" else vectors[:, :1] - vectors[:, 1:]
+    if kind == "difference":
+        return vectors[:, :1] - vectors[:, 1:]
+    return vectors if kind == "pair" else np.concatenate([vectors, vectors[:, ::-1]], axis=-1)
+
+
+def token_width(kind: TokenKind, dim: int) -> int:
+    """Width of a token made from vectors of width `dim`."""
+    return 2 * dim if kind == "concatenated" else dim
 
 
 def scale_and_shift(kind: TokenKind, tokens: Vectors) -> tuple[Vectors, Vectors]:
     """Deviation and mean over both orders, `(dim,)` each; 1 for a column that never changes."""
     rows = tokens.reshape(-1, tokens.shape[-1]).astype(np.float64)
     # Each difference also stands for its negative, so their mean is 0, and stays 0 so that they remain odd.
-    shift = rows.mean(axis=0) if kind == "pair" else np.zeros(rows.shape[1])
+    shift = np.zeros(rows.shape[1]) if kind == "difference" else rows.mean(axis=0)
     scale = np.sqrt(((rows - shift) ** 2).mean(axis=0))
     return np.where(scale > 0, scale, 1.0).astype(np.float32), shift.astype(np.float32)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -23,6 +24,8 @@ class LatentOptions:
     """beta, at the end of its warm-up."""
     kl_warmup_share: float = 0.3
     """Share of the optimiser steps over which beta rises from 0."""
+    kl_warmup: Literal["linear", "cosine"] = "linear"
+    """How it rises; it never falls again."""
     most_context: int = 8
     """Largest number of context pairs drawn in training."""
     empty_share: float = 0.1
@@ -53,7 +56,8 @@ class LatentOptions:
 
     def kl_share(self, step: int, n_steps: int) -> float:
         """beta at a step of so many: it rises with optimiser steps and with nothing else."""
-        return self.kl_weight * min(1.0, (step + 1) / max(1.0, self.kl_warmup_share * n_steps))
+        done = min(1.0, (step + 1) / max(1.0, self.kl_warmup_share * n_steps))
+        return self.kl_weight * (done if self.kl_warmup == "linear" else 0.5 - 0.5 * math.cos(math.pi * done))
 
 
 @dataclass(frozen=True)
