@@ -1,15 +1,22 @@
 """A reward model behind the adapter, told by a toy model that remembers the length each user likes."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from personalrm.bench.methods.folds import N_FOLDS
 from personalrm.bench.methods.method import Knowledge, outcome_of
+from personalrm.bench.methods.pools import PoolSettings
 from personalrm.bench.methods.table import Tools, make_method
-from personalrm.bench.methods.trained import N_FOLDS, RewardRow
+from personalrm.bench.methods.trained import RewardRow, reward_pool
+from personalrm.bench.runs.spec import RunSpec
 from personalrm.bench.target_judgements import judge_targets
 from personalrm.bench.targets import HeldOut, hold_out
 from personalrm.errors import BadInput, NotFitted
-from personalrm.testing import tiny_users
+from personalrm.preferences.users import User
+from personalrm.running.typed_values import spec_from
+from personalrm.testing import tiny_pair, tiny_users
 
 HELD = hold_out(tiny_users(6, 8))
 USERS = list(HELD.context.values())
@@ -54,6 +61,60 @@ def test_train_users_are_learned_from_whole_and_dev_users_stop_it():
     method = RewardRow(Lengths, n_folds=1)
     method.learn(HeldOut(HELD.context, HELD.targets, (), (), train, dev), {})
     assert [len(one.targets) > 0 for one in method._models[0].dev] == [True, True]
+
+
+def split_data():
+    """Six test users with context and targets, two train users, two dev users, and a raw pair of each test user's talk."""
+    train, dev = ({f"{kind}{n}": renamed(f"{kind}{n}") for n in range(2)} for kind in ("train", "dev"))
+    raw = tuple(replace(pair, chosen="Raw.", rejected="Not raw.") for pair in HELD.targets)
+    fresh = tuple(tiny_pair("u0", number) for number in (90, 91))
+    return replace(HELD, train=train, dev=dev, unfiltered=(*HELD.targets, *raw, *fresh))
+
+
+def renamed(user_id):
+    return User(user_id, tuple(tiny_pair(user_id, number) for number in range(8)))
+
+
+@pytest.mark.parametrize(
+    ("pool", "wanted"),
+    [
+        ("train_users", {"train0", "train1"}),
+        ("plus_context", {"train0", "train1", "dev0", "dev1", *HELD.context}),
+        ("unfiltered", {"train0", "train1", "dev0", "dev1", *HELD.context}),
+    ],
+)
+def test_a_row_learns_from_its_pool_and_from_no_target(pool, wanted):
+    held_out, method = split_data(), RewardRow(Lengths, pool=PoolSettings(pool))
+    method.learn(held_out, {})
+    (model,) = method._models
+    learned = {pair.hash for pair in model.pairs}
+    of_dev = {pair.hash for one in model.dev for pair in one.targets}
+    assert {pair.user_id for pair in model.pairs} == wanted and of_dev
+    assert not learned & ({pair.hash for pair in HELD.targets} | of_dev)
+    talks = {(pair.user_id, pair.conversation_key) for pair in HELD.targets}
+    assert not talks & {(pair.user_id, pair.conversation_key) for pair in model.pairs}
+    assert (tiny_pair("u0", 90).hash in learned) == (pool == "unfiltered")
+    outcome = outcome_of(judge_targets(method, method.know(USERS), held_out.targets))
+    assert (outcome.margins > 0).all()
+
+
+def test_a_row_that_no_dev_user_stops_learns_from_train_users_whole():
+    train = {f"t{number}": renamed(f"t{number}") for number in range(12)}
+    rows = [RewardRow(Lengths, uses_dev=uses, pool=PoolSettings("train_users")) for uses in (True, False)]
+    for row in rows:
+        row.learn(replace(HELD, train=train), {})
+    n_learned = [len(row._models[0].pairs) for row in rows]
+    assert n_learned[0] < n_learned[1] == 12 * 8 and rows[0]._models[0].dev and not rows[1]._models[0].dev
+
+
+def test_the_usual_pool_of_gpo_is_train_users_and_context_too_of_the_others():
+    run = {"name": "r", "datasets": [{"name": "d", "path": "d.jsonl"}], "methods": ["gpo", "pal"]}
+    spec = spec_from(RunSpec, run | {"encoders": [{"label": "s"}]}, "run")
+    assert [reward_pool(spec, name).pool for name in ("gpo", "vpl", "pal")] == ["train_users", *2 * ["plus_context"]]
+    told = spec_from(
+        RunSpec, run | {"encoders": [{"label": "s"}], "reward_models": [{"method": "pal", "pool": "unfiltered"}]}, "run"
+    )
+    assert reward_pool(told, "pal").pool == "unfiltered"
 
 
 def test_a_reward_that_is_no_number_is_unscored():

@@ -88,7 +88,6 @@ NASTY = {
     RUN.replace("n_parameters: 3e9}", "n_parameters: 3e9}, {label: base, name: x}"): "'base' stands twice",
     RUN.replace("n_parameters: 3e9}", "dtype: bfloat16}, {label: b, name: x}"): "train on one device",
     RUN.replace("method: bradley_terry\n", "method: bradly_terry\n"): "did you mean 'bradley_terry'",
-    RUN.replace("method: bradley_terry\n", "method: gpo\n    pool: train_users\n"): "leave its pool out",
     RUN.replace("method: bradley_terry\n", "method: bradley_terry\n    faithful: true\n"): "leave out faithful",
     RUN.replace("method: bradley_terry\n", "method: bradley_terry\n    pool: all\n"): "use one of train_users, plus_context",
     RUN + f"\nby_context: {{k: [1], methods: [{BOTH}]}}": "by_context cannot show",

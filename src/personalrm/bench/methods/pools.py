@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from personalrm.bench.methods.trained import N_FOLDS, as_dev, fold_of, is_dev
+from personalrm.bench.methods.folds import N_FOLDS, as_dev, fold_of, is_dev
 from personalrm.bench.targets import HeldOut
 from personalrm.errors import BadInput
 from personalrm.preferences.messages import conversation_digest

@@ -15,6 +15,7 @@ from personalrm.bench.methods.embedded import Engine, induced_method, personal_m
 from personalrm.bench.methods.language_models import Trainings
 from personalrm.bench.methods.method import Method
 from personalrm.bench.methods.model import Induce, Inductions, ModelMethod, know_nobody, persona_only, read_surveys
+from personalrm.bench.methods.pools import PoolSettings
 from personalrm.bench.methods.prompt_writers import by_memory, by_profile, by_synthesis, show_history
 from personalrm.bench.methods.trained import RewardRow
 from personalrm.errors import BadInput, UnknownName
@@ -44,6 +45,8 @@ class Tools:
     """Trials and seed; each row sets its own variant."""
     rewards: RewardMaker | None = None
     """Makes reward models on the embeddings of an encoder; None without one."""
+    pool: Callable[[str], PoolSettings] | None = None
+    """What each of them learns from where the data splits its users; folds of users where None."""
     trainings: Trainings | None = None
     """Trained language models on one base model; None without one."""
     trained: dict[str, RewardRow] = field(default_factory=dict)
@@ -93,8 +96,11 @@ def _trained(name: str, method: RewardMethod) -> Entry:
         maker = tools.rewards
         if maker is None:
             raise BadInput(f"method {name!r} stands on embeddings and no encoder was given; name one in encoders")
+        if name not in tools.trained:
+            pool = tools.pool(name) if tools.pool else None
+            tools.trained[name] = RewardRow(lambda: maker(name), uses_dev=method.uses_dev, pool=pool)
         # A row's control judges with the models of the row: training takes minutes, another context none.
-        return tools.trained.setdefault(name, RewardRow(lambda: maker(name), uses_dev=method.uses_dev))
+        return tools.trained[name]
 
     return Entry(method.title, "reward models", encoder=make, is_personal=method.is_personal)
 

@@ -1,30 +1,31 @@
-"""Trained reward models as rows of the benchmark, cross-fitted over users.
+"""Trained reward models as rows of the benchmark: one training, or one for each fold of users.
 
-Users are dealt into folds by a hash of their id. The model that scores a user has seen the
-context pairs of all users of the other folds and nothing of this user's but what it is
-conditioned on; so, as with the embedded engine, what everybody else prefers never contains
-the user. Some of the training users stop the training in time, on pairs of their own
-context. Targets are never read.
+Where the data splits its users there is one model, of the pool that was asked for
+(reward_models.md, 0.1; `pools.py`). Elsewhere users are dealt into folds by a hash of
+their id. The model that scores a user has seen the context pairs of all users of the other
+folds and nothing of this user's but what it is conditioned on; so, as with the embedded
+engine, what everybody else prefers never contains the user. Some of the training users
+stop the training in time, on pairs of their own context. Targets are never read.
 """
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from personalrm.bench.methods.folds import N_FOLDS, as_dev, fold_of, is_dev
 from personalrm.bench.methods.method import Item, Judgement, Knowledge, Surveys
+from personalrm.bench.methods.pools import PoolSettings, divide
 from personalrm.bench.targets import HeldOut
 from personalrm.errors import BadInput, NotFitted
 from personalrm.preferences.pairs import PreferencePair
-from personalrm.preferences.splits import split_context, split_user
 from personalrm.preferences.users import User
 from personalrm.rewards.encoder_spec import EncoderSpec
 from personalrm.rewards.methods import make_reward_model, reward_method
-from personalrm.rewards.reward_model import DevUser, RewardModel, margins
+from personalrm.rewards.reward_model import RewardModel, margins
 from personalrm.rewards.trained import open_store
 
 if TYPE_CHECKING:
@@ -32,9 +33,6 @@ if TYPE_CHECKING:
     from personalrm.bench.runs.spec import RunSpec
 
 NOT_FINITE = "the reward model gave no finite reward"
-N_FOLDS = 5
-DEV_SHARE = 0.2
-"""Share of the training users whose validation pairs decide when to stop."""
 
 
 class RewardRow:
@@ -44,26 +42,44 @@ class RewardRow:
         make: Makes an untrained model.
         n_folds: How many models are trained; each scores the users it has not seen.
         uses_dev: Whether some users are kept to stop the training; else it learns from all outside the fold.
+        pool: What one model learns from where the data splits its users; folds there too where None.
     """
 
-    def __init__(self, make: Callable[[], RewardModel[Any]], *, n_folds: int = N_FOLDS, uses_dev: bool = True) -> None:
-        self._make, self._n_folds, self._uses_dev = make, n_folds, uses_dev
+    def __init__(
+        self,
+        make: Callable[[], RewardModel[Any]],
+        *,
+        n_folds: int = N_FOLDS,
+        uses_dev: bool = True,
+        pool: PoolSettings | None = None,
+    ) -> None:
+        self._make, self._n_folds, self._uses_dev, self._pool = make, n_folds, uses_dev, pool
         self._learned_from: HeldOut | None = None
         self._models: list[RewardModel[Any]] = []
 
     def learn(self, held_out: HeldOut, surveys: Surveys) -> None:
-        """One model a fold, trained on the context pairs of everybody outside it.
+        """One model of the pool, or one a fold, trained on the context pairs of everybody outside it.
 
         Raises:
-            BadInput: If there are too few users to leave a fold out.
+            BadInput: If there are too few users to leave a fold out, or none in the pool.
         """
         if held_out is self._learned_from:
+            return
+        if held_out.has_parts and self._pool is not None:
+            self._models, self._n_folds, self._learned_from = [self._of_pool(held_out, self._pool)], 1, held_out
             return
         users = [user for user in held_out.learnable.values() if user.pairs]
         if len(users) < 2:
             raise BadInput(f"a reward model learns from other users' pairs and {len(users)} has any; add users")
         self._models = [self._trained(users, list(held_out.dev.values()), fold) for fold in range(self._n_folds)]
         self._learned_from = held_out
+
+    def _of_pool(self, held_out: HeldOut, pool: PoolSettings) -> RewardModel[Any]:
+        (portion,) = divide(held_out, pool).portions
+        if self._uses_dev:
+            return self._make().fit(portion.pairs, dev=portion.dev)
+        kept = [pair for one in portion.dev for pair in (*one.context, *one.targets) if pair.user_id in held_out.train]
+        return self._make().fit([*portion.pairs, *kept])
 
     def _trained(self, users: Sequence[User], dev: Sequence[User], fold: int) -> RewardModel[Any]:
         others = [user for user in users if self._fold(user.user_id) != fold and user.pairs]
@@ -125,24 +141,13 @@ def judgement_of(margin: float) -> Judgement:
     return Judgement(margin=margin) if math.isfinite(margin) else Judgement(unscored=NOT_FINITE)
 
 
-def fold_of(user_id: str, n_folds: int) -> int:
-    """The fold of a user, by a hash of their id."""
-    return _byte("fold", user_id) % n_folds
+def reward_pool(spec: RunSpec, method: str) -> PoolSettings:
+    """What a row on embeddings learns from where the data splits its users (reward_models.md, 0.1).
 
-
-def is_dev(user: User) -> bool:
-    """Whether a user is one of those who stop a training, by a hash of their id."""
-    return _byte("dev", user.user_id) < 256 * DEV_SHARE
-
-
-def as_dev(user: User, *, is_scored: bool) -> DevUser:
-    """A dev user by their own targets; a user who is scored elsewhere by the validation pairs of their context."""
-    if is_scored:
-        split = split_context(user.pairs)
-        return DevUser(split.train, split.validation)
-    split = split_user(user.pairs)
-    return DevUser(split.context, split.target)
-
-
-def _byte(what: str, user_id: str) -> int:
-    return hashlib.sha256(f"{what} {user_id}".encode("utf-8", "surrogatepass")).digest()[0]
+    GPO is shown tasks that are set apart, as in the paper; the others also learn from the context pairs of those
+    they are asked about.
+    """
+    given = next((one for one in spec.reward_models if one.method == method), None)
+    usual = "train_users" if method == "gpo" else "plus_context"
+    pool = (given.pool if given else None) or usual
+    return PoolSettings(pool, (given.pool_final if given else None) or "selection")

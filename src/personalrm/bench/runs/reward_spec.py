@@ -90,7 +90,8 @@ class RewardSettings:
     faithful: bool = False
     """Start from the published settings instead of ours."""
     pool: Pool | None = None
-    """Of rows on base models: what is learned from where the data splits its users (`unfiltered` where left out)."""
+    """What is learned from where the data splits its users; left out: `unfiltered` for rows on base models,
+    `train_users` for gpo, `plus_context` for the others."""
     pool_final: PoolFinal | None = None
     """`selection`: dev users choose the step; `paper`: their targets are learned from too, the last step is kept."""
 
@@ -119,10 +120,6 @@ def check_reward_models(
     for one in settings:
         if one.method not in known:
             raise UnknownName(f"unknown reward model {one.method!r} in the run file; {suggestion(one.method, known)}")
-        if one.method in REWARD_METHODS and (one.pool, one.pool_final) != (None, None):
-            raise BadInput(
-                f"reward model {one.method!r} learns from the context pairs of everybody else; leave its pool out"
-            )
         if one.method in FINE_TUNED and one.faithful:
             raise BadInput(f"reward model {one.method!r} takes its settings one by one; leave out faithful")
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 from personalrm.bench.methods.embedded import Engine
 from personalrm.bench.methods.model import Inductions
 from personalrm.bench.methods.table import Tools
-from personalrm.bench.methods.trained import reward_maker
+from personalrm.bench.methods.trained import reward_maker, reward_pool
 from personalrm.bench.runs.bases import Base
 from personalrm.bench.runs.folder import RunFolder
 from personalrm.bench.runs.plan import kind_of
@@ -77,7 +78,8 @@ class Toolbox:
         if self._caller is None:
             encoder = next((one for one in spec.encoders if one.label == cell.model), None)
             maker = reward_maker(spec, encoder, self._shared.embeddings, seed=cell.seed) if encoder else None
-            return Tools(engine, settings=settings, rewards=maker)
+            pool = partial(reward_pool, spec)
+            return Tools(engine, settings=settings, rewards=maker, pool=pool)
         model = next(one for one in spec.models if one.label == cell.model)
         options = options_of(model, cell.seed)
         judge = ModelJudge(self._caller, options)

@@ -8,9 +8,9 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from personalrm.bench.methods.folds import is_dev
 from personalrm.bench.methods.language_models import LanguageTools, RunPrompts, Trainings
 from personalrm.bench.methods.pools import PoolSettings, pool_users
-from personalrm.bench.methods.trained import is_dev
 from personalrm.bench.runs.bases import Base, given_for, settings_for
 from personalrm.bench.runs.folder import RunFolder
 from personalrm.bench.runs.records import Cell

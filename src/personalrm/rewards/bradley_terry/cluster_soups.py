@@ -199,15 +199,6 @@ class BradleyTerrySoup:
         model._model = opened
         return model
 
-    @property
-    def network(self) -> RewardNetwork:
-        """The network that runs each adapter in turn.
-
-        Raises:
-            NotFitted: Before `fit` or `load`.
-        """
-        return self._fitted().network
-
     def _fitted(self) -> BradleyTerry:
         if self._model is None:
             raise NotFitted(f"a {self.name} model was asked before it was fitted; call fit or load first")
