@@ -30,7 +30,7 @@ from personalrm.rewards.bases import fit_head
 from personalrm.rewards.couples import N_STYLE, Scales, Shown, columns, couples_of, mean_margins, scales_of
 from personalrm.rewards.pair_table import PairTable, make_context_table, make_pair_table
 from personalrm.rewards.reward_model import DevUser, FloatArray, ScoreItem
-from personalrm.rewards.saving import read_model, write_model
+from personalrm.rewards.saving import checked_arrays, read_model, saved_number, saved_part, write_model
 from personalrm.stylometry.observations import observe
 from personalrm.stylometry.population import Prior, estimate_population
 from personalrm.stylometry.shipped import shipped_prior
@@ -179,12 +179,20 @@ class TwoLevel:
 
     @classmethod
     def load(cls, folder: str | Path, store: EmbeddingStore) -> Self:
-        """The model that was saved in a folder."""
+        """The model that was saved in a folder.
+
+        Raises:
+            StoreError: If there is no model or it cannot be read.
+            CorruptFile: If a file is damaged.
+            BadInput: If it is of another encoder.
+        """
         facts, arrays = read_model(folder, cls.name, encoder=store.encoder.identity)
-        model = cls(store, TwoLevelOptions(**facts["options"]))
-        scales = Scales(*(arrays[f"scales.{name}"] for name in ("style", "roots", "lengths")))
-        prior = Prior(arrays["prior.scale"], arrays["prior.mean"], arrays["prior.variance"], facts["n_users"])
-        model.learned = Everybody(scales, arrays["weights"], prior)
+        model = cls(store, saved_part(TwoLevelOptions, facts, "options", folder))
+        n_users = int(saved_number(facts, "n_users", folder))
+        held = checked_arrays(arrays, _shapes(store.encoder.dim), folder)
+        scales = Scales(*(held[f"scales.{name}"] for name in ("style", "roots", "lengths")))
+        prior = Prior(held["prior.scale"], held["prior.mean"], held["prior.variance"], n_users)
+        model.learned = Everybody(scales, held["weights"], prior)
         return model
 
     def _learned(self) -> Everybody:
@@ -242,6 +250,12 @@ def _engine_prior(table: PairTable) -> Prior:
         return shipped_prior()
     found = estimate_population({str(n): observe(table.pairs[a:b]) for n, (a, b) in enumerate(borders)})
     return Prior(found.scale, found.mean, found.variance, len(borders))
+
+
+def _shapes(dim: int) -> dict[str, tuple[int, ...]]:
+    """What is saved, by name."""
+    of_style = ("scales.style", "scales.roots", "prior.scale", "prior.mean", "prior.variance")
+    return {**dict.fromkeys(of_style, (N_STYLE,)), "scales.lengths": (3,), "weights": (2 * N_STYLE + 2 * dim + 1,)}
 
 
 def _by_column(dim: int, style: float, embedding: float, nearness: float, product: float) -> FloatArray:
