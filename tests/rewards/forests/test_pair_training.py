@@ -8,6 +8,7 @@ import pytest
 import torch
 from tests.rewards.tiny import tiny_model
 
+from personalrm.errors import TrainingFailed
 from personalrm.rewards.bradley_terry.network import NetworkOptions, open_network
 from personalrm.rewards.bradley_terry.training import pair_losses
 from personalrm.rewards.forests.pair_batches import TokenPair
@@ -51,3 +52,14 @@ def test_dropout_is_drawn_by_step_and_leaves_the_callers_draws_alone() -> None:
     assert trained(dropout=0.5)[0].losses == first != trained()[0].losses
     torch.manual_seed(7)
     assert torch.equal(torch.rand(1), drawn)
+
+
+def test_steps_without_numbers_are_not_taken_for_steps_without_differences() -> None:
+    def loss(network: Called, part: StepPart) -> tuple[torch.Tensor, torch.Tensor]:
+        losses, margins = pair_losses(network, part.planted, 0.0)
+        return losses * math.nan, margins * math.nan
+
+    network = open_network(tiny_model(), Lora(4, 8.0), seed=0, options=NetworkOptions())
+    run = PairTraining(network, PAIRS, STEPS * 6, loss, Cutting(1000))
+    with pytest.raises(TrainingFailed, match="no numbers 20 steps in a row"):
+        run.train(Optimization(n_steps=24))

@@ -134,7 +134,7 @@ class PairTraining:
         self._inner.train()
         places = self._steps[step]
         parts = self._own_parts(places)
-        total, largest = torch.zeros((), device=self.accelerator.device), 0.0
+        total, largest = torch.zeros(2, device=self.accelerator.device)
         with _seeded(self._cutting.seed * STEP_STRIDE + step):
             for number, part in enumerate(parts):
                 is_last = number == len(parts) - 1
@@ -144,8 +144,9 @@ class PairTraining:
                     loss = part.weight * losses.sum() / len(places)
                     self.accelerator.backward(loss * self.accelerator.num_processes)
                 total += loss.detach()
-                largest = max(largest, float(margins.detach().abs().max()) * part.weight)
-        total, tallest = self._over_processes(total), self._over_processes(torch.tensor(largest), "max")
+                # Python's max would make 0 of no number, and a step without numbers is not a flat one.
+                largest = torch.maximum(largest, margins.detach().abs().max() * part.weight)
+        total, tallest = self._over_processes(total), self._over_processes(largest, "max")
         self._has_margins |= float(tallest) > 0
         self._n_flat = self._n_flat + 1 if float(tallest) == 0 and step > 0 else 0
         self._refuse_flat()
