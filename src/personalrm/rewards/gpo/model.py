@@ -22,6 +22,7 @@ from personalrm.embedding.with_torch import torch
 from personalrm.errors import NotFitted
 from personalrm.preferences.messages import Conversation
 from personalrm.preferences.pairs import PreferencePair
+from personalrm.rewards.couples import mean_margins
 from personalrm.rewards.gpo.episodes import Episode, Labels, Pool, Sampling, Style, episode_loss
 from personalrm.rewards.gpo.forward import GPOState, OrderLogits, forward_users
 from personalrm.rewards.gpo.network import GPONetwork, GPOShape, make_network
@@ -137,15 +138,8 @@ class GPO:
 
         For two completions the difference of the rewards is their margin.
         """
-        margins = iter(logits.margin for logits in self.compare_many(items))
-        found = []
-        for item in items:
-            n = len(item.completions)
-            table = np.zeros((n, n))
-            for first, second in combinations(range(n), 2):
-                table[first, second] = next(margins)
-            found.append((table - table.T).sum(axis=1) / max(1, n))
-        return found
+        margins = np.array([logits.margin for logits in self.compare_many(items)])
+        return mean_margins([len(item.completions) for item in items], margins)
 
     def compare_many(self, items: Sequence[ScoreItem]) -> list[OrderLogits]:
         """Both orders of every couple of each item's completions (first before second), all users in one forward."""
