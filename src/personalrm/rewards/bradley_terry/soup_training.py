@@ -37,8 +37,8 @@ def cluster(
         n_clusters: How many.
     """
     differences, owners = model.differences(pairs), [pair.user_id for pair in pairs]
-    users = list(dict.fromkeys(owners))
-    rows = np.array([users.index(owner) for owner in owners])
+    users = {owner: place for place, owner in enumerate(dict.fromkeys(owners))}
+    rows = np.array([users[owner] for owner in owners])
     scale = np.sqrt((differences**2).mean(axis=0))
     scaled = differences / np.where(scale > 0, scale, 1.0)
     points = np.stack([scaled[rows == place].mean(axis=0) for place in range(len(users))])
