@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from io import TextIOBase
 from itertools import chain
@@ -86,7 +87,7 @@ def _records(reader: Any) -> Iterator[tuple[int, list[str] | BadRow]]:
 
 def _header(where: str, cells: list[str] | BadRow | None) -> Sequence[str]:
     names = cells if isinstance(cells, list) else []
-    twice = next((name for name in names if names.count(name) > 1), None)
+    twice = next((name for name, times in Counter(names).items() if times > 1), None)
     if twice is not None:
         which = repr(twice) if look_like_names(names) else f"of one name among {list_columns(names)}"
         raise BadFile(f"{where!r} has two columns {which}; rename one")
