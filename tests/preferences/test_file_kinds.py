@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from personalrm.errors import BadInput
+from personalrm.errors import BadInput, BadRow
 from personalrm.preferences.columns import list_columns
 from personalrm.preferences.reading import ReadOptions, read_pairs
 from personalrm.preferences.rows import iter_lines, iter_rows
@@ -52,6 +52,18 @@ def test_a_json_list_holds_the_same_pairs(tmp_path, expected):
 def test_parquet_holds_the_same_pairs(tmp_path, expected):
     path = write_parquet(tmp_path / "prefs.parquet", {name: [value] for name, value in ROW.items()})
     assert read_pairs(path)["u1"].pairs == expected
+
+
+@pytest.mark.parametrize("column", [("timestamp", "s"), ("date32", None)])
+def test_a_row_whose_date_python_cannot_hold_is_a_bad_row_and_the_others_are_read(tmp_path, expected, column):
+    import pyarrow
+
+    kind = getattr(pyarrow, column[0])(*filter(None, column[1:]))
+    dates = pyarrow.array([10, 2**31 - 1 if column[0] == "date32" else 10**15, 20], type=kind)
+    path = write_parquet(tmp_path / "prefs.parquet", {**{name: [value] * 3 for name, value in ROW.items()}, "x": dates})
+    rows = list(iter_rows(path))
+    assert [isinstance(row, BadRow) for _, row in rows] == [False, True, False]
+    assert [number for number, _ in rows] == [1, 2, 3] and rows[1][1].line == 2
 
 
 @pytest.mark.parametrize("name", ["prefs.jsonl", "prefs.json", "prefs.csv", "prefs.tsv", "prefs.parquet"])

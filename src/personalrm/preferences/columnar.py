@@ -5,16 +5,16 @@ from __future__ import annotations
 import gzip
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from personalrm.errors import BadFile, MissingExtra
-from personalrm.preferences.raw_rows import Numbered
+from personalrm.errors import BadFile, BadRow, MissingExtra
+from personalrm.preferences.raw_rows import Numbered, Row
 from personalrm.wording import install_hint
 
 PARQUET_ROWS = 256
-"""Rows decoded at once."""
+"""Rows decoded at once; a row with a value out of range costs the others of its part a second try."""
 
 
 def parquet_rows(file: Path) -> Iterator[Numbered]:
@@ -24,14 +24,9 @@ def parquet_rows(file: Path) -> Iterator[Numbered]:
         import pyarrow.parquet
     except ImportError:
         raise MissingExtra(f"{str(file)!r} is Parquet, which needs pyarrow; {install_hint('parquet')}") from None
-    number = 0
     with _uncompressed(file) as stream:
         try:
-            table = pyarrow.parquet.ParquetFile(stream)
-            for batch in table.iter_batches(batch_size=PARQUET_ROWS):
-                for row in _without_nanoseconds(batch).to_pylist():
-                    number += 1
-                    yield number, row
+            yield from _rows(pyarrow.parquet.ParquetFile(stream).iter_batches(batch_size=PARQUET_ROWS))
         except (pyarrow.ArrowException, OSError) as error:
             raise BadFile(
                 f"{str(file)!r} is not a whole Parquet file ({type(error).__name__}); write it again"
@@ -44,18 +39,35 @@ def arrow_rows(file: Path) -> Iterator[Numbered]:
         import pyarrow
     except ImportError:
         raise MissingExtra(f"{str(file)!r} is Arrow, which needs pyarrow; {install_hint('parquet')}") from None
-    number = 0
     with _uncompressed(file) as stream:
         try:
-            for batch in pyarrow.ipc.open_stream(stream):
-                for at in range(0, batch.num_rows, PARQUET_ROWS):
-                    for row in _without_nanoseconds(batch.slice(at, PARQUET_ROWS)).to_pylist():
-                        number += 1
-                        yield number, row
+            yield from _rows(pyarrow.ipc.open_stream(stream))
         except (pyarrow.ArrowException, OSError) as error:
             raise BadFile(
                 f"{str(file)!r} is not a whole Arrow stream ({type(error).__name__}); write it again"
             ) from None
+
+
+def _rows(batches: Iterable[Any]) -> Iterator[Numbered]:
+    """The rows of all batches, numbered from 1."""
+    parts = (batch.slice(at, PARQUET_ROWS) for batch in batches for at in range(0, batch.num_rows, PARQUET_ROWS))
+    rows = (row for part in parts for row in _decoded(_without_nanoseconds(part)))
+    for number, row in enumerate(rows, 1):
+        yield number, row or BadRow("a date or number is beyond what Python holds", line=number, rule="out of range")
+
+
+def _decoded(part: Any) -> Iterator[Row | None]:
+    """The rows of a part; None for one that holds something out of range, such as the year 30,000."""
+    try:
+        yield from part.to_pylist()
+    except UnicodeDecodeError:  # a ValueError too, but of the whole file
+        raise
+    except (OverflowError, ValueError):
+        if part.num_rows == 1:
+            yield None
+            return
+        for at in range(part.num_rows):
+            yield from _decoded(part.slice(at, 1))
 
 
 def _without_nanoseconds(batch: Any) -> Any:
