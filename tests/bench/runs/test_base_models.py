@@ -11,7 +11,7 @@ import pytest
 from tests.bench.runs.test_run_file import read
 
 from personalrm.bench.report.writing import write_report
-from personalrm.bench.runs.bases import load_bases
+from personalrm.bench.runs.bases import load_bases, settings_for
 from personalrm.bench.runs.comparison import compare_runs
 from personalrm.bench.runs.file import read_run_file, settings_of, spec_of
 from personalrm.bench.runs.folder import RunFolder
@@ -287,3 +287,18 @@ def test_a_base_model_needs_no_model_beside_it(tmp_path):
     with pytest.raises(UnknownName, match="unknown method 'bradley_terry_head2'"):
         read(tmp_path, RUN.replace("longer", "bradley_terry_head2"))
     assert read(tmp_path, RUN).models == ()
+
+
+@pytest.mark.slow  # imports torch
+@pytest.mark.parametrize(("own", "expected"), [("{}", "mean"), ("{pooling: last}", "last")])
+def test_choices_are_read_with_the_pooling_of_their_encoder_unless_the_method_sets_its_own(tmp_path, own, expected):
+    text = f"""
+name: tiny
+datasets: [{{name: prism-tiny, path: tiny.jsonl}}]
+methods: [vpl_lm]
+encoders: [{{label: other}}, {{label: small, pooling: mean}}]
+base_models: [{{label: base, name: tiny, encoder: small}}]
+reward_models: [{{method: vpl_lm, settings: {own}}}]
+"""
+    spec = read(tmp_path, text)
+    assert settings_for(spec, "vpl_lm", spec.base_models[0], seed=0).options.pooling == expected

@@ -23,7 +23,6 @@ from personalrm.bench.targets import HeldOut
 from personalrm.errors import BadInput, NotFitted
 from personalrm.preferences.pairs import PreferencePair
 from personalrm.preferences.users import User
-from personalrm.rewards.encoder_spec import EncoderSpec
 from personalrm.rewards.methods import make_reward_model, reward_method
 from personalrm.rewards.reward_model import RewardModel, margins
 from personalrm.rewards.trained import open_store
@@ -121,7 +120,7 @@ def reward_maker(
     spec: RunSpec, encoder: RunEncoder, embeddings: str | Path, *, seed: int
 ) -> Callable[[str], RewardModel[Any]]:
     """Makes the reward models of a run on one encoder, with the run's settings and a cell's seed."""
-    store = open_store(embeddings, EncoderSpec(encoder.name, max_tokens=encoder.max_tokens, device=encoder.device))
+    store = open_store(embeddings, encoder.encoder)
     given = {one.method: one for one in spec.reward_models}
 
     def make(name: str) -> RewardModel[Any]:

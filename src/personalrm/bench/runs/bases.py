@@ -10,7 +10,7 @@ from pathlib import Path
 from personalrm.bench.methods.pools import dev_targets
 from personalrm.bench.runs.data import Dataset
 from personalrm.bench.runs.plan import kind_of, plan_cells
-from personalrm.bench.runs.reward_spec import BaseModel, RewardSettings
+from personalrm.bench.runs.reward_spec import BaseModel, RewardSettings, encoder_of
 from personalrm.bench.runs.spec import RunSpec
 from personalrm.errors import BadInput, TargetLeak
 from personalrm.preferences.personal_prompts import PersonalPrompt
@@ -63,9 +63,10 @@ def load_bases(spec: RunSpec, datasets: Mapping[str, Dataset], base: Path) -> di
 
 def settings_for(spec: RunSpec, method: str, base: BaseModel, *, seed: int) -> Settings:
     """The settings of a row on a base model."""
-    given = given_for(spec, method)
-    where = f"settings of reward model {method!r}"
-    return language_method(method).settings(given.settings, dtype=base.dtype, seed=seed, where=where)
+    kind, content = language_method(method), given_for(spec, method).settings
+    if kind.reads_embeddings:
+        content = {"pooling": encoder_of(base, spec.encoders).pooling, **content}
+    return kind.settings(content, dtype=base.dtype, seed=seed, where=f"settings of reward model {method!r}")
 
 
 def given_for(spec: RunSpec, method: str) -> RewardSettings:

@@ -35,6 +35,11 @@ class RunEncoder:
         if not self.label.strip() or self.label == EMBEDDED:
             raise BadInput(f"label of encoder {self.name!r} is {self.label!r}; give it a name other than {EMBEDDED!r}")
 
+    @property
+    def encoder(self) -> EncoderSpec:
+        """What opens it."""
+        return EncoderSpec(self.name, max_tokens=self.max_tokens, device=self.device)
+
 
 @dataclass(frozen=True)
 class BaseModel:
@@ -148,12 +153,9 @@ def check_prompts_of(bases: Sequence[BaseModel], methods: Iterable[str], models:
             )
 
 
-def encoder_of(base: BaseModel, encoders: Sequence[RunEncoder]) -> EncoderSpec:
+def encoder_of(base: BaseModel, encoders: Sequence[RunEncoder]) -> RunEncoder:
     """What reads users' choices for a base model."""
-    named = [one for one in encoders if base.encoder in (None, one.label)]
-    return (
-        EncoderSpec(named[0].name, max_tokens=named[0].max_tokens, device=named[0].device) if named else EncoderSpec()
-    )
+    return next((one for one in encoders if base.encoder in (None, one.label)), RunEncoder(STYLOMETRIC))
 
 
 def writer_of(base: BaseModel, models: Sequence[str]) -> str | None:

@@ -66,7 +66,7 @@ def trainings_of(means: Means, base: Base, cell: Cell, settings: InductionSettin
         lambda method: pool_of(spec, method),
         place,
         lambda held_out: _prompts(means, base, cell, settings, held_out=held_out),
-        lambda: open_store(means.embeddings, encoder_of(base.spec, spec.encoders)),
+        lambda: open_store(means.embeddings, encoder_of(base.spec, spec.encoders).encoder),
         base.spec.device,
     )
     return Trainings(tools)
