@@ -105,6 +105,12 @@ def test_vpl_over_a_language_model_is_trained_and_asked(run, tmp_path, drafts, b
         (["vpl", "--history", "2"], "vpl reads their choices itself"),
         (["bt"], "pass --base"),
         (["bt", "--base", "./missing"], "missing"),
+        (["bt", "--base", "./missing", "--encoder", "stylometric"], "leave --encoder 'stylometric' out"),
+        (["bt", "--base", "./missing", "--demonstrations"], "pass --prompts too"),
+        (["bt", "--base", "./missing", "--faithful"], "leave --faithful out"),
+        (["bt_soup", "--base", "./missing", "--faithful"], "leave --faithful out"),
+        (["low_rank", "--faithful"], "leave faithful out of low_rank"),
+        (["gpo", "--demonstrations"], "gpo reads their choices itself"),
         (["low_rank", "-c", "none.yaml"], "cannot be read"),
         (["low_rank", "--dev-percent", "100"], "no pair to learn from"),
         (["low_rank", "--encoder", "./no-such-model"], "no-such-model"),
@@ -171,6 +177,36 @@ def test_what_no_training_left_in_a_folder_is_not_replaced(run, tmp_path):
     code, _, err = train(run, tmp_path, "low_rank")
     assert code == 2 and "name another folder" in err
     assert (tmp_path / "model" / "README.md").read_text() == "mine"
+
+
+@pytest.mark.parametrize("left", ["model.safetensors", "model.safetensors.tmp", "checkpoint.safetensors.tmp"])
+def test_a_folder_in_which_a_training_was_killed_may_be_trained_in_again(run, tmp_path, left):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / left).write_bytes(b"cut")
+    code, _, err = train(run, tmp_path, "bradley_terry_head")
+    assert code == 0, err
+
+
+def test_a_folder_that_cannot_be_made_is_refused_before_training(run, tmp_path):
+    (tmp_path / "model").write_text("a file")
+    code, _, err = train(run, tmp_path, "low_rank")
+    assert code == 1 and "cannot be used" in err and "step" not in err
+
+
+class Unsaved:
+    """A model whose saving is cut off."""
+
+    def save(self, folder):
+        raise OSError("disk full")
+
+
+def test_a_model_that_is_replaced_is_none_until_its_report_is_there(run, tmp_path):
+    from personalrm.rewards.trained import save_trained
+
+    assert train(run, tmp_path, "bradley_terry_head")[0] == 0
+    with pytest.raises(OSError, match="disk full"):
+        save_trained(Unsaved(), None, [], [], tmp_path / "model")
+    assert not (tmp_path / "model" / "training.json").exists()
 
 
 def test_every_method_has_a_command_in_the_docs_that_can_be_typed():

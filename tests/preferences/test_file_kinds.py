@@ -55,7 +55,7 @@ def test_parquet_holds_the_same_pairs(tmp_path, expected):
 
 
 @pytest.mark.parametrize("column", [("timestamp", "s"), ("date32", None)])
-def test_a_row_whose_date_python_cannot_hold_is_a_bad_row_and_the_others_are_read(tmp_path, expected, column):
+def test_a_row_whose_date_python_cannot_hold_is_a_bad_row_and_the_others_are_read(tmp_path, column):
     import pyarrow
 
     kind = getattr(pyarrow, column[0])(*filter(None, column[1:]))

@@ -21,7 +21,18 @@ from personalrm.testing import tiny_users
 from personalrm.testing.encoders import PlantedEncoder
 
 pytestmark = pytest.mark.slow
-METHODS = ["low_rank", "mrm", "soup", "two_level", "gpo", "pal", "vpl", "vpl_lm", "bradley_terry", "bradley_terry_soup_weights"]
+METHODS = [
+    "low_rank",
+    "mrm",
+    "soup",
+    "two_level",
+    "gpo",
+    "pal",
+    "vpl",
+    "vpl_lm",
+    "bradley_terry",
+    "bradley_terry_soup_weights",
+]
 
 
 def _facts(change: Callable[[dict[str, Any]], object]) -> Callable[[Path], None]:

@@ -47,9 +47,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=folder, required=True, metavar="DIR", help="folder of the trained model")
     parser.add_argument(
         "--encoder",
-        default="stylometric",
         metavar="NAME",
-        help="what reads the texts: stylometric, or a Hugging Face model by name or folder (default: %(default)s)",
+        help="what reads the texts: stylometric, or a Hugging Face model by name or folder (default: stylometric)",
     )
     parser.add_argument(
         "--base",
@@ -130,16 +129,18 @@ def _sweep(options: argparse.Namespace, users: Sequence[User], made: Any, progre
 
 def _embedded(options: argparse.Namespace, content: dict[str, Any], progress: TrainingProgress) -> Any:
     from personalrm.errors import BadInput
-    from personalrm.rewards.encoder_spec import EncoderSpec
+    from personalrm.rewards.encoder_spec import STYLOMETRIC, EncoderSpec
     from personalrm.rewards.methods import method_over, reward_method
     from personalrm.rewards.trained import Embedded
 
     method = method_over(options.method, options.base)
-    if options.prompts is not None or options.history is not None:
-        raise BadInput(f"--prompts and --history tell bt of users; {options.method} reads their choices itself")
+    if options.prompts is not None or options.history is not None or options.demonstrations:
+        raise BadInput(
+            f"--prompts, --demonstrations and --history tell bt of users; {options.method} reads their choices itself"
+        )
     where = options.settings or options.method
     chosen = reward_method(method).options(content, where=where, faithful=options.faithful)
-    encoder = EncoderSpec(options.encoder)
+    encoder = EncoderSpec(options.encoder or STYLOMETRIC)
     if options.device is not None:
         encoder = encoder.on(options.device)
     return Embedded(method, encoder, f"{options.home}/embeddings", chosen, base=options.base, watch=progress.embedded)
@@ -155,14 +156,15 @@ def _language_model(options: argparse.Namespace, content: dict[str, Any], users:
     from personalrm.rewards.user_turns import RawHistory
     from personalrm.running.typed_values import spec_from
 
-    _want_base(options)
+    _refuse_unused(options)
     chosen = spec_from(BradleyTerryOptions, content, options.settings or "bt")
+    if options.demonstrations and options.prompts is None:
+        raise BadInput("--demonstrations are those of a file of prompts and none was named; pass --prompts too")
     turns: Any = user_turns(options.prompts, demonstrations=options.demonstrations)
     if options.history is not None:
         if turns is not None:
             raise BadInput("--prompts and --history both say what to tell of users; pass one of them")
         turns = RawHistory([pair for user in users for pair in user.pairs if pair.split != "target"], k=options.history)
-    Path(options.out).mkdir(parents=True, exist_ok=True)
     return BradleyTerry(options.base, chosen, turns=turns, checkpoint=Path(options.out) / CHECKPOINT)
 
 
@@ -174,20 +176,24 @@ def _soup(options: argparse.Namespace, content: dict[str, Any]) -> Any:
     from personalrm.rewards.trained import CHECKPOINT
     from personalrm.running.typed_values import spec_from
 
-    _want_base(options)
+    _refuse_unused(options)
     if options.prompts or options.history or options.demonstrations:
         raise BadInput("bt_soup tells the model nothing of users in words; leave --prompts and --history out")
     chosen = spec_from(BradleyTerrySoupOptions, content, options.settings or "bt_soup")
-    Path(options.out).mkdir(parents=True, exist_ok=True)
     return BradleyTerrySoup(options.base, chosen, checkpoint=Path(options.out) / CHECKPOINT)
 
 
-def _want_base(options: argparse.Namespace) -> None:
+def _refuse_unused(options: argparse.Namespace) -> None:
+    """Refuse a language model without its base, and what it has no use for."""
     from personalrm.errors import BadInput
 
+    method = options.method
     if options.base is None:
-        method = options.method
         raise BadInput(f"{method} trains a language model and none was named; pass --base with a name or folder")
+    if options.encoder is not None:
+        raise BadInput(f"{method} reads texts with its base model itself; leave --encoder {options.encoder!r} out")
+    if options.faithful:
+        raise BadInput(f"{method} has no published settings apart from its defaults; leave --faithful out")
 
 
 def user_turns(prompts: str | None, *, demonstrations: bool) -> Any:

@@ -49,9 +49,11 @@ class RewardMethod:
 
         Raises:
             UnknownName: If a key is unknown, with the one that was probably meant.
-            BadInput: If a value does not fit.
+            BadInput: If a value does not fit, or there are no published settings to be faithful to.
         """
         kind = self.classes()[1]
+        if faithful and self.faithful is None:
+            raise BadInput(f"{self.title} has no published settings apart from ours; leave faithful out of {where}")
         if faithful and self.faithful is not None:
             from dataclasses import replace
 

@@ -18,7 +18,7 @@ from personalrm.errors import BadInput
 from personalrm.preferences.users import User
 from personalrm.rewards.methods import reward_method
 from personalrm.rewards.reward_model import DevUser, RewardModel, target_margins
-from personalrm.rewards.trained import Embedded, divided, save_trained
+from personalrm.rewards.trained import Embedded, claim_folder, divided, save_trained
 from personalrm.rewards.training_report import TrainingReport
 
 MOST_TRIED = 1000
@@ -76,6 +76,7 @@ def sweep(
     train, dev = divided(users, dev_percent)
     if not dev:
         raise BadInput("a sweep chooses by dev users and there are none; raise --dev-percent or add users")
+    path = claim_folder(folder)
     best: tuple[float, RewardModel[Any], Embedded] | None = None
     options = [reward_method(made.method).options(own, where="the sweep") for own in settings]  # all checked first
     for own, chosen in zip(settings, options, strict=True):
@@ -87,7 +88,7 @@ def sweep(
             best = (tried.loss, model, one)
         yield tried
     assert best is not None
-    yield save_trained(best[1], best[2], train, dev, Path(folder))
+    yield save_trained(best[1], best[2], train, dev, path)
 
 
 def _measured(model: RewardModel[Any], settings: Mapping[str, Any], dev: Sequence[DevUser]) -> Tried:

@@ -26,6 +26,7 @@ from personalrm.rewards.methods import LANGUAGE_METHODS, load_reward_model, make
 from personalrm.rewards.reward_model import DevUser, RewardModel
 from personalrm.rewards.saving import saved_part
 from personalrm.rewards.training_report import TrainingReport, controls_section, make_report, model_card
+from personalrm.store.atomic import replace_file
 
 if TYPE_CHECKING:
     from personalrm.rewards.bradley_terry.cluster_soups import BradleyTerrySoup
@@ -35,7 +36,8 @@ if TYPE_CHECKING:
 LANGUAGE_MODELS = {"BradleyTerry": "bradley_terry", "BradleyTerrySoup": "bradley_terry_soup"}
 """The methods that train a language model instead of a head on embeddings, by their classes."""
 CHECKPOINT = "checkpoint.safetensors"
-OUR_FILES = {"training.json", "model.json", CHECKPOINT, CHECKPOINT + ".tmp"}
+OUR_FILES = {"training.json", "encoder.json", CHECKPOINT, CHECKPOINT + ".tmp"}
+OUR_FILES |= {"model.json", "model.safetensors", "model.json.tmp", "model.safetensors.tmp"}
 """A folder that holds one of them was made by a training."""
 
 
@@ -81,12 +83,11 @@ def train_to_folder(
         BadInput: If no pair is left to learn from.
         StoreError: If the folder cannot be written.
     """
-    path = Path(folder)
     train, dev = divided(users, dev_percent)
     pairs = [pair for user in train for pair in user.pairs if pair.split != "target"]
     if not pairs:
         raise BadInput("there is no pair to learn from; add users, or lower --dev-percent")
-    _refuse_foreign(path)
+    path = claim_folder(folder)
     model: Any = made.make(path) if isinstance(made, Embedded) else made
     model.fit(pairs, dev=dev)
     return save_trained(model, made, train, dev, path)
@@ -99,8 +100,11 @@ def save_trained(
     dev: Sequence[DevUser],
     path: Path,
 ) -> TrainingReport:
-    """Write a trained model with its report and card; returns the report."""
-    _refuse_foreign(path)
+    """Write a trained model with its report and card; returns the report.
+
+    The report goes first and comes last: a folder that has one holds a whole model, and never that of another.
+    """
+    (path / "training.json").unlink(missing_ok=True)
     model.save(path)
     pairs = [pair for user in train for pair in user.pairs if pair.split != "target"]
     n_targets = sum(pair.split == "target" for user in train for pair in user.pairs)
@@ -205,14 +209,24 @@ def divided(users: Sequence[User], dev_percent: int) -> tuple[list[User], list[D
     return train, dev
 
 
-def _refuse_foreign(path: Path) -> None:
-    """A model may replace a model, never something else."""
+def claim_folder(folder: str | Path) -> Path:
+    """The folder of a model, made before hours are spent; a model may replace a model, never something else.
+
+    Raises:
+        BadInput: If it holds something else.
+        StoreError: If it cannot be made or read.
+    """
+    path = Path(folder)
     try:
-        held = {one.name for one in path.iterdir()} if path.is_dir() else set[str]()
+        path.mkdir(parents=True, exist_ok=True)
+        held = {one.name for one in path.iterdir()}
     except OSError as error:
-        raise StoreError(f"folder {str(path)!r} cannot be read ({error.strerror or error}); check the rights") from None
+        raise StoreError(
+            f"folder {str(path)!r} cannot be used ({error.strerror or error}); check the path and the rights"
+        ) from None
     if held and not held & OUR_FILES:
         raise BadInput(f"folder {str(path)!r} holds something that no training left there; name another folder")
+    return path
 
 
 def _json(content: Any) -> str:
@@ -221,8 +235,7 @@ def _json(content: Any) -> str:
 
 def _write(path: Path, name: str, text: str) -> None:
     try:
-        path.mkdir(parents=True, exist_ok=True)
-        (path / name).write_text(text, encoding="utf-8")
+        replace_file(path / name, [text])
     except OSError as error:
         raise StoreError(
             f"model folder {str(path)!r} cannot be written ({error.strerror or error}); check the path and the disk"

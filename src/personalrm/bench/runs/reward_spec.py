@@ -125,6 +125,8 @@ def check_reward_models(
     for one in settings:
         if one.method not in known:
             raise UnknownName(f"unknown reward model {one.method!r} in the run file; {suggestion(one.method, known)}")
+        if one.method in REWARD_METHODS and one.faithful and REWARD_METHODS[one.method].faithful is None:
+            raise BadInput(f"reward model {one.method!r} has no published settings apart from ours; leave out faithful")
         if one.method in FINE_TUNED and one.faithful:
             raise BadInput(f"reward model {one.method!r} takes its settings one by one; leave out faithful")
 
