@@ -13,7 +13,7 @@ from safetensors.numpy import load_file, save_file
 from tests.rewards.test_conformance import MODELS, TRAINING, Row
 
 from personalrm.embedding.store import EmbeddingStore
-from personalrm.errors import BadInput, NewerVersion, PersonalRMError, StoreError, UnknownName
+from personalrm.errors import BadInput, CorruptFile, NewerVersion, PersonalRMError, StoreError, UnknownName
 from personalrm.rewards.bases import LowRankOptions
 from personalrm.rewards.encoder_spec import EncoderSpec
 from personalrm.rewards.trained import Embedded, open_trained, train_to_folder
@@ -82,6 +82,7 @@ NASTY: dict[str, tuple[Callable[[Path], object], type[PersonalRMError], str]] = 
     "bytes": (lambda folder: (folder / "model.json").write_bytes(b"\xff\xfe\x00"), StoreError, "damaged"),
     "other kind": (_facts(lambda f: f.update(kind="horoscope")), BadInput, "'horoscope'"),
     "other encoder": (_facts(lambda f: f.update(encoder="other")), BadInput, "encoder"),
+    "version without end": (_facts(lambda f: f.update(version=float("inf"))), StoreError, "damaged"),
     "newer file": (_facts(lambda f: f.update(version=99)), NewerVersion, "update"),
     "newer option": (_facts(lambda f: f["options"].update(warp=9)), StoreError, "'warp'"),
     "options of the wrong kind": (_facts(lambda f: f["options"].update(seed="x", ridge="x")), StoreError, "write"),
@@ -125,6 +126,16 @@ def test_a_nasty_model_folder_is_refused_in_a_sentence(
         row.load(tmp_path, store)
     assert "; " in str(caught.value) or "cannot be read" in str(caught.value)
     assert nasty in LOOSE or told in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["vpl_lm", "bradley_terry", "bradley_terry_soup_weights"])
+def test_a_language_model_that_does_not_say_over_which_is_refused(
+    name: str, store: EmbeddingStore, tmp_path: Path
+) -> None:
+    MODELS[name].make(store).fit(TRAINING).save(tmp_path)
+    _facts(lambda facts: facts.pop("base"))(tmp_path)
+    with pytest.raises(CorruptFile, match="lacks the text 'base' in model"):
+        MODELS[name].load(tmp_path, store)
 
 
 @pytest.fixture(scope="module")

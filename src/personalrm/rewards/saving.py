@@ -103,7 +103,7 @@ def read_facts(folder: str | Path, kind: str) -> dict[str, Any]:
         found, version, _ = str(facts["kind"]), int(facts["version"]), facts["encoder"]
     except OSError as error:
         raise StoreError(f"model folder {str(folder)!r} cannot be read ({error.strerror or error})") from None
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise CorruptFile(f"model folder {str(folder)!r} is damaged ({type(error).__name__}); train it again") from None
     if version > VERSION:
         raise NewerVersion(f"model folder {str(folder)!r} was written by a later personalrm; update it")
@@ -138,6 +138,18 @@ def saved_number(facts: Mapping[str, Any], name: str, folder: str | Path) -> flo
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise CorruptFile(f"{name!r} of model folder {str(folder)!r} is {value!r}, not a number; {AGAIN}")
     return float(value)
+
+
+def saved_text(facts: Mapping[str, Any], name: str, folder: str | Path) -> str:
+    """A text of the facts, such as the name of the base model.
+
+    Raises:
+        CorruptFile: If it is missing or none.
+    """
+    value = facts.get(name)
+    if not isinstance(value, str):
+        raise CorruptFile(f"model folder {str(folder)!r} lacks the text {name!r} in model.json; {AGAIN}")
+    return value
 
 
 def checked_arrays(arrays: Arrays, shapes: Mapping[str, tuple[int | None, ...]], folder: str | Path) -> Arrays:

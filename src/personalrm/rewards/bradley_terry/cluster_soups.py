@@ -31,7 +31,15 @@ from personalrm.rewards.lora import fingerprint
 from personalrm.rewards.low_rank import STRENGTHS, MixtureState
 from personalrm.rewards.model_card import Training
 from personalrm.rewards.reward_model import DevUser, FloatArray, ScoreItem
-from personalrm.rewards.saving import checked_arrays, read_facts, read_model, saved_number, saved_part, write_model
+from personalrm.rewards.saving import (
+    checked_arrays,
+    read_facts,
+    read_model,
+    saved_number,
+    saved_part,
+    saved_text,
+    write_model,
+)
 from personalrm.rewards.simplex import fit_simplex
 from personalrm.rewards.training import Curve
 from personalrm.rewards.watching import part
@@ -185,7 +193,8 @@ class BradleyTerrySoup:
         """
         facts = read_facts(folder, KIND)
         options = saved_part(BradleyTerrySoupOptions, facts, "options", folder)
-        model = cls(base or str(facts.get("base")), options)
+        trained_over = saved_text(facts, "base", folder)
+        model = cls(base or trained_over, options)
         opened = BradleyTerry(model.base, options.adapters).open()
         facts, arrays = read_model(folder, KIND, encoder=fingerprint(opened.network.decoder))
         fresh = opened.adapter()

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from personalrm.errors import BadInput, CorruptFile
+from personalrm.errors import BadInput
 from personalrm.rewards.bradley_terry.training import BradleyTerryOptions
-from personalrm.rewards.saving import read_facts, saved_part
+from personalrm.rewards.saving import read_facts, saved_part, saved_text
 
 KIND = "bradley_terry"
 
@@ -50,7 +50,5 @@ def saved_settings(folder: str | Path, kind: str = KIND) -> SavedSettings:
     """
     facts = read_facts(folder, kind)
     options = saved_part(BradleyTerryOptions, facts, "options", folder)
-    for name in ("base", "knows"):
-        if not isinstance(facts.get(name), str):
-            raise CorruptFile(f"model folder {str(folder)!r} lacks the text {name!r} in model.json; train it again")
-    return SavedSettings(str(folder), options, facts["base"], facts["knows"])
+    base, knows = (saved_text(facts, name, folder) for name in ("base", "knows"))
+    return SavedSettings(str(folder), options, base, knows)

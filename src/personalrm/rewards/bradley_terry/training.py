@@ -101,7 +101,7 @@ def train_network(
         options.optimization(len(steps)),
         dev=look if dev else None,
         checkpoint=checkpoint,
-        fingerprint=run_fingerprint((*pairs, *dev), options, network),
+        fingerprint=run_fingerprint((*pairs, *dev), options, network, f"{len(pairs)} to learn from"),
     )
 
 

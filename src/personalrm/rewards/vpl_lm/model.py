@@ -17,7 +17,7 @@ import numpy as np
 
 from personalrm.embedding.store import EmbeddingStore
 from personalrm.embedding.with_torch import Tensor, torch
-from personalrm.errors import BadInput, CorruptFile, NotFitted
+from personalrm.errors import BadInput, NotFitted
 from personalrm.preferences.messages import Conversation, digest
 from personalrm.preferences.pairs import PreferencePair
 from personalrm.rewards.forests.chat_tokens import ChatTokenizer, Question, load_tokenizer
@@ -30,7 +30,7 @@ from personalrm.rewards.lora import fingerprint, restore_tensors, trained_tensor
 from personalrm.rewards.model_card import Training, adapter_row, model_card
 from personalrm.rewards.pair_table import PairTable, choice_weights, make_pair_table
 from personalrm.rewards.reward_model import DevUser, FloatArray, ScoreItem
-from personalrm.rewards.saving import checked_arrays, read_model, saved_part, write_model
+from personalrm.rewards.saving import checked_arrays, read_model, saved_part, saved_text, write_model
 from personalrm.rewards.training import Curve, Look
 from personalrm.rewards.vpl.contexts import ContextSampler, mean_z
 from personalrm.rewards.vpl.model import VPLState, active_units
@@ -165,12 +165,10 @@ class LanguageVPL:
         """
         facts, arrays = read_model(folder, cls.name, encoder=store.encoder.identity)
         options = saved_part(LanguageVPLOptions, facts, "options", folder)
-        for name in ("base", "language_model"):
-            if not isinstance(facts.get(name), str):
-                raise CorruptFile(f"model folder {str(folder)!r} lacks the text {name!r} in model.json; train it again")
-        model = cls(base or facts["base"], store, options)
+        trained_over, language_model = (saved_text(facts, name, folder) for name in ("base", "language_model"))
+        model = cls(base or trained_over, store, options)
         network = open_vpl_network(model.base, store.encoder.dim, options)
-        if fingerprint(network.decoder) != facts["language_model"]:
+        if fingerprint(network.decoder) != language_model:
             raise BadInput(f"model folder {str(folder)!r} was trained on another base model; pass that as base")
         shapes = {name: tuple(tensor.shape) for name, tensor in trained_tensors(network).items()}
         held = checked_arrays(arrays, shapes, folder)
