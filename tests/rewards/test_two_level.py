@@ -40,9 +40,10 @@ def store(tmp_path: Path) -> EmbeddingStore:
     return EmbeddingStore(tmp_path, PlantedEncoder())
 
 
-def test_a_deviation_is_the_minimum_that_another_solver_finds() -> None:
+@pytest.mark.parametrize("n", [3, 7])
+def test_a_deviation_is_the_minimum_that_another_solver_finds_with_fewer_and_more_pairs_than_columns(n: int) -> None:
     rng = np.random.default_rng(0)
-    phi, offset, weights = rng.normal(size=(7, 5)) * 3, rng.normal(size=7), rng.uniform(0.2, 1.0, size=7)
+    phi, offset, weights = rng.normal(size=(n, 5)) * 3, rng.normal(size=n), rng.uniform(0.2, 1.0, size=n)
     variance = np.array([0.5, 2.0, 1.0, 0.1, 4.0])
 
     def objective(v: np.ndarray) -> float:

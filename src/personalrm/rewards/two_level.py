@@ -13,7 +13,7 @@ defaults were chosen on the development half of PRISM (docs/log.md).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
 from pathlib import Path
@@ -213,9 +213,10 @@ class TwoLevel:
 
 
 def fit_deviation(phi: FloatArray, weights: FloatArray, offset: FloatArray, variance: FloatArray) -> FloatArray:
-    """The MAP deviation v of one user, shape `(columns,)`, by Newton's method in the size of their pairs.
+    """The MAP deviation v of one user, shape `(columns,)`, by Newton's method.
 
-    v = D phi' a for some a, one number a pair, so nothing of the size of the columns is ever inverted.
+    v = D phi' a for some a, one number a pair; what is solved has the size of the pairs or of the columns that may
+    deviate, whichever is smaller.
 
     Args:
         phi: Columns of the user's pairs, chosen minus rejected, shape `(pairs, columns)`.
@@ -223,24 +224,41 @@ def fit_deviation(phi: FloatArray, weights: FloatArray, offset: FloatArray, vari
         offset: Margins under everybody's weights, shape `(pairs,)`.
         variance: Diagonal of D, shape `(columns,)`.
     """
-    k = (phi * variance) @ phi.T  # (pairs, pairs)
+    root = phi[:, variance > 0] * np.sqrt(variance[variance > 0])  # (pairs, columns that may deviate)
+    solve = _solver(root)
     a, added = np.zeros(len(phi)), np.zeros(len(phi))
     value = float(weights @ np.logaddexp(0.0, -offset))
     for _ in range(MOST_STEPS):
         p = 1.0 / (1.0 + np.exp(np.clip(offset + added, -500.0, 500.0)))
         h = weights * p * (1.0 - p)
-        toward = np.linalg.solve(np.eye(len(phi)) + h[:, None] * k, h * added + weights * p) - a
+        toward = solve(h, h * added + weights * p) - a
         step = 1.0
         while True:
             new = a + step * toward
-            found = float(weights @ np.logaddexp(0.0, -(offset + k @ new)) + 0.5 * new @ k @ new)
+            moved = new @ root
+            found = float(weights @ np.logaddexp(0.0, -(offset + root @ moved)) + 0.5 * moved @ moved)
             if found <= value or step < ENOUGH:
                 break
             step /= 2.0
-        gain, a, added, value = value - found, new, k @ new, found
+        gain, a, added, value = value - found, new, root @ moved, found
         if gain < ENOUGH:
             break
     return np.asarray(variance * (a @ phi))
+
+
+def _solver(root: FloatArray) -> Callable[[FloatArray, FloatArray], FloatArray]:
+    """A function of h and b, shape `(pairs,)` each, to (I + H R R')^-1 b, R being the root `(pairs, columns)`."""
+    n_pairs, n_columns = root.shape
+    if n_pairs <= n_columns:
+        k = root @ root.T
+        return lambda h, b: np.asarray(np.linalg.solve(np.eye(n_pairs) + h[:, None] * k, b))
+
+    def solve(h: FloatArray, b: FloatArray) -> FloatArray:
+        weighted = h[:, None] * root
+        inner = np.linalg.solve(np.eye(n_columns) + root.T @ weighted, root.T @ b)
+        return np.asarray(b - weighted @ inner)  # the matrix inversion lemma
+
+    return solve
 
 
 def _engine_prior(table: PairTable) -> Prior:
