@@ -9,7 +9,8 @@ from personalrm.bench.methods.folds import N_FOLDS
 from personalrm.bench.methods.method import Knowledge, outcome_of
 from personalrm.bench.methods.pools import PoolSettings
 from personalrm.bench.methods.table import Tools, make_method
-from personalrm.bench.methods.trained import RewardRow, reward_pool
+from personalrm.bench.methods.trained import RewardRow
+from personalrm.bench.runs.bases import pool_of
 from personalrm.bench.runs.spec import RunSpec
 from personalrm.bench.target_judgements import judge_targets
 from personalrm.bench.targets import HeldOut, hold_out
@@ -110,11 +111,11 @@ def test_a_row_that_no_dev_user_stops_learns_from_train_users_whole():
 def test_the_usual_pool_of_gpo_is_train_users_and_context_too_of_the_others():
     run = {"name": "r", "datasets": [{"name": "d", "path": "d.jsonl"}], "methods": ["gpo", "pal"]}
     spec = spec_from(RunSpec, run | {"encoders": [{"label": "s"}]}, "run")
-    assert [reward_pool(spec, name).pool for name in ("gpo", "vpl", "pal")] == ["train_users", *2 * ["plus_context"]]
+    assert [pool_of(spec, name).pool for name in ("gpo", "vpl", "pal")] == ["train_users", *2 * ["plus_context"]]
     told = spec_from(
         RunSpec, run | {"encoders": [{"label": "s"}], "reward_models": [{"method": "pal", "pool": "unfiltered"}]}, "run"
     )
-    assert reward_pool(told, "pal").pool == "unfiltered"
+    assert pool_of(told, "pal").pool == "unfiltered"
 
 
 def test_a_reward_that_is_no_number_is_unscored():

@@ -130,6 +130,22 @@ def test_a_pool_that_the_data_cannot_fill_is_refused(people):
         load_bases(spec, load_datasets(spec, people), people)
 
 
+@pytest.mark.parametrize("pool", ["train_users", "unfiltered"])
+def test_a_head_is_not_promised_a_pool_that_folds_do_not_have(people, pool):
+    (people / "tiny.jsonl").write_text((people / "tiny.jsonl").read_text().replace("user_split", "part"))
+    text = RUN[: RUN.index("methods:")] + "methods: [low_rank]\nencoders: [{label: s}]\n"
+    spec = read(people, f"{text}reward_models: [{{method: low_rank, pool: {pool}}}]")
+    with pytest.raises(BadInput, match=f"pool {pool} of method 'low_rank' needs train and dev users"):
+        load_bases(spec, load_datasets(spec, people), people)
+
+
+def test_gpo_without_train_users_is_refused_before_anything_is_spent(people):
+    (people / "tiny.jsonl").write_text((people / "tiny.jsonl").read_text().replace('"train"', '"dev"'))
+    spec = read(people, RUN[: RUN.index("methods:")] + "methods: [gpo]\nencoders: [{label: s}]\n")
+    with pytest.raises(BadInput, match="has no train users"):
+        load_bases(spec, load_datasets(spec, people), people)
+
+
 def _without_template(folder):
     from personalrm.testing.tiny_models import tiny_tokenizer
 

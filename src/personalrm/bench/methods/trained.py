@@ -12,9 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import fields
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from personalrm.bench.methods.folds import N_FOLDS, as_dev, fold_of, is_dev
 from personalrm.bench.methods.method import Item, Judgement, Knowledge, Surveys
@@ -23,13 +21,7 @@ from personalrm.bench.targets import HeldOut
 from personalrm.errors import BadInput, NotFitted
 from personalrm.preferences.pairs import PreferencePair
 from personalrm.preferences.users import User
-from personalrm.rewards.methods import make_reward_model, reward_method
 from personalrm.rewards.reward_model import RewardModel, margins
-from personalrm.rewards.trained import open_store
-
-if TYPE_CHECKING:
-    from personalrm.bench.runs.reward_spec import RunEncoder
-    from personalrm.bench.runs.spec import RunSpec
 
 NOT_FINITE = "the reward model gave no finite reward"
 
@@ -116,37 +108,6 @@ class RewardRow:
         return fold_of(user_id, self._n_folds)
 
 
-def reward_maker(
-    spec: RunSpec, encoder: RunEncoder, embeddings: str | Path, *, seed: int
-) -> Callable[[str], RewardModel[Any]]:
-    """Makes the reward models of a run on one encoder, with the run's settings and a cell's seed."""
-    store = open_store(embeddings, encoder.encoder)
-    given = {one.method: one for one in spec.reward_models}
-
-    def make(name: str) -> RewardModel[Any]:
-        own = given.get(name)
-        settings = {"pooling": encoder.pooling, **(own.settings if own else {})}
-        if "seed" in {one.name for one in fields(reward_method(name).classes()[1])}:
-            settings.setdefault("seed", seed)
-        where = f"settings of reward model {name!r}"
-        options = reward_method(name).options(settings, where=where, faithful=own.faithful if own else False)
-        return make_reward_model(name, store, options)
-
-    return make
-
-
 def judgement_of(margin: float) -> Judgement:
     """A margin as a judgement; one that is no number is unscored."""
     return Judgement(margin=margin) if math.isfinite(margin) else Judgement(unscored=NOT_FINITE)
-
-
-def reward_pool(spec: RunSpec, method: str) -> PoolSettings:
-    """What a row on embeddings learns from where the data splits its users (reward_models.md, 0.1).
-
-    GPO is shown tasks that are set apart, as in the paper; the others also learn from the context pairs of those
-    they are asked about.
-    """
-    given = next((one for one in spec.reward_models if one.method == method), None)
-    usual = "train_users" if method == "gpo" else "plus_context"
-    pool = (given.pool if given else None) or usual
-    return PoolSettings(pool, (given.pool_final if given else None) or "selection")

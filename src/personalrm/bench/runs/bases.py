@@ -1,4 +1,4 @@
-"""The base models of a run, found and checked before anything is spent, with the prompts their users are told."""
+"""What a run trains, checked before anything is spent: pools, and base models with the prompts their users are told."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from personalrm.bench.methods.pools import dev_targets
+from personalrm.bench.methods.pools import PoolSettings, dev_targets
 from personalrm.bench.runs.data import Dataset
 from personalrm.bench.runs.plan import kind_of, plan_cells
 from personalrm.bench.runs.reward_spec import BaseModel, RewardSettings, encoder_of
@@ -15,7 +15,7 @@ from personalrm.bench.runs.spec import RunSpec
 from personalrm.errors import BadInput, TargetLeak
 from personalrm.preferences.personal_prompts import PersonalPrompt
 from personalrm.preferences.prepared_prompts import PreparedPrompts, read_prepared
-from personalrm.rewards.language_models import Settings, language_method
+from personalrm.rewards.language_models import FINE_TUNED, Settings, language_method
 
 PLAIN = "bradley_terry"
 """Settings under this name are those of every row of the same kind that has none of its own."""
@@ -47,9 +47,10 @@ def load_bases(spec: RunSpec, datasets: Mapping[str, Dataset], base: Path) -> di
         BadInput: If a base model cannot be trained, a pool has nobody, or a file of prompts cannot be read.
         TargetLeak: If a prompt of a file was made from a pair that is to be scored or stops the training.
     """
-    cells = [cell for cell in plan_cells(spec) if kind_of(cell) == "base_model"]
-    for method in dict.fromkeys(cell.method for cell in cells):
+    planned = plan_cells(spec)
+    for method in dict.fromkeys(cell.method for cell in planned if kind_of(cell) in ("base_model", "encoder")):
         _check_pool(spec, method, datasets)
+    cells = [cell for cell in planned if kind_of(cell) == "base_model"]
     found = {}
     for one in spec.base_models:
         methods = list(dict.fromkeys(cell.method for cell in cells if cell.model == one.label))
@@ -72,8 +73,19 @@ def settings_for(spec: RunSpec, method: str, base: BaseModel, *, seed: int) -> S
 def given_for(spec: RunSpec, method: str) -> RewardSettings:
     """What the run file sets for a row: under its own name, else under the plain one."""
     given = {one.method: one for one in spec.reward_models}
-    is_of_plain_kind = language_method(method).place == language_method(PLAIN).place
+    is_of_plain_kind = method in FINE_TUNED and FINE_TUNED[method].place == FINE_TUNED[PLAIN].place
     return given.get(method) or (given.get(PLAIN) if is_of_plain_kind else None) or RewardSettings(method)
+
+
+def pool_of(spec: RunSpec, method: str) -> PoolSettings:
+    """What a row learns from where the data splits its users (reward_models.md, 0.1).
+
+    GPO is shown tasks that are set apart, as in the paper; other rows on embeddings also learn from the context
+    pairs of those they are asked about, language models from whatever is no target.
+    """
+    given = given_for(spec, method)
+    usual = "unfiltered" if method in FINE_TUNED else "train_users" if method == "gpo" else "plus_context"
+    return PoolSettings(given.pool or usual, given.pool_final or "selection")
 
 
 def _base(spec: RunSpec, one: BaseModel, methods: list[str], base: Path) -> Base:
@@ -92,15 +104,18 @@ def _base(spec: RunSpec, one: BaseModel, methods: list[str], base: Path) -> Base
 def _check_pool(spec: RunSpec, method: str, datasets: Mapping[str, Dataset]) -> None:
     """Refuse a pool that the data cannot fill."""
     given = given_for(spec, method)
+    # Folds have no train users; of those on embeddings none reads more than context pairs.
+    of_parts = ("train_users",) if method in FINE_TUNED else ("train_users", "unfiltered")
+    told = [f"pool {given.pool}"] if given.pool in of_parts else []
+    told += ["pool_final paper"] if given.pool_final == "paper" else []
     for name, dataset in datasets.items():
         held_out = dataset.held_out
-        if not held_out.has_parts and (given.pool == "train_users" or given.pool_final == "paper"):
-            told = "pool train_users" if given.pool == "train_users" else "pool_final paper"
+        if told and not held_out.has_parts:
             raise BadInput(
-                f"{told} of method {method!r} needs train and dev users and dataset {name!r} does not split its users; "
-                "leave it out, everybody is then scored by a model that has not seen them"
+                f"{told[0]} of method {method!r} needs train and dev users and dataset {name!r} does not split its "
+                "users; leave it out, everybody is then scored by a model that has not seen them"
             )
-        if given.pool == "train_users" and not held_out.train:
+        if held_out.has_parts and not held_out.train and pool_of(spec, method).pool == "train_users":
             raise BadInput(f"dataset {name!r} has no train users to learn from; choose pool plus_context or unfiltered")
 
 

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, fields
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from personalrm.bench.methods.embedded import Engine
 from personalrm.bench.methods.model import Inductions
 from personalrm.bench.methods.table import Tools
-from personalrm.bench.methods.trained import reward_maker, reward_pool
-from personalrm.bench.runs.bases import Base
+from personalrm.bench.runs.bases import Base, pool_of
 from personalrm.bench.runs.folder import RunFolder
 from personalrm.bench.runs.plan import kind_of
 from personalrm.bench.runs.records import Cell
+from personalrm.bench.runs.reward_spec import RunEncoder
 from personalrm.bench.runs.spec import ModelSpec, RunSpec
 from personalrm.bench.runs.trainings import Means, OpenJudge, trainings_of
 from personalrm.induction.settings import InductionSettings
 from personalrm.judging.model import JudgeOptions, ModelJudge
 from personalrm.lm.batch import Caller
 from personalrm.preferences.persona_prompts import PersonaPrompt
+from personalrm.rewards.methods import make_reward_model, reward_method
+from personalrm.rewards.reward_model import RewardModel
+from personalrm.rewards.trained import open_store
 
 SEEDS_APART = 1000
 """Sampling seeds of two runs lie so far apart that their samples never share one."""
@@ -78,7 +82,7 @@ class Toolbox:
         if self._caller is None:
             encoder = next((one for one in spec.encoders if one.label == cell.model), None)
             maker = reward_maker(spec, encoder, self._shared.embeddings, seed=cell.seed) if encoder else None
-            pool = partial(reward_pool, spec)
+            pool = partial(pool_of, spec)
             return Tools(engine, settings=settings, rewards=maker, pool=pool)
         model = next(one for one in spec.models if one.label == cell.model)
         options = options_of(model, cell.seed)
@@ -97,3 +101,22 @@ def options_of(model: ModelSpec, seed: int) -> JudgeOptions:
         n_samples=model.samples,
         max_prompt_tokens=model.context_tokens,
     )
+
+
+def reward_maker(
+    spec: RunSpec, encoder: RunEncoder, embeddings: str | Path, *, seed: int
+) -> Callable[[str], RewardModel[Any]]:
+    """Makes the reward models of a run on one encoder, with the run's settings and a cell's seed."""
+    store = open_store(embeddings, encoder.encoder)
+    given = {one.method: one for one in spec.reward_models}
+
+    def make(name: str) -> RewardModel[Any]:
+        own = given.get(name)
+        settings = {"pooling": encoder.pooling, **(own.settings if own else {})}
+        if "seed" in {one.name for one in fields(reward_method(name).classes()[1])}:
+            settings.setdefault("seed", seed)
+        where = f"settings of reward model {name!r}"
+        options = reward_method(name).options(settings, where=where, faithful=own.faithful if own else False)
+        return make_reward_model(name, store, options)
+
+    return make

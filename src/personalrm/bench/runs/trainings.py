@@ -10,8 +10,8 @@ from pathlib import Path
 
 from personalrm.bench.methods.folds import is_dev
 from personalrm.bench.methods.language_models import LanguageTools, RunPrompts, Trainings
-from personalrm.bench.methods.pools import PoolSettings, pool_users
-from personalrm.bench.runs.bases import Base, given_for, settings_for
+from personalrm.bench.methods.pools import pool_users
+from personalrm.bench.runs.bases import Base, pool_of, settings_for
 from personalrm.bench.runs.folder import RunFolder
 from personalrm.bench.runs.records import Cell
 from personalrm.bench.runs.reward_spec import EMBEDDED, encoder_of, writer_of
@@ -70,12 +70,6 @@ def trainings_of(means: Means, base: Base, cell: Cell, settings: InductionSettin
         base.spec.device,
     )
     return Trainings(tools)
-
-
-def pool_of(spec: RunSpec, method: str) -> PoolSettings:
-    """What a row learns from."""
-    given = given_for(spec, method)
-    return PoolSettings(given.pool or "unfiltered", given.pool_final or "selection")
 
 
 def _prompts(means: Means, base: Base, cell: Cell, settings: InductionSettings, *, held_out: HeldOut) -> RunPrompts:
