@@ -129,7 +129,7 @@ class TwoLevel:
         return self
 
     def condition_many(self, contexts: Sequence[Sequence[PreferencePair]]) -> list[TwoLevelState]:
-        """Each user's weights; cost is one small problem a user, in the size of their pairs."""
+        """Each user's weights; cost is one small problem a user."""
         learned = self._learned()
         table = make_context_table(contexts, self.store)
         phi = columns(couples_of(self.store, *self._shown(table)), learned.scales)
