@@ -14,7 +14,7 @@ import numpy as np
 from personalrm.errors import BadInput, NoScoredPairs
 from personalrm.stats.arrays import FloatArray
 from personalrm.stats.bootstrap import cluster, clustered_mean
-from personalrm.wording import count as count  # noqa: PLC0414  # reports ask for it beside `percent`
+from personalrm.wording import count
 
 
 @dataclass(frozen=True)

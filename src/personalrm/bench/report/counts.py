@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from personalrm.bench.runs.summary import EntrySummary
-from personalrm.stats.accuracy import count
+from personalrm.wording import count
 
 
 def sizes(entries: Iterable[EntrySummary]) -> str:
