@@ -366,7 +366,7 @@ def test_thousands_of_rows_are_right_to_the_row(tmp_path):
 def test_bad_rows_stop_a_build_before_anything_is_asked(arena, tmp_path):
     arena[0].write_text(arena[0].read_text() + '{"winner": "model_a"}\n')
     lms = models()
-    with pytest.raises(BadInput, match="bad rows"):
+    with pytest.raises(BadInput, match="bad row"):
         build(arena[0], tmp_path / "out", lms=lms)
     assert lms[0].requests == []
 
@@ -387,7 +387,7 @@ NASTY = [
         "gzip",
     ),
     ("no Arena", lambda path: path.write_text('{"a": 1}\n'), UnknownName, "fit no known layout"),
-    ("deep", lambda path: path.write_text("[" * 100_000 + "\n"), BadInput, "bad rows"),
+    ("deep", lambda path: path.write_text("[" * 100_000 + "\n"), BadInput, "bad row"),
     (
         "only ties",
         lambda path: write_lines(path, ({**row, "winner": "tie"} for row, _ in arena_rows(3, 3))),

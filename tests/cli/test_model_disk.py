@@ -148,7 +148,7 @@ def test_an_answer_changed_on_disk_is_asked_again_and_never_used(fit, whole, wit
     path.write_bytes(label.sub(rb"\1f1rst", content, count=1))
     code, err, counts = fit(with_cache)
     assert (code, saved(with_cache), counts["requests"]) == (0, saved(whole), 1), err
-    assert "1 damaged answers of the cache were forgotten" in err
+    assert "the cache had 1 damaged answer, forgotten and asked again" in err
 
 
 def test_an_answer_that_stands_under_another_key_is_asked_again(fit, whole, with_cache):

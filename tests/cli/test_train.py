@@ -112,7 +112,7 @@ def test_vpl_over_a_language_model_is_trained_and_asked(run, tmp_path, drafts, b
         (["low_rank", "--faithful"], "leave faithful out of low_rank"),
         (["gpo", "--demonstrations"], "gpo reads their choices itself"),
         (["low_rank", "-c", "none.yaml"], "cannot be read"),
-        (["low_rank", "--dev-percent", "100"], "no pair to learn from"),
+        (["low_rank", "--dev-percent", "100"], "above 99"),
         (["low_rank", "--encoder", "./no-such-model"], "no-such-model"),
     ],
 )

@@ -90,6 +90,14 @@ def non_negative(text: str) -> int:
     return _whole(text, 0)
 
 
+def percent_kept_back(text: str) -> int:
+    """A whole number of 0 to 99, so that somebody is left."""
+    number = _whole(text, 0)
+    if number > 99:
+        raise argparse.ArgumentTypeError(f"{text!r} is above 99 and leaves nobody")
+    return number
+
+
 def _whole(text: str, least: int) -> int:
     try:
         number = int(text)

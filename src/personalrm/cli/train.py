@@ -22,7 +22,7 @@ from personalrm.cli.options import (
     add_json,
     add_reading,
     folder,
-    non_negative,
+    percent_kept_back,
     positive,
     read_options,
 )
@@ -67,7 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--faithful", action="store_true", help="start from the published settings instead of ours")
     parser.add_argument(
-        "--dev-percent", type=non_negative, default=10, metavar="P", help="users that stop training (default: 10)"
+        "--dev-percent", type=percent_kept_back, default=10, metavar="P", help="users that stop training (default: 10)"
     )
     add_home(parser)
     add_reading(parser)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, cast
 from personalrm.embedding.store import EmbeddingStore
 from personalrm.errors import BadInput, CorruptFile, StoreError
 from personalrm.preferences.messages import digest
-from personalrm.preferences.splits import split_user
+from personalrm.preferences.splits import split_context, split_user
 from personalrm.preferences.users import User
 from personalrm.rewards.encoder_spec import EncoderSpec, open_encoder
 from personalrm.rewards.methods import LANGUAGE_METHODS, load_reward_model, make_reward_model
@@ -197,16 +197,24 @@ def open_store(
 
 
 def divided(users: Sequence[User], dev_percent: int) -> tuple[list[User], list[DevUser]]:
-    """Users to learn from, and dev users with a target."""
+    """Users to learn from, and dev users with something to stop by, which is never a row the data calls target."""
     train, dev = [], []
     for user in users:
         byte = hashlib.sha256(f"dev {user.user_id}".encode("utf-8", "surrogatepass")).digest()[0]
-        split = split_user(user.pairs)
-        if byte < 256 * dev_percent / 100 and split.context and split.target:
-            dev.append(DevUser(tuple(split.context), tuple(split.target)))
+        look = _as_dev(user)
+        if byte < 256 * dev_percent / 100 and look.context and look.targets:
+            dev.append(look)
         else:
             train.append(user)
     return train, dev
+
+
+def _as_dev(user: User) -> DevUser:
+    if any(pair.split for pair in user.pairs):
+        declared = split_context(user.pairs)
+        return DevUser(declared.train, declared.validation)
+    split = split_user(user.pairs)
+    return DevUser(split.context, split.target)
 
 
 def claim_folder(folder: str | Path) -> Path:
