@@ -22,6 +22,9 @@ from personalrm.rewards.pair_table import PairTable
 from personalrm.rewards.reward_model import FloatArray
 from personalrm.rewards.watching import tell
 
+MOST_BASES = 1000
+"""Memory grows with their square."""
+
 
 @dataclass(frozen=True)
 class LowRankOptions:
@@ -42,6 +45,8 @@ class LowRankOptions:
     def __post_init__(self) -> None:
         if self.n_bases < 1 or self.n_iterations < 1:
             raise BadInput(f"n_bases and n_iterations must be at least 1, got {self.n_bases!r}, {self.n_iterations!r}")
+        if self.n_bases > MOST_BASES:
+            raise BadInput(f"n_bases is {self.n_bases!r}, more than {MOST_BASES:,}; a few are enough for most people")
         if not all(0 < value < np.inf for value in (self.ridge, self.spread, self.strength)):
             raise BadInput(f"ridge, spread and strength must be positive, got {asdict(self)!r}")
 
@@ -82,7 +87,7 @@ def fit_bases(
         loss: torch.Tensor = bradley_terry_loss(margins, c) + 0.5 * dim * pulls
         return loss + 0.5 * options.strength * squared(logits)
 
-    minimise(joint, [centre, apart, logits], options.n_iterations)
+    minimise(joint, [centre, apart, logits], options.n_iterations, n_pairs=table.weight.sum())
     bases = (centre[:, None] + apart).detach().double().numpy()
     return bases, logits.detach().double().numpy()
 
@@ -107,7 +112,7 @@ def fit_head(
         loss: torch.Tensor = bradley_terry_loss(d @ v, c) + 0.5 * len(v) * ridge * squared(v - start)
         return loss
 
-    minimise(objective, [v], n_iterations)
+    minimise(objective, [v], n_iterations, n_pairs=weights.sum())
     return np.asarray(v.detach().double().numpy())
 
 
@@ -134,8 +139,10 @@ def _corners(pull: torch.Tensor, n_bases: int) -> torch.Tensor:
     return start
 
 
-def minimise(objective: Callable[[], torch.Tensor], variables: list[torch.Tensor], n_iterations: int) -> None:
-    """L-BFGS with a line search on the whole data, in place."""
+def minimise(
+    objective: Callable[[], torch.Tensor], variables: list[torch.Tensor], n_iterations: int, *, n_pairs: float
+) -> None:
+    """L-BFGS with a line search on the whole data, in place; whoever looks on is told the objective a pair."""
     optimizer = torch.optim.LBFGS(
         variables,
         max_iter=n_iterations,
@@ -153,7 +160,8 @@ def minimise(objective: Callable[[], torch.Tensor], variables: list[torch.Tensor
         value = objective()
         value.backward()  # type: ignore[no-untyped-call]
         evaluations.append(1)
-        tell(min(len(evaluations), n_iterations), n_iterations, loss=float(value.detach()))
+        if len(evaluations) <= n_iterations:  # line searches may look at more points than there are steps
+            tell(len(evaluations), n_iterations, loss=float(value.detach()) / max(1.0, n_pairs))
         return value
 
     optimizer.step(closure)  # type: ignore[no-untyped-call]

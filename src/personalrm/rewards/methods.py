@@ -54,12 +54,8 @@ class RewardMethod:
         kind = self.classes()[1]
         if faithful and self.faithful is None:
             raise BadInput(f"{self.title} has no published settings apart from ours; leave faithful out of {where}")
-        if faithful and self.faithful is not None:
-            from dataclasses import replace
-
-            given = spec_from(kind, content, where)  # checks keys and types of what is changed
-            return replace(self.faithful(kind), **{name: getattr(given, name) for name in content})
-        return spec_from(kind, {**content, **self.fixed}, where)
+        base = self.faithful(kind) if faithful and self.faithful is not None else None
+        return spec_from(kind, {**content, **self.fixed}, where, base=base)
 
 
 REWARD_METHODS: Mapping[str, RewardMethod] = {

@@ -7,7 +7,7 @@ import types
 import typing
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import MISSING, fields, is_dataclass
+from dataclasses import MISSING, Field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -41,8 +41,17 @@ def read_yaml(path: str | Path, what: str) -> Any:
         raise BadFile(f"{what} {where!r} is not YAML{line} ({told}); correct it") from None
 
 
-def spec_from(kind: type[Spec], content: Any, where: str) -> Spec:
+def spec_from(kind: type[Spec], content: Any, where: str, *, base: Spec | None = None) -> Spec:
     """A frozen value from a mapping, field by field.
+
+    A value inside it that is named in part keeps the rest of what stands there without it: after
+    `optimization: {n_steps: 40}` the learning rate is still the method's own.
+
+    Args:
+        kind: Its class.
+        content: What is to differ from the base.
+        where: File or place, for errors.
+        base: What holds where the content is silent; the defaults of the class where None.
 
     Raises:
         UnknownName: If a key is unknown, with the one that was probably meant.
@@ -56,9 +65,16 @@ def spec_from(kind: type[Spec], content: Any, where: str) -> Spec:
         if key not in declared:
             raise UnknownName(f"unknown key {str(key)!r} in {where}; {suggestion(str(key), declared)}")
     for name, one in declared.items():
-        if name not in content and one.default is MISSING and one.default_factory is MISSING:
+        if base is None and name not in content and _default(one) is MISSING:
             raise BadInput(f"{where} lacks {name!r}; add it")
-    return kind(**{str(key): _value(value, hints[key], f"{key} of {where}") for key, value in content.items()})
+    held = {name: _default(one) if base is None else getattr(base, name) for name, one in declared.items()}
+    told = {key: _value(value, hints[key], f"{key} of {where}", held[key]) for key, value in content.items()}
+    return kind(**told) if base is None else replace(base, **told)  # type: ignore[type-var]
+
+
+def _default(one: Field[Any]) -> Any:
+    """What a field holds that is not given; MISSING where it must be."""
+    return one.default if one.default_factory is MISSING else one.default_factory()
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:
@@ -72,11 +88,11 @@ def suggestion(name: str, known: Iterable[str]) -> str:
     return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(names) or 'none'}"
 
 
-def _value(value: Any, kind: Any, where: str) -> Any:
+def _value(value: Any, kind: Any, where: str, held: Any = None) -> Any:
     origin, inner = typing.get_origin(kind), typing.get_args(kind)
     if origin in (typing.Union, types.UnionType):
         wanted = next(one for one in inner if one is not types.NoneType)
-        return None if value is None else _value(value, wanted, where)
+        return None if value is None else _value(value, wanted, where, held)
     if origin is typing.Literal:
         if value not in inner:
             raise BadInput(f"{where} is {value!r}; use one of {', '.join(map(str, inner))}")
@@ -91,7 +107,7 @@ def _value(value: Any, kind: Any, where: str) -> Any:
     if origin is dict:
         return dict(_expected(value, dict, where))
     if is_dataclass(kind) and isinstance(kind, type):
-        return spec_from(kind, value, where)
+        return spec_from(kind, value, where, base=held if isinstance(held, kind) else None)
     if kind is float and not isinstance(value, bool):
         with suppress(ValueError, TypeError):
             return float(value)  # also 3e9, which YAML takes for a text
