@@ -209,6 +209,19 @@ def test_a_model_that_is_replaced_is_none_until_its_report_is_there(run, tmp_pat
     assert not (tmp_path / "model" / "training.json").exists()
 
 
+def test_a_model_of_another_method_is_not_replaced(run, tmp_path):
+    assert train(run, tmp_path, "two_level")[0] == 0
+    code, _, err = train(run, tmp_path, "low_rank")
+    assert code == 2 and "holds a model of 'two_level'" in err
+    assert train(run, tmp_path, "two_level")[0] == 0
+    assert json.loads((tmp_path / "model" / "training.json").read_text())["method"] == "two_level"
+
+
+def test_without_held_out_users_nothing_is_claimed(run, tmp_path):
+    code, out, _ = train(run, tmp_path, "two_level", "--dev-percent", "0")
+    assert code == 0 and "no user was held out" in out
+
+
 def test_every_method_has_a_command_in_the_docs_that_can_be_typed():
     text = (Path(__file__).parents[2] / "docs" / "reward-models.md").read_text(encoding="utf-8")
     commands = [line.strip("`").split()[1:] for line in text.splitlines() if line.startswith("`personalrm train ")]

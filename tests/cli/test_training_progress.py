@@ -38,6 +38,14 @@ def test_a_pipe_has_a_line_now_and_then() -> None:
     assert stream.getvalue() == "gpo: step 1 of 500, loss 0.5000\ngpo: step 500 of 500, loss 0.5000\n"
 
 
+def test_a_training_that_ends_early_says_in_a_pipe_where() -> None:
+    stream = io.StringIO()
+    with TrainingProgress("gpo", stream=stream, line_s=3600.0) as progress:
+        for step in range(1, 9):
+            progress.moved(Moment(step, 500, 0.5, 0.6))
+    assert stream.getvalue().splitlines()[1:] == ["gpo: ended at step 8 of 500, loss 0.5000, dev loss 0.6000"]
+
+
 def test_a_line_tells_the_time_left() -> None:
     stream = io.StringIO()
     progress = TrainingProgress("gpo", stream=stream, line_s=0.0)

@@ -221,6 +221,8 @@ def _tell(trained: Any, report: Any, options: argparse.Namespace) -> None:
     print(f"{options.method} learned from {trained.n_pairs:,} pairs of {trained.n_users:,} users{left_out}")
     if trained.dev_accuracy is not None:
         print(f"on {trained.n_dev_targets:,} held-out pairs of {trained.n_dev_users:,} other users: {trained.dev}")
+    else:
+        print("no user was held out, so nothing is known of how it does on others; add users or raise --dev-percent")
     if trained.controls:
         print(f"over these users, {trained.controls}")
     print(f"saved in {options.out}")

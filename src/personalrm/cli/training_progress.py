@@ -36,6 +36,7 @@ class TrainingProgress:
         self._drawn = -math.inf
         self._job: tuple[str, int] = ("", 0)
         self._first, self._since = 0, 0.0
+        self._held = ""
 
     def __enter__(self) -> TrainingProgress:
         return self
@@ -44,6 +45,8 @@ class TrainingProgress:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.clear()
+        if kind is None and self._held and not self._is_terminal:  # dev users or convergence ended it between two lines
+            self.line(self._held)
 
     def embedded(self, n_done: int, n_texts: int) -> None:
         """So many of so many texts are embedded."""
@@ -71,6 +74,7 @@ class TrainingProgress:
         if (job, n_all) != self._job or n_done < self._first:
             self._job, self._first, self._since, self._drawn = (job, n_all), n_done, now, -math.inf
         is_soon = now - self._drawn < self._pause_s and n_done < n_all
+        self._held = f"{job}: ended at {told}" if is_soon else ""
         if self._is_silent or is_soon or (not n_done and not self._is_terminal):
             return
         self._drawn = now

@@ -76,7 +76,7 @@ def sweep(
     train, dev = divided(users, dev_percent)
     if not dev:
         raise BadInput("a sweep chooses by dev users and there are none; raise --dev-percent or add users")
-    path = claim_folder(folder)
+    path = claim_folder(folder, made.method)
     best: tuple[float, RewardModel[Any], Embedded] | None = None
     options = [reward_method(made.method).options(own, where="the sweep") for own in settings]  # all checked first
     for own, chosen in zip(settings, options, strict=True):

@@ -87,7 +87,7 @@ def train_to_folder(
     pairs = [pair for user in train for pair in user.pairs if pair.split != "target"]
     if not pairs:
         raise BadInput("there is no pair to learn from; add users, or lower --dev-percent")
-    path = claim_folder(folder)
+    path = claim_folder(folder, _name(made))
     model: Any = made.make(path) if isinstance(made, Embedded) else made
     model.fit(pairs, dev=dev)
     return save_trained(model, made, train, dev, path)
@@ -108,7 +108,7 @@ def save_trained(
     model.save(path)
     pairs = [pair for user in train for pair in user.pairs if pair.split != "target"]
     n_targets = sum(pair.split == "target" for user in train for pair in user.pairs)
-    method = made.method if isinstance(made, Embedded) else LANGUAGE_MODELS[type(made).__name__]
+    method = _name(made)
     report = make_report(method, model, pairs, dev, n_targets)
     if isinstance(made, Embedded):
         _write(path, "encoder.json", _json(asdict(made.encoder)))
@@ -217,11 +217,16 @@ def _as_dev(user: User) -> DevUser:
     return DevUser(split.context, split.target)
 
 
-def claim_folder(folder: str | Path) -> Path:
-    """The folder of a model, made before hours are spent; a model may replace a model, never something else.
+def _name(made: Embedded | BradleyTerry | BradleyTerrySoup) -> str:
+    """The method, as reports name it."""
+    return made.method if isinstance(made, Embedded) else LANGUAGE_MODELS[type(made).__name__]
+
+
+def claim_folder(folder: str | Path, method: str) -> Path:
+    """The folder of a model, made before hours are spent; a model may replace one of its method, nothing else.
 
     Raises:
-        BadInput: If it holds something else.
+        BadInput: If it holds something else, or a model of another method.
         StoreError: If it cannot be made or read.
     """
     path = Path(folder)
@@ -234,6 +239,9 @@ def claim_folder(folder: str | Path) -> Path:
         ) from None
     if held and not held & OUR_FILES:
         raise BadInput(f"folder {str(path)!r} holds something that no training left there; name another folder")
+    there = _read(path, "training.json").get("method") if "training.json" in held else method
+    if there != method:
+        raise BadInput(f"folder {str(path)!r} holds a model of {there!r}; name another folder for {method}")
     return path
 
 
