@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
+from pathlib import Path
 
 import pytest
+import yaml
 
 from personalrm.errors import BadInput
-from personalrm.rewards.methods import reward_method
+from personalrm.rewards.bradley_terry.cluster_soups import BradleyTerrySoupOptions
+from personalrm.rewards.bradley_terry.training import BradleyTerryOptions
+from personalrm.rewards.methods import REWARD_METHODS, reward_method
 
 
 @pytest.mark.parametrize("faithful", [False, True])
@@ -26,3 +30,23 @@ def test_published_adapters_keep_what_is_not_named():
 def test_more_bases_than_fit_in_memory_are_refused():
     with pytest.raises(BadInput, match="more than 1,000"):
         reward_method("low_rank").options({"n_bases": 100_000}, where="test")
+
+
+def _settings(options):
+    flow = yaml.safe_dump(options, default_flow_style=True, sort_keys=False, width=10_000)
+    return flow.strip().removeprefix("{").removesuffix("}")
+
+
+def _rows():
+    """The rows of the table of settings in docs/reward-models.md, as the classes have them."""
+    found = {name: asdict(reward_method(name).options({}, where=name)) for name in (*REWARD_METHODS, "vpl_lm")}
+    told = {"vpl_lm": "`vpl --base`, `vpl_lm`"}
+    soup = asdict(BradleyTerrySoupOptions()) | {"adapters": {"as": "bt"}}
+    rows = [f"| {told.get(name, f'`{name}`')} | `{_settings(options)}` |" for name, options in found.items()]
+    return [*rows, f"| `bt` | `{_settings(asdict(BradleyTerryOptions()))}` |", f"| `bt_soup` | `{_settings(soup)}` |"]
+
+
+def test_the_docs_list_every_setting_with_its_default():
+    page = (Path(__file__).parents[2] / "docs" / "reward-models.md").read_text(encoding="utf-8")
+    missing = [row for row in _rows() if row not in page]
+    assert not missing, "docs/reward-models.md lacks:\n" + "\n".join(missing)
