@@ -217,6 +217,11 @@ def test_a_model_of_another_method_is_not_replaced(run, tmp_path):
     assert json.loads((tmp_path / "model" / "training.json").read_text())["method"] == "two_level"
 
 
+def test_a_card_of_what_is_the_same_for_everybody_says_so(run, tmp_path):
+    assert train(run, tmp_path, "bradley_terry_head")[0] == 0
+    assert "the same for everybody" in (tmp_path / "model" / "README.md").read_text()
+
+
 def test_without_held_out_users_nothing_is_claimed(run, tmp_path):
     code, out, _ = train(run, tmp_path, "two_level", "--dev-percent", "0")
     assert code == 0 and "no user was held out" in out

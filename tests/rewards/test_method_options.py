@@ -27,6 +27,11 @@ def test_published_adapters_keep_what_is_not_named():
     assert (lora.rank, lora.alpha, lora.dropout) == (4, 256.0, 0.1)
 
 
+def test_a_list_is_no_settings():
+    with pytest.raises(BadInput, match="not keys and values"):
+        reward_method("low_rank").options([1, 2], where="settings.yaml")
+
+
 def test_more_bases_than_fit_in_memory_are_refused():
     with pytest.raises(BadInput, match="more than 1,000"):
         reward_method("low_rank").options({"n_bases": 100_000}, where="test")

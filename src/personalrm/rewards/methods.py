@@ -55,7 +55,8 @@ class RewardMethod:
         if faithful and self.faithful is None:
             raise BadInput(f"{self.title} has no published settings apart from ours; leave faithful out of {where}")
         base = self.faithful(kind) if faithful and self.faithful is not None else None
-        return spec_from(kind, {**content, **self.fixed}, where, base=base)
+        told = {**content, **self.fixed} if isinstance(content, Mapping) else content  # refused below
+        return spec_from(kind, told, where, base=base)
 
 
 REWARD_METHODS: Mapping[str, RewardMethod] = {

@@ -76,9 +76,10 @@ def model_card(report: TrainingReport, encoder: EncoderSpec) -> str:
     """A model card that says what the model is, what it saw, and what it must not be used for."""
     method = reward_method(report.method)
     role = ", who also stopped the training or chose settings" if method.uses_dev else ""
+    what = "A personal reward model" if method.is_personal else "A reward model, the same for everybody,"
     return f"""# {method.title}
 
-A personal reward model trained by personalrm (`personalrm train {report.method}`), after {method.source}.
+{what} trained by personalrm (`personalrm train {report.method}`), after {method.source}.
 
 - encoder: `{encoder.name}`; the model only works with vectors of this encoder
 - learned from {report.n_pairs:,} preference pairs of {report.n_users:,} users
