@@ -28,6 +28,7 @@ from personalrm.cli.options import (
 )
 from personalrm.cli.printing import print_json
 from personalrm.cli.training_progress import TrainingProgress
+from personalrm.wording import count
 
 if TYPE_CHECKING:
     from personalrm.preferences.users import User
@@ -218,7 +219,9 @@ def _tell(trained: Any, report: Any, options: argparse.Namespace) -> None:
         print_json(asdict(trained) | {"n_bad_rows": report.n_bad_rows})
         return
     left_out = f", {trained.n_targets:,} targets left out" if trained.n_targets else ""
-    print(f"{options.method} learned from {trained.n_pairs:,} pairs of {trained.n_users:,} users{left_out}")
+    print(
+        f"{options.method} learned from {count(trained.n_pairs, 'pair')} of {count(trained.n_users, 'user')}{left_out}"
+    )
     if trained.dev_accuracy is not None:
         print(f"on {trained.n_dev_targets:,} held-out pairs of {trained.n_dev_users:,} other users: {trained.dev}")
     else:

@@ -80,7 +80,7 @@ class PreparedPrompts:
                 return prompt
         raise TargetLeak(
             f"the prompt of user {user_id!r} was made from {len(whole.context_hashes - known)} pairs outside the "
-            "context; prepare it from the context pairs only"
+            "context; prepare it from the context pairs only (prepare-prompts --hold-out)"
         )
 
     def __repr__(self) -> str:

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from personalrm.bench.runs.file import read_run_file, settings_of, spec_of
-from personalrm.bench.runs.plan import plan_cells
+from personalrm.bench.runs.plan import left_out, plan_cells
 from personalrm.bench.runs.spec import ModelSpec
 from personalrm.errors import BadFile, BadInput, UnknownName
 
@@ -34,6 +34,13 @@ def test_a_whole_file_is_read_and_its_settings_read_back(tmp_path):
     spec = read(tmp_path, WHOLE)
     assert (spec.models[0].n_parameters, spec.models[1].n_parameters) == (3e9, 7e10)
     assert plan_cells(spec_of(settings_of(spec), "settings")) == plan_cells(spec)
+
+
+def test_a_method_that_nothing_in_the_file_runs_is_told(tmp_path):
+    spec = read(tmp_path, "name: x\ndatasets: [{name: people, path: example}]\nmethods: [random, low_rank, default]\n")
+    assert [cell.method for cell in plan_cells(spec)] == ["random"]
+    assert [one.split()[0] for one in left_out(spec)] == ["low_rank", "default"]
+    assert "one of `encoders`" in left_out(spec)[0] and "one of `models`" in left_out(spec)[1]
 
 
 def test_settings_hold_no_place_and_no_budget(tmp_path):

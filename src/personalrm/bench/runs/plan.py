@@ -61,6 +61,26 @@ def engines_of(spec: RunSpec, method: str) -> list[str | None]:
     return engines + [one.label for one in spec.models if one.persona_prompt is not None or not needs_prompt]
 
 
+def left_out(spec: RunSpec) -> list[str]:
+    """A sentence for each method of the run that nothing in the run file can run."""
+    return [
+        f"{method} runs on {_wanted(method)} and the run file has none, so it is left out"
+        for method in spec.methods
+        if not engines_of(spec, method)
+    ]
+
+
+def _wanted(method: str) -> str:
+    entry = METHODS[method]
+    if entry.encoder is not None:
+        return "one of `encoders`"
+    if entry.base_model is not None:
+        return "one of `base_models`"
+    if entry.model is None:
+        return "the embedded engine (`embedded: true`)"
+    return "one of `models` with a persona_prompt" if "persona_prompt" in entry.needs else "one of `models`"
+
+
 def n_draws(spec: RunSpec, cell: Cell) -> int:
     """How often a cell judges every target: once, or once a derangement."""
     if cell.control != "shuffled_user":

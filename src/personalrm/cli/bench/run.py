@@ -51,6 +51,7 @@ def run(options: argparse.Namespace) -> int:
     from personalrm.bench.runs.bases import load_bases
     from personalrm.bench.runs.file import read_run_file
     from personalrm.bench.runs.folder import RunFolder
+    from personalrm.bench.runs.plan import left_out
     from personalrm.bench.runs.runner import Runner
     from personalrm.bench.runs.setup import begin_run, load_datasets, load_persona_prompts
 
@@ -59,7 +60,7 @@ def run(options: argparse.Namespace) -> int:
     models = _models(spec, options)
     models.check()
     datasets, persona_prompts = load_datasets(spec, base, data), load_persona_prompts(spec, base)
-    for note in (note for one in datasets.values() for note in one.notes):
+    for note in (*left_out(spec), *(note for one in datasets.values() for note in one.notes)):
         print(f"warning: {note}", file=sys.stderr)
     bases = load_bases(spec, datasets, base)
     if options.dry_run:

@@ -32,7 +32,7 @@ def _check_file(options: argparse.Namespace) -> int:
     """Settings, datasets, persona prompts, base models; models are not asked, weights not loaded."""
     from personalrm.bench.runs.bases import load_bases
     from personalrm.bench.runs.file import read_run_file
-    from personalrm.bench.runs.plan import plan_cells
+    from personalrm.bench.runs.plan import left_out, plan_cells
     from personalrm.bench.runs.setup import load_datasets, load_persona_prompts
 
     spec, base = read_run_file(options.what), Path(options.what).parent
@@ -44,6 +44,7 @@ def _check_file(options: argparse.Namespace) -> int:
         "n_cells": len(plan_cells(spec)),
         "datasets": {name: dict(one.info.statistics) for name, one in datasets.items()},
         "n_bad_rows": n_bad_rows,
+        "left_out": left_out(spec),
     }
     if options.json:
         print_json(told)
@@ -51,6 +52,8 @@ def _check_file(options: argparse.Namespace) -> int:
         print(f"{options.what}: {count(told['n_cells'], 'cell')}")
         for name, one in told["datasets"].items():
             print(f"  {name}: {count(one['n_target_users'], 'user')}, {count(one['n_target_pairs'], 'target pair')}")
+        for note in told["left_out"]:
+            print_wrapped(note, "  ")
     return 3 if n_bad_rows else 0
 
 
