@@ -162,7 +162,8 @@ class HuggingFaceEncoder:
         except ImportError:
             raise MissingExtra(f"transformers is not installed; {install_hint('embed')}") from None
         bars = transformers.utils.logging
-        had_bars = bars.is_progress_bar_enabled()
+        had_bars, verbosity = bars.is_progress_bar_enabled(), bars.get_verbosity()
+        bars.set_verbosity_error()  # an encoder leaves a model's head out; the report of that alarms for nothing
         bars.disable_progress_bar()  # whoever embeds shows progress of their own, or none
         try:
             return getattr(transformers, what).from_pretrained(self.name, local_files_only=self.local_only, **options)
@@ -172,6 +173,7 @@ class HuggingFaceEncoder:
                 "that holds model and tokenizer"
             ) from None
         finally:
+            bars.set_verbosity(verbosity)
             if had_bars:
                 bars.enable_progress_bar()
 
