@@ -139,10 +139,10 @@ def _short(name: str) -> str:
 
 
 def make_model(folder: str, width: int, n_layers: int) -> str:
-    from personalrm.rewards.lora import quietly
+    from personalrm.embedding.quiet_loading import quiet_loading
     from personalrm.testing.tiny_models import save_tiny_model
 
-    with quietly():
+    with quiet_loading():
         return save_tiny_model(
             Path(folder),
             hidden_size=width,
@@ -156,10 +156,10 @@ def make_model(folder: str, width: int, n_layers: int) -> str:
 
 def compare(path: str, options: argparse.Namespace, n_prompt: int) -> dict[str, Any]:
     """Differences of values, pairs a second of both sides and of the user tree."""
-    from personalrm.rewards.lora import quietly
+    from personalrm.embedding.quiet_loading import quiet_loading
 
     pairs = make_pairs(options.pairs, n_prompt)
-    with quietly():
+    with quiet_loading():
         shared, tree = Ours(path, pairs, "pair", options.width), Ours(path, pairs, "user", options.width)
         trl = Trl(path, pairs, shared)
     losses = {"trl": trl.step(), "shared": shared.step(), "user tree": tree.step()}
@@ -206,10 +206,10 @@ def peak_megabytes(path: str, options: argparse.Namespace, n_prompt: int) -> dic
 
 def one_side(options: argparse.Namespace) -> None:
     """A step of one side; prints megabytes."""
-    from personalrm.rewards.lora import quietly
+    from personalrm.embedding.quiet_loading import quiet_loading
 
     pairs = make_pairs(options.pairs, options.prompts[0])
-    with quietly():
+    with quiet_loading():
         side: Any = Ours(options.path, pairs, "pair", options.width)
         if options.side == "trl":
             side = Trl(options.path, pairs, side)

@@ -108,13 +108,14 @@ def main() -> None:
     options = parser.parse_args()
     import torch
 
+    from personalrm.embedding.quiet_loading import quiet_loading
     from personalrm.rewards.bradley_terry.network import NetworkOptions, open_network
-    from personalrm.rewards.lora import Lora, quietly
+    from personalrm.rewards.lora import Lora
     from personalrm.testing.tiny_models import save_tiny_model
 
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
-    with tempfile.TemporaryDirectory() as folder, quietly():
+    with tempfile.TemporaryDirectory() as folder, quiet_loading():
         sizes = {"hidden_size": options.width, "intermediate_size": 4 * options.width}
         heads = {"num_attention_heads": options.width // 64, "num_key_value_heads": options.width // 64}
         path = save_tiny_model(Path(folder), num_hidden_layers=options.layers, **sizes, **heads, initializer_range=0.02)

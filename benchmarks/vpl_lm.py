@@ -116,7 +116,8 @@ def main() -> None:
     asked = parser.parse_args()
     import torch
 
-    from personalrm.rewards.lora import Lora, quietly
+    from personalrm.embedding.quiet_loading import quiet_loading
+    from personalrm.rewards.lora import Lora
     from personalrm.rewards.vpl_lm.network import LanguageVPLOptions, open_vpl_network
     from personalrm.testing.tiny_models import save_tiny_model
 
@@ -124,7 +125,7 @@ def main() -> None:
     torch.set_num_threads(1)
     options = LanguageVPLOptions(lora=Lora(8, 16.0), **OPTIONS)
     sizes = {"hidden_size": 256, "intermediate_size": 1024, "num_attention_heads": 4, "num_key_value_heads": 4}
-    with tempfile.TemporaryDirectory() as folder, quietly():
+    with tempfile.TemporaryDirectory() as folder, quiet_loading():
         path = save_tiny_model(Path(folder), **sizes, initializer_range=0.02)
         network = open_vpl_network(path, EMBEDDED, options).train()
     result = compare(network, options, sides(asked.targets, asked.prompt), asked.repeats)

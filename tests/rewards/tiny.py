@@ -9,12 +9,13 @@ from typing import Any
 
 import torch
 
+from personalrm.embedding.quiet_loading import quiet_loading
 from personalrm.preferences.messages import Message
 from personalrm.preferences.pairs import PreferencePair
 from personalrm.rewards.bradley_terry.model import BradleyTerry
 from personalrm.rewards.bradley_terry.network import NetworkOptions
 from personalrm.rewards.bradley_terry.training import BradleyTerryOptions
-from personalrm.rewards.lora import Lora, quietly
+from personalrm.rewards.lora import Lora
 from personalrm.rewards.vpl_lm.network import LanguageVPLOptions
 from personalrm.testing import tiny_pair
 from personalrm.testing.tiny_models import save_tiny_model
@@ -27,7 +28,7 @@ def tiny_model(seed: int = 0) -> str:
     """Path of a random Llama; the folder goes when the process ends."""
     folder = tempfile.TemporaryDirectory(prefix="personalrm-tiny-")
     KEPT.append(folder)
-    with quietly():
+    with quiet_loading():
         return save_tiny_model(Path(folder.name), seed=seed)
 
 

@@ -20,6 +20,7 @@ import numpy as np
 
 from personalrm.embedding.chat_text import fit_tokens
 from personalrm.embedding.encoders import Embedded, TextSequence
+from personalrm.embedding.quiet_loading import quiet_loading
 from personalrm.embedding.token_tree import Tokens, TokenTree, pack
 from personalrm.embedding.with_torch import torch
 from personalrm.errors import BadInput, MissingExtra, UnknownName
@@ -161,21 +162,15 @@ class HuggingFaceEncoder:
             import transformers
         except ImportError:
             raise MissingExtra(f"transformers is not installed; {install_hint('embed')}") from None
-        bars = transformers.utils.logging
-        had_bars, verbosity = bars.is_progress_bar_enabled(), bars.get_verbosity()
-        bars.set_verbosity_error()  # an encoder leaves a model's head out; the report of that alarms for nothing
-        bars.disable_progress_bar()  # whoever embeds shows progress of their own, or none
         try:
-            return getattr(transformers, what).from_pretrained(self.name, local_files_only=self.local_only, **options)
+            with quiet_loading():
+                kind = getattr(transformers, what)
+                return kind.from_pretrained(self.name, local_files_only=self.local_only, **options)
         except (OSError, ValueError) as error:
             raise UnknownName(
                 f"encoder {self.name!r} cannot be loaded ({type(error).__name__}); name a model of the hub or a folder "
                 "that holds model and tokenizer"
             ) from None
-        finally:
-            bars.set_verbosity(verbosity)
-            if had_bars:
-                bars.enable_progress_bar()
 
     def _pooled(self, sequences: Sequence[Tokens]) -> Iterator[tuple[list[int], tuple[torch.Tensor, torch.Tensor]]]:
         """Places of the sequences of a batch, and their last and mean vectors in fp32."""

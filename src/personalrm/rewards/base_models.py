@@ -6,12 +6,10 @@ then is asked here: packages, device, tokenizer, chat template, layers that LoRA
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
+from personalrm.embedding.quiet_loading import quiet_loading
 from personalrm.embedding.with_torch import torch
 from personalrm.errors import BadInput, MissingExtra
 from personalrm.rewards.bradley_terry import Lora
@@ -58,8 +56,7 @@ def check_base(base: str, options: Trainable, *, device: Device, plain_template:
         raise MissingExtra(f"{error.name} is not installed; pip install 'personalrm[train]'") from None
     del accelerate, peft, safetensors, transformers  # asked for now, so that nothing is missing later
     placed(device)
-    with _without_hub_talk():
-        tokenizer = load_tokenizer(base)
+    tokenizer = load_tokenizer(base)
     if tokenizer.chat_template is None and not plain_template:
         raise BadInput(
             f"base model {base!r} has no chat template, so it was never taught conversations; name its instruct "
@@ -70,18 +67,6 @@ def check_base(base: str, options: Trainable, *, device: Device, plain_template:
     if folder.is_dir() and not any(found for name in WEIGHTS for found in folder.glob(name)):
         raise BadInput(f"base model folder {base!r} holds no weights; save the model there")
     _check_layers(base, options)
-
-
-@contextmanager
-def _without_hub_talk() -> Iterator[None]:
-    """Without the hub's own lines about each failed request: what failed is said once, in our sentence."""
-    hub = logging.getLogger("huggingface_hub")
-    before = hub.level
-    hub.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        hub.setLevel(before)
 
 
 def _check_layers(base: str, options: Trainable) -> None:
@@ -99,7 +84,7 @@ def _skeleton(base: str) -> Any:
     from transformers import AutoConfig, AutoModel
 
     try:
-        with torch.device("meta"):
+        with quiet_loading(), torch.device("meta"):
             return AutoModel.from_config(AutoConfig.from_pretrained(base))
     except (OSError, ValueError) as error:
         raise BadInput(f"no model can be loaded from {base!r} ({type(error).__name__}); check the path") from None

@@ -10,10 +10,10 @@ from __future__ import annotations
 import hashlib
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar, get_args
 
+from personalrm.embedding.quiet_loading import quiet_loading
 from personalrm.embedding.with_torch import torch
 from personalrm.errors import BadInput, MissingExtra
 from personalrm.rewards.forests.attention import Attention, use_attention
@@ -110,7 +110,7 @@ def _decoder(path: str, holding: Holding) -> Any:
     except ImportError:
         raise MissingExtra("transformers is not installed; pip install 'personalrm[train]'") from None
     try:
-        with quietly():
+        with quiet_loading():
             decoder: Any = AutoModel.from_pretrained(path, dtype=LOADED[holding.precision])
     except (OSError, ValueError) as error:
         raise BadInput(f"no model can be loaded from {path!r} ({type(error).__name__}); check the path") from None
@@ -137,22 +137,6 @@ def _with_lora(decoder: Any, lora: Lora, path: str) -> Any:
         raise BadInput(
             f"model {path!r} has no layers named {', '.join(lora.targets)}; name its attention layers as targets"
         ) from None
-
-
-@contextmanager
-def quietly() -> Iterator[None]:
-    """Without transformers' progress bars and its report that we left the language model's own head out."""
-    from transformers.utils import logging
-
-    verbosity, has_bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
-        if has_bars:
-            logging.enable_progress_bar()
 
 
 def trained_tensors(network: AdaptedNetwork) -> dict[str, torch.Tensor]:

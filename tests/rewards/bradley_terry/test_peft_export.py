@@ -11,11 +11,11 @@ import pytest
 import torch
 from tests.rewards.tiny import tiny_model, tiny_model_of, training_pairs
 
+from personalrm.embedding.quiet_loading import quiet_loading
 from personalrm.errors import NotFitted, StoreError
 from personalrm.rewards.bradley_terry import BradleyTerry
 from personalrm.rewards.bradley_terry.peft_export import export_peft
 from personalrm.rewards.forests.chat_tokens import ChatTokenizer, Question, load_tokenizer
-from personalrm.rewards.lora import quietly
 
 pytestmark = pytest.mark.slow
 TALK = training_pairs()[0].conversation
@@ -31,7 +31,7 @@ def classifier(folder: Path) -> Any:
     """What transformers and PEFT make of the folder alone."""
     from peft import AutoPeftModelForSequenceClassification
 
-    with quietly(), warnings.catch_warnings():
+    with quiet_loading(), warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
         return AutoPeftModelForSequenceClassification.from_pretrained(folder, num_labels=1).eval()
 

@@ -12,12 +12,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from personalrm.embedding.quiet_loading import quiet_loading
 from personalrm.embedding.with_torch import torch
 from personalrm.errors import MissingExtra
 from personalrm.rewards.bradley_terry.network import RewardNetwork
 from personalrm.rewards.bradley_terry.training import BradleyTerryOptions
 from personalrm.rewards.forests.pair_batches import TokenPair
-from personalrm.rewards.lora import quietly
 
 
 def train_with_trl(
@@ -50,7 +50,7 @@ def train_with_trl(
         from trl import RewardTrainer
     except ImportError:
         raise MissingExtra("trl and datasets are needed; pip install 'personalrm[train]'") from None
-    with quietly():
+    with quiet_loading():
         model: Any = AutoModelForSequenceClassification.from_pretrained(path, num_labels=1)
     # TRL and transformers look for this token to find where a sequence ends.
     model.config.pad_token_id = pad_token_id

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
+from personalrm.embedding.quiet_loading import quiet_loading
 from personalrm.embedding.special_tokens import harmless, special_names
 from personalrm.embedding.token_tree import Tokens, common_length
 from personalrm.errors import BadInput, MissingExtra
@@ -207,7 +208,8 @@ def load_tokenizer(path: str) -> Any:
     except ImportError:
         raise MissingExtra("transformers is not installed; pip install 'personalrm[train]'") from None
     try:
-        return AutoTokenizer.from_pretrained(path)
+        with quiet_loading():
+            return AutoTokenizer.from_pretrained(path)
     except (OSError, ValueError) as error:
         raise BadInput(f"no tokenizer can be loaded from {path!r} ({type(error).__name__}); check the path") from None
 
