@@ -9,7 +9,7 @@ At the end stands a table of paired differences on the same pairs: each row minu
 minus the embedded engine's personal row, and minus the same method told somebody else's choices.
 Holm's correction is over the whole table. Finished cells are kept, so a second call only reads.
 
-    python benchmarks/reward_models.py [--encoders stylometric minilm] [--methods ...] [--home build/reward-models]
+    python benchmarks/reward_models.py [--encoders stylometric minilm] [--methods ...] [--seeds 0 ...] [--home DIR]
 """
 
 from __future__ import annotations
@@ -47,15 +47,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--encoders", nargs="+", default=["stylometric", "minilm"])
     parser.add_argument("--methods", nargs="+", default=list(METHODS))
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0], help="heads that begin at random differ by them")
     parser.add_argument("--home", default="build/reward-models")
     options = parser.parse_args()
     data = os.environ.get("PERSONALRM_DATA")
     if not data:
         raise SystemExit("PERSONALRM_DATA is not set; name the folder of prism_turn0_subset.jsonl.gz")
     run = {
-        "name": "-".join(["prism", *options.encoders]),
+        "name": "-".join(["prism", *options.encoders, *(f"seed{seed}" for seed in options.seeds if seed)]),
         "datasets": [{"name": "prism", "path": "prism_turn0_subset.jsonl.gz", "skip_bad": True}],
         "methods": options.methods,
+        "seeds": options.seeds,
         "encoders": [encoder(label) for label in options.encoders],
         "shuffled_users": {"embedded": 5},
     }
