@@ -30,7 +30,7 @@ def test_every_method_has_both_controls(name: str, store: EmbeddingStore) -> Non
     found = controls(model, DEV)
     assert found is not None and found.against_shuffled is not None and found.own.n_pairs == 12
     if name in IMPERSONAL:
-        assert found.active_share == 0.0 and found.against_shuffled.difference == 0.0
+        assert found.active_share == 0.0 and found.against_shuffled.difference == 0.0 and found.is_same_for_all
     else:
         assert state_units(model, model.condition_many([one.context for one in DEV]), DEV[0].targets).var() > 0
 

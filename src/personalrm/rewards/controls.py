@@ -38,6 +38,8 @@ class Controls:
     """Share of units that differ between users: of z, of the weights, or else of the margins on some probes."""
     against_shuffled: Comparison | None
     """Own minus somebody else's state on the same pairs; None with fewer than two users."""
+    is_same_for_all: bool = False
+    """Whether the states of two users or more do not differ at all."""
 
 
 def controls(model: RewardModel[Any], users: Sequence[DevUser]) -> Controls | None:
@@ -56,11 +58,10 @@ def controls(model: RewardModel[Any], users: Sequence[DevUser]) -> Controls | No
     own = correctness(margins(model, [states[place] for place in owner], targets))
     units = state_units(model, states, targets)
     ids = [pair.user_id for pair in targets]
-    against = None
+    against, is_same = None, len(users) > 1 and not units.var(axis=0).any()
     if len(users) > 1:
-        others = own if not units.var(axis=0).any() else _shuffled(model, states, owner, targets)
-        against = compare(own, others, ids)
-    return Controls(mean_correctness(own, ids), active_units(units), against)
+        against = compare(own, own if is_same else _shuffled(model, states, owner, targets), ids)
+    return Controls(mean_correctness(own, ids), active_units(units), against, is_same)
 
 
 def active_units(units: FloatArray) -> float:

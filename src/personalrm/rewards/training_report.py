@@ -68,7 +68,7 @@ def in_words(found: Controls) -> str:
     against = found.against_shuffled
     if against is None:
         return line + "; own minus another's state needs two users"
-    if against.low == against.high == 0.0:
+    if found.is_same_for_all:
         return "rewards are the same for everybody: whose state it is makes no difference"
     interval = f" [{points(against.low)}, {points(against.high)}]" if against.low == against.low else ""
     return f"{line}; own minus another user's state {points(against.difference)} points{interval}"
