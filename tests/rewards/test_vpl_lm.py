@@ -218,7 +218,7 @@ def test_a_damaged_folder_is_refused(model: LanguageVPL, tmp_path: Path, damage:
 KILLED = """
 import os, sys
 from personalrm.embedding.store import EmbeddingStore
-from personalrm.rewards.forests.pair_training import PairTraining
+from personalrm.rewards.pair_training import PairTraining
 from personalrm.rewards.lora import Lora
 from personalrm.rewards.vpl_lm.model import LanguageVPL
 from personalrm.stylometry.encoder import StylometricEncoder

@@ -190,7 +190,7 @@ def test_dev_users_choose_the_step_that_is_kept() -> None:
 KILLED = """
 import os, sys
 from personalrm.rewards.bradley_terry.model import BradleyTerry
-from personalrm.rewards.forests.pair_training import PairTraining
+from personalrm.rewards.pair_training import PairTraining
 from tests.rewards.tiny import training_pairs, tiny_options
 class Dying(PairTraining):
     def accumulate(self, step):

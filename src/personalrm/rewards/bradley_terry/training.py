@@ -12,8 +12,8 @@ from personalrm.embedding.with_torch import torch
 from personalrm.errors import BadInput
 from personalrm.rewards.bradley_terry.network import NetworkOptions, RewardNetwork
 from personalrm.rewards.forests.pair_batches import SHARINGS, PairForest, Sharing, TokenPair, order_epochs
-from personalrm.rewards.forests.pair_training import Called, Cutting, PairTraining, StepPart, run_fingerprint
 from personalrm.rewards.lora import Lora
+from personalrm.rewards.pair_training import Called, Cutting, PairTraining, StepPart, run_fingerprint
 from personalrm.rewards.training import Curve, Optimization
 
 

@@ -23,12 +23,12 @@ from personalrm.preferences.pairs import PreferencePair
 from personalrm.rewards.forests.chat_tokens import ChatTokenizer, Question, load_tokenizer
 from personalrm.rewards.forests.closing_states import StateReader, ToRead
 from personalrm.rewards.forests.pair_batches import TokenPair, order_epochs, tokenize_pairs
-from personalrm.rewards.forests.pair_training import Cutting, PairTraining, run_fingerprint
 from personalrm.rewards.forests.prefix_cache import PrefixCache
 from personalrm.rewards.gathering import PairVectors, gather_contexts, gather_pairs, pair_weights
 from personalrm.rewards.lora import fingerprint, restore_tensors, trained_tensors
 from personalrm.rewards.model_card import Training, adapter_row, model_card
 from personalrm.rewards.pair_table import PairTable, choice_weights, make_pair_table
+from personalrm.rewards.pair_training import Cutting, PairTraining, run_fingerprint
 from personalrm.rewards.reward_model import DevUser, FloatArray, ScoreItem
 from personalrm.rewards.saving import checked_arrays, read_model, saved_part, saved_text, write_model
 from personalrm.rewards.training import Curve, Look

@@ -10,7 +10,7 @@ from personalrm.embedding.with_torch import Tensor, nn, torch
 from personalrm.rewards.forests.attention import run_forest
 from personalrm.rewards.forests.closing_states import closing_states
 from personalrm.rewards.forests.pair_batches import PairForest
-from personalrm.rewards.forests.pair_training import Called, StepPart
+from personalrm.rewards.pair_training import Called, StepPart
 from personalrm.rewards.reward_model import FloatArray
 from personalrm.rewards.training import STEP_STRIDE, Group
 from personalrm.rewards.vpl.contexts import ContextSampler, Draw

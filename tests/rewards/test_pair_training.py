@@ -12,8 +12,8 @@ from personalrm.errors import TrainingFailed
 from personalrm.rewards.bradley_terry.network import NetworkOptions, open_network
 from personalrm.rewards.bradley_terry.training import pair_losses
 from personalrm.rewards.forests.pair_batches import TokenPair
-from personalrm.rewards.forests.pair_training import Called, Cutting, PairTraining, StepPart
 from personalrm.rewards.lora import Lora
+from personalrm.rewards.pair_training import Called, Cutting, PairTraining, StepPart
 from personalrm.rewards.training import Curve, Optimization
 
 pytestmark = pytest.mark.slow  # transformers and PEFT take seconds to import
