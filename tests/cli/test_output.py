@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from personalrm.cli.printing import harmless
+from personalrm.cli.printing import harmless, print_bad_rows
 
 pytestmark = pytest.mark.slow
 
@@ -73,3 +73,15 @@ def test_newlines_tabs_and_our_own_bold_reach_the_terminal():
     terminal = Terminal()
     print("\033[1ma\033[0m\tb\r", file=harmless(terminal))
     assert terminal.getvalue() == "\033[1ma\033[0m\tb\\u000d\n"
+
+
+def test_only_the_first_of_the_rows_that_stop_a_command_are_told(capsys):
+    assert print_bad_rows([f"line {n}" for n in range(40)], is_skipping=False, undone="nothing was judged")
+    told = capsys.readouterr().err
+    assert told.count("personalrm: line") == 10
+    assert "40 bad rows, the first 10 above, nothing was judged; fix them or pass --skip-bad" in told
+
+
+def test_rows_that_are_left_out_are_told_one_and_all(capsys):
+    assert not print_bad_rows([f"line {n}" for n in range(40)], is_skipping=True, undone="nothing was judged")
+    assert capsys.readouterr().err.count("personalrm: line") == 40

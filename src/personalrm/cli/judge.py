@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 from personalrm.cli.model_options import add_model
 from personalrm.cli.options import ROWS, add_config, add_home, add_json
-from personalrm.cli.printing import print_error
+from personalrm.cli.printing import print_bad_rows
 from personalrm.errors import BadFile, BadInput, BadRow
 from personalrm.wording import count
 
@@ -168,10 +168,7 @@ def print_results(
     from personalrm.cli.model_options import optional_judge
 
     items, bad = _read_all(options, read)
-    for error in bad:
-        print_error(error, 2)
-    if bad and not options.skip_bad:
-        print_error(f"{count(len(bad), 'bad row')}, nothing was judged; fix them or pass --skip-bad", 2)
+    if print_bad_rows(bad, is_skipping=options.skip_bad, undone="nothing was judged"):
         return 2
     with optional_judge(options) as judge:
         results = answer([item for _, _, item in items], judge)

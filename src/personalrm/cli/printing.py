@@ -12,8 +12,12 @@ from collections.abc import Collection, Sequence
 from types import TracebackType
 from typing import Any, TextIO
 
+from personalrm.wording import count
+
 WIDTH = 96
 BAR = 24
+MOST_TOLD = 10
+"""Bad rows that are told one by one where they stop a command."""
 BEGINNING = 72
 """Characters of a completion on a terminal."""
 CONTROLS = re.compile(r"\x1b(?!\[[01]m)|[\x00-\x08\x0b-\x1a\x1c-\x1f\x7f-\x9f]")
@@ -47,6 +51,26 @@ def print_error(error: object, code: int) -> int:
     """One sentence on stderr; returns the exit code."""
     print(f"personalrm: {error}", file=sys.stderr)
     return code
+
+
+def print_bad_rows(bad: Sequence[object], *, is_skipping: bool, undone: str) -> bool:
+    """Tell rows that cannot be read: all that are left out, or the first of those that stop the command.
+
+    Args:
+        bad: What is wrong with each.
+        is_skipping: Whether the command goes on without them.
+        undone: What was not done because of them, such as `nothing was scored`.
+
+    Returns:
+        Whether the command stops.
+    """
+    is_stopped = bool(bad) and not is_skipping
+    for error in bad[:MOST_TOLD] if is_stopped else bad:
+        print_error(error, 2)
+    if is_stopped:
+        first = f", the first {MOST_TOLD} above" if len(bad) > MOST_TOLD else ""
+        print_error(f"{count(len(bad), 'bad row')}{first}, {undone}; fix them or pass --skip-bad", 2)
+    return is_stopped
 
 
 def print_json(value: Any) -> None:

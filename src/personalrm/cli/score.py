@@ -15,7 +15,7 @@ import sys
 from typing import Any
 
 from personalrm.cli.options import ROWS, add_config, add_home, add_json, positive
-from personalrm.cli.printing import print_error, ranked_lines
+from personalrm.cli.printing import print_bad_rows, ranked_lines
 from personalrm.wording import count
 
 DEVICE = "where encoder or language model run: auto, cpu or cuda (default: as in training, a language model on the CPU)"
@@ -46,10 +46,7 @@ def run(options: argparse.Namespace) -> int:
     from personalrm.rewards.user_turns import RawHistory
 
     items, bad = _read(options)
-    for error in bad:
-        print_error(error, 2)
-    if bad and not options.skip_bad:
-        print_error(f"{count(len(bad), 'bad row')}, nothing was scored; fix them or pass --skip-bad", 2)
+    if print_bad_rows(bad, is_skipping=options.skip_bad, undone="nothing was scored"):
         return 2
     turns = RawHistory(k=options.history) if options.history else None
     turns = turns or user_turns(options.prompts, demonstrations=options.demonstrations)

@@ -231,4 +231,4 @@ def _tell(trained: Any, report: Any, options: argparse.Namespace) -> None:
     print(f"saved in {options.out}")
     print(f"next: personalrm score DRAFTS.jsonl --model-folder {options.out} --context {options.file}")
     if report.n_bad_rows:
-        print(f"{report.n_bad_rows:,} bad rows were left out; personalrm validate lists them", file=sys.stderr)
+        print(f"{count(report.n_bad_rows, 'bad row')} left out; personalrm validate lists them", file=sys.stderr)

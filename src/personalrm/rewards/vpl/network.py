@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from personalrm.embedding.encoders import Pooling
 from personalrm.embedding.with_torch import Tensor, nn, torch
@@ -60,6 +61,19 @@ class LatentOptions:
         return self.kl_weight * (done if self.kl_warmup == "linear" else 0.5 - 0.5 * math.cos(math.pi * done))
 
 
+PUBLISHED_LATENT: Mapping[str, Any] = {
+    "width": 512,
+    "latent": 512,
+    "kl_weight": 1e-4,
+    "n_contexts": 8,
+    "empty_share": 0.0,
+    "normalize_mu": False,
+    "standardize": False,
+    "weigh_choices": False,
+}
+"""Encoder, latent and loss as published, whatever the decoder reads."""
+
+
 @dataclass(frozen=True)
 class VPLOptions(LatentOptions):
     """Architecture and loss of VPL."""
@@ -79,14 +93,7 @@ class VPLOptions(LatentOptions):
         """As published: mu not scaled when judging, nothing standardized, every pair whole, H = D = 512."""
         optimization = Optimization(n_steps=2000, learning_rate=3e-4, weight_decay=1e-3, warmup=0.03, optimizer="adamw")
         return cls(
-            width=512,
-            latent=512,
-            kl_weight=1e-4,
-            n_contexts=8,
-            empty_share=0.0,
-            normalize_mu=False,
-            standardize=False,
-            weigh_choices=False,
+            **PUBLISHED_LATENT,
             batch_size=32,
             optimization=optimization,
         )

@@ -18,7 +18,7 @@ from personalrm.rewards.forests.pair_batches import SHARINGS, PairForest, Sharin
 from personalrm.rewards.lora import AdaptedNetwork, Holding, Lora, open_adapted
 from personalrm.rewards.training import Optimization
 from personalrm.rewards.vpl.contexts import DrawnVectors, Latents, encode
-from personalrm.rewards.vpl.network import LatentOptions, VPLModule, at_least_1
+from personalrm.rewards.vpl.network import PUBLISHED_LATENT, LatentOptions, VPLModule, at_least_1
 
 PROJECTION_SCALE = 0.01
 """By which the published code scales the random head that stands for h(s)."""
@@ -69,14 +69,7 @@ class LanguageVPLOptions(LatentOptions):
     def faithful(cls) -> LanguageVPLOptions:
         """As published: rank 128, H = D = 512, one rate, a projection, eight contexts, mu not scaled when judging."""
         return cls(
-            width=512,
-            latent=512,
-            kl_weight=1e-4,
-            n_contexts=8,
-            empty_share=0.0,
-            normalize_mu=False,
-            standardize=False,
-            weigh_choices=False,
+            **PUBLISHED_LATENT,
             lora=Lora(128, 256.0, dropout=0.1),
             projection=True,
             max_tokens=1024,
