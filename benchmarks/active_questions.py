@@ -12,11 +12,11 @@ import numpy as np
 from _table import show
 
 from personalrm.bench.active import Growth, Pool, grow
-from personalrm.bench.evaluation import in_development_half
 from personalrm.bench.planted import plant_users
 from personalrm.bench.report.pictures import as_svg
-from personalrm.bench.targets import hold_out
-from personalrm.preferences.reading import ReadOptions, read_pairs
+from personalrm.bench.results.evaluation import in_development_half
+from personalrm.datasets.targets import hold_out
+from personalrm.preferences.reading.files import ReadOptions, read_pairs
 from personalrm.stylometry.features import difference
 from personalrm.stylometry.observations import observe
 from personalrm.stylometry.population import estimate_population

@@ -52,9 +52,9 @@ class Ours:
     """Our step: forests of pairs, or of all of the user's pairs."""
 
     def __init__(self, path: str, pairs: list[tuple[list[int], list[int]]], sharing: str, width: int) -> None:
-        from personalrm.rewards.bradley_terry.network import NetworkOptions, open_network
-        from personalrm.rewards.forests.pair_batches import TokenPair
-        from personalrm.rewards.lora import Lora
+        from personalrm.rewards.language.bradley_terry.network import NetworkOptions, open_network
+        from personalrm.rewards.language.forests.pair_batches import TokenPair
+        from personalrm.rewards.language.lora import Lora
 
         self.network = open_network(path, Lora(8, 16.0), seed=0, options=NetworkOptions(head_start="normal")).train()
         self.pairs = [
@@ -62,8 +62,8 @@ class Ours:
         ]
 
     def step(self) -> float:
-        from personalrm.rewards.bradley_terry.training import pair_losses
-        from personalrm.rewards.forests.pair_batches import plant
+        from personalrm.rewards.language.bradley_terry.training import pair_losses
+        from personalrm.rewards.language.forests.pair_batches import plant
 
         self.network.zero_grad(set_to_none=True)
         loss = pair_losses(self.network, plant(self.pairs), 0.0)[0].mean()
@@ -71,7 +71,7 @@ class Ours:
         return float(loss)
 
     def n_tokens(self) -> int:
-        from personalrm.rewards.forests.pair_batches import plant
+        from personalrm.rewards.language.forests.pair_batches import plant
 
         return len(plant(self.pairs).forest)
 

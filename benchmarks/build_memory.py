@@ -15,12 +15,12 @@ N_BATTLES = 8
 JOB = """
 import resource, sys, time
 from pathlib import Path
-from personalrm.bench.building.answers import Asking, open_caller
-from personalrm.bench.building.build import Build
-from personalrm.bench.building.model_stages import Consensus, Personalizable
-from personalrm.bench.building.publishing import run_build
-from personalrm.bench.personalizable import PersonalizableFilter
-from personalrm.bench.sources import open_source
+from personalrm.datasets.building.answers import Asking, open_caller
+from personalrm.datasets.building.build import Build
+from personalrm.datasets.building.model_stages import Consensus, Personalizable
+from personalrm.datasets.building.publishing import run_build
+from personalrm.datasets.personalizable import PersonalizableFilter
+from personalrm.datasets.sources import open_source
 from personalrm.judging.model import ModelJudge
 from personalrm.lm.protocol import Reply
 from personalrm.testing.raw_sources import planted_model

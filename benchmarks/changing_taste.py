@@ -12,7 +12,7 @@ from _table import show
 from personalrm.bench.changing import NEAR, ShareFound, count_found, find_in, priors_of, shuffled
 from personalrm.bench.planted import plant_single_tastes, plant_users
 from personalrm.preferences.people import example_users
-from personalrm.preferences.reading import ReadOptions, read_pairs
+from personalrm.preferences.reading.files import ReadOptions, read_pairs
 from personalrm.stylometry.drift import LEAST_SIDE
 
 FILES = ("prism_turn0_subset", "mt_bench_human", "coauthor_choices")

@@ -22,9 +22,9 @@ from _table import median_of_five, parser_of, write_json
 from reference.gpo import ReferenceGPO, evaluate, loss, reference_from
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from personalrm.rewards.gpo.episodes import Episode, Style, episode_loss
-from personalrm.rewards.gpo.forward import GPOState, forward_users
-from personalrm.rewards.gpo.network import GPONetwork, GPOShape
+from personalrm.rewards.heads.gpo.episodes import Episode, Style, episode_loss
+from personalrm.rewards.heads.gpo.forward import GPOState, forward_users
+from personalrm.rewards.heads.gpo.network import GPONetwork, GPOShape
 
 STYLE = Style("zero_pad", is_antisymmetric=False)
 TARGET = 15.0

@@ -31,7 +31,7 @@ def make_item(n_prompt: int, n_completions: int) -> Any:
     """One question of a user with a long prompt, as token ids."""
     import numpy as np
 
-    from personalrm.rewards.forests.closing_states import ToRead
+    from personalrm.rewards.language.forests.closing_states import ToRead
 
     rng = np.random.default_rng(0)
 
@@ -50,8 +50,8 @@ def cpu_seconds(run: Callable[[], Any]) -> float:
 
 def compare(network: Any, n_prompt: int, n_completions: int, repeats: int) -> dict[str, Any]:
     """Largest difference of rewards, tokens and times of plain, first and later questions."""
-    from personalrm.rewards.forests.closing_states import StateReader, ToRead
-    from personalrm.rewards.forests.prefix_cache import PrefixCache
+    from personalrm.rewards.language.forests.closing_states import StateReader, ToRead
+    from personalrm.rewards.language.forests.prefix_cache import PrefixCache
 
     item = make_item(n_prompt, n_completions)
     alone = [ToRead((tokens,)) for tokens in item.sequences]
@@ -109,8 +109,8 @@ def main() -> None:
     import torch
 
     from personalrm.embedding.quiet_loading import quiet_loading
-    from personalrm.rewards.bradley_terry.network import NetworkOptions, open_network
-    from personalrm.rewards.lora import Lora
+    from personalrm.rewards.language.bradley_terry.network import NetworkOptions, open_network
+    from personalrm.rewards.language.lora import Lora
     from personalrm.testing.tiny_models import save_tiny_model
 
     warnings.simplefilter("ignore")

@@ -24,9 +24,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from personalrm.bench.runs.arrays import Measured, common_pairs, measure
-from personalrm.bench.runs.folder import RunFolder
-from personalrm.bench.runs.records import Cell
+from personalrm.bench.plan.cells import Cell
+from personalrm.bench.results.arrays import Measured, common_pairs, measure
+from personalrm.bench.results.folder import RunFolder
 from personalrm.cli.printing import print_table
 from personalrm.stats.paired import Comparison, compare, holm, points
 

@@ -39,8 +39,8 @@ def sides(n_targets: int, n_prompt: int) -> dict[str, Side]:
     import numpy as np
     import torch
 
-    from personalrm.rewards.forests.pair_batches import TokenPair
-    from personalrm.rewards.vpl.contexts import DrawnVectors
+    from personalrm.rewards.heads.vpl.contexts import DrawnVectors
+    from personalrm.rewards.language.forests.pair_batches import TokenPair
 
     rng, generator = np.random.default_rng(0), torch.Generator().manual_seed(0)
 
@@ -69,8 +69,8 @@ OPTIONS = {"width": 128, "latent": 32}
 
 def step(network: Any, side: Side, options: Any) -> tuple[float, int]:
     """Loss of a step, its gradients left in the network, and the tokens that it ran."""
-    from personalrm.rewards.forests.pair_batches import plant
-    from personalrm.rewards.vpl.loss import elbo
+    from personalrm.rewards.heads.vpl.loss import elbo
+    from personalrm.rewards.language.forests.pair_batches import plant
 
     network.zero_grad(set_to_none=True)
     total, n_tokens = 0.0, 0
@@ -117,8 +117,8 @@ def main() -> None:
     import torch
 
     from personalrm.embedding.quiet_loading import quiet_loading
-    from personalrm.rewards.lora import Lora
-    from personalrm.rewards.vpl_lm.network import LanguageVPLOptions, open_vpl_network
+    from personalrm.rewards.language.lora import Lora
+    from personalrm.rewards.language.vpl_lm.network import LanguageVPLOptions, open_vpl_network
     from personalrm.testing.tiny_models import save_tiny_model
 
     warnings.simplefilter("ignore")

@@ -22,8 +22,8 @@ from reference.vpl_pal import LogitsOfEach, contexts_from_json, encode_users_in_
 from personalrm.embedding.encoders import TextSequence
 from personalrm.embedding.store import EmbeddingStore
 from personalrm.preferences.messages import Message
-from personalrm.rewards.simplex import fit_simplex
-from personalrm.rewards.vpl.network import VPLOptions, make_vpl_module
+from personalrm.rewards.heads.simplex import fit_simplex
+from personalrm.rewards.heads.vpl.network import VPLOptions, make_vpl_module
 from personalrm.testing.encoders import PlantedEncoder
 
 USERS, PAIRS, DIM = 32, 10, 4096

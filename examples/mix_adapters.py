@@ -5,7 +5,7 @@ from pathlib import Path
 
 from personalrm import read_pairs
 from personalrm.preferences.people import example_path
-from personalrm.rewards.bradley_terry import (
+from personalrm.rewards.language.bradley_terry import (
     BradleyTerryOptions,
     BradleyTerrySoup,
     BradleyTerrySoupOptions,

@@ -5,9 +5,9 @@ import tempfile
 from personalrm import read_pairs
 from personalrm.preferences.people import example_path
 from personalrm.rewards.encoder_spec import EncoderSpec
+from personalrm.rewards.language.trl_rewards import reward_function
 from personalrm.rewards.methods import make_reward_model
 from personalrm.rewards.trained import open_store
-from personalrm.rewards.trl_rewards import reward_function
 
 users = read_pairs(example_path())
 training = [pair for name, user in users.items() if name != "mara" for pair in user.pairs]

@@ -5,9 +5,9 @@ from pathlib import Path
 
 from personalrm import Message, read_pairs
 from personalrm.preferences.people import example_path
-from personalrm.rewards.bradley_terry import BradleyTerry, BradleyTerryOptions, Lora
-from personalrm.rewards.forests.prefix_cache import PrefixCache
-from personalrm.rewards.user_turns import RawHistory
+from personalrm.rewards.language.bradley_terry import BradleyTerry, BradleyTerryOptions, Lora
+from personalrm.rewards.language.forests.prefix_cache import PrefixCache
+from personalrm.rewards.language.user_turns import RawHistory
 from personalrm.testing.tiny_models import save_tiny_model
 
 users = read_pairs(example_path())

@@ -6,8 +6,8 @@ from pathlib import Path
 from personalrm import read_pairs
 from personalrm.embedding.store import EmbeddingStore
 from personalrm.preferences.people import example_path
-from personalrm.rewards.lora import Lora
-from personalrm.rewards.vpl_lm import LanguageVPL, LanguageVPLOptions
+from personalrm.rewards.language.lora import Lora
+from personalrm.rewards.language.vpl_lm import LanguageVPL, LanguageVPLOptions
 from personalrm.stylometry.encoder import StylometricEncoder
 from personalrm.testing.tiny_models import save_tiny_model
 

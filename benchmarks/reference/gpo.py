@@ -10,7 +10,7 @@ from itertools import pairwise
 
 import torch
 
-from personalrm.rewards.gpo.network import GPONetwork
+from personalrm.rewards.heads.gpo.network import GPONetwork
 
 
 class ReferenceGPO(torch.nn.Module):

@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from personalrm.bench.personalizable import is_personalizable
+    from personalrm.datasets.personalizable import is_personalizable
     from personalrm.errors import PersonalRMError
     from personalrm.induction.synthesizeme import SynthesizeMe, fit_users
     from personalrm.judging.asking import Candidate
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from personalrm.preferences.pairs import PreferencePair
     from personalrm.preferences.personal_prompts import PersonalPrompt
     from personalrm.preferences.personas import Claim, Persona
-    from personalrm.preferences.reading import iter_users, read_pairs
+    from personalrm.preferences.reading.files import iter_users, read_pairs
     from personalrm.preferences.users import User
     from personalrm.preferences.verdicts import Verdict
 
@@ -56,9 +56,9 @@ _HOMES = {
     "User": "preferences.users",
     "Verdict": "preferences.verdicts",
     "fit_users": "induction.synthesizeme",
-    "is_personalizable": "bench.personalizable",
-    "iter_users": "preferences.reading",
-    "read_pairs": "preferences.reading",
+    "is_personalizable": "datasets.personalizable",
+    "iter_users": "preferences.reading.files",
+    "read_pairs": "preferences.reading.files",
 }
 
 

@@ -4,7 +4,7 @@ import pytest
 from personalrm.bench.active import Growth, Pool, grow
 from personalrm.bench.changing import ShareFound, count_found, priors_of
 from personalrm.bench.methods.embedded import Engine, constant_method, personal_method
-from personalrm.bench.targets import hold_out
+from personalrm.datasets.targets import hold_out
 from personalrm.errors import BadInput
 from personalrm.preferences.people import example_users
 from personalrm.stylometry.features import FEATURES

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 from personalrm.bench.methods.method import Judgement, outcome_of
+from personalrm.bench.plan.cells import Cell
+from personalrm.bench.plan.spec import DatasetSpec, ModelSpec, RunSpec, ShuffledSpec
+from personalrm.bench.results.folder import RunFolder
 from personalrm.bench.runs.data import load_dataset
-from personalrm.bench.runs.folder import RunFolder
 from personalrm.bench.runs.models import Models
-from personalrm.bench.runs.records import Cell
 from personalrm.bench.runs.runner import Runner
-from personalrm.bench.runs.spec import DatasetSpec, ModelSpec, RunSpec, ShuffledSpec
 from personalrm.lm.settings import Retry
 from personalrm.preferences.people import example_users
 from personalrm.stats.accuracy import correctness

@@ -5,7 +5,7 @@ import random
 import pytest
 
 from personalrm.bench.model_evaluation import evaluate_model
-from personalrm.bench.targets import hold_out
+from personalrm.datasets.targets import hold_out
 from personalrm.errors import UnknownName
 from personalrm.judging.model import ModelJudge
 from personalrm.lm.batch import Caller

@@ -27,7 +27,7 @@ def test_without_torch_the_extra_is_named() -> None:
     code = (
         "import sys; sys.modules['torch'] = None\n"
         "from personalrm.errors import MissingExtra\n"
-        "try:\n    import personalrm.rewards.low_rank\n"
+        "try:\n    import personalrm.rewards.heads.low_rank\n"
         "except MissingExtra as error:\n    print(error)"
     )
     assert (

@@ -17,22 +17,22 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 from personalrm.embedding.store import EmbeddingStore
 from personalrm.errors import BadInput, CorruptFile, NotFitted, StoreError
 from personalrm.preferences.pairs import PreferencePair
-from personalrm.rewards.bases import LowRankOptions
-from personalrm.rewards.bradley_terry.cluster_soups import BradleyTerrySoup, BradleyTerrySoupOptions
-from personalrm.rewards.bradley_terry.model import BradleyTerry
-from personalrm.rewards.gpo.model import FAITHFUL, GPO, GPOOptions
-from personalrm.rewards.gpo.network import GPOShape
-from personalrm.rewards.low_rank import LowRank
+from personalrm.rewards.heads.bases import LowRankOptions
+from personalrm.rewards.heads.gpo.model import FAITHFUL, GPO, GPOOptions
+from personalrm.rewards.heads.gpo.network import GPOShape
+from personalrm.rewards.heads.low_rank import LowRank
+from personalrm.rewards.heads.mrm import MRM, MRMOptions
+from personalrm.rewards.heads.pal.model import PAL, PALOptions
+from personalrm.rewards.heads.soups import Soup, SoupOptions
+from personalrm.rewards.heads.two_level import TwoLevel
+from personalrm.rewards.heads.vpl.model import VPL, VPLOptions
+from personalrm.rewards.language.bradley_terry.cluster_soups import BradleyTerrySoup, BradleyTerrySoupOptions
+from personalrm.rewards.language.bradley_terry.model import BradleyTerry
+from personalrm.rewards.language.user_turns import Nothing, RawHistory, UserTurns
+from personalrm.rewards.language.vpl_lm.model import LanguageVPL
 from personalrm.rewards.methods import REWARD_METHODS, make_reward_model
-from personalrm.rewards.mrm import MRM, MRMOptions
-from personalrm.rewards.pal.model import PAL, PALOptions
 from personalrm.rewards.reward_model import DevUser, RewardModel, ScoreItem, margins
-from personalrm.rewards.soups import Soup, SoupOptions
 from personalrm.rewards.training import Optimization
-from personalrm.rewards.two_level import TwoLevel
-from personalrm.rewards.user_turns import Nothing, RawHistory, UserTurns
-from personalrm.rewards.vpl.model import VPL, VPLOptions
-from personalrm.rewards.vpl_lm.model import LanguageVPL
 from personalrm.testing import tiny_pair
 from personalrm.testing.encoders import PlantedEncoder
 

@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 from personalrm.errors import BadInput
-from personalrm.rewards.bradley_terry.cluster_soups import BradleyTerrySoupOptions
-from personalrm.rewards.bradley_terry.training import BradleyTerryOptions
+from personalrm.rewards.language.bradley_terry.cluster_soups import BradleyTerrySoupOptions
+from personalrm.rewards.language.bradley_terry.training import BradleyTerryOptions
 from personalrm.rewards.methods import REWARD_METHODS, reward_method
 
 

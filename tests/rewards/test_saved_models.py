@@ -14,8 +14,8 @@ from tests.rewards.test_conformance import MODELS, TRAINING, Row
 
 from personalrm.embedding.store import EmbeddingStore
 from personalrm.errors import BadInput, CorruptFile, NewerVersion, PersonalRMError, StoreError, UnknownName
-from personalrm.rewards.bases import LowRankOptions
 from personalrm.rewards.encoder_spec import EncoderSpec
+from personalrm.rewards.heads.bases import LowRankOptions
 from personalrm.rewards.trained import Embedded, open_trained, train_to_folder
 from personalrm.testing import tiny_users
 from personalrm.testing.encoders import PlantedEncoder

@@ -12,11 +12,11 @@ import torch
 from personalrm.embedding.quiet_loading import quiet_loading
 from personalrm.preferences.messages import Message
 from personalrm.preferences.pairs import PreferencePair
-from personalrm.rewards.bradley_terry.model import BradleyTerry
-from personalrm.rewards.bradley_terry.network import NetworkOptions
-from personalrm.rewards.bradley_terry.training import BradleyTerryOptions
-from personalrm.rewards.lora import Lora
-from personalrm.rewards.vpl_lm.network import LanguageVPLOptions
+from personalrm.rewards.language.bradley_terry.model import BradleyTerry
+from personalrm.rewards.language.bradley_terry.network import NetworkOptions
+from personalrm.rewards.language.bradley_terry.training import BradleyTerryOptions
+from personalrm.rewards.language.lora import Lora
+from personalrm.rewards.language.vpl_lm.network import LanguageVPLOptions
 from personalrm.testing import tiny_pair
 from personalrm.testing.tiny_models import save_tiny_model
 

@@ -15,8 +15,8 @@ import numpy as np
 
 from personalrm.bench.methods.embedded import Engine, personal_method, population_method
 from personalrm.bench.methods.method import Method, outcome_of
-from personalrm.bench.target_judgements import judge_targets
-from personalrm.bench.targets import HeldOut
+from personalrm.bench.methods.target_judgements import judge_targets
+from personalrm.datasets.targets import HeldOut
 from personalrm.preferences.pairs import PreferencePair
 from personalrm.preferences.users import User
 from personalrm.stats.accuracy import Accuracy, correctness, mean_correctness, percent

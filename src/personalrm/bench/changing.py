@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from personalrm.bench.personalizable import wilson
+from personalrm.datasets.personalizable import wilson
 from personalrm.errors import BadInput
 from personalrm.preferences.pairs import PreferencePair
 from personalrm.preferences.splits import in_time_order

@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from personalrm.bench.evaluation import SHUFFLED
 from personalrm.bench.methods.method import outcome_of
 from personalrm.bench.methods.model import Inductions
 from personalrm.bench.methods.table import Tools, make_method
-from personalrm.bench.target_judgements import judge_shuffled, judge_targets
-from personalrm.bench.targets import HeldOut
+from personalrm.bench.methods.target_judgements import judge_shuffled, judge_targets
+from personalrm.bench.results.evaluation import SHUFFLED
+from personalrm.datasets.targets import HeldOut
 from personalrm.errors import UnknownName
 from personalrm.induction.settings import InductionSettings
 from personalrm.judging.model import ModelJudge

@@ -38,7 +38,7 @@ def refuse_model_alone(options: argparse.Namespace) -> None:
 def run_ablation(prompt: PersonalPrompt, options: argparse.Namespace) -> int:
     """Test every sentence, print, and return the exit code."""
     from personalrm.judging.ablation import ablate_claims
-    from personalrm.preferences.reading import read_pairs
+    from personalrm.preferences.reading.files import read_pairs
 
     if options.form not in ("text", "json"):
         raise BadInput(f"--ablate prints text or JSON, not --as {options.form}; use --as json or leave it out")

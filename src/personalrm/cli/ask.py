@@ -102,7 +102,7 @@ def _candidates(row: dict[str, Any]) -> list[Candidate]:
 
     from personalrm.cli.rows import completions_of, conversation_of, pair_of
     from personalrm.judging.asking import Candidate
-    from personalrm.preferences.fields import read_text
+    from personalrm.preferences.reading.fields import read_text
 
     if row.get("chosen") is not None:
         pair = pair_of(row, "anybody")
@@ -121,7 +121,7 @@ def _seen(options: argparse.Namespace) -> Sequence[PreferencePair]:
     """The user's pairs in the file of `--seen`; none without it."""
     if options.seen is None:
         return ()
-    from personalrm.preferences.reading import read_pairs
+    from personalrm.preferences.reading.files import read_pairs
 
     users = read_pairs(options.seen)
     if options.user not in users:
@@ -131,7 +131,7 @@ def _seen(options: argparse.Namespace) -> Sequence[PreferencePair]:
 
 def _personalizable(rows: Sequence[_Row], judge: ModelJudge, options: argparse.Namespace) -> list[_Row]:
     """The rows whose request leaves room for taste; what the model did not answer stays."""
-    from personalrm.bench.personalizable import PersonalizableFilter
+    from personalrm.datasets.personalizable import PersonalizableFilter
 
     outcomes = PersonalizableFilter(judge.caller).ask_queries(
         [(options.user, row.candidate.conversation) for row in rows]

@@ -17,7 +17,7 @@ from personalrm.cli.printing import bold, print_table, print_wrapped, shortened
 from personalrm.wording import count
 
 if TYPE_CHECKING:
-    from personalrm.bench.targets import HeldOut
+    from personalrm.datasets.targets import HeldOut
     from personalrm.induction.settings import InductionSettings
     from personalrm.judging.model import ModelJudge
     from personalrm.preferences.personal_prompts import PersonalPrompt
@@ -44,10 +44,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from personalrm.bench.targets import hold_out
     from personalrm.cli.options import induction_settings
+    from personalrm.datasets.targets import hold_out
     from personalrm.preferences.people import example_path
-    from personalrm.preferences.reading import read_pairs
+    from personalrm.preferences.reading.files import read_pairs
 
     started = time.perf_counter()
     settings = induction_settings(options)
@@ -149,7 +149,7 @@ def _measure(held_out: HeldOut, settings: InductionSettings, judge: ModelJudge |
 
         found = evaluate_model(held_out, judge, methods=MODEL_ROWS, settings=settings, seed=settings.seed)
         return {name: found[name].accuracy for name in MODEL_ROWS}
-    from personalrm.bench.evaluation import evaluate
+    from personalrm.bench.results.evaluation import evaluate
 
     evaluation = evaluate(held_out, methods=ROWS, seed=settings.seed, settings=settings)
     return {name: evaluation[name].accuracy for name in ROWS if name in evaluation.correct}

@@ -16,8 +16,8 @@ from personalrm.wording import count
 
 if TYPE_CHECKING:
     from personalrm.bench.by_context import Curve
-    from personalrm.bench.evaluation import Evaluation
-    from personalrm.bench.targets import HeldOut
+    from personalrm.bench.results.evaluation import Evaluation
+    from personalrm.datasets.targets import HeldOut
     from personalrm.stats.accuracy import Accuracy
 
 MOST_NAMED = 8
@@ -51,11 +51,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from personalrm.bench.evaluation import METHODS, evaluate
-    from personalrm.bench.targets import hold_out
+    from personalrm.bench.results.evaluation import METHODS, evaluate
     from personalrm.cli.options import read_options
+    from personalrm.datasets.targets import hold_out
     from personalrm.induction.settings import InductionSettings
-    from personalrm.preferences.reading import read_pairs
+    from personalrm.preferences.reading.files import read_pairs
 
     users = read_pairs(options.file, read_options(options))
     held_out = hold_out(users.values(), min_pairs=options.min_pairs)
@@ -86,7 +86,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _halves(evaluation: Evaluation) -> dict[str, Evaluation | None]:
     """The two halves of the users by title; None for a half without a user."""
-    from personalrm.bench.evaluation import half_of, in_development_half
+    from personalrm.bench.results.evaluation import half_of, in_development_half
 
     in_first = {user_id: in_development_half(user_id) for user_id in evaluation.user_ids}
     return {
@@ -105,7 +105,7 @@ def _saved(held_out: HeldOut, options: argparse.Namespace) -> tuple[Accuracy | N
     """Accuracy of the saved prompts, None when there are none to score, and a sentence for each that was left out."""
     if not options.saved:
         return None, ()
-    from personalrm.bench.evaluation import score_prompts
+    from personalrm.bench.results.evaluation import score_prompts
     from personalrm.stats.accuracy import mean_correctness
     from personalrm.store.home import Home
 

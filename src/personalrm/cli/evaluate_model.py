@@ -13,7 +13,7 @@ from personalrm.wording import count
 
 if TYPE_CHECKING:
     from personalrm.bench.model_evaluation import ModelEvaluation, ModelRow
-    from personalrm.bench.targets import HeldOut
+    from personalrm.datasets.targets import HeldOut
 
 EMBEDDED_ONLY = ("population_leaves_out", "by_context", "halves", "saved")
 MOST_NAMED = 8

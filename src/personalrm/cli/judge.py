@@ -80,7 +80,7 @@ def _read(row: Row, prompt: PersonalPrompt) -> tuple[ToJudge, PreferencePair | N
     """What is to be judged, and the pair it is where the row tells the choice."""
     from personalrm.cli.rows import conversation_of, pair_of
     from personalrm.judging.personal import ToJudge
-    from personalrm.preferences.fields import read_text
+    from personalrm.preferences.reading.fields import read_text
 
     if row.get("chosen") is not None and row.get("first") is None:
         pair = pair_of(row, prompt.user_id)

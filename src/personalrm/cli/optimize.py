@@ -102,7 +102,7 @@ INTERRUPTED = "interrupted"
 @contextmanager
 def _stoppable(options: argparse.Namespace) -> Iterator[ModelJudge]:
     """A judge that the first interrupt lets finish what is under way; the second ends at once."""
-    from personalrm.running.stopping import Drain
+    from personalrm.stopping import Drain
 
     with open_judge(options) as judge, Drain(lambda: judge.caller.stop(ModelUnavailable(INTERRUPTED))):
         yield judge

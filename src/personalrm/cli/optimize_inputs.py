@@ -87,7 +87,7 @@ def read_people(options: argparse.Namespace, settings: SearchSettings) -> tuple[
     """Train and dev users of the files, and how many rows were bad."""
     from personalrm.cli.options import read_options
     from personalrm.induction.search.people import divide, share_out
-    from personalrm.preferences.reading import read_pairs
+    from personalrm.preferences.reading.files import read_pairs
 
     users = read_pairs(options.file, read_options(options))
     n_bad = users.tally.n_bad_rows

@@ -161,7 +161,7 @@ def add_induction(parser: argparse.ArgumentParser) -> None:
 
 def read_options(options: argparse.Namespace) -> Any:
     """`ReadOptions` from the shared flags."""
-    from personalrm.preferences.reading import ReadOptions
+    from personalrm.preferences.reading.files import ReadOptions
 
     return ReadOptions(
         layout=options.layout,

@@ -49,7 +49,7 @@ def run(options: argparse.Namespace) -> int:
     from personalrm.induction.model_fit import ModelFit
     from personalrm.induction.prepared import Preparation, prepare_prompts
     from personalrm.preferences.prepared_prompts import write_prepared
-    from personalrm.preferences.reading import iter_users
+    from personalrm.preferences.reading.files import iter_users
 
     users, report = list(iter_users(options.file, read_options(options))), Preparation()
     settings = induction_settings(options)

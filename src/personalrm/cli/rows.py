@@ -10,12 +10,12 @@ import sys
 from collections.abc import Iterator
 
 from personalrm.errors import BadFile, BadRow
-from personalrm.preferences.fields import read_conversation, read_id, read_text
-from personalrm.preferences.layouts import CONVERSATION_NAMES, find_layout, read_implicit, read_own
 from personalrm.preferences.messages import Conversation, check_conversation
-from personalrm.preferences.options import ReadOptions
 from personalrm.preferences.pairs import PreferencePair
-from personalrm.preferences.rows import Numbered, Row, iter_lines, iter_rows
+from personalrm.preferences.reading.fields import read_conversation, read_id, read_text
+from personalrm.preferences.reading.layouts import CONVERSATION_NAMES, find_layout, read_implicit, read_own
+from personalrm.preferences.reading.options import ReadOptions
+from personalrm.preferences.reading.rows import Numbered, Row, iter_lines, iter_rows
 
 
 def rows_of(path: str) -> Iterator[Numbered]:

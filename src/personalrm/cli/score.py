@@ -42,8 +42,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     from personalrm.cli.train import user_turns
+    from personalrm.rewards.language.user_turns import RawHistory
     from personalrm.rewards.trained import open_trained
-    from personalrm.rewards.user_turns import RawHistory
 
     items, bad = _read(options)
     if print_bad_rows(bad, is_skipping=options.skip_bad, undone="nothing was scored"):
@@ -79,8 +79,8 @@ def _contexts(path: str | None, *, skip_bad: bool) -> tuple[dict[str, Any], int]
     """Context pairs of every user of the file, and how many bad rows were left out."""
     if path is None:
         return {}, 0
-    from personalrm.preferences.options import ReadOptions
-    from personalrm.preferences.reading import Tally, iter_users
+    from personalrm.preferences.reading.files import Tally, iter_users
+    from personalrm.preferences.reading.options import ReadOptions
 
     tally = Tally()
     users = iter_users(path, ReadOptions(skip_bad=skip_bad), tally=tally)

@@ -79,12 +79,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     from personalrm.rewards.trained import train_to_folder
     from personalrm.rewards.watching import watched
-    from personalrm.running.typed_values import read_yaml
+    from personalrm.typed_values import read_yaml
 
     content = (read_yaml(options.settings, "settings file") or {}) if options.settings else {}
     users, report = _read(options)
     if options.base is not None and options.device is not None:
-        from personalrm.rewards.placing import train_on
+        from personalrm.rewards.language.placing import train_on
 
         train_on(options.device)
     with TrainingProgress(options.method, is_silent=options.json) as progress, watched(progress.moved):
@@ -113,7 +113,7 @@ def _sweep(options: argparse.Namespace, users: Sequence[User], made: Any, progre
     from personalrm.errors import BadInput
     from personalrm.rewards.sweep import Tried, combinations, sweep
     from personalrm.rewards.trained import Embedded
-    from personalrm.running.typed_values import read_yaml
+    from personalrm.typed_values import read_yaml
 
     if not isinstance(made, Embedded) or options.settings or options.faithful:
         raise BadInput(
@@ -151,11 +151,11 @@ def _language_model(options: argparse.Namespace, content: dict[str, Any], users:
     from pathlib import Path
 
     from personalrm.errors import BadInput
-    from personalrm.rewards.bradley_terry.model import BradleyTerry
-    from personalrm.rewards.bradley_terry.training import BradleyTerryOptions
+    from personalrm.rewards.language.bradley_terry.model import BradleyTerry
+    from personalrm.rewards.language.bradley_terry.training import BradleyTerryOptions
+    from personalrm.rewards.language.user_turns import RawHistory
     from personalrm.rewards.trained import CHECKPOINT
-    from personalrm.rewards.user_turns import RawHistory
-    from personalrm.running.typed_values import spec_from
+    from personalrm.typed_values import spec_from
 
     _refuse_unused(options)
     chosen = spec_from(BradleyTerryOptions, content, options.settings or "bt")
@@ -173,9 +173,9 @@ def _soup(options: argparse.Namespace, content: dict[str, Any]) -> Any:
     from pathlib import Path
 
     from personalrm.errors import BadInput
-    from personalrm.rewards.bradley_terry.cluster_soups import BradleyTerrySoup, BradleyTerrySoupOptions
+    from personalrm.rewards.language.bradley_terry.cluster_soups import BradleyTerrySoup, BradleyTerrySoupOptions
     from personalrm.rewards.trained import CHECKPOINT
-    from personalrm.running.typed_values import spec_from
+    from personalrm.typed_values import spec_from
 
     _refuse_unused(options)
     if options.prompts or options.history or options.demonstrations:
@@ -202,13 +202,13 @@ def user_turns(prompts: str | None, *, demonstrations: bool) -> Any:
     if prompts is None:
         return None
     from personalrm.preferences.prepared_prompts import read_prepared
-    from personalrm.rewards.user_turns import SavedPrompts
+    from personalrm.rewards.language.user_turns import SavedPrompts
 
     return SavedPrompts(read_prepared(prompts), "persona_demonstrations" if demonstrations else "persona")
 
 
 def _read(options: argparse.Namespace) -> tuple[list[Any], Any]:
-    from personalrm.preferences.reading import Tally, iter_users
+    from personalrm.preferences.reading.files import Tally, iter_users
 
     tally = Tally()
     return list(iter_users(options.file, read_options(options), tally=tally)), tally

@@ -19,9 +19,9 @@ from personalrm.induction.edits import carry_edits
 from personalrm.preferences.messages import digest
 from personalrm.preferences.personal_prompts import PersonalPrompt
 from personalrm.preferences.prompt_json import pair_to_dict
-from personalrm.preferences.reading import ReadOptions, Tally, iter_users
+from personalrm.preferences.reading.files import ReadOptions, Tally, iter_users
 from personalrm.preferences.users import User
-from personalrm.running.stopping import Drain
+from personalrm.stopping import Drain
 from personalrm.store.home import Home
 from personalrm.wording import count
 

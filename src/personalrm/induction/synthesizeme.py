@@ -27,7 +27,7 @@ from personalrm.preferences.pairs import PreferencePair
 from personalrm.preferences.personal_prompts import PersonalPrompt
 from personalrm.preferences.personas import Persona
 from personalrm.preferences.prompt_json import prompt_from_json, prompt_to_json
-from personalrm.preferences.reading import ReadOptions, iter_users
+from personalrm.preferences.reading.files import ReadOptions, iter_users
 from personalrm.preferences.users import User
 from personalrm.preferences.verdicts import Verdict
 from personalrm.prompts.rendering import generation_prompt, judge_messages

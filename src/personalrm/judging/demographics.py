@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from personalrm.preferences.personas import Claim, Persona
-from personalrm.preferences.surveys import Survey
+from personalrm.preferences.reading.surveys import Survey
 from personalrm.prompts.rendering import demographics_sentence
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from importlib.resources import as_file, files
 from pathlib import Path
 
-from personalrm.preferences.reading import read_pairs
+from personalrm.preferences.reading.files import read_pairs
 from personalrm.preferences.users import User
 
 

@@ -21,9 +21,9 @@ from personalrm.embedding.store import EmbeddingStore
 from personalrm.errors import BadInput, UnknownName
 from personalrm.preferences.pairs import PreferencePair
 from personalrm.preferences.prepared_prompts import PreparedPrompts
+from personalrm.rewards.language.user_turns import KNOWS, Knows, Nothing, RawHistory, SavedPrompts, UserTurns
 from personalrm.rewards.reward_model import RewardModel
-from personalrm.rewards.user_turns import KNOWS, Knows, Nothing, RawHistory, SavedPrompts, UserTurns
-from personalrm.running.typed_values import spec_from, suggestion
+from personalrm.typed_values import spec_from, suggestion
 
 Device = Literal["auto", "cpu", "cuda"]
 Reads = Literal["turn", "embeddings", "pairs"]
@@ -63,7 +63,7 @@ class LanguageMethod:
     title: str
     """As in tables."""
     place: str
-    """Module, class and class of its options: `bradley_terry:BradleyTerry:BradleyTerryOptions`."""
+    """Module, class and class of its options: `language.bradley_terry:BradleyTerry:BradleyTerryOptions`."""
     knows: Knows = "nothing"
     """What it is told of a user in the system turn."""
     is_personal: bool = True
@@ -113,7 +113,7 @@ class LanguageMethod:
         Raises:
             BadInput: If the device is not there, or this process already trains on another.
         """
-        from personalrm.rewards.placing import train_on
+        from personalrm.rewards.language.placing import train_on
 
         train_on(device)
         place = (told.store,) if self.reads_embeddings else ()
@@ -126,7 +126,7 @@ class LanguageMethod:
         self, folder: Path, base: str, settings: Settings, told: Told, *, device: Device = "auto"
     ) -> RewardModel[Any]:
         """The model that was saved in a folder, on its device."""
-        from personalrm.rewards.placing import placed
+        from personalrm.rewards.language.placing import placed
 
         place = (told.store,) if self.reads_embeddings else ()
         model: Any = self._class(1).load(folder, *place, base=base, **self._turns(settings, told))
@@ -136,7 +136,7 @@ class LanguageMethod:
 
     def release(self) -> None:
         """Free what a model took that nobody holds any more; it is too large to wait for the collector."""
-        from personalrm.rewards.placing import free_memory
+        from personalrm.rewards.language.placing import free_memory
 
         free_memory()
 
@@ -153,7 +153,7 @@ class LanguageMethod:
         return getattr(import_module(f"personalrm.rewards.{parts[0]}"), parts[place])
 
 
-_PLACE = "bradley_terry:BradleyTerry:BradleyTerryOptions"
+_PLACE = "language.bradley_terry:BradleyTerry:BradleyTerryOptions"
 FINE_TUNED: Mapping[str, LanguageMethod] = {
     KNOWS["nothing"]: LanguageMethod("Bradley-Terry", _PLACE, is_personal=False),
     KNOWS["persona"]: LanguageMethod("Bradley-Terry + personas", _PLACE, "persona"),
@@ -161,10 +161,12 @@ FINE_TUNED: Mapping[str, LanguageMethod] = {
         "Bradley-Terry + personas + demonstrations", _PLACE, "persona_demonstrations"
     ),
     KNOWS["history"]: LanguageMethod("Bradley-Terry, raw history (FSPO-like)", _PLACE, "history"),
-    "vpl_lm": LanguageMethod("VPL over a language model", "vpl_lm:LanguageVPL:LanguageVPLOptions", reads="embeddings"),
+    "vpl_lm": LanguageMethod(
+        "VPL over a language model", "language.vpl_lm:LanguageVPL:LanguageVPLOptions", reads="embeddings"
+    ),
     "bradley_terry_soup": LanguageMethod(
         "Soup of Bradley-Terry adapters",
-        "bradley_terry:BradleyTerrySoup:BradleyTerrySoupOptions",
+        "language.bradley_terry:BradleyTerrySoup:BradleyTerrySoupOptions",
         reads="pairs",
         part="adapters",
     ),

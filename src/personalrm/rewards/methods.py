@@ -11,7 +11,7 @@ from typing import Any
 from personalrm.embedding.store import EmbeddingStore
 from personalrm.errors import BadInput, UnknownName
 from personalrm.rewards.reward_model import RewardModel
-from personalrm.running.typed_values import spec_from, suggestion
+from personalrm.typed_values import spec_from, suggestion
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class RewardMethod:
     source: str
     """Where it comes from."""
     place: str
-    """Module, class and class of its options: `low_rank:LowRank:LowRankOptions`."""
+    """Module, class and class of its options: `heads.low_rank:LowRank:LowRankOptions`."""
     fixed: Mapping[str, Any]
     """Options that make it what it is and cannot be set."""
     faithful: Callable[[Any], Any] | None = None
@@ -63,28 +63,28 @@ REWARD_METHODS: Mapping[str, RewardMethod] = {
     "bradley_terry_head": RewardMethod(
         "Bradley-Terry head on embeddings (non-personal)",
         "Bradley and Terry 1952",
-        "low_rank:LowRank:LowRankOptions",
+        "heads.low_rank:LowRank:LowRankOptions",
         {"n_bases": 1},
         is_personal=False,
     ),
-    "low_rank": RewardMethod("Low-rank bases", "LoRe 2025", "low_rank:LowRank:LowRankOptions", {}),
-    "mrm": RewardMethod("MRM", "MRM, SIGIR 2026", "mrm:MRM:MRMOptions", {}, takes_steps=True),
-    "soup": RewardMethod("Reward soup over user clusters", "rewarded soups 2023", "soups:Soup:SoupOptions", {}),
+    "low_rank": RewardMethod("Low-rank bases", "LoRe 2025", "heads.low_rank:LowRank:LowRankOptions", {}),
+    "mrm": RewardMethod("MRM", "MRM, SIGIR 2026", "heads.mrm:MRM:MRMOptions", {}, takes_steps=True),
+    "soup": RewardMethod("Reward soup over user clusters", "rewarded soups 2023", "heads.soups:Soup:SoupOptions", {}),
     "two_level": RewardMethod(
         "Style and content on two levels",
         "decision 0019 of personalrm",
-        "two_level:TwoLevel:TwoLevelOptions",
+        "heads.two_level:TwoLevel:TwoLevelOptions",
         {},
         uses_dev=False,
     ),
     "gpo": RewardMethod(
-        "GPO", "Zhao et al. 2023", "gpo:GPO:GPOOptions", {}, lambda _: _gpo_faithful(), takes_steps=True
+        "GPO", "Zhao et al. 2023", "heads.gpo:GPO:GPOOptions", {}, lambda _: _gpo_faithful(), takes_steps=True
     ),
     "vpl": RewardMethod(
-        "VPL", "Poddar et al. 2024", "vpl:VPL:VPLOptions", {}, lambda kind: kind.faithful(), takes_steps=True
+        "VPL", "Poddar et al. 2024", "heads.vpl:VPL:VPLOptions", {}, lambda kind: kind.faithful(), takes_steps=True
     ),
     "pal": RewardMethod(
-        "PAL", "Chen et al. 2024", "pal:PAL:PALOptions", {}, lambda kind: kind.faithful(), takes_steps=True
+        "PAL", "Chen et al. 2024", "heads.pal:PAL:PALOptions", {}, lambda kind: kind.faithful(), takes_steps=True
     ),
 }
 
@@ -92,7 +92,7 @@ LANGUAGE_METHODS: Mapping[str, RewardMethod] = {
     "vpl_lm": RewardMethod(
         "VPL over a language model",
         "Poddar et al. 2024",
-        "vpl_lm:LanguageVPL:LanguageVPLOptions",
+        "language.vpl_lm:LanguageVPL:LanguageVPLOptions",
         {},
         lambda kind: kind.faithful(),
         takes_steps=True,
@@ -164,6 +164,6 @@ def load_reward_model(name: str, folder: str | Path, store: EmbeddingStore) -> R
 
 
 def _gpo_faithful() -> Any:
-    from personalrm.rewards.gpo.model import FAITHFUL
+    from personalrm.rewards.heads.gpo.model import FAITHFUL
 
     return FAITHFUL

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from personalrm.errors import BadInput, CorruptFile, MissingExtra, NewerVersion, StoreError
-from personalrm.running.typed_values import spec_from
+from personalrm.typed_values import spec_from
 
 VERSION = 1
 AGAIN = "update personalrm if a later one wrote it, or train it again"

@@ -29,9 +29,9 @@ from personalrm.rewards.training_report import TrainingReport, controls_section,
 from personalrm.store.atomic import replace_file
 
 if TYPE_CHECKING:
-    from personalrm.rewards.bradley_terry.cluster_soups import BradleyTerrySoup
-    from personalrm.rewards.bradley_terry.model import BradleyTerry
-    from personalrm.rewards.user_turns import UserTurns
+    from personalrm.rewards.language.bradley_terry.cluster_soups import BradleyTerrySoup
+    from personalrm.rewards.language.bradley_terry.model import BradleyTerry
+    from personalrm.rewards.language.user_turns import UserTurns
 
 LANGUAGE_MODELS = {"BradleyTerry": "bradley_terry", "BradleyTerrySoup": "bradley_terry_soup"}
 """The methods that train a language model instead of a head on embeddings, by their classes."""
@@ -151,7 +151,7 @@ def open_trained(
 
 def _moved(model: Any, device: str | None) -> RewardModel[Any]:
     """A language model's reward model, its network on the device."""
-    from personalrm.rewards.placing import Device, placed
+    from personalrm.rewards.language.placing import Device, placed
 
     if device is not None:
         model.network.to(placed(cast(Device, device)))  # it refuses what is none
@@ -176,10 +176,10 @@ def _read(path: Path, name: str) -> dict[str, Any]:
 
 def _open_language_model(method: str, path: Path, turns: UserTurns | None) -> RewardModel[Any]:
     if method == "bradley_terry":
-        from personalrm.rewards.bradley_terry.model import BradleyTerry
+        from personalrm.rewards.language.bradley_terry.model import BradleyTerry
 
         return BradleyTerry.load(path, turns=turns)
-    from personalrm.rewards.bradley_terry.cluster_soups import BradleyTerrySoup
+    from personalrm.rewards.language.bradley_terry.cluster_soups import BradleyTerrySoup
 
     if turns is not None:
         raise BadInput(

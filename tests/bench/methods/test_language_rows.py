@@ -10,8 +10,8 @@ import pytest
 from personalrm.bench.methods.language_models import LanguageRow, LanguageTools, RunPrompts, Trainings
 from personalrm.bench.methods.method import Knowledge, outcome_of
 from personalrm.bench.methods.pools import PoolSettings
-from personalrm.bench.target_judgements import judge_targets
-from personalrm.bench.targets import hold_out
+from personalrm.bench.methods.target_judgements import judge_targets
+from personalrm.datasets.targets import hold_out
 from personalrm.errors import NotFitted
 from personalrm.preferences.personal_prompts import PersonalPrompt
 from personalrm.preferences.personas import Claim, Persona

@@ -7,14 +7,14 @@ from personalrm.bench.methods.embedded import Engine
 from personalrm.bench.methods.method import Judgement, Knowledge, outcome_of
 from personalrm.bench.methods.model import Inductions
 from personalrm.bench.methods.table import METHODS, Tools, make_method
-from personalrm.bench.target_judgements import judge_shuffled, judge_targets
-from personalrm.bench.targets import hold_out
+from personalrm.bench.methods.target_judgements import judge_shuffled, judge_targets
+from personalrm.datasets.targets import hold_out
 from personalrm.errors import BadInput, NotFitted, UnknownName
 from personalrm.induction.settings import InductionSettings
 from personalrm.judging.model import ModelJudge
 from personalrm.lm.batch import Caller
 from personalrm.lm.cache import Cache
-from personalrm.preferences.surveys import Survey
+from personalrm.preferences.reading.surveys import Survey
 from personalrm.preferences.users import User
 from personalrm.testing import ScriptedLM, tiny_users
 from personalrm.testing.skill import skilled

@@ -9,15 +9,15 @@ from personalrm.bench.methods.folds import N_FOLDS
 from personalrm.bench.methods.method import Knowledge, outcome_of
 from personalrm.bench.methods.pools import PoolSettings
 from personalrm.bench.methods.table import Tools, make_method
+from personalrm.bench.methods.target_judgements import judge_targets
 from personalrm.bench.methods.trained import RewardRow
+from personalrm.bench.plan.spec import RunSpec
 from personalrm.bench.runs.bases import pool_of
-from personalrm.bench.runs.spec import RunSpec
-from personalrm.bench.target_judgements import judge_targets
-from personalrm.bench.targets import HeldOut, hold_out
+from personalrm.datasets.targets import HeldOut, hold_out
 from personalrm.errors import BadInput, NotFitted
 from personalrm.preferences.users import User
-from personalrm.running.typed_values import spec_from
 from personalrm.testing import tiny_pair, tiny_users
+from personalrm.typed_values import spec_from
 
 HELD = hold_out(tiny_users(6, 8))
 USERS = list(HELD.context.values())

@@ -7,11 +7,11 @@ import pytest
 
 from personalrm.bench.personas.claim_truth import MadeClaim, make_claims, measure_truth
 from personalrm.bench.planted import plant_users
-from personalrm.bench.targets import HeldOut, hold_out
+from personalrm.datasets.targets import HeldOut, hold_out
 from personalrm.errors import NoScoredPairs
 from personalrm.preferences.messages import Message
 from personalrm.preferences.pairs import PreferencePair
-from personalrm.preferences.reading import read_pairs
+from personalrm.preferences.reading.files import read_pairs
 from personalrm.stylometry.claims import Leaning
 
 DATA = os.environ.get("PERSONALRM_DATA")

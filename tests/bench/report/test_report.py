@@ -7,14 +7,15 @@ from html.parser import HTMLParser
 import pytest
 from tests.bench.runs.simulated_run import DATASET, METHODS, Judge, judged, simulated_run
 
+from personalrm.bench.plan.cells import Cell
 from personalrm.bench.report.material import Material, read_published
 from personalrm.bench.report.page import page
 from personalrm.bench.report.sections import PARTS, build_sections
 from personalrm.bench.report.tables import as_markdown
 from personalrm.bench.report.writing import write_report
-from personalrm.bench.runs.folder import RunFolder
-from personalrm.bench.runs.records import Cell, DatasetInfo, FunnelRow, JudgementRow, ModelInfo, Removed, RunInfo
-from personalrm.bench.runs.summary import summarise
+from personalrm.bench.results.folder import RunFolder
+from personalrm.bench.results.records import DatasetInfo, FunnelRow, JudgementRow, ModelInfo, Removed, RunInfo
+from personalrm.bench.results.summary import summarise
 from personalrm.errors import BadFile, BadInput
 from personalrm.preferences.personal_prompts import PersonalPrompt
 from personalrm.preferences.personas import Claim, Persona

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from personalrm.bench.runs.folder import RunFolder
-from personalrm.bench.runs.records import (
-    Cell,
+from personalrm.bench.plan.cells import Cell
+from personalrm.bench.results.folder import RunFolder
+from personalrm.bench.results.records import (
     DatasetInfo,
     FunnelRow,
     JudgementRow,

@@ -8,21 +8,20 @@ import time
 from dataclasses import replace
 
 import pytest
-from tests.bench.runs.test_run_file import read
+from tests.bench.plan.test_run_file import read
 
+from personalrm.bench.plan.cells import Cell, kind_of, n_draws, plan_cells
+from personalrm.bench.plan.file import read_run_file, settings_of, spec_of
+from personalrm.bench.plan.spec import BudgetSpec
 from personalrm.bench.report.writing import write_report
+from personalrm.bench.results.comparison import compare_runs
+from personalrm.bench.results.folder import RunFolder
+from personalrm.bench.results.state import state_of, validate_run
 from personalrm.bench.runs.bases import load_bases, settings_for
-from personalrm.bench.runs.comparison import compare_runs
-from personalrm.bench.runs.file import read_run_file, settings_of, spec_of
-from personalrm.bench.runs.folder import RunFolder
 from personalrm.bench.runs.forecast import forecast_run
 from personalrm.bench.runs.models import Models
-from personalrm.bench.runs.plan import kind_of, n_draws, plan_cells
-from personalrm.bench.runs.records import Cell
 from personalrm.bench.runs.runner import Runner
 from personalrm.bench.runs.setup import begin_run, load_datasets
-from personalrm.bench.runs.spec import BudgetSpec
-from personalrm.bench.runs.state import state_of, validate_run
 from personalrm.errors import BadInput, MissingExtra, PersonalRMError, TargetLeak, UnknownName
 from personalrm.lm.settings import Retry
 from personalrm.preferences.personal_prompts import PersonalPrompt

@@ -5,16 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from personalrm.bench.runs.comparison import compare_runs
-from personalrm.bench.runs.data import load_dataset
-from personalrm.bench.runs.folder import RunFolder
-from personalrm.bench.runs.forecast import forecast_run
-from personalrm.bench.runs.models import Models
-from personalrm.bench.runs.plan import plan_cells
-from personalrm.bench.runs.records import Cell
-from personalrm.bench.runs.runner import Runner
-from personalrm.bench.runs.setup import begin_run, load_datasets, load_persona_prompts
-from personalrm.bench.runs.spec import (
+from personalrm.bench.plan.cells import Cell, plan_cells
+from personalrm.bench.plan.spec import (
     BudgetSpec,
     ByContextSpec,
     DatasetSpec,
@@ -23,12 +15,19 @@ from personalrm.bench.runs.spec import (
     ShuffledSpec,
     TransferSpec,
 )
-from personalrm.bench.runs.state import runs_in, state_of, validate_run
+from personalrm.bench.results.comparison import compare_runs
+from personalrm.bench.results.folder import RunFolder
+from personalrm.bench.results.state import runs_in, state_of, validate_run
+from personalrm.bench.runs.data import load_dataset
+from personalrm.bench.runs.forecast import forecast_run
+from personalrm.bench.runs.models import Models
+from personalrm.bench.runs.runner import Runner
+from personalrm.bench.runs.setup import begin_run, load_datasets, load_persona_prompts
 from personalrm.errors import BadInput, TargetLeak, UnknownName
 from personalrm.lm.settings import Retry
 from personalrm.preferences.persona_prompts import persona_prompt_to_json
 from personalrm.preferences.prompt_json import pair_to_dict
-from personalrm.preferences.surveys import Survey, survey_to_dict
+from personalrm.preferences.reading.surveys import Survey, survey_to_dict
 from personalrm.prompts.rendering import shipped_persona_prompt
 from personalrm.testing import tiny_pair, tiny_users, write_pairs
 from personalrm.testing.fake_server import FakeServer

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from personalrm.bench.methods.method import Item, Judgement, Knowledge, Surveys
-from personalrm.bench.targets import HeldOut
+from personalrm.datasets.targets import HeldOut
 from personalrm.preferences.pairs import PreferencePair
 from personalrm.preferences.users import User
 

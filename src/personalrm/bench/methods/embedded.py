@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from personalrm.bench.methods.method import Item, Judgement, Knowledge, Surveys
-from personalrm.bench.targets import HeldOut
+from personalrm.datasets.targets import HeldOut
 from personalrm.errors import NotFitted, UnknownName
 from personalrm.induction.embedded_fit import EmbeddedFit
 from personalrm.induction.settings import InductionSettings, Variant

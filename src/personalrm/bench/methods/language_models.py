@@ -16,7 +16,7 @@ from typing import Any
 from personalrm.bench.methods.method import Item, Judgement, Knowledge, Surveys
 from personalrm.bench.methods.pools import Division, PoolSettings, Portion, divide
 from personalrm.bench.methods.trained import judgement_of
-from personalrm.bench.targets import HeldOut
+from personalrm.datasets.targets import HeldOut
 from personalrm.embedding.store import EmbeddingStore
 from personalrm.errors import NotFitted, StoreError
 from personalrm.preferences.pairs import PreferencePair

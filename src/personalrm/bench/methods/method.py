@@ -12,9 +12,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from personalrm.bench.targets import HeldOut
+from personalrm.datasets.targets import HeldOut
 from personalrm.preferences.pairs import PreferencePair
-from personalrm.preferences.surveys import Survey
+from personalrm.preferences.reading.surveys import Survey
 from personalrm.preferences.users import User
 from personalrm.stats.accuracy import correctness
 from personalrm.stats.arrays import FloatArray

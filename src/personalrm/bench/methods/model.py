@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from personalrm.bench.methods.method import Item, Judgement, Knowledge, Surveys
-from personalrm.bench.targets import HeldOut
+from personalrm.datasets.targets import HeldOut
 from personalrm.errors import ModelUnavailable
 from personalrm.induction.settings import InductionSettings
 from personalrm.induction.waves import STOPPED, Induction, run_overlapping

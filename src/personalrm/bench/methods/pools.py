@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from personalrm.bench.methods.folds import N_FOLDS, as_dev, fold_of, is_dev
-from personalrm.bench.targets import HeldOut
+from personalrm.datasets.targets import HeldOut
 from personalrm.errors import BadInput
 from personalrm.preferences.messages import conversation_digest
 from personalrm.preferences.pairs import PreferencePair

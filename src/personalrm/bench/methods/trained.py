@@ -17,7 +17,7 @@ from typing import Any
 from personalrm.bench.methods.folds import N_FOLDS, as_dev, fold_of, is_dev
 from personalrm.bench.methods.method import Item, Judgement, Knowledge, Surveys
 from personalrm.bench.methods.pools import PoolSettings, divide
-from personalrm.bench.targets import HeldOut
+from personalrm.datasets.targets import HeldOut
 from personalrm.errors import BadInput, NotFitted
 from personalrm.preferences.pairs import PreferencePair
 from personalrm.preferences.users import User

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from personalrm.bench.methods.embedded import Engine
-from personalrm.bench.targets import HeldOut
+from personalrm.datasets.targets import HeldOut
 from personalrm.errors import NoScoredPairs
 from personalrm.preferences.pairs import PreferencePair
 from personalrm.stats.arrays import FloatArray

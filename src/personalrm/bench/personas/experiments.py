@@ -16,15 +16,15 @@ from personalrm.bench.personas.map import map_personas
 from personalrm.bench.personas.model_matcher import ModelMatcher
 from personalrm.bench.personas.sycophancy import measure_flips
 from personalrm.bench.personas.validity import Described, EmbeddedMatcher, measure_validity
-from personalrm.bench.runs.folder import RunFolder
+from personalrm.bench.plan.cells import Cell
+from personalrm.bench.results.folder import RunFolder
 from personalrm.bench.runs.json_fields import plain
-from personalrm.bench.runs.records import Cell
 from personalrm.errors import BadFile, BadInput, PersonalRMError, UnknownName
 from personalrm.judging.model import ModelJudge
 from personalrm.lm.batch import Caller
 from personalrm.preferences.people import example_tastes
 from personalrm.preferences.personal_prompts import PersonalPrompt
-from personalrm.preferences.surveys import Survey, read_surveys
+from personalrm.preferences.reading.surveys import Survey, read_surveys
 
 Question = Literal["validity", "concepts", "map", "sycophancy"]
 QUESTIONS: tuple[Question, ...] = get_args(Question)

@@ -13,7 +13,7 @@ from typing import Any
 
 from personalrm.bench.report.counts import measured
 from personalrm.bench.report.material import Chart, Material, slug
-from personalrm.bench.runs.summary import EntrySummary
+from personalrm.bench.results.summary import EntrySummary
 
 INK, GRID = "#1a1b1c", "#d9dadb"
 """Text and rules; the page replaces both by its own."""

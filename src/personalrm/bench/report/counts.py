@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from personalrm.bench.runs.summary import EntrySummary
+from personalrm.bench.results.summary import EntrySummary
 from personalrm.wording import count
 
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from personalrm.bench.plan.cells import Cell
 from personalrm.bench.report.material import Material
 from personalrm.bench.runs.json_fields import record
-from personalrm.bench.runs.records import Cell
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,11 @@ from functools import cached_property
 from importlib.resources import files
 from typing import Any, Literal
 
+from personalrm.bench.plan.cells import Cell
 from personalrm.bench.report.tables import Table, Value
-from personalrm.bench.runs.folder import RunFolder
-from personalrm.bench.runs.records import Cell, DatasetInfo, MethodInfo, ModelInfo
-from personalrm.bench.runs.summary import EntrySummary, Summary
+from personalrm.bench.results.folder import RunFolder
+from personalrm.bench.results.records import DatasetInfo, MethodInfo, ModelInfo
+from personalrm.bench.results.summary import EntrySummary, Summary
 from personalrm.stats.accuracy import percent
 from personalrm.stats.paired import points
 

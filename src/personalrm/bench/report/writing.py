@@ -12,8 +12,8 @@ from personalrm.bench.report.page import SAYS_NOTHING, page
 from personalrm.bench.report.pictures import as_png, as_svg, check
 from personalrm.bench.report.sections import build_sections
 from personalrm.bench.report.tables import as_csv, as_latex, as_markdown
-from personalrm.bench.runs.folder import RunFolder
-from personalrm.bench.runs.summary import Summary, summarise
+from personalrm.bench.results.folder import RunFolder
+from personalrm.bench.results.summary import Summary, summarise
 from personalrm.errors import BadInput, MissingExtra
 
 FORMATS = {"md": as_markdown, "csv": as_csv, "tex": as_latex}

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from personalrm.bench.methods.pools import PoolSettings, dev_targets
+from personalrm.bench.plan.cells import kind_of, plan_cells
+from personalrm.bench.plan.reward_spec import BaseModel, RewardSettings, encoder_of
+from personalrm.bench.plan.spec import RunSpec
 from personalrm.bench.runs.data import Dataset
-from personalrm.bench.runs.plan import kind_of, plan_cells
-from personalrm.bench.runs.reward_spec import BaseModel, RewardSettings, encoder_of
-from personalrm.bench.runs.spec import RunSpec
 from personalrm.errors import BadInput, TargetLeak
 from personalrm.preferences.personal_prompts import PersonalPrompt
 from personalrm.preferences.prepared_prompts import PreparedPrompts, read_prepared
@@ -89,7 +89,7 @@ def pool_of(spec: RunSpec, method: str) -> PoolSettings:
 
 
 def _base(spec: RunSpec, one: BaseModel, methods: list[str], base: Path) -> Base:
-    from personalrm.rewards.base_models import check_base
+    from personalrm.rewards.language.base_models import check_base
 
     path = str(base / one.name) if (base / one.name).is_dir() else one.name
     for method in methods:

@@ -8,22 +8,22 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from personalrm.bench.building.funnel import FunnelRow as StageRow
-from personalrm.bench.building.manifest import BuiltFrom, read_manifest
 from personalrm.bench.methods.method import Surveys
-from personalrm.bench.published import COLUMN, load_benchmark
+from personalrm.bench.plan.spec import EXAMPLE, DatasetSpec
+from personalrm.bench.results.records import DatasetInfo, FunnelRow, TargetRow
 from personalrm.bench.runs.json_fields import record
-from personalrm.bench.runs.records import DatasetInfo, FunnelRow, TargetRow
-from personalrm.bench.runs.spec import EXAMPLE, DatasetSpec
-from personalrm.bench.targets import HeldOut, hold_out
+from personalrm.datasets.building.funnel import FunnelRow as StageRow
+from personalrm.datasets.building.manifest import BuiltFrom, read_manifest
+from personalrm.datasets.published import COLUMN, load_benchmark
+from personalrm.datasets.targets import HeldOut, hold_out
 from personalrm.errors import BadInput
 from personalrm.preferences.messages import conversation_digest
 from personalrm.preferences.pairs import PreferencePair
 from personalrm.preferences.people import example_path
-from personalrm.preferences.reading import ReadOptions, iter_users
+from personalrm.preferences.reading.files import ReadOptions, iter_users
+from personalrm.preferences.reading.surveys import read_surveys
+from personalrm.preferences.reading.tally import Tally
 from personalrm.preferences.splits import split_context
-from personalrm.preferences.surveys import read_surveys
-from personalrm.preferences.tally import Tally
 from personalrm.preferences.users import User
 
 

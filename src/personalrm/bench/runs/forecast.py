@@ -7,12 +7,11 @@ from dataclasses import dataclass, replace
 
 from personalrm.bench.by_context import draw_users
 from personalrm.bench.methods.pools import divide, pool_users
+from personalrm.bench.plan.cells import Cell, kind_of, n_draws, n_targets, plan_cells
+from personalrm.bench.plan.reward_spec import writer_of
+from personalrm.bench.plan.spec import ModelSpec, RunSpec
 from personalrm.bench.runs.bases import pool_of
 from personalrm.bench.runs.data import Dataset
-from personalrm.bench.runs.plan import kind_of, n_draws, n_targets, plan_cells
-from personalrm.bench.runs.records import Cell
-from personalrm.bench.runs.reward_spec import writer_of
-from personalrm.bench.runs.spec import ModelSpec, RunSpec
 from personalrm.bench.runs.trainings import n_conversations, stopping
 from personalrm.preferences.splits import split_context
 from personalrm.preferences.users import User

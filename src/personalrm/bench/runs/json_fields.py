@@ -15,7 +15,7 @@ from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
 from typing import Any, TypeVar, cast
 
-from personalrm.bench.runs.records import FORMAT, FORMAT_VERSION, RunInfo
+from personalrm.bench.results.records import FORMAT, FORMAT_VERSION, RunInfo
 from personalrm.errors import BadInput, CorruptFile, NewerVersion
 
 Record = TypeVar("Record")

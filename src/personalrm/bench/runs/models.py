@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from personalrm.bench.runs.spec import BudgetSpec, ModelSpec
+from personalrm.bench.plan.spec import BudgetSpec, ModelSpec
 from personalrm.errors import BadInput, BudgetSpent, UnknownName
 from personalrm.lm.batch import Caller
 from personalrm.lm.cache import Cache

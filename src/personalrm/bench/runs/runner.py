@@ -20,15 +20,15 @@ from personalrm.bench.methods.embedded import Engine
 from personalrm.bench.methods.method import Judgement, Knowledge, Method
 from personalrm.bench.methods.model import nobody
 from personalrm.bench.methods.table import make_method
+from personalrm.bench.methods.target_judgements import judge_identical, judge_shuffled, judge_targets, sample_of
+from personalrm.bench.plan.cells import Cell, kind_of, n_draws, n_targets, plan_cells
+from personalrm.bench.plan.spec import RunSpec
+from personalrm.bench.results.folder import RunFolder
+from personalrm.bench.results.records import JudgementRow
 from personalrm.bench.runs.bases import Base
 from personalrm.bench.runs.data import Dataset
-from personalrm.bench.runs.folder import RunFolder
 from personalrm.bench.runs.models import Models
-from personalrm.bench.runs.plan import kind_of, n_draws, n_targets, plan_cells
-from personalrm.bench.runs.records import Cell, JudgementRow
-from personalrm.bench.runs.spec import RunSpec
 from personalrm.bench.runs.tools import Shared, Toolbox, options_of
-from personalrm.bench.target_judgements import judge_identical, judge_shuffled, judge_targets, sample_of
 from personalrm.errors import BadInput, ModelUnavailable, PersonalRMError
 from personalrm.judging.model import ModelJudge
 from personalrm.lm.batch import Caller
@@ -36,7 +36,7 @@ from personalrm.preferences.pairs import PreferencePair
 from personalrm.preferences.persona_prompts import PersonaPrompt
 from personalrm.preferences.personal_prompts import PersonalPrompt
 from personalrm.preferences.users import User
-from personalrm.running.stopping import Drain
+from personalrm.stopping import Drain
 
 ONE_USER = "left out: the shuffled-user control needs two users"
 

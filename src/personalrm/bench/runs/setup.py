@@ -14,15 +14,15 @@ import numpy as np
 
 from personalrm import __version__
 from personalrm.bench.methods.table import METHODS
+from personalrm.bench.plan.cells import plan_cells
+from personalrm.bench.plan.file import settings_of
+from personalrm.bench.plan.reward_spec import EMBEDDED
+from personalrm.bench.plan.spec import RunSpec
+from personalrm.bench.results.folder import RunFolder
+from personalrm.bench.results.records import MethodInfo, ModelInfo, RunInfo
 from personalrm.bench.runs.bases import Base
 from personalrm.bench.runs.data import Dataset, load_dataset
-from personalrm.bench.runs.file import settings_of
-from personalrm.bench.runs.folder import RunFolder
 from personalrm.bench.runs.json_fields import plain
-from personalrm.bench.runs.plan import plan_cells
-from personalrm.bench.runs.records import MethodInfo, ModelInfo, RunInfo
-from personalrm.bench.runs.reward_spec import EMBEDDED
-from personalrm.bench.runs.spec import RunSpec
 from personalrm.errors import BadFile, BadInput
 from personalrm.preferences.persona_prompts import PersonaPrompt, persona_prompt_from_json
 

@@ -11,12 +11,11 @@ from typing import Any
 from personalrm.bench.methods.embedded import Engine
 from personalrm.bench.methods.model import Inductions
 from personalrm.bench.methods.table import Tools
+from personalrm.bench.plan.cells import Cell, kind_of
+from personalrm.bench.plan.reward_spec import RunEncoder
+from personalrm.bench.plan.spec import ModelSpec, RunSpec
+from personalrm.bench.results.folder import RunFolder
 from personalrm.bench.runs.bases import Base, pool_of
-from personalrm.bench.runs.folder import RunFolder
-from personalrm.bench.runs.plan import kind_of
-from personalrm.bench.runs.records import Cell
-from personalrm.bench.runs.reward_spec import RunEncoder
-from personalrm.bench.runs.spec import ModelSpec, RunSpec
 from personalrm.bench.runs.trainings import Means, OpenJudge, trainings_of
 from personalrm.induction.settings import InductionSettings
 from personalrm.judging.model import JudgeOptions, ModelJudge

@@ -11,12 +11,12 @@ from pathlib import Path
 from personalrm.bench.methods.folds import is_dev
 from personalrm.bench.methods.language_models import LanguageTools, RunPrompts, Trainings
 from personalrm.bench.methods.pools import pool_users
+from personalrm.bench.plan.cells import Cell
+from personalrm.bench.plan.reward_spec import EMBEDDED, encoder_of, writer_of
+from personalrm.bench.plan.spec import RunSpec
+from personalrm.bench.results.folder import RunFolder
 from personalrm.bench.runs.bases import Base, pool_of, settings_for
-from personalrm.bench.runs.folder import RunFolder
-from personalrm.bench.runs.records import Cell
-from personalrm.bench.runs.reward_spec import EMBEDDED, encoder_of, writer_of
-from personalrm.bench.runs.spec import RunSpec
-from personalrm.bench.targets import HeldOut
+from personalrm.datasets.targets import HeldOut
 from personalrm.errors import ModelUnavailable, StoreError
 from personalrm.induction.embedded_fit import EmbeddedFitEngine
 from personalrm.induction.fit_job import NOT_DONE, FitEngine

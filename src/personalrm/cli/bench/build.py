@@ -18,8 +18,8 @@ from personalrm.errors import BadInput, ModelUnavailable
 from personalrm.wording import count
 
 if TYPE_CHECKING:
-    from personalrm.bench.building.build import Build, BuildReport
-    from personalrm.bench.building.judges_file import JudgeEntry
+    from personalrm.datasets.building.build import Build, BuildReport
+    from personalrm.datasets.building.judges_file import JudgeEntry
     from personalrm.judging.model import ModelJudge
     from personalrm.lm.batch import Caller
     from personalrm.lm.prices import Price
@@ -71,7 +71,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from personalrm.bench.building.publishing import run_build
+    from personalrm.datasets.building.publishing import run_build
 
     with _models(options) as models:
         build = _build(options, models)
@@ -113,7 +113,7 @@ class _Models:
 
 @contextmanager
 def _models(options: argparse.Namespace) -> Iterator[_Models]:
-    from personalrm.bench.building.judges_file import JudgeEntry, read_judges
+    from personalrm.datasets.building.judges_file import JudgeEntry, read_judges
     from personalrm.lm.opening import ModelName
     from personalrm.lm.settings import Pot
 
@@ -143,8 +143,8 @@ def _models(options: argparse.Namespace) -> Iterator[_Models]:
 def _caller(entry: JudgeEntry, options: argparse.Namespace, pot: Any, models: _Models) -> Caller:
     from pathlib import Path
 
-    from personalrm.bench.building.answers import Asking, open_caller
-    from personalrm.bench.building.build import WORK
+    from personalrm.datasets.building.answers import Asking, open_caller
+    from personalrm.datasets.building.build import WORK
     from personalrm.lm.prices import price_of
     from personalrm.lm.settings import Budget, Limits, Retry
 
@@ -176,12 +176,12 @@ def _judge(caller: Caller, options: argparse.Namespace) -> ModelJudge:
 
 
 def _build(options: argparse.Namespace, models: _Models) -> Build:
-    from personalrm.bench.building.build import Build
-    from personalrm.bench.building.model_stages import Consensus, Personalizable
-    from personalrm.bench.building.settings import BuildSettings
-    from personalrm.bench.personalizable import PersonalizableFilter, PersonalizableOptions
-    from personalrm.bench.sources import open_source
     from personalrm.cli.options import read_options
+    from personalrm.datasets.building.build import Build
+    from personalrm.datasets.building.model_stages import Consensus, Personalizable
+    from personalrm.datasets.building.settings import BuildSettings
+    from personalrm.datasets.personalizable import PersonalizableFilter, PersonalizableOptions
+    from personalrm.datasets.sources import open_source
 
     settings = BuildSettings(
         min_pairs=options.min_pairs,
@@ -214,7 +214,7 @@ def _progress(point: str) -> None:
 
 
 def _predict(build: Build, options: argparse.Namespace, models: _Models) -> int:
-    from personalrm.bench.building.forecast import forecast_build
+    from personalrm.datasets.building.forecast import forecast_build
 
     found = forecast_build(build, models.prices)
     if options.json:

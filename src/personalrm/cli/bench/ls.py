@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from personalrm.bench.runs.state import runs_in
+    from personalrm.bench.results.state import runs_in
 
     runs = runs_in(options.folder or Path(options.home) / "runs")
     if options.json:

@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     from personalrm.bench.personas.experiments import QUESTIONS, ask_about_personas, read_about
-    from personalrm.bench.runs.folder import RunFolder
+    from personalrm.bench.results.folder import RunFolder
 
     about = read_about(options.surveys) if options.surveys else {}
     wanted: Any = [name.strip() for name in options.only.split(",")] if options.only else list(QUESTIONS)

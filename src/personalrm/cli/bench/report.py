@@ -15,7 +15,7 @@ from personalrm.errors import BadInput
 from personalrm.wording import count
 
 if TYPE_CHECKING:
-    from personalrm.bench.runs.summary import Summary
+    from personalrm.bench.results.summary import Summary
 
 SIGNS = {
     "report.html": "<title>Benchmark report: ",

@@ -19,10 +19,10 @@ from personalrm.errors import BadInput
 from personalrm.wording import count
 
 if TYPE_CHECKING:
+    from personalrm.bench.plan.spec import RunSpec
     from personalrm.bench.runs.data import Dataset
     from personalrm.bench.runs.models import Models
     from personalrm.bench.runs.runner import CellReport
-    from personalrm.bench.runs.spec import RunSpec
 
 MOST_LISTED = 10
 
@@ -48,10 +48,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    from personalrm.bench.plan.cells import left_out
+    from personalrm.bench.plan.file import read_run_file
+    from personalrm.bench.results.folder import RunFolder
     from personalrm.bench.runs.bases import load_bases
-    from personalrm.bench.runs.file import read_run_file
-    from personalrm.bench.runs.folder import RunFolder
-    from personalrm.bench.runs.plan import left_out
     from personalrm.bench.runs.runner import Runner
     from personalrm.bench.runs.setup import begin_run, load_datasets, load_persona_prompts
 

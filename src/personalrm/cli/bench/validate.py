@@ -30,9 +30,9 @@ def run(options: argparse.Namespace) -> int:
 
 def _check_file(options: argparse.Namespace) -> int:
     """Settings, datasets, persona prompts, base models; models are not asked, weights not loaded."""
+    from personalrm.bench.plan.cells import left_out, plan_cells
+    from personalrm.bench.plan.file import read_run_file
     from personalrm.bench.runs.bases import load_bases
-    from personalrm.bench.runs.file import read_run_file
-    from personalrm.bench.runs.plan import left_out, plan_cells
     from personalrm.bench.runs.setup import load_datasets, load_persona_prompts
 
     spec, base = read_run_file(options.what), Path(options.what).parent
@@ -58,7 +58,7 @@ def _check_file(options: argparse.Namespace) -> int:
 
 
 def _check_folder(options: argparse.Namespace) -> int:
-    from personalrm.bench.runs.state import validate_run
+    from personalrm.bench.results.state import validate_run
 
     found = validate_run(options.what)
     if options.json:

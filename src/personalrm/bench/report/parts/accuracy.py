@@ -18,8 +18,8 @@ from personalrm.bench.report.material import (
     slug,
 )
 from personalrm.bench.report.tables import DASH, Column, Row, Table, Value
-from personalrm.bench.runs.records import DatasetInfo
-from personalrm.bench.runs.summary import EntrySummary
+from personalrm.bench.results.records import DatasetInfo
+from personalrm.bench.results.summary import EntrySummary
 from personalrm.stats.accuracy import percent
 from personalrm.stats.paired import points
 from personalrm.stats.runs import stars

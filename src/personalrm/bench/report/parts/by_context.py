@@ -21,7 +21,7 @@ from personalrm.bench.report.charts import (
 from personalrm.bench.report.counts import measured, sizes, unscored
 from personalrm.bench.report.material import Chart, Material, Section, accuracy_value, slug
 from personalrm.bench.report.tables import DASH, Column, Row, Table, Value
-from personalrm.bench.runs.summary import EntrySummary
+from personalrm.bench.results.summary import EntrySummary
 from personalrm.stats.slopes import Slope
 
 MOST_CROWDED = 8

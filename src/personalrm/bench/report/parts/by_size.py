@@ -19,8 +19,8 @@ from personalrm.bench.report.charts import (
 from personalrm.bench.report.counts import measured, sizes, unscored
 from personalrm.bench.report.material import SCRIPTED, Chart, Material, Section, accuracy_value, slug
 from personalrm.bench.report.tables import Column, Row, Table
-from personalrm.bench.runs.records import MethodInfo, ModelInfo
-from personalrm.bench.runs.summary import EntrySummary
+from personalrm.bench.results.records import MethodInfo, ModelInfo
+from personalrm.bench.results.summary import EntrySummary
 
 
 @dataclass(frozen=True)

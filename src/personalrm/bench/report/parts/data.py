@@ -9,7 +9,7 @@ from typing import Any
 from personalrm.bench.report.charts import COLOURS, specification
 from personalrm.bench.report.material import Chart, Material, Section, share, slug
 from personalrm.bench.report.tables import DASH, Column, Row, Table, Value
-from personalrm.bench.runs.records import DatasetInfo, FunnelRow, Removed
+from personalrm.bench.results.records import DatasetInfo, FunnelRow, Removed
 
 STATISTICS = {
     "n_users": "users", "n_conversations": "conversations", "n_pairs": "pairs", "n_unique_queries": "unique queries",

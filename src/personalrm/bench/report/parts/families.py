@@ -8,8 +8,8 @@ from dataclasses import replace
 from personalrm.bench.report.counts import sizes, unscored
 from personalrm.bench.report.material import Material, Section, accuracy_value, gap_interval, p_text
 from personalrm.bench.report.tables import DASH, Column, Row, Table, Value
-from personalrm.bench.runs.records import ModelInfo
-from personalrm.bench.runs.summary import EntrySummary
+from personalrm.bench.results.records import ModelInfo
+from personalrm.bench.results.summary import EntrySummary
 from personalrm.stats.paired import points
 from personalrm.stats.runs import stars
 

@@ -20,7 +20,7 @@ from personalrm.bench.report.material import (
     slug,
 )
 from personalrm.bench.report.tables import DASH, Column, Row, Table, Value
-from personalrm.bench.runs.summary import EntrySummary
+from personalrm.bench.results.summary import EntrySummary
 from personalrm.stats.calibration import CalibrationBin, Stratum
 from personalrm.stats.paired import points
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 
+from personalrm.bench.plan.cells import Cell
 from personalrm.bench.report.material import Material, Section
 from personalrm.bench.report.tables import Column, Row, Table, Value
-from personalrm.bench.runs.folder import RunFolder
-from personalrm.bench.runs.records import Cell
+from personalrm.bench.results.folder import RunFolder
 from personalrm.preferences.personal_prompts import PersonalPrompt
 
 METHOD = "persona_and_demonstrations"

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from personalrm.bench.plan.cells import Cell
 from personalrm.bench.report.material import Material, Section
 from personalrm.bench.report.tables import DASH, Column, Row, Table, Value
-from personalrm.bench.runs.records import Cell
 
 POOLS = {
     "train_users": "train users",

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from personalrm.bench.plan.cells import Cell
 from personalrm.bench.report.charts import INK, specification
 from personalrm.bench.report.counts import measured, sizes, unscored
 from personalrm.bench.report.material import Chart, Material, Section, accuracy_value, slug
 from personalrm.bench.report.tables import Column, Row, Table
-from personalrm.bench.runs.records import Cell
-from personalrm.bench.runs.summary import EntrySummary
+from personalrm.bench.results.summary import EntrySummary
 
 
 def transfer_section(material: Material) -> Section | None:

@@ -1,0 +1,206 @@
+"""The cells of a run: which method judges with which model on which dataset, and in what order.
+
+The order lets every model be opened twice at most: once for its own cells, once to judge
+with the prompts of others. The plan depends on the run file alone, so a resumed run
+and `bench validate` find the same cells.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Literal, get_args
+
+from personalrm.bench.methods.table import METHODS
+from personalrm.bench.plan.reward_spec import EMBEDDED
+from personalrm.bench.plan.spec import RunSpec
+from personalrm.errors import BadInput
+
+Control = Literal["shuffled_user", "identical"]
+CONTROLS: tuple[Control, ...] = get_args(Control)
+Kind = Literal["alone", "embedded", "encoder", "model", "base_model"]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One line of the plan of a run: which method judges which dataset, with what."""
+
+    dataset: str
+    method: str
+    """Key of the table of methods."""
+    model: str | None = None
+    """Label of the model or engine that judges; None for a method without one (random, longer)."""
+    seed: int = 0
+    k: int | None = None
+    """Number of context pairs a user, drawn at random; None means all of them."""
+    teacher: str | None = None
+    """Label of the model that wrote the prompts, when another one judges (paper 6.3)."""
+    control: Control | None = None
+    """`shuffled_user`: everybody is judged with what is known of somebody else; `identical` (A/A test): a judge is
+    asked about two completions that are the same."""
+
+    def __post_init__(self) -> None:
+        for name in ("dataset", "method"):
+            if not getattr(self, name).strip():
+                raise BadInput(f"{name} of a cell is blank; name it")
+        if self.k is not None and self.k < 0:
+            raise BadInput(f"k of a cell is {self.k!r}; it counts context pairs, so 0 is the least")
+        if self.control not in (None, *CONTROLS):
+            known = " or ".join(map(repr, CONTROLS))
+            raise BadInput(f"control of a cell is {self.control!r}; use {known}, or leave it out")
+
+    @property
+    def name(self) -> str:
+        """A name that is safe as a file name and differs between cells: readable words and eight hex digits."""
+        words = [self.dataset, self.method, self.model, self.teacher and f"by-{self.teacher}"]
+        words += [f"k{self.k}" if self.k is not None else None, self.control, f"s{self.seed}"]
+        text = ".".join(re.sub(r"[^a-z0-9_]+", "-", word.lower()).strip("-")[:32] for word in words if word)
+        exact = "\0".join("" if value is None else repr(value) for value in asdict(self).values())
+        return f"{text}.{hashlib.sha256(exact.encode('utf-8', 'surrogatepass')).hexdigest()[:8]}"
+
+
+def plan_cells(spec: RunSpec) -> list[Cell]:
+    """Every cell of the run once, in the order in which they are run.
+
+    First what needs no model, then the embedded engine, then model by model, then the base
+    models that are trained; cells with prompts of another model (transfer) come last, since
+    they need those prompts.
+    """
+    own = dict.fromkeys([*_table(spec), *_curves(spec), *_families(spec), *_teachers(spec)])
+    order: list[tuple[Kind, str | None]] = [("alone", None), ("embedded", EMBEDDED)]
+    order += [("encoder", label) for label in _encoders(spec)] + [("model", label) for label in _models(spec)]
+    order += [("base_model", one.label) for one in spec.base_models]
+    return sorted(own, key=lambda cell: order.index((kind_of(cell), cell.model))) + list(_students(spec))
+
+
+def kind_of(cell: Cell) -> Kind:
+    """What runs a cell; a base model may bear the label of a model, so the method decides."""
+    entry = METHODS[cell.method]
+    if entry.alone is not None:
+        return "alone"
+    if entry.encoder is not None:
+        return "encoder"
+    if entry.base_model is not None:
+        return "base_model"
+    return "embedded" if cell.model == EMBEDDED else "model"
+
+
+def engines_of(spec: RunSpec, method: str) -> list[str | None]:
+    """Who can run a method in this run: None without any engine, `embedded`, labels of models."""
+    entry = METHODS[method]
+    if entry.alone is not None:
+        return [None]
+    engines: list[str | None] = [EMBEDDED] if entry.embedded is not None and spec.embedded else []
+    if entry.encoder is not None:
+        return engines + list(_encoders(spec))
+    if entry.base_model is not None:
+        return engines + [one.label for one in spec.base_models]
+    if entry.model is None:
+        return engines
+    needs_prompt = "persona_prompt" in entry.needs
+    return engines + [one.label for one in spec.models if one.persona_prompt is not None or not needs_prompt]
+
+
+def left_out(spec: RunSpec) -> list[str]:
+    """A sentence for each method of the run that nothing in the run file can run."""
+    return [
+        f"{method} runs on {_wanted(method)} and the run file has none, so it is left out"
+        for method in spec.methods
+        if not engines_of(spec, method)
+    ]
+
+
+def _wanted(method: str) -> str:
+    entry = METHODS[method]
+    if entry.encoder is not None:
+        return "one of `encoders`"
+    if entry.base_model is not None:
+        return "one of `base_models`"
+    if entry.model is None:
+        return "the embedded engine (`embedded: true`)"
+    return "one of `models` with a persona_prompt" if "persona_prompt" in entry.needs else "one of `models`"
+
+
+def n_draws(spec: RunSpec, cell: Cell) -> int:
+    """How often a cell judges every target: once, or once a derangement."""
+    if cell.control != "shuffled_user":
+        return 1
+    wanted = spec.shuffled_users
+    return {"model": wanted.models, "base_model": wanted.base_models}.get(kind_of(cell), wanted.embedded)
+
+
+def n_targets(spec: RunSpec, cell: Cell, n: int) -> int:
+    """How many of n targets a cell judges: the A/A test takes a sample."""
+    return min(n, spec.identical) if cell.control == "identical" else n
+
+
+def _table(spec: RunSpec) -> Iterator[Cell]:
+    """Table 3: every method on everything it runs on, with its controls."""
+    for dataset in spec.datasets:
+        for seed in spec.seeds:
+            for method in spec.methods:
+                for engine in engines_of(spec, method):
+                    yield from _with_controls(spec, Cell(dataset.name, method, engine, seed))
+
+
+def _with_controls(spec: RunSpec, cell: Cell) -> Iterator[Cell]:
+    yield cell
+    control = replace(cell, control="shuffled_user")
+    if METHODS[cell.method].is_personal and n_draws(spec, control):
+        yield control
+    if spec.identical and kind_of(cell) == "model":  # whatever gives a margin has no order to be biased by
+        yield replace(cell, control="identical")
+
+
+def _curves(spec: RunSpec) -> Iterator[Cell]:
+    one = spec.by_context
+    if one is None:
+        return
+    for cell in _of(spec, one.methods, spec.seeds, one.models):
+        for k in one.k:
+            yield replace(cell, k=k)
+
+
+def _families(spec: RunSpec) -> Iterator[Cell]:
+    one = spec.families
+    if one is not None:
+        yield from _of(spec, one.methods, one.seeds, one.models or _models(spec))
+
+
+def _teachers(spec: RunSpec) -> Iterator[Cell]:
+    """The cells whose prompts are handed to students; they are the diagonal of the matrix."""
+    one = spec.transfer
+    if one is not None:
+        wanted = dict.fromkeys((*(one.teachers or _models(spec)), *(one.students or _models(spec))))
+        yield from _of(spec, one.methods, spec.seeds, tuple(wanted))
+
+
+def _students(spec: RunSpec) -> Iterator[Cell]:
+    one = spec.transfer
+    if one is None:
+        return
+    for student in one.students or _models(spec):
+        for cell in _of(spec, one.methods, spec.seeds, [student]):
+            for teacher in one.teachers or _models(spec):
+                if teacher != student:
+                    yield replace(cell, teacher=teacher)
+
+
+def _of(spec: RunSpec, methods: Iterable[str], seeds: Sequence[int], labels: Sequence[str] | None) -> Iterator[Cell]:
+    """Cells of these methods on those of their engines that are asked for."""
+    for dataset in spec.datasets:
+        for seed in seeds:
+            for method in methods:
+                for engine in engines_of(spec, method):
+                    if engine is None or labels is None or engine in labels:
+                        yield Cell(dataset.name, method, engine, seed)
+
+
+def _encoders(spec: RunSpec) -> list[str]:
+    return [one.label for one in spec.encoders]
+
+
+def _models(spec: RunSpec) -> list[str]:
+    return [one.label for one in spec.models]

@@ -1,0 +1,128 @@
+"""Paired comparisons and slopes of a run, on the pairs that both sides judged.
+
+Three families, each Holm-corrected within its dataset: against the reference (the default judge
+with the same model, else the population), against the same method with somebody else's
+persona, and against the best method of the same model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+
+from personalrm.bench.plan.cells import Cell
+from personalrm.bench.results.arrays import Measured, common_pairs
+from personalrm.bench.results.records import MethodInfo
+from personalrm.stats.arrays import FloatArray
+from personalrm.stats.paired import Comparison, compare, holm
+from personalrm.stats.slopes import Slope, clustered_slope
+
+Kind = Literal["reference", "shuffled_user", "best"]
+REFERENCES = ("default", "population", "longer")
+"""What a method is held against, the first that was run: with the same model, else without one."""
+
+
+@dataclass(frozen=True)
+class PairedRow:
+    """One method minus another on the same pairs."""
+
+    kind: Kind
+    cell: Cell
+    other: Cell
+    comparison: Comparison
+    p_holm: float
+    """Sign-flip p after Holm over the comparisons of this kind on this dataset."""
+
+
+@dataclass(frozen=True)
+class SlopeRow:
+    """Accuracy against the number of context pairs, for one method and model."""
+
+    cell: Cell
+    """With k left out."""
+    numbers: tuple[int, ...]
+    all_users: Slope
+    """At each k the users with at least k context pairs, as in the paper; who they are changes with k."""
+    same_users: Slope | None
+    """Only the users who are there at every k, so that nothing but k changes; None when there are none."""
+
+
+def comparisons(measured: Sequence[Measured], methods: Sequence[MethodInfo]) -> Iterator[PairedRow]:
+    """All three families, dataset by dataset; cells without a counterpart are not in them."""
+    by_cell = {one.cell: one for one in measured}
+    main = [one for one in measured if _is_main(one.cell)]
+    personal = {one.name for one in methods if one.is_personal}
+    partners: dict[Kind, Callable[[Measured], Measured | None]] = {
+        "reference": lambda one: _reference(one.cell, by_cell, personal),
+        "shuffled_user": lambda one: by_cell.get(replace(one.cell, control="shuffled_user")),
+        "best": lambda one: _best(one, main),
+    }
+    for kind, partner in partners.items():
+        candidates = main if kind != "shuffled_user" else [one for one in measured if one.cell.control is None]
+        for dataset in sorted({one.cell.dataset for one in candidates}):
+            found = [(one, other) for one in candidates if one.cell.dataset == dataset and (other := partner(one))]
+            yield from _family(kind, found)
+
+
+def _family(kind: Kind, found: Sequence[tuple[Measured, Measured]]) -> Iterator[PairedRow]:
+    rows = []
+    for one, other in found:
+        correct, correct_other, users = common_pairs(one, other)
+        if users:
+            rows.append((one.cell, other.cell, compare(correct, correct_other, users)))
+    adjusted = holm([comparison.p for _, _, comparison in rows])
+    for (cell, other_cell, comparison), p_holm in zip(rows, adjusted, strict=True):
+        yield PairedRow(kind, cell, other_cell, comparison, p_holm)
+
+
+def _is_main(cell: Cell) -> bool:
+    """Whether the cell belongs to Table 3: all context pairs, own prompts, no control."""
+    return cell.k is None and cell.control is None and cell.teacher in (None, cell.model)
+
+
+def _reference(cell: Cell, by_cell: Mapping[Cell, Measured], personal: set[str]) -> Measured | None:
+    """What a method is held against; None for the references themselves."""
+    if cell.method in REFERENCES and cell.method not in personal:
+        return None
+    for method in REFERENCES:
+        for model in dict.fromkeys((cell.model, None)):
+            if (other := by_cell.get(Cell(cell.dataset, method, model))) is not None:
+                return other
+    return None
+
+
+def _best(one: Measured, main: Sequence[Measured]) -> Measured | None:
+    """The most accurate method with the same model on the same dataset; None when it is `one` itself."""
+    same = [other for other in main if (other.cell.dataset, other.cell.model) == (one.cell.dataset, one.cell.model)]
+    best = max(same, key=lambda other: float(other.correct.mean()))
+    return None if best is one else best
+
+
+def slopes(measured: Sequence[Measured]) -> Iterator[SlopeRow]:
+    """One slope for every method and model that was run at two or more numbers of context pairs."""
+    curves: dict[Cell, dict[int, Measured]] = {}
+    for one in measured:
+        if one.cell.k is not None and one.cell.control is None:
+            curves.setdefault(replace(one.cell, k=None), {})[one.cell.k] = one
+    for cell, points in curves.items():
+        if len(points) > 1:
+            numbers = sorted(points)
+            sums, counts = _totals([points[k] for k in numbers])
+            x = np.array(numbers, dtype=np.float64)
+            always = (counts > 0).all(axis=1)
+            same = clustered_slope(x, sums[always], counts[always]) if always.any() else None
+            yield SlopeRow(cell, tuple(numbers), clustered_slope(x, sums, counts), same)
+
+
+def _totals(points: Sequence[Measured]) -> tuple[FloatArray, FloatArray]:
+    """Sums of correctness and numbers of pairs, shape `(users, points)` each."""
+    places = {user: place for place, user in enumerate(sorted({user for point in points for user in point.users}))}
+    sums, counts = np.zeros((len(places), len(points))), np.zeros((len(places), len(points)))
+    for column, point in enumerate(points):
+        rows = np.array([places[user] for user in point.users])
+        np.add.at(sums[:, column], rows, point.correct)
+        np.add.at(counts[:, column], rows, 1.0)
+    return sums, counts

@@ -1,0 +1,117 @@
+"""How far a run is, and whether what it stored is whole."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from personalrm.bench.plan.cells import Cell, n_draws, n_targets, plan_cells
+from personalrm.bench.plan.file import spec_of
+from personalrm.bench.plan.spec import RunSpec
+from personalrm.bench.results.folder import RunFolder
+from personalrm.errors import PersonalRMError
+
+
+@dataclass(frozen=True)
+class RunState:
+    """One run, as `bench ls` lists it."""
+
+    name: str
+    path: str
+    n_done: int = 0
+    n_planned: int = 0
+    datasets: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()
+    last: str = ""
+    """When the last cell was finished."""
+    problem: str = ""
+    """Why nothing more can be said; empty when all is well."""
+
+    @property
+    def state(self) -> str:
+        """In a word."""
+        return "damaged" if self.problem else "finished" if self.n_done == self.n_planned else "unfinished"
+
+
+def runs_in(folder: str | Path) -> list[RunState]:
+    """The runs in a folder of runs, by name; other things in it are passed over."""
+    path = Path(folder)
+    return [state_of(one) for one in sorted(path.iterdir()) if (one / "run.json").is_file()] if path.is_dir() else []
+
+
+def state_of(path: Path) -> RunState:
+    """How far one run is; a damaged one says so instead of raising."""
+    folder = RunFolder(path)
+    try:
+        info = folder.info()
+        planned = plan_cells(spec_of(info.settings, f"the settings of {str(path)!r}"))
+        done = sum(folder.has_cell(cell) for cell in planned)
+    except PersonalRMError as error:
+        return RunState(path.name, str(path), problem=str(error))
+    return RunState(
+        info.name,
+        str(path),
+        done,
+        len(planned),
+        tuple(one.name for one in info.datasets),
+        tuple(one.label for one in info.models),
+        max((str(entry.get("finished", "")) for entry in folder.timings()), default=""),
+    )
+
+
+@dataclass(frozen=True)
+class Validation:
+    """What is in a run folder."""
+
+    n_done: int
+    missing: tuple[Cell, ...]
+    """Planned cells that are not finished."""
+    problems: tuple[str, ...]
+    """Files that are damaged or do not belong, one sentence each."""
+    n_unscored: int
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every planned cell is there and can be trusted."""
+        return not self.missing and not self.problems
+
+
+def validate_run(path: str | Path) -> Validation:
+    """Read every judgement of a run and hold it against the plan and the targets.
+
+    Raises:
+        BadFile: If there is no run.
+        CorruptFile: If `run.json` is damaged.
+    """
+    folder = RunFolder(path)
+    spec = spec_of(folder.info().settings, f"the settings of {str(path)!r}")
+    planned = plan_cells(spec)
+    done = [cell for cell in planned if folder.has_cell(cell)]
+    counts: Counter[str] = Counter()
+    problems = [problem for cell in done for problem in _problems(folder, spec, cell, counts)]
+    names = {cell.name for cell in planned}
+    for one in sorted((folder.path / "judgements").glob("[!.]*")):  # a kill may leave a hidden temporary file
+        if one.stem not in names:
+            problems.append(f"{one.name!r} is no cell of this run; it came from other settings, remove it")
+    missing = tuple(cell for cell in planned if cell not in set(done))
+    return Validation(len(done), missing, tuple(problems), counts["unscored"])
+
+
+def _problems(folder: RunFolder, spec: RunSpec, cell: Cell, counts: Counter[str]) -> Iterator[str]:
+    """What is wrong with a finished cell: damage, strangers, pairs that are missing in a draw."""
+    try:
+        targets = {(row.user, row.pair) for row in folder.targets(cell.dataset)}
+        rows = list(folder.rows(cell))
+    except PersonalRMError as error:
+        yield str(error)
+        return
+    counts["unscored"] += sum(not row.is_scored for row in rows)
+    strangers = sum((row.user, row.pair) not in targets for row in rows)
+    if strangers:
+        yield f"cell {cell.name!r} holds {strangers} judgements of pairs that are no targets; remove it and run again"
+    n = len(targets) if cell.k is None else len({(row.user, row.pair) for row in rows})
+    expected = n_draws(spec, cell) * n_targets(spec, cell, n)
+    if len(rows) != expected:
+        yield f"cell {cell.name!r} holds {len(rows)} judgements instead of {expected}; remove it and run again"

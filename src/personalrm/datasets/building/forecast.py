@@ -1,0 +1,108 @@
+"""What a build would ask and cost, before anything is spent."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from personalrm.datasets.building.build import Build
+from personalrm.datasets.building.stages import IN_MEMORY
+from personalrm.datasets.personalizable import labelled_queries
+from personalrm.judging.model import ModelJudge
+from personalrm.lm.prices import CHARACTERS_A_TOKEN, Price
+from personalrm.lm.protocol import Usage
+from personalrm.preferences.messages import Message
+from personalrm.preferences.pairs import PreferencePair
+from personalrm.preferences.reading.grouping import group_by_user
+from personalrm.preferences.verdicts import Question
+from personalrm.wording import count
+
+REPLY_TOKENS = 100
+
+
+@dataclass
+class ModelForecast:
+    """What one model would be asked, at most: no filter is taken to remove anything."""
+
+    model: str
+    n_calls: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cost: float | None = None
+    """In US dollars at list prices; None where the price is unknown."""
+
+    def add(self, n_calls: int, n_characters: int) -> None:
+        """Calls more."""
+        self.n_calls += n_calls
+        self.prompt_tokens += int(n_characters / CHARACTERS_A_TOKEN)
+        self.completion_tokens += n_calls * REPLY_TOKENS
+
+
+@dataclass
+class BuildForecast:
+    """At most so much; answers that are kept from an earlier run are not counted off."""
+
+    n_pairs: int = 0
+    """After the user filter."""
+    n_users: int = 0
+    models: list[ModelForecast] = field(default_factory=list)
+
+    def as_json(self) -> dict[str, Any]:
+        """The forecast for machines."""
+        return {"n_pairs": self.n_pairs, "n_users": self.n_users, "models": [vars(one) for one in self.models]}
+
+    def lines(self) -> list[str]:
+        """The forecast in sentences."""
+        told = [f"{count(self.n_pairs, 'pair')} of {count(self.n_users, 'user')} left after the user filter"]
+        for one in self.models:
+            cost = "price unknown" if one.cost is None else f"about {one.cost:.2f} USD"
+            tokens = f"about {one.prompt_tokens + one.completion_tokens:,} tokens"
+            told.append(f"  {one.model}: at most {count(one.n_calls, 'call')}, {tokens}, {cost}")
+        n_calls = sum(one.n_calls for one in self.models)
+        priced = [one.cost for one in self.models if one.cost is not None]
+        cost = f"about {sum(priced):.2f} USD" if len(priced) == len(self.models) else "price not known in full"
+        return [*told, f"together at most {count(n_calls, 'call')}, {cost}"]
+
+
+def forecast_build(build: Build, prices: dict[str, Price | None]) -> BuildForecast:
+    """Upper bound of calls and about how many tokens they take; reads the source, asks and writes nothing.
+
+    Args:
+        build: What would be run; its source is read, so it cannot be run afterwards.
+        prices: What tokens of each model cost, by name.
+
+    Raises:
+        BadInput: If the source has bad rows and they are not to be skipped.
+    """
+    found = BuildForecast()
+    asked = build.personalizable.asked if build.personalizable is not None else None
+    judges = build.consensus.judges if build.consensus is not None else ()
+    by_filter = ModelForecast(asked.caller.lm.name) if asked is not None else None
+    by_judge = [ModelForecast(judge.caller.lm.name) for judge in judges]
+    if asked is not None and by_filter is not None:
+        for labelled in labelled_queries("test"):
+            by_filter.add(1, asked.query_request("", (Message("user", labelled.query),)).n_characters)
+    for user in group_by_user(build.source.pairs(), report=lambda line, error: None, in_memory=IN_MEMORY):
+        if len(user) < build.settings.min_pairs:
+            continue
+        found.n_users += 1
+        found.n_pairs += len(user)
+        seen: set[str] = set()
+        for pair in user.pairs:
+            if asked is not None and by_filter is not None:
+                by_filter.add(1, asked.pair_request(pair).n_characters)
+                if pair.conversation_key + str(len(pair.conversation)) not in seen:
+                    by_filter.add(1, asked.query_request(pair.user_id, pair.conversation).n_characters)
+                seen.add(pair.conversation_key + str(len(pair.conversation)))
+            for judge, told in zip(judges, by_judge, strict=True):
+                told.add(2 * judge.options.n_samples, 2 * judge.options.n_samples * _n_characters(judge, pair))
+    found.models = [*([by_filter] if by_filter is not None else []), *by_judge]
+    for one in found.models:
+        price = prices.get(one.model)
+        one.cost = price.of(Usage(one.prompt_tokens, one.completion_tokens)) if price is not None else None
+    return found
+
+
+def _n_characters(judge: ModelJudge, pair: PreferencePair) -> int:
+    question = Question(pair.user_id, pair.conversation, pair.chosen, pair.rejected)
+    return judge.judge_request(question, "judge").n_characters

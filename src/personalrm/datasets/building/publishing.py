@@ -1,0 +1,225 @@
+"""The dataset that a build ends in: files of train, dev and test users, a manifest, a card.
+
+Nothing in it tells when it was made, so two builds of the same things are equal byte by byte.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict
+from pathlib import Path
+from typing import IO, Any, Protocol
+
+from personalrm.datasets.building.build import Build, BuildReport, Watch
+from personalrm.datasets.building.card import COUNTS, dataset_card
+from personalrm.datasets.building.manifest import FORMAT_VERSION, MANIFEST, MANIFEST_FORMAT
+from personalrm.datasets.building.settings import FileKind
+from personalrm.datasets.building.stage_files import StageCard, no_room, read_users, write_json
+from personalrm.datasets.building.stages import USER_SPLIT
+from personalrm.datasets.personalizable import FilterAccuracy
+from personalrm.datasets.sources import hash_of_file
+from personalrm.errors import MissingExtra
+from personalrm.preferences.pairs import PreferencePair
+from personalrm.preferences.prompt_json import pair_to_dict
+from personalrm.preferences.reading.surveys import survey_to_dict
+from personalrm.store.atomic import replace_file
+from personalrm.wording import install_hint
+
+USER_SPLITS = ("train", "dev", "test")
+COLUMNS = (USER_SPLIT, "agreement", "n_judgements", "n_unscored")
+"""Columns of our own, which the stages keep in `meta`."""
+ROWS_AT_ONCE = 500
+
+
+def run_build(
+    build: Build, *, watch: Watch = lambda point: None, accuracy: FilterAccuracy | None = None
+) -> BuildReport:
+    """Run what is missing of a build and write its dataset folder.
+
+    Args:
+        build: The build.
+        watch: As for `Build.run`; also told `dataset begun`, `files written` and `dataset done`.
+        accuracy: Of the personalizable filter; None is written as "not measured".
+
+    Raises:
+        BadInput: If the folder holds something else, or a stage leaves nobody.
+        ModelUnavailable: If a model cannot be asked any more; the same build goes on from there.
+        StoreError: If the disk is full or the folder cannot be written.
+    """
+    reused: list[str] = []
+
+    def look(point: str) -> None:
+        if point.endswith(" reused"):
+            reused.append(point)
+        watch(point)
+
+    cards, last = build.run(look)
+    look("dataset begun")
+    data = build.folder / "data"
+    try:
+        (build.folder / MANIFEST).unlink(missing_ok=True)  # it stands for a whole dataset
+        data.mkdir(exist_ok=True)
+        for old in data.iterdir():
+            old.unlink()
+        counts = _write_files(data, last, build.settings.kind)
+        n_surveys = _write_surveys(build, last)
+    except OSError as error:
+        raise no_room(data / "x", error) from None
+    look("files written")
+    manifest = _manifest(build, cards, counts, n_surveys, accuracy)
+    try:
+        replace_file(build.folder / "README.md", [dataset_card(manifest)])
+    except OSError as error:
+        raise no_room(build.folder / "x", error) from None
+    write_json(build.folder / MANIFEST, manifest)
+    look("dataset done")
+    return BuildReport([card.funnel for card in cards], len(reused), accuracy, manifest)
+
+
+def _write_files(folder: Path, stage: Path, kind: FileKind) -> dict[str, Counter[str]]:
+    """One file for each part of the users; how many pairs and users went into each."""
+    counts: dict[str, Counter[str]] = {name: Counter(dict.fromkeys(COUNTS, 0)) for name in USER_SPLITS}
+    with ExitStack() as stack:
+        writers = {name: stack.enter_context(_writer(folder / f"{name}.{kind}", kind)) for name in USER_SPLITS}
+        for user in read_users(stage):
+            split = str(user.pairs[0].meta[USER_SPLIT])
+            counts[split]["n_users"] += 1
+            counts[split]["n_conversations"] += len({pair.conversation_key for pair in user.pairs})
+            for pair in user.pairs:
+                counts[split]["n_pairs"] += 1
+                counts[split][f"n_{pair.split}_pairs"] += 1
+                counts[split]["n_multi_turn"] += len(pair.conversation) > 1
+                writers[split].write(dataset_row(pair))
+    for name in USER_SPLITS:
+        if not counts[name]["n_pairs"]:
+            (folder / f"{name}.{kind}").unlink()  # readers take an empty file for a damaged one
+    return counts
+
+
+def dataset_row(pair: PreferencePair) -> dict[str, Any]:
+    """A pair as a row of the dataset; what else the source knew is JSON text in `source`."""
+    rest = {key: value for key, value in pair.meta.items() if key not in COLUMNS}
+    own = {name: pair.meta.get(name) for name in COLUMNS}
+    optional = dict.fromkeys(("conversation_id", "pair_id", "timestamp", "order_index"))
+    source = json.dumps(rest, ensure_ascii=False, sort_keys=True, default=str)
+    return {**optional, **pair_to_dict(pair), **own, "source": source}
+
+
+class _Writer(Protocol):
+    def write(self, row: Mapping[str, Any]) -> None: ...
+    def __enter__(self) -> _Writer: ...
+    def __exit__(self, *_: object) -> None: ...
+
+
+def _writer(path: Path, kind: FileKind) -> _Writer:
+    return _ParquetRows(path) if kind == "parquet" else _JsonRows(path, packed=kind == "jsonl.gz")
+
+
+class _JsonRows:
+    """JSON lines, perhaps gzipped, flushed to disk at the end."""
+
+    def __init__(self, path: Path, *, packed: bool) -> None:
+        self._file = path.open("wb")
+        # neither name nor time in the header
+        self._rows: IO[bytes] = gzip.GzipFile("", "wb", 6, self._file, mtime=0) if packed else self._file  # type: ignore[assignment]
+
+    def write(self, row: Mapping[str, Any]) -> None:
+        known = {name: value for name, value in row.items() if value is not None}
+        self._rows.write(json.dumps(known, ensure_ascii=False).encode() + b"\n")
+
+    def __enter__(self) -> _JsonRows:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._rows is not self._file:
+            self._rows.close()
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+
+
+class _ParquetRows:
+    """Parquet in row groups of bounded size."""
+
+    def __init__(self, path: Path) -> None:
+        try:
+            import pyarrow
+            import pyarrow.parquet
+        except ImportError:
+            raise MissingExtra(
+                f"a Parquet dataset needs pyarrow; {install_hint('parquet')}, or --format jsonl"
+            ) from None
+        text, turns = (
+            pyarrow.string(),
+            pyarrow.list_(pyarrow.struct({"role": pyarrow.string(), "content": pyarrow.string()})),
+        )
+        kinds: dict[str, Any] = dict.fromkeys(("user_id", "chosen", "rejected", "conversation_id", "pair_id"), text)
+        kinds |= {"conversation": turns, "timestamp": pyarrow.float64(), "order_index": pyarrow.int64(), "split": text}
+        kinds |= {USER_SPLIT: text, "agreement": pyarrow.float64(), "n_judgements": pyarrow.int64()}
+        kinds |= {"n_unscored": pyarrow.int64(), "source": text}
+        self._schema = pyarrow.schema(list(kinds.items()))
+        self._writer: Any = pyarrow.parquet.ParquetWriter(path, self._schema)
+        self._table = pyarrow.Table
+        self._held: list[Mapping[str, Any]] = []
+
+    def write(self, row: Mapping[str, Any]) -> None:
+        self._held.append(row)
+        if len(self._held) == ROWS_AT_ONCE:
+            self._flush()
+
+    def _flush(self) -> None:
+        self._writer.write_table(self._table.from_pylist(self._held, schema=self._schema))
+        self._held = []
+
+    def __enter__(self) -> _ParquetRows:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._flush()
+        self._writer.close()
+
+
+def _write_surveys(build: Build, stage: Path) -> int:
+    """The surveys of the users that are left, beside the data; how many."""
+    path = build.folder / "survey.jsonl"
+    surveys = build.source.surveys()
+    kept = [surveys[user.user_id] for user in read_users(stage) if user.user_id in surveys] if surveys else []
+    if kept:
+        replace_file(path, (json.dumps(survey_to_dict(one), ensure_ascii=False) + "\n" for one in kept))
+    else:
+        path.unlink(missing_ok=True)
+    return len(kept)
+
+
+def _manifest(
+    build: Build,
+    cards: Sequence[StageCard],
+    counts: Mapping[str, Counter[str]],
+    n_surveys: int,
+    accuracy: FilterAccuracy | None,
+) -> dict[str, Any]:
+    source = build.source.source
+    files = sorted((*(build.folder / "data").iterdir(), *build.folder.glob("survey.jsonl")))
+    return {
+        "format": MANIFEST_FORMAT,
+        "format_version": FORMAT_VERSION,
+        "source": {
+            "title": source.title,
+            "hub_name": source.hub_name,
+            "licence": source.licence,
+            "files": build.source.hashes(),
+        },
+        "settings": asdict(build.settings),
+        "stages": {stage.name: dict(stage.settings()) for stage in build.stages()},
+        "filter_accuracy": accuracy.as_json() if accuracy is not None else "not measured",
+        "funnel": [card.funnel.as_json() for card in cards],
+        "statistics": {name: dict(sorted(counts[name].items())) for name in USER_SPLITS},
+        "n_surveys": n_surveys,
+        "files": {path.relative_to(build.folder).as_posix(): hash_of_file(path) for path in files},
+        "rows": cards[-1].rows,
+    }

@@ -1,0 +1,148 @@
+"""What a stage leaves on disk: its pairs user by user, and a card that says what they are.
+
+NN-name.jsonl.gz   one pair a line, the pairs of a user next to each other
+NN-name.json       what it was made from and its funnel row; written last, so it stands for a finished stage
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from personalrm.datasets.building.funnel import FunnelRow, funnel_row_from_json
+from personalrm.errors import StoreError
+from personalrm.preferences.pairs import PreferencePair
+from personalrm.preferences.prompt_json import pair_from_dict, pair_to_dict
+from personalrm.preferences.users import User
+from personalrm.store.atomic import replace_file, sync_folder
+
+
+@dataclass(frozen=True, repr=False)
+class StageCard:
+    """A finished stage."""
+
+    key: str
+    """Hash of all that decides its rows: the stage, its settings, the rows it began with."""
+    rows: str
+    """SHA-256 of its rows, before compression."""
+    funnel: FunnelRow
+
+
+@dataclass(frozen=True)
+class Written:
+    """What went into a file."""
+
+    rows: str
+    """SHA-256 of the rows."""
+    n_pairs: int
+    n_users: int
+
+
+def write_users(path: Path, users: Iterator[User]) -> Written:
+    """Write the users' pairs under a temporary name, then rename; memory holds one user.
+
+    Raises:
+        StoreError: If the disk is full or the folder cannot be written.
+    """
+    temporary = path.with_name(f".new-{path.name}")
+    digest, n_pairs, n_users = hashlib.sha256(), 0, 0
+    try:
+        with temporary.open("wb") as file:
+            # neither name nor time in the header, so that the bytes say nothing but the rows
+            with gzip.GzipFile("", "wb", 1, file, mtime=0) as packed:
+                for user in users:
+                    n_users += 1
+                    for pair in user.pairs:
+                        line = row_of(pair)
+                        digest.update(line)
+                        packed.write(line)
+                        n_pairs += 1
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        sync_folder(path.parent)
+    except OSError as error:
+        raise no_room(path, error) from None
+    return Written(digest.hexdigest(), n_pairs, n_users)
+
+
+def read_users(path: Path) -> Iterator[User]:
+    """The users as they were written.
+
+    Raises:
+        StoreError: If the file is gone or damaged.
+    """
+    try:
+        with gzip.open(path, "rt", encoding="utf-8", newline="\n") as lines:
+            for user_id, pairs in groupby(map(pair_of, lines), key=lambda pair: pair.user_id):
+                yield User(user_id, tuple(pairs))
+    except (OSError, EOFError, ValueError) as error:
+        raise StoreError(f"stage {path.name!r} is damaged ({type(error).__name__}); run the build again") from None
+
+
+def rows_hash(path: Path) -> str:
+    """SHA-256 of the rows in a file; empty when it is gone or damaged."""
+    digest = hashlib.sha256()
+    try:
+        with gzip.open(path, "rb") as packed:
+            while block := packed.read(1 << 20):
+                digest.update(block)
+    except (OSError, EOFError, ValueError):
+        return ""
+    return digest.hexdigest()
+
+
+def row_of(pair: PreferencePair) -> bytes:
+    """A pair as a line."""
+    row = {**pair_to_dict(pair), "meta": dict(pair.meta)}
+    return json.dumps(row, ensure_ascii=False, sort_keys=True, default=str).encode() + b"\n"
+
+
+def pair_of(line: str) -> PreferencePair:
+    """The pair of a line that `row_of` made."""
+    row = json.loads(line)
+    return replace(pair_from_dict(row), meta=row["meta"])
+
+
+def write_card(path: Path, card: StageCard) -> None:
+    """Say that a stage is finished.
+
+    Raises:
+        StoreError: If the disk is full.
+    """
+    content = {"key": card.key, "rows": card.rows, "funnel": card.funnel.as_json()}
+    write_json(path, content)
+
+
+def read_card(path: Path) -> StageCard | None:
+    """The card of a finished stage; None when there is none or it cannot be read."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return StageCard(content["key"], content["rows"], funnel_row_from_json(content["funnel"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def write_json(path: Path, content: Any) -> None:
+    """A JSON document, whole or not at all.
+
+    Raises:
+        StoreError: If the disk is full or the folder cannot be written.
+    """
+    try:
+        replace_file(path, [json.dumps(content, ensure_ascii=False, indent=2, sort_keys=False) + "\n"])
+    except OSError as error:
+        raise no_room(path, error) from None
+
+
+def no_room(path: Path, error: OSError) -> StoreError:
+    """What to say when a folder cannot be written."""
+    reason = error.strerror or type(error).__name__
+    return StoreError(f"{str(path.parent)!r} cannot be written ({reason}); check the rights and the disk")

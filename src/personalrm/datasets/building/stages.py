@@ -1,0 +1,208 @@
+"""The stages that ask nobody: grouping the source by user, the user filter, the user split, the pair split."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+from personalrm.datasets.building.funnel import StageTally
+from personalrm.datasets.sources import OpenSource
+from personalrm.errors import BadInput, BadRow
+from personalrm.preferences.messages import digest
+from personalrm.preferences.pairs import PreferencePair
+from personalrm.preferences.reading.grouping import group_by_user
+from personalrm.preferences.splits import split_user
+from personalrm.preferences.users import User
+
+USER_SPLIT = "user_split"
+"""Name of the column that says to which users somebody belongs: train, dev or test."""
+IN_MEMORY = 2_000
+"""Pairs of the source held before they are grouped on disk; memory then does not grow with the source."""
+
+
+Users = Callable[[], Iterator[User]]
+"""The users a stage begins with, as often as it wants to go through them."""
+
+
+class Stage(Protocol):
+    """One step of a build: users in, users out, everything removed told to the tally."""
+
+    @property
+    def name(self) -> str:
+        """What files and tables call it."""
+        ...
+
+    @property
+    def title(self) -> str:
+        """The same in words."""
+        ...
+
+    def settings(self) -> Mapping[str, Any]:
+        """All that decides what it does, as JSON values."""
+        ...
+
+    def apply(self, users: Users, tally: StageTally) -> Iterator[User]:
+        """The users that are left, each with the pairs that are left, in the order they came."""
+        ...
+
+
+@dataclass(frozen=True)
+class Original:
+    """Every pair of the source, grouped by user; exact copies are removed."""
+
+    source: OpenSource
+    name: str = "original"
+    title: str = "original"
+
+    def settings(self) -> Mapping[str, Any]:
+        """Files by hash, and how they are read."""
+        options = self.source.options
+        return {
+            "files": self.source.hashes(),
+            "layout": options.layout,
+            "user_column": options.user_column,
+            "default_user": options.default_user,
+            "min_gap": options.min_gap,
+            "skip_bad": options.skip_bad,
+        }
+
+    def apply(self, users: Users, tally: StageTally) -> Iterator[User]:
+        """Begins with nobody and reads the source."""
+
+        def report(line: int, error: BadRow) -> None:
+            self.source.tally.add_bad(line, error)
+
+        for user in group_by_user(self.source.pairs(), report=report, in_memory=IN_MEMORY):
+            tally.note("exact copies, left out", user.n_duplicates)
+            tally.note("pairs with both outcomes, kept", user.n_both_outcomes)
+            yield user
+        read = self.source.tally
+        tally.note("rows", read.n_rows)
+        tally.note("bad rows, left out", read.n_bad_rows)
+        tally.note("scored responses", self.source.n_responses.get("scored", 0))
+        for reason, count in read.dropped.items():
+            tally.note(f"no pair: {reason}", count)
+
+
+@dataclass(frozen=True)
+class UserFilter:
+    """Only users with enough pairs."""
+
+    min_pairs: int = 5
+    name: str = "user_filter"
+    title: str = "user filter"
+
+    def settings(self) -> Mapping[str, Any]:
+        """The least number of pairs."""
+        return {"min_pairs": self.min_pairs}
+
+    def apply(self, users: Users, tally: StageTally) -> Iterator[User]:
+        """Whoever has at least `min_pairs` pairs."""
+        for user in users():
+            if len(user) >= self.min_pairs:
+                yield user
+            else:
+                tally.remove_all(user.pairs, f"user with fewer than {self.min_pairs} pairs")
+
+
+@dataclass(frozen=True)
+class UserSplitStage:
+    """Train, dev and test users, stratified by number of pairs; nobody is removed."""
+
+    shares: tuple[float, float, float] = (0.4, 0.1, 0.5)
+    seed: int = 0
+    name: str = "user_split"
+    title: str = "user split"
+
+    def settings(self) -> Mapping[str, Any]:
+        """Shares and seed."""
+        return {"shares": list(self.shares), "seed": self.seed}
+
+    def apply(self, users: Users, tally: StageTally) -> Iterator[User]:
+        """Every pair with its user's split in `meta`."""
+        # Two passes: who belongs where depends on everybody's number of pairs. Only ids and numbers are held.
+        splits = split_users({user.user_id: len(user) for user in users()}, self.shares, self.seed)
+        for user in users():
+            split = splits[user.user_id]
+            tally.note(f"{split} users")
+            yield replace(
+                user, pairs=tuple(replace(pair, meta={**pair.meta, USER_SPLIT: split}) for pair in user.pairs)
+            )
+
+
+def split_users(sizes: Mapping[str, int], shares: Sequence[float], seed: int) -> dict[str, str]:
+    """Train, dev or test for each user, so that every range of sizes is shared out alike.
+
+    Users are ordered by number of pairs, then by a seeded hash of the id, and dealt in runs
+    of twenty; the last, shorter run is dealt so that no prefix of it is far from the shares.
+
+    Args:
+        sizes: Number of pairs of each user.
+        shares: Of train, dev and test users; they add up to 1.
+        seed: Of the draw.
+
+    >>> from collections import Counter
+    >>> sorted(Counter(split_users({str(k): 5 + k for k in range(20)}, (0.4, 0.1, 0.5), 0).values()).items())
+    [('dev', 2), ('test', 10), ('train', 8)]
+    """
+    names = ("train", "dev", "test")
+    order = sorted(sizes, key=lambda user_id: (-sizes[user_id], digest(seed, user_id)))
+    found: dict[str, str] = {}
+    for start in range(0, len(order), RUN):
+        some = order[start : start + RUN]
+        dealt = _deal(len(some), shares)
+        random.Random(f"{seed} {start}").shuffle(dealt)
+        found |= {user_id: names[place] for user_id, place in zip(some, dealt, strict=True)}
+    return found
+
+
+RUN = 20
+"""Users dealt together: the smallest number in which 40, 10 and 50 % are whole and even."""
+
+
+def _deal(n: int, shares: Sequence[float]) -> list[int]:
+    """n places, each given to the share that is furthest behind (ties to the larger share)."""
+    given = [0] * len(shares)
+    for k in range(1, n + 1):
+        behind = max(range(len(shares)), key=lambda place: (shares[place] * k - given[place], shares[place]))
+        given[behind] += 1
+    return [place for place, count in enumerate(given) for _ in range(count)]
+
+
+@dataclass(frozen=True)
+class PairSplit:
+    """Train, validation and target pairs inside each user, in time order, conversations whole."""
+
+    name: str = "pair_split"
+    title: str = "pair split"
+
+    def settings(self) -> Mapping[str, Any]:
+        """Nothing to set: the rule is `preferences/splits.py`."""
+        return {}
+
+    def apply(self, users: Users, tally: StageTally) -> Iterator[User]:
+        """Every pair with its split; people with a single conversation have no target and are counted."""
+        for user in users():
+            parts = split_user(user.pairs)
+            tally.note("users without a target pair", int(not parts.target))
+            named = [("train", parts.train), ("validation", parts.validation), ("target", parts.target)]
+            for name, pairs in named:
+                tally.note(f"{name} pairs", len(pairs))
+            split = {pair.hash: name for name, pairs in named for pair in pairs}
+            yield replace(user, pairs=tuple(_with_split(pair, split[pair.hash]) for pair in user.pairs))
+
+
+def _with_split(pair: PreferencePair, name: Any) -> PreferencePair:
+    return replace(pair, split=name, meta=pair.meta)
+
+
+def check_shares(shares: Sequence[float]) -> None:
+    """Three shares of at least 0 that add up to 1.
+
+    Raises:
+        BadInput: If they are not.
+    """
+    if len(shares) != 3 or any(not 0.0 <= share <= 1.0 for share in shares) or abs(sum(shares) - 1.0) > 1e-9:
+        raise BadInput(f"shares of train, dev and test users must add up to 1, got {tuple(shares)!r}; use 0.4,0.1,0.5")

@@ -1,0 +1,236 @@
+"""GPO (Zhao et al. 2023): a user's choices are the context of a small transformer, no weight is fitted for them.
+
+The paper's adaptation (SynthesizeMe, A.2) is `FAITHFUL`; the default repairs what it leaves
+open (reward_models.md, 2.5): +1/-1 labels instead of 0/1 beside padding that is 0 too,
+standardised embeddings, a null token for empty contexts, and logits antisymmetrised over
+the two orders of a pair, so that position decides nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from itertools import combinations
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+
+from personalrm.embedding.encoders import Pooling, Vectors
+from personalrm.embedding.store import EmbeddingStore
+from personalrm.embedding.with_torch import torch
+from personalrm.errors import NotFitted
+from personalrm.preferences.messages import Conversation
+from personalrm.preferences.pairs import PreferencePair
+from personalrm.rewards.heads.couples import mean_margins
+from personalrm.rewards.heads.gpo.episodes import Episode, Labels, Pool, Sampling, Style, episode_loss
+from personalrm.rewards.heads.gpo.forward import GPOState, OrderLogits, forward_users
+from personalrm.rewards.heads.gpo.network import GPONetwork, GPOShape, make_network
+from personalrm.rewards.heads.gpo.tokens import Shown, TokenKind, scale_and_shift, token_width, tokens_of
+from personalrm.rewards.heads.pair_table import PairTable, make_context_table, make_pair_table
+from personalrm.rewards.reward_model import DevUser, FloatArray, ScoreItem
+from personalrm.rewards.saving import checked_arrays, read_model, restore_module, saved_part, write_model
+from personalrm.rewards.training import Curve, Optimization, checkpoints_for, train
+
+
+@dataclass(frozen=True)
+class GPOOptions:
+    """Settings of `GPO`."""
+
+    tokens: TokenKind = "difference"
+    """`pair`, one prompt with both completions (paper), or `difference` or `concatenated` embeddings of the store."""
+    labels: Labels = "pm1"
+    """`pm1`: +1 first preferred, -1 second; `zero_pad`: 0 first, 1 second (paper), though 0 also stands for unknown."""
+    standardise: bool = True
+    """Embeddings by the training pairs' mean and deviation; the paper does not."""
+    antisymmetric: bool = True
+    """Train on half the difference of both orders' logits; the paper trains on one order at a time."""
+    shape: GPOShape = field(default_factory=GPOShape)
+    sampling: Sampling = field(default_factory=Sampling)
+    optimization: Optimization = field(
+        default_factory=lambda: Optimization(n_steps=2000, learning_rate=3e-4, check_every=10, patience=20)
+    )
+    """A few hundred users are learned by heart within 100 steps (docs/log.md), so dev users are asked every 10, and
+    200 steps without a gain end it: labels can be ignored for the first 150 where there is much to learn."""
+    pooling: Pooling = "last"
+    seed: int = 0
+    device: str = "cpu"
+
+
+FAITHFUL = GPOOptions("pair", "zero_pad", False, False, GPOShape(has_null=False), Sampling(empty_share=0.0))
+"""The paper's reading; rate and steps, which it does not tell or which serve a larger set, are ours."""
+
+
+@dataclass(frozen=True, repr=False)
+class Trained:
+    """What was learned."""
+
+    network: GPONetwork
+    scale: Vectors
+    """Shape `(dim,)`."""
+    shift: Vectors
+    """Shape `(dim,)`."""
+
+
+class GPO:
+    """A transformer that reads a user's choices and predicts the next.
+
+    Args:
+        store: Where the embeddings are.
+        options: Faithful or improved, sizes, optimization.
+        checkpoint: A file in which training is kept, to go on after a kill.
+    """
+
+    name = "gpo"
+
+    def __init__(
+        self, store: EmbeddingStore, options: GPOOptions | None = None, *, checkpoint: Path | None = None
+    ) -> None:
+        self.store, self.options, self.checkpoint = store, options or GPOOptions(), checkpoint
+        self.trained: Trained | None = None
+        self.curve = Curve()
+        """What happened while training."""
+
+    @property
+    def style(self) -> Style:
+        """How labels are written and orders are used."""
+        return Style(self.options.labels, self.options.antisymmetric)
+
+    def fit(self, pairs: Sequence[PreferencePair], *, dev: Sequence[DevUser] = ()) -> Self:
+        """Train on episodes of the pairs' users; dev users end it in time.
+
+        Raises:
+            BadInput: If there are no pairs.
+        """
+        options, table = self.options, make_pair_table(pairs, self.store)
+        tokens = self._tokens(table)
+        scale, shift = scale_and_shift(options.tokens, tokens)
+        if not options.standardise:
+            scale, shift = np.ones_like(scale), np.zeros_like(shift)
+        network = make_network(tokens.shape[-1], options.shape, seed=options.seed).to(options.device)
+        pool = Pool.of(table, (tokens - shift) / scale, options.device)
+        self.trained = Trained(network, scale, shift)
+        users = [one for one in dev if one.targets]
+        watched = self._episode(users) if users else None
+        self.curve = train(
+            network,
+            lambda _, generator: episode_loss(network, pool.draw(options.sampling, generator), self.style),
+            options.optimization,
+            seed=options.seed,
+            dev=None if watched is None else lambda: self._loss(watched),
+            checkpoints=checkpoints_for(self.checkpoint, asdict(options), self.store.encoder.identity, table.hashes),
+        )
+        return self
+
+    def condition_many(self, contexts: Sequence[Sequence[PreferencePair]]) -> list[GPOState]:
+        """Each user's choices as tokens; nothing is fitted."""
+        trained, table = self._trained(), make_context_table(contexts, self.store)
+        pool = Pool.of(table, (self._tokens(table) - trained.shift) / trained.scale, self.options.device)
+        second = shown_second(table).to(self.options.device)
+        with torch.inference_mode():
+            tokens = trained.network.project(pool.shown(torch.arange(len(table)), second)).cpu().numpy()
+        labels = self.style.written(second).cpu().numpy()
+        cuts = list(zip(table.offsets[:-1], table.offsets[1:], strict=True))
+        return [GPOState(tokens[start:end], labels[start:end]) for start, end in cuts]
+
+    def score_many(self, items: Sequence[ScoreItem]) -> list[FloatArray]:
+        """Mean margin of each completion over all of the item's completions, itself included at 0.
+
+        For two completions the difference of the rewards is their margin.
+        """
+        margins = np.array([logits.margin for logits in self.compare_many(items)])
+        return mean_margins([len(item.completions) for item in items], margins)
+
+    def compare_many(self, items: Sequence[ScoreItem]) -> list[OrderLogits]:
+        """Both orders of every couple of each item's completions (first before second), all users in one forward."""
+        trained = self._trained()
+        shown: list[Shown] = []
+        owners, users = [], []
+        states = {id(item.state): item.state for item in items}
+        rank = {key: place for place, key in enumerate(states)}
+        for item in items:
+            couples = [(item.conversation, *couple) for couple in combinations(item.completions, 2)]
+            shown += couples
+            owners += [item.user_id] * len(couples)
+            users += [rank[id(item.state)]] * len(couples)
+        # Both orders are read side by side and which is first would change last bits, so it is the texts' own order:
+        # a couple that is swapped flips its margin exactly.
+        turned = [first > second for _, first, second in shown]
+        read = [(talk, b, a) if turn else (talk, a, b) for turn, (talk, a, b) in zip(turned, shown, strict=True)]
+        tokens = tokens_of(self.options.tokens, self.store, read, self.options.pooling, owners)
+        scaled = torch.as_tensor((tokens - trained.shift) / trained.scale)
+        logits = forward_users(trained.network, list(states.values()), np.array(users, dtype=np.int64), scaled)
+        both = (tuple(map(float, one[::-1] if turn else one)) for turn, one in zip(turned, logits, strict=True))
+        return [OrderLogits(first, second) for first, second in both]
+
+    def condition(self, context: Sequence[PreferencePair]) -> GPOState:
+        """The tokens of one user."""
+        return self.condition_many([context])[0]
+
+    def score(self, state: GPOState, conversation: Conversation, completions: Sequence[str]) -> FloatArray:
+        """Rewards of the completions, shape `(completions,)`."""
+        return self.score_many([ScoreItem(state, conversation, tuple(completions))])[0]
+
+    def margin(self, state: GPOState, conversation: Conversation, first: str, second: str) -> float:
+        """How clearly the first is preferred, averaged over both orders."""
+        return self.compare_many([ScoreItem(state, conversation, (first, second))])[0].margin
+
+    def save(self, folder: str | Path) -> None:
+        """Write the model."""
+        trained = self._trained()
+        arrays = {f"network.{name}": t.cpu().numpy() for name, t in trained.network.state_dict().items()}
+        facts = {"options": asdict(self.options), "encoder": self.store.encoder.identity}
+        write_model(folder, self.name, facts, arrays | {"scale": trained.scale, "shift": trained.shift})
+
+    @classmethod
+    def load(cls, folder: str | Path, store: EmbeddingStore, *, device: str = "cpu") -> Self:
+        """The model that was saved in a folder."""
+        facts, arrays = read_model(folder, cls.name, encoder=store.encoder.identity)
+        model = cls(store, replace(saved_part(GPOOptions, facts, "options", folder), device=device))
+        dim = token_width(model.options.tokens, store.encoder.dim)
+        network = GPONetwork(dim, model.options.shape)
+        held = {name.removeprefix("network."): a for name, a in arrays.items() if "." in name}
+        restore_module(network, held, folder)
+        checked_arrays({n: a for n, a in arrays.items() if "." not in n}, {"scale": (dim,), "shift": (dim,)}, folder)
+        model.trained = Trained(network.to(device).eval(), arrays["scale"], arrays["shift"])
+        return model
+
+    def _trained(self) -> Trained:
+        if self.trained is None:
+            raise NotFitted("a gpo model was asked before it was fitted; call fit or load first")
+        return self.trained
+
+    def _tokens(self, table: PairTable) -> Vectors:
+        """Unscaled tokens with the chosen completion first, `(pairs, orders, dim)`."""
+        shown = [(pair.conversation, pair.chosen, pair.rejected) for pair in table.pairs]
+        owners = [pair.user_id for pair in table.pairs]
+        return tokens_of(self.options.tokens, self.store, shown, self.options.pooling, owners)
+
+    def _episode(self, dev: Sequence[DevUser]) -> Episode:
+        """All dev users with all their context and targets, in the orders of evaluation."""
+        trained, device = self._trained(), self.options.device
+        context, targets = (
+            make_context_table(part, self.store)
+            for part in ([user.context for user in dev], [user.targets for user in dev])
+        )
+        pools = [
+            Pool.of(table, (self._tokens(table) - trained.shift) / trained.scale, device)
+            for table in (context, targets)
+        ]
+        second = shown_second(context).to(device)[pools[0].places] if len(context) else pools[0].places.float()
+        places = pools[1].places
+        weight = pools[1].weight[places] * pools[1].real
+        return Episode(
+            pools[0].shown(pools[0].places, second), second, pools[0].real,
+            pools[1].tokens[places], weight, shown_second(targets).to(device)[places],
+            pools[0].weight[pools[0].places] * pools[0].real if len(context) else pools[0].real.float(),
+        )  # fmt: skip
+
+    def _loss(self, episode: Episode) -> float:
+        with torch.inference_mode():
+            return float(episode_loss(self._trained().network, episode, self.style))
+
+
+def shown_second(table: PairTable) -> torch.Tensor:
+    """Whether each pair's chosen completion is shown second, as 0 or 1: a coin that depends on the pair alone."""
+    return torch.tensor([float(int(pair.hash[-1], 16) % 2) for pair in table.pairs])

@@ -1,0 +1,221 @@
+"""Pluralistic alignment (Chen et al. 2024; the paper's section 5.1, appendices A.4 and B).
+
+A user is a convex combination of K prototypes: with p_u = softmax(W_u) the reward of a
+completion is the similarity of its projection f(x) with the ideal point sum_k p_uk g_k,
+where the g_k are functions of the prompt (variant b) or free vectors (variant a).
+Trained jointly for all users by Bradley-Terry on the difference. A new user fits p alone,
+everything else frozen; with the dot product that is a small problem on the simplex, solved
+for all new users at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+
+from personalrm.embedding.store import EmbeddingStore
+from personalrm.embedding.with_torch import Tensor, nn, torch
+from personalrm.errors import BadInput, NotFitted
+from personalrm.preferences.messages import Conversation
+from personalrm.preferences.pairs import PreferencePair
+from personalrm.rewards.heads.gathering import (
+    ContextBatch,
+    Contexts,
+    gather_contexts,
+    gather_items,
+    gather_pairs,
+    pair_weights,
+)
+from personalrm.rewards.heads.pair_table import Reading, make_pair_table
+from personalrm.rewards.heads.pal.mixing import fit_mixtures
+from personalrm.rewards.heads.pal.network import PALModule, PALOptions, make_pal_module
+from personalrm.rewards.heads.simplex import softmax
+from personalrm.rewards.reward_model import DevUser, FloatArray, ScoreItem
+from personalrm.rewards.saving import read_model, restore_module, saved_number, saved_part, write_model
+from personalrm.rewards.training import Curve, checkpoints_for, train
+
+__all__ = ["PAL", "PALOptions", "PALState"]
+STRENGTHS = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
+"""What the pull of the average user may be, chosen by loss on the dev users where there are any."""
+
+
+@dataclass(frozen=True, repr=False)
+class PALState:
+    """What PAL knows of a user."""
+
+    weights: FloatArray
+    """p, shape `(prototypes,)`, on the simplex."""
+
+
+class PAL:
+    """PAL on cached embeddings; the constructor stores what it is given.
+
+    Args:
+        store: Where the vectors are and where missing ones are put.
+        options: Geometry and training.
+        checkpoint: File to keep a training in and to go on from.
+    """
+
+    name = "pal"
+
+    def __init__(
+        self, store: EmbeddingStore, options: PALOptions | None = None, *, checkpoint: Path | None = None
+    ) -> None:
+        self.checkpoint = checkpoint
+        self.store, self.options = store, options or PALOptions()
+        self.curve: Curve | None = None
+        self.strength = self.options.strength
+        self.trained_users: tuple[str, ...] = ()
+        self._module: PALModule | None = None
+
+    def fit(self, pairs: Sequence[PreferencePair], *, dev: Sequence[DevUser] = ()) -> Self:
+        """Train projectors, prototypes and the training users' mixtures; dev users stop it and choose the pull.
+
+        Raises:
+            BadInput: If there are no pairs.
+            TrainingFailed: If the loss stays no number.
+        """
+        options = self.options
+        table = make_pair_table(pairs, self.store, reading=self._reading)
+        data = gather_pairs(table, self.store, options.pooling)
+        module = make_pal_module(self.store.encoder.dim, table.n_users, options)
+        if options.standardize:
+            for buffer, value in zip((module.shift, module.scale), data.moments(), strict=True):
+                buffer.copy_(value)
+        self._module, self.trained_users, self.strength = module, table.user_ids, options.strength
+        user, weight = torch.from_numpy(table.user), pair_weights(table, by_choice=options.weigh_choices)
+
+        def loss(_: int, generator: torch.Generator) -> Tensor:
+            some = torch.randperm(len(table), generator=generator)[: options.batch_size]
+            chosen, rejected, prompts = data.take(some)
+            ideals, p = module.ideals(prompts, len(some)), module.logits[user[some]].softmax(dim=-1)
+            margin = module.rewards(module.item(chosen), ideals, p) - module.rewards(module.item(rejected), ideals, p)
+            apart = module.logits - module.logits.mean(dim=0)
+            fit = (weight[some] * nn.functional.softplus(-margin)).mean()
+            return fit + options.logit_penalty * (apart**2).sum(dim=1).mean()
+
+        look = self._look(dev)
+        self.curve = train(
+            module,
+            loss,
+            options.optimization,
+            seed=options.seed,
+            groups=module.groups(),
+            dev=look,
+            checkpoints=checkpoints_for(self.checkpoint, asdict(options), self.store.encoder.identity, table.hashes),
+        )
+        if look is not None and options.n_prototypes > 1 and options.new_user == "solved":
+            self.strength = min(STRENGTHS, key=look)
+        return self
+
+    def _look(self, dev: Sequence[DevUser]) -> Callable[..., float] | None:
+        """Mean loss on the dev users' targets, as a function of the pull of the average user."""
+        users = [one for one in dev if one.targets]
+        if not users:
+            return None
+        contexts = self._gather([one.context for one in users])
+        targets = self._gather([one.targets for one in users])
+
+        def look(strength: float | None = None) -> float:
+            p, total = self._mixtures(contexts, self.strength if strength is None else strength), 0.0
+            for batch in targets.batches():
+                margins = self._margins(batch, torch.from_numpy(p[batch.users]).float())
+                total += float((np.logaddexp(0.0, -margins) * batch.weight.numpy()).sum())
+            return total / float(targets.table.weight.sum())
+
+        return look
+
+    def condition_many(self, contexts: Sequence[Sequence[PreferencePair]]) -> list[PALState]:
+        """The mixture of each user, all in one solve; the average user's without context."""
+        self._fitted()
+        if not contexts:
+            return []
+        return [PALState(weights) for weights in self._mixtures(self._gather(contexts), self.strength)]
+
+    def condition(self, context: Sequence[PreferencePair]) -> PALState:
+        """The mixture of one user."""
+        return self.condition_many([context])[0]
+
+    def score_many(self, items: Sequence[ScoreItem]) -> list[FloatArray]:
+        """Rewards of each item's completions."""
+        module = self._fitted()
+        if not items:
+            return []
+        batch = gather_items(items, self.store, self.options.pooling, reading=self._reading)
+        p = torch.from_numpy(np.stack([one.state.weights for one in items])).float()[batch.item]
+        with torch.no_grad():
+            f = module.item(batch.completions)
+            return batch.split(module.rewards(f, module.ideals(batch.prompts, len(f)), p))
+
+    def score(self, state: PALState, conversation: Conversation, completions: Sequence[str]) -> FloatArray:
+        """Rewards of one conversation's completions, shape `(completions,)`."""
+        return self.score_many([ScoreItem(state, conversation, tuple(completions))])[0]
+
+    def trained_state(self, user_id: str) -> PALState:
+        """The mixture a training user was given in training, for comparison with the one `condition` fits.
+
+        Raises:
+            BadInput: If the user was not in the training pairs, or the model was loaded.
+        """
+        if user_id not in self.trained_users:
+            raise BadInput(f"user {user_id!r} was not among the training users; use condition() with their pairs")
+        place = self.trained_users.index(user_id)
+        return PALState(softmax(self._fitted().logits.detach().double().numpy()[place]))
+
+    def save(self, folder: str | Path) -> None:
+        """Write the model; not the names of its training users, which are nobody else's business."""
+        arrays = {name: one.numpy() for name, one in self._fitted().state_dict().items()}
+        facts = {"options": asdict(self.options), "encoder": self.store.encoder.identity, "strength": self.strength}
+        write_model(folder, self.name, facts, arrays)
+
+    @classmethod
+    def load(cls, folder: str | Path, store: EmbeddingStore) -> Self:
+        """The model that was saved in a folder, without the names of its training users."""
+        facts, arrays = read_model(folder, cls.name, encoder=store.encoder.identity)
+        model = cls(store, saved_part(PALOptions, facts, "options", folder))
+        model.strength = saved_number(facts, "strength", folder)
+        n_users = len(arrays["logits"]) if "logits" in arrays and arrays["logits"].ndim else 0
+        model._module = make_pal_module(store.encoder.dim, n_users, model.options)
+        restore_module(model._module, arrays, folder)
+        return model
+
+    @property
+    def _reading(self) -> Reading:
+        return Reading(with_prompts=self.options.variant == "b", item_has_prompt=self.options.item_has_prompt)
+
+    def _gather(self, contexts: Sequence[Sequence[PreferencePair]]) -> Contexts:
+        return gather_contexts(contexts, self.store, self.options.pooling, reading=self._reading)
+
+    def _average(self) -> FloatArray:
+        """Logits of the average user, shape `(prototypes,)`."""
+        logits = self._fitted().logits.detach().double().numpy()
+        return np.asarray(logits.mean(axis=0) if self.options.average == "trained" else np.zeros(logits.shape[1]))
+
+    def _mixtures(self, contexts: Contexts, strength: float) -> FloatArray:
+        """p of each user, shape `(users, prototypes)`; nothing but p is fitted."""
+        module, average = self._fitted(), self._average()
+        p = np.zeros((len(contexts), len(average)))
+        for batch in contexts.batches():
+            with torch.no_grad():
+                p[batch.users] = fit_mixtures(module, batch, average=average, strength=strength)
+        return p
+
+    def _margins(self, targets: ContextBatch, p: Tensor) -> FloatArray:
+        """Margins of padded pairs under their users' mixtures, shape `(users, pairs)`."""
+        module, n = self._fitted(), targets.real.shape[1]
+        with torch.no_grad():
+            p = p.repeat_interleave(n, dim=0)
+            prompts = targets.prompt.flatten(0, 1) if targets.prompt is not None else None
+            ideals = module.ideals(prompts, len(p))
+            won = module.rewards(module.item(targets.chosen.flatten(0, 1)), ideals, p)
+            lost = module.rewards(module.item(targets.rejected.flatten(0, 1)), ideals, p)
+        return np.asarray((won - lost).double().view(-1, n).numpy())
+
+    def _fitted(self) -> PALModule:
+        if self._module is None:
+            raise NotFitted(f"a {self.name} model was asked before it was fitted; call fit or load first")
+        return self._module

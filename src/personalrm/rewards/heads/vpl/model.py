@@ -1,0 +1,167 @@
+"""Variational preference learning (Poddar et al. 2024; the paper's section 5.1 and appendix A).
+
+A user's context pairs are encoded into a Gaussian q(z | context) = N(mu, diag exp(lv));
+the reward of a completion with embedding h is decoder([h, z]). Trained by the ELBO
+
+    -log sigmoid(r_chosen - r_rejected) + beta_t KL(N(mu, exp(lv)) || N(0, I))
+
+with h from the store (the language model is frozen; its rows are computed once). The
+settings of the published code are `VPLOptions.faithful()`; the defaults mend what is
+known to be wrong with it (reward_models.md, section 3.5 to 3.8). With h from a language
+model that is trained along: `rewards/vpl_lm/`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+
+from personalrm.embedding.store import EmbeddingStore
+from personalrm.embedding.with_torch import Tensor, nn, torch
+from personalrm.errors import NotFitted
+from personalrm.preferences.messages import Conversation
+from personalrm.preferences.pairs import PreferencePair
+from personalrm.rewards.controls import active_units
+from personalrm.rewards.heads.gathering import Contexts, gather_contexts, gather_items, gather_pairs
+from personalrm.rewards.heads.pair_table import make_pair_table
+from personalrm.rewards.heads.vpl.contexts import mean_z
+from personalrm.rewards.heads.vpl.loss import VPLLoss
+from personalrm.rewards.heads.vpl.network import VPLModule, VPLOptions, make_vpl_module
+from personalrm.rewards.reward_model import DevUser, FloatArray, ScoreItem
+from personalrm.rewards.saving import read_model, restore_module, saved_part, write_model
+from personalrm.rewards.training import Curve, Look, checkpoints_for, train
+
+__all__ = ["VPL", "VPLOptions", "VPLState", "active_units"]
+
+
+@dataclass(frozen=True, repr=False)
+class VPLState:
+    """What VPL knows of a user."""
+
+    z: npt.NDArray[np.float32]
+    """Shape `(latent,)`; zeros for the average user."""
+
+
+class VPL:
+    """VPL on cached embeddings; the constructor stores what it is given.
+
+    Args:
+        store: Where the vectors are and where missing ones are put.
+        options: Architecture, loss, training.
+        checkpoint: File to keep a training in and to go on from.
+    """
+
+    name = "vpl"
+
+    def __init__(
+        self, store: EmbeddingStore, options: VPLOptions | None = None, *, checkpoint: Path | None = None
+    ) -> None:
+        self.checkpoint = checkpoint
+        self.store = store
+        self.options = options or VPLOptions()
+        self.curve: Curve | None = None
+        self._module: VPLModule | None = None
+
+    def fit(self, pairs: Sequence[PreferencePair], *, dev: Sequence[DevUser] = ()) -> Self:
+        """Train on the pairs of many users; dev users stop it in time.
+
+        Raises:
+            BadInput: If there are no pairs.
+            TrainingFailed: If the loss stays no number.
+        """
+        options = self.options
+        table = make_pair_table(pairs, self.store)
+        vectors = gather_pairs(table, self.store, options.pooling)
+        module = make_vpl_module(self.store.encoder.dim, options)
+        if options.standardize:
+            for buffer, value in zip((module.shift, module.scale), vectors.moments(), strict=True):
+                buffer.copy_(value)
+        self._module = module
+        loss = VPLLoss(module, options, table, vectors)
+        self.curve = train(
+            module,
+            loss,
+            options.optimization,
+            seed=options.seed,
+            dev=self._look(dev),
+            checkpoints=checkpoints_for(self.checkpoint, asdict(options), self.store.encoder.identity, table.hashes),
+        )
+        return self
+
+    @property
+    def active_share(self) -> list[float]:
+        """Share of active units of z over the dev users, at each look at them; near 0 is posterior collapse."""
+        return [told["active_share"] for told in self.curve.told] if self.curve else []
+
+    def _look(self, dev: Sequence[DevUser]) -> Callable[[], Look] | None:
+        """Mean loss on the dev users' targets, and the share of active units."""
+        users = [one for one in dev if one.targets]
+        if not users:
+            return None
+        contexts = gather_contexts([one.context for one in users], self.store, self.options.pooling)
+        targets = gather_contexts([one.targets for one in users], self.store, self.options.pooling)
+
+        def look() -> Look:
+            module, z = self._fitted(), self._z(contexts)
+            loss = 0.0
+            for batch in targets.batches():
+                own = z[batch.users, None]
+                with torch.no_grad():
+                    margins = module.reward(batch.chosen, own) - module.reward(batch.rejected, own)
+                loss += float((nn.functional.softplus(-margins) * batch.weight).sum())
+            return Look(loss / float(targets.table.weight.sum()), {"active_share": active_units(z.double().numpy())})
+
+        return look
+
+    def condition_many(self, contexts: Sequence[Sequence[PreferencePair]]) -> list[VPLState]:
+        """z = mu of each user; zeros without context."""
+        self._fitted()
+        if not contexts:
+            return []
+        return [VPLState(z) for z in self._z(gather_contexts(contexts, self.store, self.options.pooling)).numpy()]
+
+    def condition(self, context: Sequence[PreferencePair]) -> VPLState:
+        """z of one user."""
+        return self.condition_many([context])[0]
+
+    def score_many(self, items: Sequence[ScoreItem]) -> list[FloatArray]:
+        """Rewards of each item's completions."""
+        module = self._fitted()
+        if not items:
+            return []
+        batch = gather_items(items, self.store, self.options.pooling)
+        z = torch.from_numpy(np.stack([one.state.z for one in items]))
+        with torch.no_grad():
+            return batch.split(module.reward(batch.completions, z[batch.item]))
+
+    def score(self, state: VPLState, conversation: Conversation, completions: Sequence[str]) -> FloatArray:
+        """Rewards of one conversation's completions, shape `(completions,)`."""
+        return self.score_many([ScoreItem(state, conversation, tuple(completions))])[0]
+
+    def save(self, folder: str | Path) -> None:
+        """Write the model."""
+        arrays = {name: one.numpy() for name, one in self._fitted().state_dict().items()}
+        facts = {"options": asdict(self.options), "encoder": self.store.encoder.identity}
+        write_model(folder, self.name, facts, arrays)
+
+    @classmethod
+    def load(cls, folder: str | Path, store: EmbeddingStore) -> Self:
+        """The model that was saved in a folder."""
+        facts, arrays = read_model(folder, cls.name, encoder=store.encoder.identity)
+        model = cls(store, saved_part(VPLOptions, facts, "options", folder))
+        model._module = make_vpl_module(store.encoder.dim, model.options)
+        restore_module(model._module, arrays, folder)
+        return model
+
+    def _z(self, contexts: Contexts) -> Tensor:
+        return mean_z(self._fitted(), contexts, normalize=self.options.normalize_mu)
+
+    def _fitted(self) -> VPLModule:
+        if self._module is None:
+            raise NotFitted(f"a {self.name} model was asked before it was fitted; call fit or load first")
+        return self._module

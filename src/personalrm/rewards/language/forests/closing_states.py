@@ -1,0 +1,125 @@
+"""States of the closing tokens of many questions with as few tokens as they have: beginnings once, users' turns kept.
+
+A user's turn of P tokens and n completions of c tokens cost P + n c tokens the first time
+and n c from then on, with the same states as n sequences run alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from personalrm.embedding.token_tree import Tokens
+from personalrm.embedding.with_torch import torch
+from personalrm.rewards.language.forests.attention import KeysValues, run_forest
+from personalrm.rewards.language.forests.forest import Forest, make_forest
+from personalrm.rewards.language.forests.pair_batches import TokenPair, cut_to_budget, plant
+from personalrm.rewards.language.forests.prefix_cache import PrefixCache
+from personalrm.rewards.reward_model import FloatArray
+
+
+@dataclass(frozen=True, repr=False)
+class ToRead:
+    """Completions of one question as token ids, and how many tokens they share with the user's other questions."""
+
+    sequences: tuple[Tokens, ...]
+    prefix: Tokens = ()
+
+
+class StateReader:
+    """Reads states with one language model.
+
+    Args:
+        decoder: Without head, prepared by `use_attention`, in evaluation mode.
+        cache: Users' beginnings.
+        tokens_at_once: Tokens of a forest.
+        least_prefix: Shorter beginnings are not worth keeping.
+    """
+
+    def __init__(
+        self, decoder: Any, cache: PrefixCache, *, tokens_at_once: int = 16_384, least_prefix: int = 16
+    ) -> None:
+        self.decoder, self.cache = decoder, cache
+        self.tokens_at_once, self.least_prefix = tokens_at_once, least_prefix
+        self.n_tokens_run = 0
+        """Tokens that went through the model so far."""
+
+    @torch.no_grad()
+    def read(self, items: Sequence[ToRead]) -> list[torch.Tensor]:
+        """The states of each item's sequences, `(sequences, width)`, fp32."""
+        nothing = torch.zeros(0, self.decoder.config.hidden_size, device=self.decoder.device)
+        states = [nothing] * len(items)
+        by_prefix: dict[Tokens, list[int]] = {}
+        for place, item in enumerate(items):
+            if item.sequences:
+                by_prefix.setdefault(self._usable(item), []).append(place)
+        for prefix, places in by_prefix.items():
+            kept = self._beginning(prefix) if prefix else None
+            for part in self._parts(items, places, len(prefix)):
+                sequences = [tokens[len(prefix) :] for place in part for tokens in items[place].sequences]
+                keys: list[Hashable] = [place for place in part for _ in items[place].sequences]
+                found = self._run(make_forest(sequences, keys, n_cached=len(prefix)), kept)
+                counts = [len(items[place].sequences) for place in part]
+                for place, own in zip(part, torch.split(found, counts), strict=True):
+                    states[place] = own
+        return states
+
+    def _usable(self, item: ToRead) -> Tokens:
+        """The item's prefix, unless it is short, or cut off where the sequence was too long."""
+        n = len(item.prefix)
+        fits = all(len(tokens) > n and tokens[:n] == item.prefix for tokens in item.sequences)
+        return item.prefix if fits and n >= self.least_prefix and self.cache.max_tokens else ()
+
+    def _beginning(self, prefix: Tokens) -> KeysValues:
+        known = self.cache.find(prefix)
+        if known is None:
+            self.n_tokens_run += len(prefix)
+            _, known = run_forest(self.decoder, make_forest([prefix], [0]), keep=True)
+            self.cache.keep(prefix, known)
+        return known
+
+    def _run(self, forest: Forest, kept: KeysValues | None) -> torch.Tensor:
+        self.n_tokens_run += len(forest)
+        states, _ = run_forest(self.decoder, forest, cached=kept)
+        return closing_states(states, forest)
+
+    def _parts(self, items: Sequence[ToRead], places: Sequence[int], n_prefix: int) -> list[list[int]]:
+        """Places of items read together, by an upper bound of their tokens."""
+        parts: list[list[int]] = []
+        room = 0
+        for place in places:
+            n_tokens = sum(len(tokens) - n_prefix for tokens in items[place].sequences)
+            if not parts or n_tokens > room:
+                parts.append([])
+                room = self.tokens_at_once
+            parts[-1].append(place)
+            room -= n_tokens
+        return parts
+
+
+def closing_states(states: torch.Tensor, forest: Forest) -> torch.Tensor:
+    """The states `(sequences, width)` at which sequences end, fp32, of the states `(N, width)` of all tokens."""
+    leaves = torch.from_numpy(forest.leaves).to(states.device)
+    return states[leaves].to(torch.float32)
+
+
+@torch.no_grad()
+def state_differences(decoder: Any, pairs: Sequence[TokenPair], *, tokens_at_once: int) -> FloatArray:
+    """Closing state of each pair's chosen sequence minus that of its rejected one, `(pairs, width)`.
+
+    Args:
+        decoder: In evaluation mode.
+        pairs: Whose states.
+        tokens_at_once: Tokens of a forest.
+    """
+    found: list[FloatArray] = [np.zeros(0)] * len(pairs)
+    for part in cut_to_budget(pairs, range(len(pairs)), max_tokens=tokens_at_once):
+        planted = plant([pairs[place] for place in part], is_shared=True)
+        states, _ = run_forest(decoder, planted.forest)
+        ends = closing_states(states, planted.forest).cpu().double().numpy()
+        for place, difference in zip(part, ends[planted.chosen] - ends[planted.rejected], strict=True):
+            found[place] = difference
+    return np.stack(found)

@@ -1,0 +1,259 @@
+"""VPL whose decoder reads a causal language model that is trained along with LoRA (paper 5.1; mode `lora` of 3.4).
+
+A user's context pairs, as frozen embeddings from the store, are encoded into
+q(z | context) = N(mu, diag exp(lv)). The reward of a completion is decoder([h, z]) with h
+the model's state at the token that closes it. Trained by the ELBO of `rewards/heads/vpl/`; a
+target runs through the model once and is decoded with all its contexts' z.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+
+from personalrm.embedding.store import EmbeddingStore
+from personalrm.embedding.with_torch import Tensor, torch
+from personalrm.errors import BadInput, NotFitted
+from personalrm.preferences.messages import Conversation, digest
+from personalrm.preferences.pairs import PreferencePair
+from personalrm.rewards.heads.gathering import PairVectors, gather_contexts, gather_pairs, pair_weights
+from personalrm.rewards.heads.pair_table import PairTable, choice_weights, make_pair_table
+from personalrm.rewards.heads.vpl.contexts import ContextSampler, mean_z
+from personalrm.rewards.heads.vpl.model import VPLState, active_units
+from personalrm.rewards.language.forests.chat_tokens import ChatTokenizer, Question, load_tokenizer
+from personalrm.rewards.language.forests.closing_states import StateReader, ToRead
+from personalrm.rewards.language.forests.pair_batches import TokenPair, order_epochs, tokenize_pairs
+from personalrm.rewards.language.forests.prefix_cache import PrefixCache
+from personalrm.rewards.language.lora import fingerprint, restore_tensors, trained_tensors
+from personalrm.rewards.language.pair_training import Cutting, PairTraining, run_fingerprint
+from personalrm.rewards.language.vpl_lm.network import LanguageVPLNetwork, LanguageVPLOptions, open_vpl_network
+from personalrm.rewards.language.vpl_lm.training import TargetLoss, losses_under, rates
+from personalrm.rewards.model_card import Training, adapter_row, model_card
+from personalrm.rewards.reward_model import DevUser, FloatArray, ScoreItem
+from personalrm.rewards.saving import checked_arrays, read_model, saved_part, saved_text, write_model
+from personalrm.rewards.training import Curve, Look
+
+LOADER = "personalrm.rewards.language.vpl_lm.model.LanguageVPL"
+
+
+class LanguageVPL:
+    """VPL over a language model; the constructor stores what it is given.
+
+    Args:
+        base: The language model that decodes, as transformers loads it.
+        store: Embeddings of context pairs, of any encoder; what is missing is put there.
+        options: Architecture, loss, training.
+        checkpoint: File to keep a training in and to go on from.
+    """
+
+    name = "vpl_lm"
+
+    def __init__(
+        self,
+        base: str | Path,
+        store: EmbeddingStore,
+        options: LanguageVPLOptions | None = None,
+        *,
+        checkpoint: str | Path | None = None,
+    ) -> None:
+        self.base, self.store, self.options = str(base), store, options or LanguageVPLOptions()
+        self.checkpoint = Path(checkpoint) if checkpoint is not None else None
+        self.training = Training()
+        self.curve: Curve | None = None
+        self._network: LanguageVPLNetwork | None = None
+        self._tokenizer: ChatTokenizer | None = None
+        self._reader: StateReader | None = None
+
+    @property
+    def active_share(self) -> list[float]:
+        """Share of active units of z over the dev users, at each look at them; near 0 is posterior collapse."""
+        return [told["active_share"] for told in self.curve.told] if self.curve else []
+
+    def fit(self, pairs: Sequence[PreferencePair], *, dev: Sequence[DevUser] = ()) -> Self:
+        """Train on the pairs of many users; dev users' targets choose the step that is kept and stop in time.
+
+        Raises:
+            BadInput: If there are no pairs, the base model cannot be loaded, or the checkpoint is of another run.
+            TrainingFailed: If the loss stays no number, or chosen and rejected are always scored alike.
+        """
+        table = make_pair_table(pairs, self.store)
+        vectors = gather_pairs(table, self.store, self.options.pooling)
+        self._open(open_vpl_network(self.base, self.store.encoder.dim, self.options))
+        if self.options.standardize:
+            heads = self.network.heads
+            for buffer, value in zip((heads.shift, heads.scale), vectors.moments(), strict=True):
+                buffer.copy_(value)
+        tokens = self._tokens(table.pairs)
+        self.training = Training(
+            n_pairs=len(table),
+            n_users=table.n_users,
+            n_truncated=sum(one.n_turns_left_out > 0 for one in tokens),
+            n_cut=sum(one.n_tokens_cut > 0 for one in tokens),
+        )
+        self.curve = self._train(table, vectors, tokens, [one for one in dev if one.targets])
+        self.training.n_steps, self.training.n_skipped = len(self.curve.losses), self.curve.n_skipped
+        self.training.best_step, self.training.dev_losses = self.curve.best_step, list(self.curve.dev)
+        return self
+
+    def condition_many(self, contexts: Sequence[Sequence[PreferencePair]]) -> list[VPLState]:
+        """z = mu of each user; zeros without context."""
+        self._fitted()
+        return [VPLState(z) for z in self._z(contexts).cpu().numpy()] if contexts else []
+
+    @torch.no_grad()
+    def score_many(self, items: Sequence[ScoreItem]) -> list[FloatArray]:
+        """Rewards in fp32; a question that several users ask runs through the model once."""
+        reader, tokenizer = self._fitted()
+        if not items:
+            return []
+        asked = [tokenizer.tokenize(Question("", one.conversation), one.completions).sequences for one in items]
+        distinct = {sequences: number for number, sequences in enumerate(dict.fromkeys(asked))}
+        states = reader.read([ToRead(sequences) for sequences in distinct])
+        h = torch.cat([states[distinct[sequences]] for sequences in asked])  # (completions, width)
+        counts = [len(sequences) for sequences in asked]
+        z = torch.from_numpy(np.repeat(np.stack([one.state.z for one in items]), counts, axis=0)).to(h.device)
+        rewards = self.network.rewards(h, z).double().cpu().numpy()
+        return [np.asarray(part) for part in np.split(rewards, np.cumsum(counts)[:-1])]
+
+    def condition(self, context: Sequence[PreferencePair]) -> VPLState:
+        """z of one user."""
+        return self.condition_many([context])[0]
+
+    def score(self, state: VPLState, conversation: Conversation, completions: Sequence[str]) -> FloatArray:
+        """Rewards of the completions, shape `(completions,)`."""
+        return self.score_many([ScoreItem(state, conversation, tuple(completions))])[0]
+
+    def rank(self, state: VPLState, conversation: Conversation, completions: Sequence[str]) -> list[int]:
+        """Places of the completions, best first; equal rewards keep their order."""
+        return [int(place) for place in np.argsort(-self.score(state, conversation, completions), kind="stable")]
+
+    @property
+    def n_tokens_run(self) -> int:
+        """Tokens that scoring has put through the model so far."""
+        return self._fitted()[0].n_tokens_run
+
+    def save(self, folder: str | Path) -> None:
+        """Write adapter, encoder and decoder (safetensors), settings (JSON) and a card; the base is not copied."""
+        arrays = {name: tensor.float().numpy() for name, tensor in trained_tensors(self.network).items()}
+        facts = {
+            "base": self.base,
+            "encoder": self.store.encoder.identity,
+            "language_model": fingerprint(self.network.decoder),
+            "options": asdict(self.options),
+            "training": asdict(self.training),
+        }
+        write_model(folder, self.name, facts, arrays)
+        (Path(folder) / "README.md").write_text(model_card(facts, self._rows(), loader=LOADER), encoding="utf-8")
+
+    @classmethod
+    def load(cls, folder: str | Path, store: EmbeddingStore, *, base: str | Path | None = None) -> Self:
+        """The model that was saved in a folder.
+
+        Args:
+            folder: What `save` wrote.
+            store: Of the encoder it was trained with.
+            base: The base model, where it has moved since.
+
+        Raises:
+            StoreError: If there is no model or it cannot be read.
+            CorruptFile: If a file is damaged.
+            BadInput: If encoder or base model are others.
+        """
+        facts, arrays = read_model(folder, cls.name, encoder=store.encoder.identity)
+        options = saved_part(LanguageVPLOptions, facts, "options", folder)
+        trained_over, language_model = (saved_text(facts, name, folder) for name in ("base", "language_model"))
+        model = cls(base or trained_over, store, options)
+        network = open_vpl_network(model.base, store.encoder.dim, options)
+        if fingerprint(network.decoder) != language_model:
+            raise BadInput(f"model folder {str(folder)!r} was trained on another base model; pass that as base")
+        shapes = {name: tuple(tensor.shape) for name, tensor in trained_tensors(network).items()}
+        held = checked_arrays(arrays, shapes, folder)
+        restore_tensors(network, {name: torch.from_numpy(array.copy()) for name, array in held.items()})
+        model.training = saved_part(Training, facts, "training", folder)
+        model._open(network)
+        return model
+
+    @property
+    def network(self) -> LanguageVPLNetwork:
+        """The network itself.
+
+        Raises:
+            NotFitted: Before `fit` or `load`.
+        """
+        if self._network is None:
+            raise NotFitted(f"a {self.name} model was asked before it was fitted; call fit or load first")
+        return self._network
+
+    def _train(
+        self, table: PairTable, vectors: PairVectors, tokens: Sequence[TokenPair], dev: Sequence[DevUser]
+    ) -> Curve:
+        options, network = self.options, self.network
+        steps = order_epochs(tokens, options.epochs, pairs_a_step=options.pairs_a_step, seed=options.seed)
+        weight = pair_weights(table, by_choice=options.weigh_choices)
+        loss = TargetLoss(ContextSampler(options, table, vectors), weight, options, n_steps=len(steps))
+        cutting = Cutting(options.tokens_at_once, options.sharing != "none", options.seed)
+        run = PairTraining(network, tokens, steps, loss, cutting)
+        dev_tokens = self._tokens([pair for one in dev for pair in one.targets])
+        context_hashes = [pair.hash for one in dev for pair in one.context]
+        told = digest(self.store.encoder.identity, fingerprint(network.decoder), table.hashes, context_hashes)
+        curve = run.train(
+            options.optimization(len(steps)),
+            groups=rates(network, options),
+            dev=self._look(run, dev, dev_tokens) if dev else None,
+            checkpoint=self.checkpoint,
+            fingerprint=run_fingerprint((*tokens, *dev_tokens), options, network, told),
+        )
+        self.training.n_tokens_run = run.n_tokens_run
+        if dev:
+            self.training.active_share = active_units(self._z([one.context for one in dev]).cpu().numpy())
+        return curve
+
+    def _look(self, run: PairTraining, dev: Sequence[DevUser], tokens: Sequence[TokenPair]) -> Callable[[], Look]:
+        """Mean loss on the dev users' targets, and the share of active units."""
+        owner = [number for number, one in enumerate(dev) for _ in one.targets]
+        weight = choice_weights(owner, [pair for one in dev for pair in one.targets])
+
+        def look() -> Look:
+            z = self._z([one.context for one in dev])
+            loss = run.mean_loss(tokens, losses_under(self.network, z, owner, weight))
+            return Look(loss, {"active_share": active_units(z.cpu().numpy())})
+
+        return look
+
+    def _z(self, contexts: Sequence[Sequence[PreferencePair]]) -> Tensor:
+        """Shape `(users, latent)`."""
+        given = gather_contexts(contexts, self.store, self.options.pooling)
+        return mean_z(self.network.heads, given, normalize=self.options.normalize_mu)
+
+    def _tokens(self, pairs: Sequence[PreferencePair]) -> list[TokenPair]:
+        told = [("", pair) for pair in pairs]  # what is known of a user is z, so nothing stands in a system turn
+        return tokenize_pairs(self._fitted()[1], told, sharing=self.options.sharing)
+
+    def _open(self, network: LanguageVPLNetwork) -> None:
+        self._network = network
+        self._tokenizer = ChatTokenizer(load_tokenizer(self.base), self.options.max_tokens)
+        self._reader = StateReader(network.decoder, PrefixCache(0), tokens_at_once=self.options.tokens_at_once)
+
+    def _fitted(self) -> tuple[StateReader, ChatTokenizer]:
+        if self._reader is None or self._tokenizer is None:
+            raise NotFitted(f"a {self.name} model was asked before it was fitted; call fit or load first")
+        return self._reader, self._tokenizer
+
+    def _rows(self) -> dict[str, str]:
+        """The method's rows of the model card."""
+        training, options = self.training, self.options
+        swapped = f" + {options.swap_weight:g} SPL's regulariser" if options.swap_weight else ""
+        active = "no dev users" if training.active_share is None else f"{100 * training.active_share:.0f} %"
+        return {
+            "method": "VPL, after Poddar et al. 2024; the decoder reads a language model that was trained along",
+            "told of a user": "their choices, as a vector z made from embeddings",
+            "encoder of the choices": f"`{self.store.encoder.identity}`",
+            "trained": adapter_row(asdict(options.lora), "encoder and decoder"),
+            "loss": f"-log sigmoid(r(chosen) - r(rejected)) + {options.kl_weight:g} KL(q(z), N(0, I)){swapped}",
+            "pairs, users": f"{training.n_pairs:,}, {training.n_users:,}",
+            "active units of z over dev users": f"{active}; near 0 the model does not tell users apart",
+        }

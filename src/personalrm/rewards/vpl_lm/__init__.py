@@ -1,6 +1,0 @@
-"""VPL whose decoder reads a language model that is trained along (paper 5.1): the published setting."""
-
-from personalrm.rewards.vpl_lm.model import LanguageVPL
-from personalrm.rewards.vpl_lm.network import LanguageVPLOptions
-
-__all__ = ["LanguageVPL", "LanguageVPLOptions"]
