@@ -7,7 +7,7 @@ import sys
 
 LEAN = (
     "embedding.encoders", "embedding.store", "embedding.server", "embedding.token_tree", "embedding.chat_text",
-    "stylometry.encoder", "rewards.reward_model", "rewards.pair_table", "rewards.simplex", "rewards.saving",
+    "stylometry.encoder", "rewards.reward_model", "rewards.heads.pair_table", "rewards.heads.simplex", "rewards.saving",
 )  # fmt: skip
 
 
