@@ -23,7 +23,7 @@ from reference.gpo import ReferenceGPO, evaluate, loss, reference_from
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from personalrm.rewards.heads.gpo.episodes import Episode, Style, episode_loss
-from personalrm.rewards.heads.gpo.forward import GPOState, forward_users
+from personalrm.rewards.heads.gpo.model import GPOState, forward_users
 from personalrm.rewards.heads.gpo.network import GPONetwork, GPOShape
 
 STYLE = Style("zero_pad", is_antisymmetric=False)

@@ -5,10 +5,8 @@ import pytest
 
 from personalrm.errors import AccessRefused, BadInput
 from personalrm.judging.both_orders import ToRank, judge_both_orders, question_about, rank_with_judge
-from personalrm.judging.chances import chance_of_first
-from personalrm.judging.model import JudgeOptions, ModelJudge
+from personalrm.judging.model import JudgeOptions, ModelJudge, chance_of_first, nearest_demonstrations
 from personalrm.judging.personal import rank_completions
-from personalrm.judging.retrieval import nearest_demonstrations
 from personalrm.lm.batch import Caller
 from personalrm.lm.faults import Fault
 from personalrm.lm.protocol import TokenChances

@@ -16,12 +16,25 @@ from typing import Protocol
 from personalrm.errors import BadInput, ModelUnavailable
 from personalrm.lm.batch import Ask, Caller
 from personalrm.lm.protocol import Reply, Request, Sampling, Schema
-from personalrm.preferences.messages import Conversation
+from personalrm.preferences.messages import Conversation, Message
 from personalrm.preferences.pairs import Choice
 from personalrm.preferences.personas import Persona
 from personalrm.preferences.verdicts import Judge, PersonaQuestion, Question, Verdict
-from personalrm.prompts.guard import policy_question
+from personalrm.prompts.delimiters import field, neutralize
+from personalrm.prompts.rendering import conversation_messages, fill_template
 from personalrm.prompts.replies import read_yes_or_no
+
+MOST_CHARACTERS = 24_000
+"""Of the conversation shown; the oldest turns go first."""
+
+
+def policy_question(policy: str, conversation: Conversation, completion: str) -> tuple[Message, ...]:
+    """Messages that ask whether a completion breaks a policy; the user's persona is not in them."""
+    system = Message("system", fill_template("policy", {"policy": neutralize(policy)}))
+    turns = conversation_messages(conversation, MOST_CHARACTERS).messages
+    shown = "\n".join((*(turn.content for turn in turns), field("first", completion)))
+    return (system, Message("user", shown))
+
 
 VETOED = "vetoed: "
 """Beginning of the reason of every veto."""

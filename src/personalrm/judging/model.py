@@ -1,24 +1,30 @@
-"""A language model as judge: builds the prompts, reads the replies, leaves the asking to `lm/`."""
+"""A language model as judge: builds the prompts, reads the replies, leaves the asking to `lm/`.
+
+The probability of a verdict comes from the log-probabilities of its token. Where all
+demonstrations together are too long for one question, those nearest to it are shown.
+"""
 
 from __future__ import annotations
 
+import math
+import re
 import threading
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from itertools import islice
 from pathlib import Path
+from typing import Generic, TypeVar
 
 from personalrm.errors import BadInput, ModelUnavailable
-from personalrm.judging.chances import chance_of_first
-from personalrm.judging.recent import Recent
-from personalrm.judging.retrieval import n_characters, nearest_demonstrations
 from personalrm.lm.batch import Ask, Caller, Outcome
 from personalrm.lm.cache import Cache
 from personalrm.lm.opening import ModelName, open_model
 from personalrm.lm.prices import CHARACTERS_A_TOKEN
-from personalrm.lm.protocol import LM, Reply, Request, Sampling, Schema
+from personalrm.lm.protocol import LM, Reply, Request, Sampling, Schema, TokenChances
 from personalrm.preferences.demonstrations import Demonstration
-from personalrm.preferences.messages import Message
+from personalrm.preferences.messages import Conversation, Message
 from personalrm.preferences.persona_prompts import PersonaPrompt
 from personalrm.preferences.personas import Persona
 from personalrm.preferences.verdicts import PersonaQuestion, Question, Verdict, verdict_from_probability
@@ -29,6 +35,114 @@ from personalrm.prompts.rendering import (
     shipped_persona_prompt,
 )
 from personalrm.prompts.replies import read_persona, read_verdict
+
+_WORD = re.compile(r"[^\W_]{3,}")
+
+
+def nearest_demonstrations(
+    conversation: Conversation, demonstrations: Sequence[Demonstration], max_characters: int
+) -> tuple[Demonstration, ...]:
+    """As many demonstrations as fit, those with the most similar conversations first, in their given order.
+
+    Similarity is lexical: shared words, weighted by how rare they are among the
+    demonstrations, over the length of both (cosine). Equally similar ones: the later
+    first, since tastes change.
+    """
+    words = [_words(one.shown.pair.conversation) for one in demonstrations]
+    n_with = Counter(word for counts in words for word in counts)
+    asked = _words(conversation)
+    likeness = [_cosine(asked, counts, n_with, len(words)) for counts in words]
+    chosen, room = set(), max_characters
+    for place in sorted(range(len(demonstrations)), key=lambda place: (-likeness[place], -place)):
+        size = n_characters(demonstrations[place])
+        if size <= room:
+            chosen.add(place)
+            room -= size
+    return tuple(one for place, one in enumerate(demonstrations) if place in chosen)
+
+
+def n_characters(demonstration: Demonstration) -> int:
+    """Length of a demonstration in a prompt, tags aside."""
+    pair = demonstration.shown.pair
+    turns = sum(len(turn.content) for turn in pair.conversation)
+    return turns + len(pair.chosen) + len(pair.rejected) + len(demonstration.reasoning or "")
+
+
+def _words(conversation: Conversation) -> Counter[str]:
+    return Counter(word for turn in conversation for word in _WORD.findall(turn.content.lower()))
+
+
+def _cosine(left: Counter[str], right: Counter[str], n_with: Counter[str], n: int) -> float:
+    vectors = [{word: times * _rarity(word, n_with, n) for word, times in one.items()} for one in (left, right)]
+    shared = sum(vectors[0][word] * vectors[1][word] for word in left.keys() & right.keys())
+    norms = [math.sqrt(sum(value**2 for value in vector.values())) for vector in vectors]
+    return shared / (norms[0] * norms[1]) if shared else 0.0
+
+
+def _rarity(word: str, n_with: Counter[str], n: int) -> float:
+    return math.log((1 + n) / (1 + n_with[word])) + 1e-9
+
+
+Value = TypeVar("Value")
+MOST = 256
+
+
+class Recent(Generic[Value]):
+    """The latest values by the very objects they were made of; those must not change.
+
+    Objects are told apart by identity, which costs nothing; equal ones may be made twice.
+    """
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[tuple[int, ...], tuple[tuple[object, ...], Value]] = OrderedDict()
+
+    def of(self, objects: tuple[object, ...], make: Callable[[], Value]) -> Value:
+        """The value of these objects, made now if it is not there."""
+        key = tuple(map(id, objects))
+        kept = self._kept.get(key)
+        if kept is None:
+            self._kept[key] = kept = (objects, make())  # the objects too, so that their ids stay theirs
+            if len(self._kept) > MOST:
+                self._kept.popitem(last=False)
+        return kept[1]
+
+
+_VALUE = re.compile(r"[\"']?(?:choice|verdict|preference|answer)[\"']?\s*[:=]\s*[\"']?", re.IGNORECASE)
+_SIDES = {"first": ("first", "a", "1"), "second": ("second", "b", "2")}
+
+
+def chance_of_first(tokens: Sequence[TokenChances]) -> float | None:
+    """P(first) in [0, 1] at the token that decides; None where no token does.
+
+    The deciding token is the one that opens the value of the last `choice` field, else
+    the first token of the reply. Both labels must be among its alternatives or one of
+    them be certain, otherwise nothing is known of the other.
+    """
+    token = _deciding(tokens)
+    if token is None:
+        return None
+    mass = {side: sum(math.exp(p) for t, p in token.alternatives if _opens(t, names)) for side, names in _SIDES.items()}
+    total = mass["first"] + mass["second"]
+    return min(1.0, mass["first"] / total) if total > 0.0 else None
+
+
+def _deciding(tokens: Sequence[TokenChances]) -> TokenChances | None:
+    text = "".join(token.text for token in tokens)
+    found = list(_VALUE.finditer(text))
+    at, end = (found[-1].end() if found else 0), 0
+    for token in tokens:
+        end += len(token.text)
+        if end > at and token.text.strip(" \"'\n"):
+            return token
+    return None
+
+
+@lru_cache(maxsize=4096)
+def _opens(token: str, names: tuple[str, ...]) -> bool:
+    """Whether a token begins one of a side's labels, such as `sec` or `"first`."""
+    word = token.strip(" \"'\n:").lower()
+    return bool(word) and any(name.startswith(word) or (len(name) > 1 and word.startswith(name)) for name in names)
+
 
 PROMPTS_VERSION = 1
 """Raised when a prompt's text changes, so that saved fits know."""

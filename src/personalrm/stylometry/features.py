@@ -4,22 +4,153 @@ Each feature is a number a person can check by eye, with words for wanting more 
 and less of it. `vector` turns one completion into all of them, in the order of
 `FEATURES`. Features that need English word lists are 0 for a pair unless both
 completions read as English; then only the language-neutral ones are used.
+
+First come the measures: counts and shares of one text, by one pass over the characters'
+patterns and one over the words. Word lists are the files in `words/`.
 """
 
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
+from importlib.resources import files
 from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from personalrm.preferences.messages import Conversation
-from personalrm.stylometry import measures as m
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A pattern to count; where none of its signs stands, the slow search is left out."""
+
+    pattern: re.Pattern[str]
+    signs: tuple[str, ...]
+
+    def count(self, text: str) -> int:
+        """How often it occurs in the text."""
+        if not any(sign in text for sign in self.signs):
+            return 0
+        return len(self.pattern.findall(text))
+
+
+WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
+SENTENCE_END = re.compile(r"[.!?]+(?=[\s\"'”’)\]*]|$)|[。！？]+|\n\s*\n|\n(?=\s*(?:[-*•]|\d+[.)])\s)")
+LIST_ITEM = re.compile(r"[ \t]*(?:[-*•–]|\d{1,2}[.)]|[a-h][.)])[ \t]+\S")
+MARKUP = (
+    Mark(re.compile(r"^[ \t]*#{1,6}[ \t]+\S|^[^\n.!?]{3,60}:[ \t]*$", re.MULTILINE), ("#", ":")),
+    Mark(re.compile(r"\*\*[^*\n]+\*\*|__[^_\n]+__"), ("**", "__")),
+    Mark(re.compile(r"^\s*\|.*\|\s*$", re.MULTILINE), ("|",)),
+    Mark(re.compile(r"```|`[^`\n]+`"), ("`",)),
+)
+"""Headings, bold, table rows, code."""
+PARAGRAPH = Mark(re.compile(r"\n[ \t]*\n"), ("\n",))
+URL = Mark(re.compile(r"https?://|www\.\w"), ("://", "www."))
+EMOJI = re.compile("[\U0001f1e6-\U0001f1ff\U0001f300-\U0001faff\u2600-\u27bf\u2b50\u2b06-\u2b1b]|[:;]-?[)D]")
+TYPED_EMOJI = Mark(re.compile("[:;]-?[)D]"), (":", ";"))
+NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
+NAME = re.compile(r"[A-Z](?<=[a-z,;] [A-Z])[a-z]+")
+UNSPACED_SCRIPT = re.compile("[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\u0e00-\u0e7f\u0e80-\u0eff\u1780-\u17ff]")
+FIRST_PERSON = frozenset("i me my mine myself i'm i've i'd i'll".split())
+SECOND_PERSON = frozenset("you your yours yourself you're you've you'll you'd".split())
+
+
+@cache
+def word_list(name: str) -> frozenset[str]:
+    """The words of `words/<name>.txt`; lines that start with # are comments."""
+    return frozenset(word for line in _lines(name) for word in line.split())
+
+
+@cache
+def phrase_pattern(name: str) -> re.Pattern[str]:
+    """A pattern that finds any phrase of `words/<name>.txt` in lower-case text.
+
+    Phrases are gathered by their first letter, so that the search can skip to those letters.
+    """
+    rests: dict[str, list[str]] = {}
+    for phrase in sorted(_lines(name), key=len, reverse=True):
+        rests.setdefault(phrase[0], []).append(re.escape(phrase[1:]))
+    initials = "[" + re.escape("".join(rests)) + "]"
+    branches = "|".join(f"(?<={re.escape(first)})(?:{'|'.join(rest)})" for first, rest in rests.items())
+    return re.compile(rf"{initials}(?<!\w{initials})(?:{branches})(?!\w)")
+
+
+def _lines(name: str) -> list[str]:
+    text = (files("personalrm.stylometry") / "words" / f"{name}.txt").read_text(encoding="utf-8")
+    return [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#")]
+
+
+@cache
+def _word_kinds() -> dict[str, tuple[str, ...]]:
+    """Word -> the lists it stands in."""
+    kinds: dict[str, list[str]] = {}
+    for name in ("function_words", "hedging", "warmth", "positive", "negative", "formal"):
+        for word in word_list(name):
+            kinds.setdefault(word, []).append(name)
+    for name, words in (("first_person", FIRST_PERSON), ("second_person", SECOND_PERSON)):
+        for word in words:
+            kinds.setdefault(word, []).append(name)
+    return {word: tuple(names) for word, names in kinds.items()}
+
+
+def words_of(text: str) -> list[str]:
+    """Lower-case words, apostrophes straightened; digits are not words."""
+    return WORD.findall(text.lower().replace("’", "'"))
+
+
+def count_words(words: Mapping[str, int]) -> Counter[str]:
+    """How many words of each list stand in the text, from how often each word does."""
+    kinds = _word_kinds()
+    counts: Counter[str] = Counter()
+    for word in words.keys() & kinds.keys():
+        for kind in kinds[word]:
+            counts[kind] += words[word]
+    return counts
+
+
+def content_words(words: Iterable[str]) -> frozenset[str]:
+    """The words of more than three letters that are not function words."""
+    return frozenset(word for word in words if len(word) > 3) - word_list("function_words")
+
+
+def list_starts(text: str) -> list[tuple[str, int]]:
+    """Each line with the length of the list mark it opens with and the first letter after it, 0 without one."""
+    matches = ((line, LIST_ITEM.match(line)) for line in text.split("\n"))
+    return [(line, match.end() if match else 0) for line, match in matches]
+
+
+def count_emoji(text: str) -> int:
+    """Emoji, and faces typed with a colon or a semicolon."""
+    return TYPED_EMOJI.count(text) if text.isascii() else len(EMOJI.findall(text))
+
+
+def is_spaced(text: str) -> bool:
+    """Whether words are separated by spaces (not so in Chinese, Japanese, Thai, ...)."""
+    return not text or text.isascii() or 4 * len(UNSPACED_SCRIPT.findall(text)) < len(text)
+
+
+def reads_as_english(words: Sequence[str], n_function_words: int) -> bool:
+    """Whether the English word lists apply: enough function words, or too short to tell."""
+    if len(words) < 6:
+        return all(word.isascii() for word in words)
+    return n_function_words >= 0.2 * len(words)
+
+
+def ends_complete(text: str) -> bool:
+    """Whether the text ends like a finished one rather than cut off."""
+    return text.rstrip()[-1:] in set(".!?…\"'”’)]*`|:。！？」』~") or EMOJI.search(text.rstrip()[-2:]) is not None
+
+
+def log1p(count: float) -> float:
+    """log(1 + count): the tenth list item says less than the first."""
+    return math.log1p(count)
+
 
 Needs = Literal["anything", "spaced", "english"]
 FloatArray = npt.NDArray[np.float64]
@@ -189,35 +320,35 @@ class Reading:
 @lru_cache(maxsize=MEMORY)
 def read(text: str) -> Reading:
     """All measures of one text, remembered by text."""
-    words = m.words_of(text)
+    words = words_of(text)
     times = Counter(words)
-    counts = m.count_words(times)
+    counts = count_words(times)
     values = np.array(_surface(text, words, len(times)) + _tone(text, counts, max(1, len(words))))
-    is_english = m.reads_as_english(words, counts["function_words"])
-    return Reading(values, m.content_words(times), m.is_spaced(text), is_english)
+    is_english = reads_as_english(words, counts["function_words"])
+    return Reading(values, content_words(times), is_spaced(text), is_english)
 
 
 def _surface(text: str, words: Sequence[str], n_different: int) -> list[float]:
     """The language-neutral features, in the order of FEATURES."""
-    n_words, n_sentences = max(1, len(words)), max(1, len(m.SENTENCE_END.findall(text)))
-    lines = m.list_starts(text)
+    n_words, n_sentences = max(1, len(words)), max(1, len(SENTENCE_END.findall(text)))
+    lines = list_starts(text)
     outside_marks = "\n".join(line[start:] for line, start in lines)
     return [
-        m.log1p(len(text)),
-        m.log1p(n_words / n_sentences),
+        log1p(len(text)),
+        log1p(n_words / n_sentences),
         sum(map(len, words)) / n_words,
         n_different / n_words**0.8,
-        m.log1p(sum(start > 0 for _, start in lines)),
-        m.log1p(sum(mark.count(text) for mark in m.MARKUP)),
-        m.log1p(m.PARAGRAPH.count(text)),
-        m.log1p(text.count("!") + text.count("！")),
-        m.log1p(text.count("?") + text.count("？")),
-        m.log1p(text.count("(") + text.count(" – ") + text.count("—") + text.count('"') / 2 + text.count("“")),
-        m.log1p(len(m.NUMBER.findall(outside_marks))),
-        m.log1p(m.count_emoji(text)),
-        m.log1p(m.URL.count(text)),
+        log1p(sum(start > 0 for _, start in lines)),
+        log1p(sum(mark.count(text) for mark in MARKUP)),
+        log1p(PARAGRAPH.count(text)),
+        log1p(text.count("!") + text.count("！")),
+        log1p(text.count("?") + text.count("？")),
+        log1p(text.count("(") + text.count(" – ") + text.count("—") + text.count('"') / 2 + text.count("“")),
+        log1p(len(NUMBER.findall(outside_marks))),
+        log1p(count_emoji(text)),
+        log1p(URL.count(text)),
         0.0,
-        float(m.ends_complete(text)),
+        float(ends_complete(text)),
     ]
 
 
@@ -229,18 +360,18 @@ def _tone(text: str, counts: Counter[str], n_words: int) -> list[float]:
         return math.sqrt(count / n_words * 100.0)
 
     def phrases(name: str) -> int:
-        return len(m.phrase_pattern(name).findall(lower))
+        return len(phrase_pattern(name).findall(lower))
 
     contractions = sum(lower.count(ending) for ending in ("n't", "'re", "'ll", "'ve"))
     return [
-        rate(len(m.NAME.findall(text))),
-        m.log1p(phrases("concrete_phrases")),
+        rate(len(NAME.findall(text))),
+        log1p(phrases("concrete_phrases")),
         rate(counts["hedging"] + 2 * phrases("hedging_phrases")),
-        m.log1p(phrases("refusal_phrases")),
+        log1p(phrases("refusal_phrases")),
         rate(counts["first_person"] + phrases("opinion_phrases")),
         rate(counts["second_person"]),
         rate(counts["warmth"] + counts["positive"]) - rate(counts["negative"]),
-        m.log1p(phrases("balance_phrases")),
+        log1p(phrases("balance_phrases")),
         rate(counts["formal"]) - rate(contractions),
     ]
 

@@ -10,9 +10,8 @@ from tests.bench.runs.simulated_run import DATASET, METHODS, Judge, judged, simu
 from personalrm.bench.plan.cells import Cell
 from personalrm.bench.report.material import Material, read_published
 from personalrm.bench.report.page import page
-from personalrm.bench.report.sections import PARTS, build_sections
 from personalrm.bench.report.tables import as_markdown
-from personalrm.bench.report.writing import write_report
+from personalrm.bench.report.writing import PARTS, build_sections, write_report
 from personalrm.bench.results.folder import RunFolder
 from personalrm.bench.results.records import DatasetInfo, FunnelRow, JudgementRow, ModelInfo, Removed, RunInfo
 from personalrm.bench.results.summary import summarise

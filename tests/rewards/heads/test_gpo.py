@@ -16,10 +16,9 @@ from personalrm.embedding.store import EmbeddingStore
 from personalrm.errors import BadInput
 from personalrm.preferences.messages import Message
 from personalrm.rewards.heads.bases import LowRankOptions
-from personalrm.rewards.heads.gpo.episodes import Episode, Pool, Sampling, Style, episode_loss
+from personalrm.rewards.heads.gpo.episodes import Episode, Pool, Sampling, Style, episode_loss, pair_sequence, tokens_of
 from personalrm.rewards.heads.gpo.model import FAITHFUL, GPO, GPOOptions
 from personalrm.rewards.heads.gpo.network import GPONetwork, GPOShape
-from personalrm.rewards.heads.gpo.tokens import pair_sequence, tokens_of
 from personalrm.rewards.heads.low_rank import LowRank
 from personalrm.rewards.heads.pair_table import make_pair_table
 from personalrm.rewards.reward_model import DevUser, margins

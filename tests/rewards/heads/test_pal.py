@@ -15,8 +15,7 @@ from personalrm.errors import BadInput
 from personalrm.preferences.messages import Message
 from personalrm.rewards.heads.gathering import ContextBatch, gather_contexts, pair_weights
 from personalrm.rewards.heads.pair_table import Reading, make_pair_table
-from personalrm.rewards.heads.pal.mixing import fit_mixtures
-from personalrm.rewards.heads.pal.model import PAL, PALOptions
+from personalrm.rewards.heads.pal.model import PAL, PALOptions, fit_mixtures
 from personalrm.rewards.heads.pal.network import PALModule, Projectors, make_pal_module
 from personalrm.rewards.heads.simplex import softmax
 from personalrm.rewards.reward_model import DevUser

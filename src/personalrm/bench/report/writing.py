@@ -1,20 +1,86 @@
-"""Write the report of one or several runs: summary.json, tables/, pictures/, report.md, report.html."""
+"""Write the report of one or several runs: summary.json, tables/, pictures/, report.md, report.html.
+
+A part of the report is one file in `parts/`, named as its anchor, and one line in the list
+below. It returns None when the run has nothing for it; the page then says so under its title.
+Parts that another command must fill say which.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from personalrm.bench.report.material import Chart, Material, Section, Texts
 from personalrm.bench.report.page import SAYS_NOTHING, page
+from personalrm.bench.report.parts.accuracy import main_section
+from personalrm.bench.report.parts.by_context import context_section
+from personalrm.bench.report.parts.by_size import size_section
+from personalrm.bench.report.parts.data import data_section
+from personalrm.bench.report.parts.families import families_section
+from personalrm.bench.report.parts.gates import gates_section
+from personalrm.bench.report.parts.personas import (
+    concepts_section,
+    flips_section,
+    map_section,
+    personas_section,
+    validity_section,
+)
+from personalrm.bench.report.parts.trainings import trainings_section
+from personalrm.bench.report.parts.transfer import transfer_section
 from personalrm.bench.report.pictures import as_png, as_svg, check
-from personalrm.bench.report.sections import build_sections
 from personalrm.bench.report.tables import as_csv, as_latex, as_markdown
 from personalrm.bench.results.folder import RunFolder
 from personalrm.bench.results.summary import Summary, summarise
 from personalrm.errors import BadInput, MissingExtra
+
+
+@dataclass(frozen=True)
+class Part:
+    """One named place of the report."""
+
+    name: str
+    title: str
+    paper: str
+    build: Callable[[Material], Section | None] | None = None
+    missing: str = "This run has nothing for it."
+    """What the page says when there is no section."""
+
+
+ASKED = "Not asked yet: `personalrm bench personas RUN` asks, with a model or without."
+TABLE_5 = "Needs models with a family and the default judge."
+PARTS = (
+    Part("accuracy", "Accuracy of all methods", "Table 3", main_section),
+    Part(
+        "trainings", "Trained language models", "5.1 and Table 6", trainings_section, "No language model was trained."
+    ),
+    Part("gates", "Quality of the judges", "reliability, section 5", gates_section),
+    Part("by-size", "Accuracy by size of the model", "Figures 6 and 7", size_section, "Needs models of two sizes."),
+    Part(
+        "by-context", "Accuracy by number of context pairs", "Figures 2 and 8", context_section, "Needs curves over k."
+    ),
+    Part("transfer", "Transfer between models", "Figures 4 and 9", transfer_section, "Needs prompts of another model."),
+    Part("families", "Model families", "Table 5", families_section, TABLE_5),
+    Part(
+        "personas", "One user, described by different models", "appendix G", personas_section, "No prompts are stored."
+    ),
+    Part("persona-validity", "Do personas match what users say of themselves", "Figure 3", validity_section, ASKED),
+    Part("persona-concepts", "What personas say", "Table 4", concepts_section, ASKED),
+    Part("persona-map", "Personas and demographics", "Figure 10", map_section, ASKED),
+    Part("persona-flips", "Answers that taste must not decide", "ethical considerations", flips_section, ASKED),
+    Part("data", "Data", "benchmark statistics and appendix C", data_section),
+)
+
+
+def build_sections(material: Material) -> list[Section]:
+    """Every part in order; one that has nothing to show says why in a sentence."""
+    sections = []
+    for part in PARTS:
+        section = part.build(material) if part.build else None
+        sections.append(section or Section(part.name, part.title, part.paper, (part.missing,)))
+    return sections
+
 
 FORMATS = {"md": as_markdown, "csv": as_csv, "tex": as_latex}
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+from personalrm.rewards.language.forests.attention import can_merge, merged_attention
 from personalrm.rewards.language.forests.forest import Forest, make_forest
-from personalrm.rewards.language.forests.merging import can_merge, merged_attention
 
 pytestmark = pytest.mark.slow  # torch alone takes over a second to import
 STAR = [(1, 2, 3, n, n + 1) for n in range(10, 30, 2)]

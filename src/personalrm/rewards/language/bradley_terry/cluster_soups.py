@@ -1,4 +1,4 @@
-"""Soups of LoRA adapters over clusters of users (reward_models.md, 7.3).
+"""Soups of LoRA adapters over clusters of users.
 
 Everybody's model is trained first. Users are clustered by the mean difference of its
 hidden states, chosen minus rejected, and each cluster's adapter goes on from everybody's
@@ -21,13 +21,12 @@ import numpy as np
 from personalrm.errors import BadInput, NotFitted
 from personalrm.preferences.messages import Conversation
 from personalrm.preferences.pairs import PreferencePair
-from personalrm.rewards.heads.low_rank import STRENGTHS, MixtureState
 from personalrm.rewards.heads.simplex import fit_simplex
+from personalrm.rewards.heads.soups import cluster_users
 from personalrm.rewards.language.bradley_terry.adapter_soups import Adapter, soup
 from personalrm.rewards.language.bradley_terry.model import BradleyTerry
 from personalrm.rewards.language.bradley_terry.model_card import soup_card
 from personalrm.rewards.language.bradley_terry.network import RewardNetwork
-from personalrm.rewards.language.bradley_terry.soup_training import cluster, train_adapters
 from personalrm.rewards.language.bradley_terry.training import BradleyTerryOptions
 from personalrm.rewards.language.lora import fingerprint
 from personalrm.rewards.model_card import Training
@@ -43,6 +42,74 @@ from personalrm.rewards.saving import (
 )
 from personalrm.rewards.training import Curve
 from personalrm.rewards.watching import part
+
+
+@dataclass(frozen=True, repr=False)
+class Part:
+    """The users of one cluster."""
+
+    pairs: tuple[PreferencePair, ...]
+    dev: tuple[DevUser, ...]
+    """Dev users whose context is nearest to it."""
+
+
+def cluster(
+    model: BradleyTerry, pairs: Sequence[PreferencePair], dev: Sequence[DevUser], n_clusters: int
+) -> list[Part]:
+    """The parts of the training pairs and dev users, one a cluster; some may be empty.
+
+    Args:
+        model: Everybody's; its hidden states are the embedding.
+        pairs: What it was trained on.
+        dev: Dev users; those without context belong to the first cluster.
+        n_clusters: How many.
+    """
+    differences, owners = model.differences(pairs), [pair.user_id for pair in pairs]
+    users = {owner: place for place, owner in enumerate(dict.fromkeys(owners))}
+    rows = np.array([users[owner] for owner in owners])
+    scale = np.sqrt((differences**2).mean(axis=0))
+    scaled = differences / np.where(scale > 0, scale, 1.0)
+    points = np.stack([scaled[rows == place].mean(axis=0) for place in range(len(users))])
+    of_user = cluster_users(points, n_clusters, seed=model.options.seed)
+    centres = {k: points[of_user == k].mean(axis=0) for k in np.unique(of_user)}
+    near = [_nearest(model, user, centres, scale) for user in dev]
+    return [
+        Part(
+            tuple(pair for pair, row in zip(pairs, rows, strict=True) if of_user[row] == k),
+            tuple(user for user, own in zip(dev, near, strict=True) if own == k),
+        )
+        for k in range(n_clusters)
+    ]
+
+
+def train_adapters(model: BradleyTerry, parts: Sequence[Part], *, checkpoint: Path | None) -> tuple[Adapter, ...]:
+    """One adapter a part, each from where the model stands, which ends up there again; an empty part gets that one.
+
+    Args:
+        model: Everybody's, trained.
+        parts: From `cluster`.
+        checkpoint: File of everybody's training; each part's stands beside it.
+    """
+    start, training, curve = model.adapter(), model.training, model.curve
+    adapters = []
+    for number, cluster_part in enumerate(parts):
+        model.wear(start)
+        if cluster_part.pairs:
+            model.checkpoint = checkpoint.with_stem(f"{checkpoint.stem}-{number}") if checkpoint else None
+            with part(f"adapter {number + 1} of {len(parts)}"):
+                model.go_on(cluster_part.pairs, dev=cluster_part.dev)
+        adapters.append(model.adapter())
+    model.wear(start)
+    model.training, model.curve, model.checkpoint = training, curve, checkpoint
+    return tuple(adapters)
+
+
+def _nearest(model: BradleyTerry, user: DevUser, centres: dict[int, FloatArray], scale: FloatArray) -> int:
+    if not user.context:
+        return 0
+    point = model.differences(user.context).mean(axis=0) / np.where(scale > 0, scale, 1.0)
+    return min(centres, key=lambda k: float(((point - centres[k]) ** 2).sum()))
+
 
 KIND = "bradley_terry_soup"
 

@@ -8,7 +8,7 @@ compute what sequences share once; rewards are those of the sequences run alone.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Self
 
@@ -20,7 +20,6 @@ from personalrm.preferences.pairs import PreferencePair
 from personalrm.rewards.language.bradley_terry.adapter_soups import Adapter
 from personalrm.rewards.language.bradley_terry.model_card import bradley_terry_card
 from personalrm.rewards.language.bradley_terry.network import RewardNetwork, open_network, restore_arrays, wear
-from personalrm.rewards.language.bradley_terry.saved import KIND, saved_settings
 from personalrm.rewards.language.bradley_terry.training import BradleyTerryOptions, train_network
 from personalrm.rewards.language.forests.chat_tokens import ChatTokenizer, Question, load_tokenizer
 from personalrm.rewards.language.forests.closing_states import StateReader, ToRead, state_differences
@@ -30,8 +29,52 @@ from personalrm.rewards.language.lora import fingerprint, trained_tensors
 from personalrm.rewards.language.user_turns import KNOWS, Nothing, UserTurn, UserTurns
 from personalrm.rewards.model_card import Training
 from personalrm.rewards.reward_model import DevUser, FloatArray, ScoreItem
-from personalrm.rewards.saving import checked_arrays, read_model, saved_part, write_model
+from personalrm.rewards.saving import checked_arrays, read_facts, read_model, saved_part, saved_text, write_model
 from personalrm.rewards.training import Curve
+
+KIND = "bradley_terry"
+
+
+@dataclass(frozen=True)
+class SavedSettings:
+    """What must be known before the base model is opened."""
+
+    folder: str
+    options: BradleyTerryOptions
+    base: str
+    """The base model, where it was when the model was trained."""
+    knows: str
+    """What kind of thing it was told of users."""
+
+    def refuse_other_turns(self, knows: str) -> None:
+        """Refuse turns of another kind than those of the training.
+
+        Raises:
+            BadInput: Then.
+        """
+        if knows != self.knows:
+            raise BadInput(
+                f"model folder {self.folder!r} was trained with the user turn {self.knows!r}, got {knows!r}; "
+                "pass turns of that kind"
+            )
+
+
+def saved_settings(folder: str | Path, kind: str = KIND) -> SavedSettings:
+    """The settings of a saved model.
+
+    Args:
+        folder: What `save` wrote.
+        kind: The method it must be of.
+
+    Raises:
+        StoreError: If there is no model or it cannot be read.
+        CorruptFile: If `model.json` is not what `save` writes.
+        BadInput: If it is of another method.
+    """
+    facts = read_facts(folder, kind)
+    options = saved_part(BradleyTerryOptions, facts, "options", folder)
+    base, knows = (saved_text(facts, name, folder) for name in ("base", "knows"))
+    return SavedSettings(str(folder), options, base, knows)
 
 
 class BradleyTerry:
