@@ -21,6 +21,7 @@ import numpy as np
 from personalrm.errors import BadInput, NotFitted
 from personalrm.preferences.messages import Conversation
 from personalrm.preferences.pairs import PreferencePair
+from personalrm.rewards.heads.low_rank import STRENGTHS, MixtureState
 from personalrm.rewards.heads.simplex import fit_simplex
 from personalrm.rewards.heads.soups import cluster_users
 from personalrm.rewards.language.bradley_terry.adapter_soups import Adapter, soup
