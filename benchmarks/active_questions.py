@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 from _table import show
+from simulations.active import Growth, Pool, grow
+from simulations.planted import plant_users
 
-from personalrm.bench.active import Growth, Pool, grow
-from personalrm.bench.planted import plant_users
 from personalrm.bench.report.pictures import as_svg
 from personalrm.bench.results.evaluation import in_development_half
 from personalrm.datasets.targets import hold_out

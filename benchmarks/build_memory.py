@@ -23,7 +23,7 @@ from personalrm.datasets.personalizable import PersonalizableFilter
 from personalrm.datasets.sources import open_source
 from personalrm.judging.model import ModelJudge
 from personalrm.lm.protocol import Reply
-from personalrm.testing.raw_sources import planted_model
+from simulations.raw_sources import planted_model
 
 class Script:
     name = "script"
@@ -49,7 +49,7 @@ print(report.funnel[0].n_pairs, report.funnel[-1].n_pairs, lms[0].n_calls + lms[
 
 def write(path: Path, n_rows: int) -> None:
     """So many battles; the judges are taken as they come until there are enough."""
-    from personalrm.testing.raw_sources import arena_rows
+    from simulations.raw_sources import arena_rows
 
     rows = arena_rows(n_rows // N_BATTLES + n_rows // 40, N_BATTLES)
     with path.open("w", encoding="utf-8") as file:

@@ -8,9 +8,9 @@ import os
 import sys
 
 from _table import show
+from simulations.changing import NEAR, ShareFound, count_found, find_in, priors_of, shuffled
+from simulations.planted import plant_single_tastes, plant_users
 
-from personalrm.bench.changing import NEAR, ShareFound, count_found, find_in, priors_of, shuffled
-from personalrm.bench.planted import plant_single_tastes, plant_users
 from personalrm.preferences.people import example_users
 from personalrm.preferences.reading.files import ReadOptions, read_pairs
 from personalrm.stylometry.drift import LEAST_SIDE

@@ -15,7 +15,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from personalrm.bench.personas.claim_truth import ClaimTruth, TruthRow, make_claims, measure_truth
+from simulations.claim_truth import ClaimTruth, TruthRow, make_claims, measure_truth
+
 from personalrm.bench.results.evaluation import in_development_half
 from personalrm.datasets.targets import hold_out
 from personalrm.preferences.reading.files import read_pairs

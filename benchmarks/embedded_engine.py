@@ -39,7 +39,8 @@ def children_cpu() -> float:
 
 
 def growth() -> dict[str, object]:
-    from personalrm.bench.planted import plant_users
+    from simulations.planted import plant_users
+
     from personalrm.induction.embedded_fit import EmbeddedFit
 
     figures: dict[str, object] = {}

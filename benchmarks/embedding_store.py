@@ -19,11 +19,11 @@ from typing import Any
 import numpy as np
 from _table import median_of_five, parser_of, write_json
 from reference import json_embeddings
+from simulations.planted_encoder import PlantedEncoder
 
 from personalrm.embedding.encoders import TextSequence
 from personalrm.embedding.store import EmbeddingStore
 from personalrm.preferences.messages import Message
-from personalrm.testing.encoders import PlantedEncoder
 
 
 def measure(n_rows: int, dim: int, folder: Path) -> dict[str, Any]:

@@ -1,8 +1,7 @@
 """How true the claims of personas are on users with planted tastes, at 12 and at 50 pairs."""
 
 from _table import show
-
-from personalrm.bench.planted import plant_users, score_claims
+from simulations.planted import plant_users, score_claims
 
 if __name__ == "__main__":
     for n_pairs in (12, 50):

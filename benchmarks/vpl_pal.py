@@ -18,13 +18,13 @@ import numpy as np
 import torch
 from _table import median_of_five, show
 from reference.vpl_pal import LogitsOfEach, contexts_from_json, encode_users_in_a_loop, fit_new_users_in_a_loop
+from simulations.planted_encoder import PlantedEncoder
 
 from personalrm.embedding.encoders import TextSequence
 from personalrm.embedding.store import EmbeddingStore
 from personalrm.preferences.messages import Message
 from personalrm.rewards.heads.simplex import fit_simplex
 from personalrm.rewards.heads.vpl.network import VPLOptions, make_vpl_module
-from personalrm.testing.encoders import PlantedEncoder
 
 USERS, PAIRS, DIM = 32, 10, 4096
 PAL_USERS, PROTOTYPES = 300, 2

@@ -1,1 +1,1 @@
-"""Methods as their papers' code loops them, for benchmarks and tests; written from reward_models.md, line by line."""
+"""Methods as their papers' code loops them, and the same training by TRL, for benchmarks and tests."""

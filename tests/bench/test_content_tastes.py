@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cache
 
 import pytest
+from tests.fakes.trust import TOPICS, matching, naming
 
 from personalrm import SynthesizeMe
 from personalrm.bench.personas.model_matcher import ModelMatcher
@@ -12,7 +13,6 @@ from personalrm.bench.personas.validity import Described, measure_validity
 from personalrm.lm.batch import Caller
 from personalrm.preferences.people import example_tastes, example_users
 from personalrm.testing import ScriptedLM
-from personalrm.testing.trust import TOPICS, matching, naming
 
 TASTES = example_tastes()
 CONTENT = [user for user in example_users() if TASTES[user.user_id].kind == "content"]

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
+from benchmarks.simulations.active import Growth, Pool, grow
+from benchmarks.simulations.changing import ShareFound, count_found, priors_of
 
-from personalrm.bench.active import Growth, Pool, grow
-from personalrm.bench.changing import ShareFound, count_found, priors_of
 from personalrm.bench.methods.embedded import Engine, constant_method, personal_method
 from personalrm.datasets.targets import hold_out
 from personalrm.errors import BadInput

@@ -3,9 +3,9 @@
 import json
 
 import pytest
+from benchmarks.simulations.raw_sources import arena_rows, planted_model, write_lines
 
 from personalrm.testing.fake_server import FakeServer
-from personalrm.testing.raw_sources import arena_rows, planted_model, write_lines
 
 pytestmark = pytest.mark.slow
 

@@ -3,10 +3,10 @@ from __future__ import annotations
 import json
 
 import pytest
+from tests.fakes.trust import inducing, matching
 
 from personalrm.cli import main
 from personalrm.testing.fake_server import FakeServer
-from personalrm.testing.trust import inducing, matching
 
 pytestmark = pytest.mark.slow  # a run of the benchmark and its report
 

@@ -10,11 +10,11 @@ import sys
 from dataclasses import dataclass
 
 import pytest
+from tests.fakes.server_process import ServerProcess
 
 from personalrm.preferences.users import User
 from personalrm.testing import tiny_pair, write_pairs
 from personalrm.testing.faults import TRANSIENT
-from personalrm.testing.server_process import ServerProcess
 
 pytestmark = pytest.mark.slow
 QUICK = ("--timeout", "1", "--retry-pause", "0.01")

@@ -10,10 +10,10 @@ import sys
 from contextlib import closing
 
 import pytest
+from tests.fakes.server_process import ServerProcess
 
 from personalrm.lm.entries import CHECKSUM
 from personalrm.testing import tiny_pair, write_pairs
-from personalrm.testing.server_process import ServerProcess
 
 pytestmark = pytest.mark.slow
 IN_FLIGHT = 4

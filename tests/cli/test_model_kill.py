@@ -11,9 +11,9 @@ import time
 from dataclasses import dataclass
 
 import pytest
+from tests.fakes.server_process import ServerProcess
 
 from personalrm.testing import tiny_pair, write_pairs
-from personalrm.testing.server_process import ServerProcess
 
 pytestmark = pytest.mark.slow
 IN_FLIGHT = 8

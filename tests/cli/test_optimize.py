@@ -9,11 +9,11 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from tests.fakes.server_process import ServerProcess
 
 from personalrm.testing import tiny_users, write_pairs
 from personalrm.testing.coached import coached
 from personalrm.testing.fake_server import FakeServer
-from personalrm.testing.server_process import ServerProcess
 
 PLANTED = "Describe what they LIKE."
 SMALL = ("--instructions", "4", "--example-sets", "3", "--trials", "5", "--minibatch", "6", "--user-trials", "1")

@@ -6,12 +6,12 @@ import json
 import pyarrow
 import pyarrow.parquet
 import pytest
+from benchmarks.simulations.raw_sources import arena_rows, prism_rows, survey_rows, write_lines
 
 from personalrm.datasets.published import PUBLISHED, load_benchmark
 from personalrm.datasets.snapshots import data_files, split_of
 from personalrm.datasets.sources import SOURCES, open_source
 from personalrm.errors import BadFile, BadInput, UnknownName
-from personalrm.testing.raw_sources import arena_rows, prism_rows, survey_rows, write_lines
 
 
 def parquet(path, rows):

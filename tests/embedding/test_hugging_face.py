@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from benchmarks.simulations.planted_encoder import PlantedEncoder
 
 from personalrm.embedding.chat_text import fit_tokens, tokens_of
 from personalrm.embedding.encoders import TextSequence
@@ -16,7 +17,6 @@ from personalrm.embedding.hugging_face import Encoding, HuggingFaceEncoder, pool
 from personalrm.embedding.store import EmbeddingStore
 from personalrm.errors import BadInput, StoreError, UnknownName
 from personalrm.preferences.messages import Message
-from personalrm.testing.encoders import PlantedEncoder
 from personalrm.testing.tiny_models import TEMPLATE, save_tiny_model, tiny_bert, tiny_tokenizer
 
 pytestmark = pytest.mark.slow  # transformers alone takes two seconds to import

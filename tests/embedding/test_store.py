@@ -11,12 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from benchmarks.simulations.planted_encoder import PlantedEncoder
 
 from personalrm.embedding.encoders import Embedded, TextSequence
 from personalrm.embedding.store import EmbeddingStore
 from personalrm.errors import BadInput, CorruptFile, NewerVersion, StoreError
 from personalrm.preferences.messages import Message
-from personalrm.testing.encoders import PlantedEncoder
 
 QUESTION = (Message("user", "How do I get to the lake?"),)
 
@@ -113,7 +113,7 @@ import os, sys
 from personalrm.embedding.encoders import TextSequence
 from personalrm.embedding.store import EmbeddingStore
 from personalrm.preferences.messages import Message
-from personalrm.testing.encoders import PlantedEncoder
+from benchmarks.simulations.planted_encoder import PlantedEncoder
 
 class Dying(PlantedEncoder):
     def embed(self, sequences):

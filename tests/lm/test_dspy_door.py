@@ -5,6 +5,7 @@ import warnings
 from importlib.util import find_spec
 
 import pytest
+from tests.fakes.dspy_layout import by_field, in_dspy_layout
 
 from personalrm.errors import BudgetSpent, MissingExtra, ModelUnavailable
 from personalrm.lm.batch import Caller
@@ -12,7 +13,6 @@ from personalrm.lm.cache import Cache
 from personalrm.lm.dspy_door import dspy_lm, load_dspy
 from personalrm.lm.settings import Budget
 from personalrm.testing import ScriptedLM
-from personalrm.testing.dspy_layout import by_field, in_dspy_layout
 from personalrm.testing.skill import by_hash
 
 needs_dspy = pytest.mark.skipif(

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from benchmarks.simulations.planted_encoder import PlantedEncoder
 
 from personalrm.embedding.store import EmbeddingStore
 from personalrm.preferences.messages import Message
 from personalrm.preferences.pairs import PreferencePair
 from personalrm.rewards.reward_model import RewardModel, margins
-from personalrm.testing.encoders import PlantedEncoder
 
 QUESTION = (Message("user", "What shall I do today?"),)
 

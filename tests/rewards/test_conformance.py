@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 import pytest
 import torch
+from benchmarks.simulations.planted_encoder import PlantedEncoder
 from tests.rewards.tiny import tiny_model, tiny_options, tiny_vpl_options
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
@@ -34,7 +35,6 @@ from personalrm.rewards.methods import REWARD_METHODS, make_reward_model
 from personalrm.rewards.reward_model import DevUser, RewardModel, ScoreItem, margins
 from personalrm.rewards.training import Optimization
 from personalrm.testing import tiny_pair
-from personalrm.testing.encoders import PlantedEncoder
 
 pytestmark = pytest.mark.slow  # torch alone takes over a second to import
 torch.set_num_threads(1)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from benchmarks.simulations.planted_encoder import PlantedEncoder
 from tests.rewards.test_conformance import IMPERSONAL, MODELS, Row, user_pairs
 
 from personalrm.embedding.store import EmbeddingStore
 from personalrm.rewards.controls import active_units, controls, state_units
 from personalrm.rewards.reward_model import DevUser
-from personalrm.testing.encoders import PlantedEncoder
 
 pytestmark = pytest.mark.slow
 METHODS = ["population", "low_rank", "mrm", "soup", "gpo", "pal", "vpl", "bradley_terry", "bradley_terry_history"]

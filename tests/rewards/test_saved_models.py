@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from benchmarks.simulations.planted_encoder import PlantedEncoder
 from safetensors.numpy import load_file, save_file
 from tests.rewards.test_conformance import MODELS, TRAINING, Row
 
@@ -18,7 +19,6 @@ from personalrm.rewards.encoder_spec import EncoderSpec
 from personalrm.rewards.heads.bases import LowRankOptions
 from personalrm.rewards.trained import Embedded, open_trained, train_to_folder
 from personalrm.testing import tiny_users
-from personalrm.testing.encoders import PlantedEncoder
 
 pytestmark = pytest.mark.slow
 METHODS = [

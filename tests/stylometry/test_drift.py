@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
+from benchmarks.simulations.changing import count_found, priors_of, shuffled
+from benchmarks.simulations.planted import plant_single_tastes
 
-from personalrm.bench.changing import count_found, priors_of, shuffled
-from personalrm.bench.planted import plant_single_tastes
 from personalrm.preferences.people import example_users
 from personalrm.preferences.splits import in_time_order
 from personalrm.preferences.users import User

@@ -174,10 +174,10 @@ SMALL = {"lora": {"rank": 2}, "epochs": 1, "max_tokens": 256}
     ("name", "content"), [("vpl_lm", SMALL), ("bradley_terry_soup", {"n_clusters": 2, "adapters": SMALL})]
 )
 def test_methods_that_read_choices_are_trained_saved_and_read_back(tmp_path, name, content):
+    from benchmarks.simulations.planted_encoder import PlantedEncoder
     from tests.rewards.tiny import tiny_model
 
     from personalrm.embedding.store import EmbeddingStore
-    from personalrm.testing.encoders import PlantedEncoder
 
     method = FINE_TUNED[name]
     settings = method.settings(content, dtype="float32", seed=3, where="it")

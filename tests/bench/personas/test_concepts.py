@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from tests.fakes.trust import inducing
 
 from personalrm.bench.personas.concepts import ConceptModel, read_concepts
 from personalrm.bench.personas.text_vectors import cluster_texts, text_vectors
@@ -14,7 +15,6 @@ from personalrm.prompts.concepts import read_concept, read_phrases
 from personalrm.prompts.delimiters import read_fields
 from personalrm.testing import ScriptedLM
 from personalrm.testing.skill import failing
-from personalrm.testing.trust import inducing
 
 
 def persona(*texts: str) -> Persona:

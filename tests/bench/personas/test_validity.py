@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from tests.fakes.trust import matching
 
 from personalrm.bench.personas.model_matcher import ModelMatcher
 from personalrm.bench.personas.validity import Described, EmbeddedMatcher, measure_validity
@@ -15,7 +16,6 @@ from personalrm.preferences.personas import Claim, Persona
 from personalrm.prompts.delimiters import read_fields
 from personalrm.testing import ScriptedLM
 from personalrm.testing.skill import always_first, failing
-from personalrm.testing.trust import matching
 
 
 def person(user: str, persona: str, stated: str, *false: str) -> Described:

@@ -10,6 +10,14 @@ from collections import Counter
 from itertools import pairwise
 
 import pytest
+from benchmarks.simulations.raw_sources import (
+    arena_rows,
+    planted_filter,
+    planted_judge,
+    prism_rows,
+    survey_rows,
+    write_lines,
+)
 
 from personalrm.datasets.building.answers import Asking, open_caller
 from personalrm.datasets.building.build import WORK, Build
@@ -26,14 +34,6 @@ from personalrm.judging.model import ModelJudge
 from personalrm.lm.settings import Budget, Limits, Pot, Retry
 from personalrm.preferences.reading.options import ReadOptions
 from personalrm.testing import ScriptedLM
-from personalrm.testing.raw_sources import (
-    arena_rows,
-    planted_filter,
-    planted_judge,
-    prism_rows,
-    survey_rows,
-    write_lines,
-)
 
 CONTESTED = ("contested",)
 AFTER_FILTER = ("contested", "plain", "trap")
@@ -283,7 +283,7 @@ import os, signal, sys
 from pathlib import Path
 sys.path.insert(0, {root!r})
 from tests.datasets.building.test_building import FEW, build, models
-from personalrm.testing.raw_sources import planted_filter, planted_judge
+from benchmarks.simulations.raw_sources import planted_filter, planted_judge
 point, n_calls = sys.argv[3], int(sys.argv[4])
 n = 0
 def die():

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from benchmarks.simulations.raw_sources import arena_rows, write_lines
 
 from personalrm.bench.plan.spec import DatasetSpec, RunSpec
 from personalrm.bench.report.writing import write_report
@@ -15,7 +16,6 @@ from personalrm.datasets.building.build import Build
 from personalrm.datasets.building.publishing import run_build
 from personalrm.datasets.sources import open_source
 from personalrm.errors import CorruptFile, NewerVersion
-from personalrm.testing.raw_sources import arena_rows, write_lines
 
 pytestmark = pytest.mark.slow
 

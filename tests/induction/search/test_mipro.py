@@ -6,6 +6,7 @@ import warnings
 from importlib.util import find_spec
 
 import pytest
+from tests.fakes.dspy_layout import in_dspy_layout
 
 from personalrm.errors import BudgetSpent
 from personalrm.induction.search.mipro import optimize_with_mipro
@@ -18,7 +19,6 @@ from personalrm.lm.settings import Budget
 from personalrm.preferences.persona_prompts import PersonaPrompt, persona_prompt_from_json, persona_prompt_to_dspy
 from personalrm.testing import LONG, ScriptedLM, tiny_users
 from personalrm.testing.coached import coached
-from personalrm.testing.dspy_layout import in_dspy_layout
 
 pytestmark = [
     pytest.mark.slow,

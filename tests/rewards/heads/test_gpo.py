@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from benchmarks.reference.gpo import evaluate, loss, reference_from
+from benchmarks.simulations.planted_encoder import PlantedEncoder
 from tests.rewards.populations import QUESTION, accuracy, plant
 
 from personalrm.embedding.store import EmbeddingStore
@@ -24,7 +25,6 @@ from personalrm.rewards.heads.pair_table import make_pair_table
 from personalrm.rewards.reward_model import DevUser, margins
 from personalrm.rewards.training import Optimization
 from personalrm.testing import tiny_pair
-from personalrm.testing.encoders import PlantedEncoder
 
 pytestmark = pytest.mark.slow  # torch alone takes over a second to import
 torch.set_num_threads(1)

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from benchmarks.simulations.planted_encoder import PlantedEncoder
 from tests.rewards.populations import accuracy, plant
 
 from personalrm.embedding.store import EmbeddingStore
@@ -19,7 +20,6 @@ from personalrm.rewards.heads.simplex import fit_simplex
 from personalrm.rewards.reward_model import DevUser
 from personalrm.rewards.training import Optimization
 from personalrm.testing import tiny_pair
-from personalrm.testing.encoders import PlantedEncoder
 
 pytestmark = pytest.mark.slow  # torch alone takes over a second to import
 torch.set_num_threads(1)

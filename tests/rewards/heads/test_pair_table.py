@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from benchmarks.simulations.planted_encoder import PlantedEncoder
 
 from personalrm.embedding.encoders import TextSequence
 from personalrm.embedding.store import EmbeddingStore
 from personalrm.errors import BadInput
 from personalrm.rewards.heads.pair_table import Reading, make_pair_table
 from personalrm.testing import tiny_pair
-from personalrm.testing.encoders import PlantedEncoder
 
 
 @pytest.fixture

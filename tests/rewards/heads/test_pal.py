@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from benchmarks.simulations.planted_encoder import PlantedEncoder
 from tests.rewards.populations import QUESTION, Population, accuracy, plant
 
 from personalrm.embedding.store import EmbeddingStore
@@ -21,7 +22,6 @@ from personalrm.rewards.heads.simplex import softmax
 from personalrm.rewards.reward_model import DevUser
 from personalrm.rewards.training import Optimization
 from personalrm.testing import tiny_pair
-from personalrm.testing.encoders import PlantedEncoder
 
 torch.set_num_threads(1)
 SMALL = PALOptions(width=6, batch_size=16, optimization=Optimization(n_steps=8, learning_rate=1e-2))

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from benchmarks.simulations.planted_encoder import PlantedEncoder
 from scipy.optimize import minimize
 from tests.rewards.populations import accuracy, plant
 
@@ -26,7 +27,6 @@ from personalrm.stylometry.observations import observe
 from personalrm.stylometry.population import estimate_population
 from personalrm.stylometry.weights import fit_weights
 from personalrm.testing import tiny_pair
-from personalrm.testing.encoders import PlantedEncoder
 
 pytestmark = pytest.mark.slow  # torch alone takes over a second to import
 torch.set_num_threads(1)

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from benchmarks.simulations.planted_encoder import PlantedEncoder
 from tests.rewards.populations import Population, accuracy, plant
 
 from personalrm.embedding.store import EmbeddingStore
@@ -23,7 +24,6 @@ from personalrm.rewards.heads.vpl.network import SetEncoder, kl_divergence, make
 from personalrm.rewards.reward_model import DevUser
 from personalrm.rewards.training import Optimization
 from personalrm.testing import tiny_pair
-from personalrm.testing.encoders import PlantedEncoder
 
 torch.set_num_threads(1)
 

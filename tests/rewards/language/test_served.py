@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.fakes.fake_rewards import FakeRewardServer
 
 from personalrm.errors import AccessRefused, ModelUnavailable, UnknownName
 from personalrm.lm.batch import Caller
@@ -19,7 +20,6 @@ from personalrm.rewards.language.served import ServedRewards
 from personalrm.rewards.language.user_turns import RawHistory, UserTurn
 from personalrm.rewards.reward_model import ScoreItem
 from personalrm.testing import tiny_pair
-from personalrm.testing.fake_rewards import FakeRewardServer
 
 ASKED = (Message("user", "Where to?"),)
 OFFERED = ("The lake.", "The old town, on foot.", "Home.")

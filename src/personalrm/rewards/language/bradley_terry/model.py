@@ -112,32 +112,6 @@ class BradleyTerry:
         """The method's name in tables, by what it is told of users."""
         return KNOWS[self.turns.knows]
 
-    def fit_with_trl(self, pairs: Sequence[PreferencePair], folder: str | Path) -> list[float]:
-        """Train by TRL's RewardTrainer instead of our loop, as a reference; returns TRL's losses, step by step.
-
-        Args:
-            pairs: What to train on.
-            folder: Where TRL writes what it writes.
-        """
-        from personalrm.rewards.language.bradley_terry.trl_reference import train_with_trl
-
-        self._begin(pairs)
-        tokens = self._counted(pairs)
-        _, tokenizer = self._fitted()
-        losses = train_with_trl(
-            self.network,
-            self.base,
-            tokens,
-            self.options,
-            tokenizer=tokenizer.tokenizer,
-            pad_token_id=tokenizer.pad_token_id,
-            folder=Path(folder),
-        )
-        self.network.eval()
-        self.cache.clear()
-        self.training.n_steps = self.training.best_step = len(losses)
-        return losses
-
     def fit(self, pairs: Sequence[PreferencePair], *, dev: Sequence[DevUser] = ()) -> Self:
         """Train; dev users' targets choose the step that is kept.
 
@@ -145,8 +119,9 @@ class BradleyTerry:
             BadInput: If there are no pairs, or the base model cannot be loaded.
             TrainingFailed: If the loss is no number, or chosen and rejected are always scored alike.
         """
-        self._begin(pairs)
-        return self.go_on(pairs, dev=dev)
+        if not pairs:
+            raise BadInput("there are no pairs to train a Bradley-Terry model on; pass at least one")
+        return self.open().go_on(pairs, dev=dev)
 
     def go_on(self, pairs: Sequence[PreferencePair], *, dev: Sequence[DevUser] = ()) -> Self:
         """`fit` from where the model stands instead of from the start."""
@@ -280,12 +255,6 @@ class BradleyTerry:
         if self._network is None:
             raise NotFitted("a bradley_terry model was asked before it was fitted; call fit or load first")
         return self._network
-
-    def _begin(self, pairs: Sequence[PreferencePair]) -> None:
-        """A fresh network, if there is something to train it on."""
-        if not pairs:
-            raise BadInput("there are no pairs to train a Bradley-Terry model on; pass at least one")
-        self.open()
 
     def _counted(self, pairs: Sequence[PreferencePair]) -> list[TokenPair]:
         """The pairs as tokens, counted."""

@@ -4,9 +4,9 @@ import os
 
 import numpy as np
 import pytest
+from benchmarks.simulations.claim_truth import MadeClaim, make_claims, measure_truth
+from benchmarks.simulations.planted import plant_users
 
-from personalrm.bench.personas.claim_truth import MadeClaim, make_claims, measure_truth
-from personalrm.bench.planted import plant_users
 from personalrm.datasets.targets import HeldOut, hold_out
 from personalrm.errors import NoScoredPairs
 from personalrm.preferences.messages import Message

@@ -6,8 +6,8 @@ import json
 from importlib.resources import files
 
 import pytest
+from benchmarks.simulations.planted import plant_users, score_claims
 
-from personalrm.bench.planted import plant_users, score_claims
 from personalrm.induction.embedded_fit import EmbeddedFit
 from personalrm.preferences.people import example_users
 from personalrm.stylometry.claims import read_claim

@@ -1,9 +1,8 @@
-"""The same training by TRL's RewardTrainer: the reference path, and a bridge for its users.
+"""A Bradley-Terry model trained by TRL's RewardTrainer instead of our loop.
 
 One difference is kept on purpose: sequences are made by our tokenizer, so over-long
-pairs are truncated and counted where TRL alone would drop them (reward_models.md, 1.7 b).
-TRL shuffles and batches by itself, so only trainings whose steps hold the same pairs end
-in the same parameters.
+pairs are truncated and counted where TRL alone would drop them. TRL shuffles and batches
+by itself, so only trainings whose steps hold the same pairs end in the same parameters.
 """
 
 from __future__ import annotations
@@ -14,62 +13,51 @@ from typing import Any
 
 from personalrm.embedding.quiet_loading import quiet_loading
 from personalrm.embedding.with_torch import torch
-from personalrm.errors import MissingExtra
-from personalrm.rewards.language.bradley_terry.network import RewardNetwork
+from personalrm.preferences.pairs import PreferencePair
+from personalrm.rewards.language.bradley_terry.model import BradleyTerry
 from personalrm.rewards.language.bradley_terry.training import BradleyTerryOptions
-from personalrm.rewards.language.forests.pair_batches import TokenPair
+from personalrm.rewards.language.forests.chat_tokens import ChatTokenizer, load_tokenizer
+from personalrm.rewards.language.forests.pair_batches import tokenize_pairs
 
 
-def train_with_trl(
-    network: RewardNetwork,
-    path: str,
-    pairs: Sequence[TokenPair],
-    options: BradleyTerryOptions,
-    *,
-    tokenizer: Any,
-    pad_token_id: int,
-    folder: Path,
-) -> list[float]:
-    """Train by TRL from the network's present parameters and put the result back; returns the logged losses.
+def train_with_trl(model: BradleyTerry, pairs: Sequence[PreferencePair], folder: Path) -> list[float]:
+    """Train a fresh model by TRL, from the parameters our own training would begin with; returns TRL's losses.
 
     Args:
-        network: From `open_network`.
-        path: The base model, which TRL loads a second time.
+        model: Opened here; trained afterwards. Sharing and attention of its options are ours alone.
         pairs: What to train on.
-        options: Rate, epochs, pairs a step, seed, LoRA; sharing and attention are ours alone.
-        tokenizer: The model's own.
-        pad_token_id: Not the token that closes a turn.
-        folder: Where TRL writes.
-
-    Raises:
-        MissingExtra: If trl or datasets is not installed.
+        folder: Where TRL writes what it writes.
     """
-    try:
-        from datasets import Dataset
-        from transformers import AutoModelForSequenceClassification
-        from trl import RewardTrainer
-    except ImportError:
-        raise MissingExtra("trl and datasets are needed; pip install 'personalrm[train]'") from None
+    from datasets import Dataset
+    from transformers import AutoModelForSequenceClassification
+    from trl import RewardTrainer
+
+    network, options = model.open().network, model.options
+    chat = ChatTokenizer(load_tokenizer(model.base), options.max_tokens)
+    tokens = tokenize_pairs(chat, [(model.turns.of_training(pair), pair) for pair in pairs], sharing=options.sharing)
     with quiet_loading():
-        model: Any = AutoModelForSequenceClassification.from_pretrained(path, num_labels=1)
+        base: Any = AutoModelForSequenceClassification.from_pretrained(model.base, num_labels=1)
     # TRL and transformers look for this token to find where a sequence ends.
-    model.config.pad_token_id = pad_token_id
-    tokenizer.pad_token = tokenizer.convert_ids_to_tokens(pad_token_id)
+    base.config.pad_token_id = chat.pad_token_id
+    tokenizer: Any = chat.tokenizer
+    tokenizer.pad_token = tokenizer.convert_ids_to_tokens(chat.pad_token_id)
     rows = Dataset.from_dict(
-        {"chosen_ids": [list(pair.chosen) for pair in pairs], "rejected_ids": [list(pair.rejected) for pair in pairs]}
+        {"chosen_ids": [list(pair.chosen) for pair in tokens], "rejected_ids": [list(pair.rejected) for pair in tokens]}
     )
     trainer: Any = RewardTrainer(
-        model=model,
+        model=base,
         args=_config(options, folder),
         train_dataset=rows,
         processing_class=tokenizer,
         peft_config=_lora(options),
     )
-    theirs = dict(_matched(trainer.model, model.base_model_prefix))
+    theirs = dict(_matched(trainer.model, base.base_model_prefix))
     ours = {_inner(name): parameter for name, parameter in network.trained()}
     _copy(ours, theirs)
     trainer.train()
     _copy(theirs, ours)
+    network.eval()
+    model.cache.clear()
     return [float(entry["loss"]) for entry in trainer.state.log_history if "loss" in entry]
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from benchmarks.reference.trl_training import train_with_trl
 from tests.rewards.tiny import talk, tiny_model, tiny_options, training_pairs
 
 from personalrm.rewards.language.bradley_terry.model import BradleyTerry
@@ -29,7 +30,7 @@ def test_steps_of_the_same_pairs_end_where_trl_ends(tmp_path: Path) -> None:
     options = tiny_options(pairs_a_step=len(PAIRS), epochs=4, sharing="user")
     ours = BradleyTerry(tiny_model(), options).fit(PAIRS)
     theirs = BradleyTerry(tiny_model(), options)
-    losses = theirs.fit_with_trl(PAIRS, tmp_path)
+    losses = train_with_trl(theirs, PAIRS, tmp_path)
     assert ours.curve is not None and losses == pytest.approx(ours.curve.losses, abs=2e-4)  # TRL logs rounded losses
     rewards = [one.score(UserTurn(""), ASKED, OFFERED) for one in (ours, theirs)]
     assert np.abs(rewards[0] - rewards[1]).max() <= 1e-4 < np.ptp(rewards[0])
@@ -40,7 +41,7 @@ import json, sys
 from personalrm.rewards.language.bradley_terry.model import BradleyTerry
 from personalrm.rewards.reward_model import DevUser
 from personalrm.rewards.language.user_turns import UserTurn
-from tests.rewards.language.bradley_terry.test_trl_reference import ASKED, OFFERED
+from tests.rewards.language.bradley_terry.test_trl_training import ASKED, OFFERED
 from tests.rewards.tiny import talk, tiny_options
 pairs = [pair for number in range(5) for pair in talk(f"u{number}", number)]
 options = tiny_options(epochs=2, pairs_a_step=8, tokens_at_once=150, check_every=2, checkpoint_every=3)
