@@ -4,7 +4,7 @@ The package is installed into build/peers/package (once) and runs unmodified at 
 which is all it offers; ours overlaps them, 256 requests in flight. The server runs in a process of its own, answers
 both layouts by one rule, and counts. Printed for each number of users and latency: requests, identical ones among
 them, sequential depth of one fit, wall, client CPU a request, peak memory, import time, accuracy on six held-out pairs
-a user in both orders. Every count of ours is checked against the bound of the specification.
+a user in both orders. Every count of ours is checked against the bound of `peers/people.py: most_calls`.
 
 `--quick`: one user and three, at 50 ms. `--rule leaning` takes another judge, see peers/server.py. Pieces:
 `--users 12 --latencies 1000 --sides ours`. What takes the package more than five minutes is left out: 100 users at
@@ -50,7 +50,7 @@ def fit(side: str, users: list[dict[str, Any]], latency_ms: int, rule: str) -> d
 
 
 def check(users: list[dict[str, Any]], found: dict[str, Any]) -> None:
-    """Our promises: nobody fails, nothing is asked twice, never more than the specification's count."""
+    """Our promises: nobody fails, nothing is asked twice, never more than `most_calls`."""
     server = found["server"]
     assert not found["failed"], found["failed"]
     assert server["duplicates"] == 0, server

@@ -1,6 +1,6 @@
 """VPL and PAL for many users at once, beside loops over users; equal values first, median of five.
 
-Shapes of the specification: 32 users with 10 context pairs of width 4,096 for VPL, 300 users
+Shapes as in the published code: 32 users with 10 context pairs of width 4,096 for VPL, 300 users
 with 10 pairs and 2 prototypes for PAL. One thread. Needs the extra `train`.
 
     python benchmarks/vpl_pal.py

@@ -107,8 +107,8 @@ def test_depth_is_the_longest_chain_of_answered_requests(moments, depth):
 @pytest.mark.slow
 @pytest.mark.parametrize("orders", ["both", "one"])
 @pytest.mark.parametrize("n_pairs", [1, 2, 3, 5, 10, 25])
-def test_the_server_counts_no_more_than_the_specification_allows(n_pairs, orders):
-    """Unique calls at most 2 n_t + 2 (T + 1) n_v o + 1 (induction.md section 4), none of them twice."""
+def test_the_server_counts_no_more_calls_than_the_bound(n_pairs, orders):
+    """Unique calls at most 2 n_t + 2 (T + 1) n_v o + 1, none of them twice."""
     from peers.people import N_TRIALS, n_train_and_validation
 
     user = tiny_users(1, n_pairs)[0]

@@ -62,6 +62,6 @@ def n_train_and_validation(pairs: Sequence[PreferencePair]) -> tuple[int, int]:
 
 
 def most_calls(user: Row) -> int:
-    """2 n_t + 2 (T + 1) n_v o + 1 with both orders: the most one full fit may ask (specification, induction 4)."""
+    """2 n_t + 2 (T + 1) n_v o + 1 with both orders: the most one full fit may ask."""
     n_t, n_v = n_train_and_validation(pairs_of(user["user_id"], user["context"]))
     return 2 * n_t + 2 * (N_TRIALS + 1) * n_v * 2 + 1

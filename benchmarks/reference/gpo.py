@@ -1,4 +1,4 @@
-"""GPO as the original runs it (reward_models.md, 2.3 and 2.4): torch's encoder, an explicit mask, loops.
+"""GPO as the original runs it: torch's encoder, an explicit mask, loops.
 
 Evaluation goes user by user and target by target; the loss of a step goes row by row and
 question by question. Weights are copied from our network so that both compute the same thing.

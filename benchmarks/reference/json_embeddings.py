@@ -1,4 +1,4 @@
-"""Embeddings as the originals keep them (reward_models.md, 0.2 and 3.7): a JSON list of floats a line."""
+"""Embeddings as the originals keep them: a JSON list of floats a line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""VPL and PAL as their public code works: a Python loop over users (reward_models.md, 3.7, 4.7), no waste added."""
+"""VPL and PAL as their public code works: a Python loop over users, no waste added."""
 
 from __future__ import annotations
 

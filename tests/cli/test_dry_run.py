@@ -79,7 +79,7 @@ def test_what_a_stopped_fit_has_paid_is_counted_off(compare, n_calls):
 
 
 def test_one_more_train_pair_is_forecast_by_what_it_changes(compare, people):
-    """Specification, induction section 9: 1 + (T+1) n_v o calls, a persona, and n_t + (T+1) n_v o."""
+    """At most 1 + (T+1) n_v o calls, a persona, and n_t + (T+1) n_v o."""
     compare()
     write_pairs(people, [*pairs_of(), tiny_pair("u1", 199, split="train")])
     told, n_requests = compare()

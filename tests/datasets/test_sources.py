@@ -188,7 +188,7 @@ def test_a_local_copy_can_be_held_against_the_published_counts(tmp_path):
     assert load_benchmark(tmp_path, published="arena-personalized").failed_checks == ()
 
 
-def test_the_expected_counts_are_those_of_the_specification():
+def test_the_expected_counts_are_those_of_the_published_sets():
     arena, prism = (PUBLISHED[name].expected for name in ("arena-personalized", "prism-personalized"))
     assert (arena.n_target_pairs, tuple(arena.users.values()), arena.n_pairs) == (284, (23, 19, 89), 1_338)
     assert (prism.n_target_pairs, tuple(prism.users.values()), prism.n_pairs) == (3_033, (280, 65, 378), 16_705)

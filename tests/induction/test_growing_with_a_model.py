@@ -5,7 +5,7 @@ from personalrm.testing.skill import skilled
 
 
 def test_a_new_train_pair_asks_no_finished_question_again_and_keeps_all_roles(tmp_path):
-    """Specification, induction section 9: at most its own bootstrap, two searches, a persona, and step 3 anew."""
+    """It costs at most its own bootstrap, two searches, a persona, and step 3 anew."""
     lm, pairs = ScriptedLM(skilled()), [tiny_pair("u1", k) for k in range(10)]
     model = SynthesizeMe(lm, cache=tmp_path / "cache.sqlite").fit(pairs)
     asked, roles = {request.messages for request in lm.requests}, dict(model.prompt.roles)

@@ -25,7 +25,7 @@ def test_both_is_five_waves_whatever_the_number_of_trials():
     assert (len(judge.waves), len(judge.persona_questions)) == (4, 1)
 
 
-def test_a_full_fit_asks_at_most_the_calls_the_specification_allows():
+def test_a_full_fit_asks_at_most_its_bound_of_calls():
     judge = ScriptedJudge(prefer_shorter)
     induce(judge)
     n_t, n_v, n_trials = 7, 3, 10

@@ -1,7 +1,7 @@
 """Benchmark datasets with train, dev and test users: the two published ones, and those that `bench build` made.
 
 The published sets are loaded as they are, by hub name or from a local copy, and counted
-against what the paper says of them (specification, benchmark section 1).
+against what the paper says of them (section 4).
 """
 
 from __future__ import annotations

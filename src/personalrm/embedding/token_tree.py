@@ -4,7 +4,7 @@ Under causal attention a token sees only what comes before it, so sequences with
 beginning have equal hidden states along it. A tree holds each different beginning once,
 in preorder: the descendants of token j are the tokens j + 1 ... ends[j] - 1. Token i may
 attend to token j exactly if j <= i < ends[j], and its position is its depth; hidden
-states at the leaves then equal those of the sequences run alone (reward_models.md, 1.8).
+states at the leaves then equal those of the sequences run alone.
 """
 
 from __future__ import annotations

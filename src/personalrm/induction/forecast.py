@@ -2,7 +2,7 @@
 
 Each induction is played through with the answers that are kept already. Up to the first
 wave that lacks one everything is known exactly; from there on each step is counted at
-the most it can take (specification, induction sections 4 and 9).
+the most it can take.
 """
 
 from __future__ import annotations

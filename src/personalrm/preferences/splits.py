@@ -1,7 +1,7 @@
 """The split rule: which pairs of a user a method may see, and which it is scored on.
 
-One rule everywhere (specification, induction section 1): conversations in time
-order, the first 70 % are context, the first 70 % of those are train. A conversation
+One rule everywhere (paper, section 4: about 50/20/30 %): conversations in time order,
+the first 70 % are context, the first 70 % of those are train. A conversation
 never straddles a border. An input that carries its own `split` is obeyed.
 """
 

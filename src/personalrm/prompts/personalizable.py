@@ -1,4 +1,4 @@
-"""The two questions of the personalizable filter (specification, benchmark section 2).
+"""The two questions of the personalizable filter (paper, appendix C).
 
 Would reasonable users disagree about how a request should be answered? Do two
 completions differ in a way that taste could decide? Answers are read by

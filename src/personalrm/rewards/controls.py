@@ -1,6 +1,6 @@
 """Whether a model's personal part is one: do its states differ, and does a user's own serve them better.
 
-Posterior collapse (SPL, section 3.7 of reward_models.md) is no privilege of VPL: mixtures
+Posterior collapse (every user ends with the same latent) befalls not only VPL: mixtures
 may all be alike, and a transformer may not look at its context. So two controls are the
 same for every method: the share of active units over users, and accuracy under one's own
 state minus accuracy under somebody else's.

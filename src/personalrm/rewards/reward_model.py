@@ -118,7 +118,7 @@ def target_margins(
 
     `autoregressive` adds what a user chose in earlier turns of the target's conversation to
     their context. That is legal in time but more than other methods are told, so
-    `context_only` is the figure to report (reward_models.md, 3.5 e).
+    `context_only` is the figure to report.
 
     Raises:
         BadInput: If the policy is unknown.

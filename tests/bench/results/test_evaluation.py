@@ -120,7 +120,7 @@ def test_personalization_does_not_hurt_where_taste_is_shared():
 
 @needs_data
 @pytest.mark.slow
-def test_coauthor_is_scored_on_the_users_the_specification_names():
+def test_coauthor_is_scored_on_its_53_users():
     held_out = held("coauthor_choices")
     assert (len(set(held_out.user_ids)), len(held_out.targets)) == (53, 12522)
     assert len(held_out.without_target) == 8

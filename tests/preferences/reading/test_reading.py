@@ -251,7 +251,7 @@ def test_an_unknown_user_is_refused_with_the_nearest_id(tmp_path):
 
 
 @needs_data
-def test_prism_has_the_users_and_targets_the_specification_names():
+def test_prism_has_its_282_users_and_their_targets():
     pairs = read_pairs(Path(DATA or "") / "prism_turn0_subset.jsonl.gz")
     splits = [split_user(user.pairs) for user in pairs.values() if len(user) >= 5]
     assert (len(pairs), pairs.tally.n_pairs) == (282, 2583)
@@ -269,7 +269,7 @@ def test_mt_bench_reports_its_blank_and_duplicate_rows():
 
 @needs_data
 @pytest.mark.slow
-def test_coauthor_has_the_users_and_targets_the_specification_names():
+def test_coauthor_has_its_61_users_and_their_targets():
     pairs = read_pairs(Path(DATA or "") / "coauthor_choices.jsonl.gz")
     targets = [len(split_user(user.pairs).target) for user in pairs.values() if len(user) >= 5]
     assert (len(pairs), pairs.tally.n_rows) == (61, 41384)

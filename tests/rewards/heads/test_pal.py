@@ -1,4 +1,4 @@
-"""PAL against loops, frozen parts and planted prototypes (reward_models.md, section 14)."""
+"""PAL against loops, frozen parts and planted prototypes."""
 
 from __future__ import annotations
 

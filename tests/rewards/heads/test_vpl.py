@@ -1,4 +1,4 @@
-"""VPL against loops, closed forms and planted tastes (reward_models.md, section 14)."""
+"""VPL against loops, closed forms and planted tastes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""VPL over a language model: once through the model, learned, saved, resumed, told apart (reward_models.md, 3, 14)."""
+"""VPL over a language model: once through the model, learned, saved, resumed, told apart."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """What a language model is trained on, and who stops it: one training, or one for each fold of users.
 
 Where the data splits its users there is one training on everything that is no target of a
-dev or test user, and dev users' targets choose the step (reward_models.md, "Pools" and
-0.1). Elsewhere users are dealt into folds as for every other trained row, and a model is
-asked about users it has not seen. Target pairs of scored users are never in a pool.
+dev or test user, and dev users' targets choose the step. Elsewhere users are dealt into
+folds as for every other trained row, and a model is asked about users it has not seen.
+Target pairs of scored users are never in a pool.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Trained reward models as rows of the benchmark: one training, or one for each fold of users.
 
 Where the data splits its users there is one model, of the pool that was asked for
-(reward_models.md, 0.1; `pools.py`). Elsewhere users are dealt into folds by a hash of
+(`pools.py`). Elsewhere users are dealt into folds by a hash of
 their id. The model that scores a user has seen the context pairs of all users of the other
 folds and nothing of this user's but what it is conditioned on; so, as with the embedded
 engine, what everybody else prefers never contains the user. Some of the training users

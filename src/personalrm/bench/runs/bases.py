@@ -78,7 +78,7 @@ def given_for(spec: RunSpec, method: str) -> RewardSettings:
 
 
 def pool_of(spec: RunSpec, method: str) -> PoolSettings:
-    """What a row learns from where the data splits its users (reward_models.md, 0.1).
+    """What a row learns from where the data splits its users.
 
     GPO is shown tasks that are set apart, as in the paper; other rows on embeddings also learn from the context
     pairs of those they are asked about, language models from whatever is no target.

@@ -40,7 +40,7 @@ class CellForecast:
 
 
 def forecast_run(spec: RunSpec, datasets: Mapping[str, Dataset]) -> list[CellForecast]:
-    """Judgements, calls and trainings of every cell, at most (specification, induction section 4)."""
+    """Judgements, calls and trainings of every cell, at most."""
     models = {one.label: one for one in spec.models}
     counted: set[object] = set()
     found = []

@@ -1,1 +1,1 @@
-"""Building a benchmark: stages from raw preferences to a dataset folder (specification, benchmark section 2)."""
+"""Building a benchmark: stages from raw preferences to a dataset folder (paper, section 4 and appendix C)."""

@@ -1,6 +1,6 @@
 """Low-rank bases in the manner of LoRe: everybody's reward is a mixture of a few directions.
 
-The margin of user u is d V p_u with p_u on the simplex (reward_models.md, 6.1; the
+The margin of user u is d V p_u with p_u on the simplex (the
 objective is in `bases.py`). A new user fits p alone, a small problem solved for all new
 users at once. One basis is plain Bradley-Terry on embeddings.
 """

@@ -3,7 +3,7 @@
 Linear base rewards V on frozen embeddings, mixed by p = softmax(l). The average user's
 logits and V are meta-learned: for each user of a step, part of their pairs adapts l by a
 few gradient steps, the rest is the loss, and the outer gradient goes through the
-adaptation (MAML). The outer loss leans on the users it serves worst (reward_models.md, 6.3).
+adaptation (MAML). The outer loss leans on the users it serves worst.
 Up to `full_pairs` pairs each adds its whole gradient; of more, the mean counts as so many, or
 a user of thousands would be thrown onto one basis by steps far longer than their loss is curved.
 """

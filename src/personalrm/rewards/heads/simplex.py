@@ -5,7 +5,7 @@ softmax(l). With a_ik the margin of pair i under prototype k alone, the fit mini
 
     f(l) = sum_i c_i log(1 + exp(-a_i . p)) + strength / 2 |l - l_0|^2
 
-over l only (reward_models.md, 4.6). Users are padded to one array and step together,
+over l only. Users are padded to one array and step together,
 each by its own damped Newton step, so a batch and a loop give the same weights.
 """
 

@@ -2,8 +2,8 @@
 
 Training users are clustered by their mean difference embedding (k-means). Each cluster
 trains a linear Bradley-Terry head that starts at, and is pulled to, the head of everybody;
-a new user's head is the heads' mixture with weights fitted on their context, or uniform
-(reward_models.md, 7.3). Mixing heads and mixing their rewards is the same thing.
+a new user's head is the heads' mixture with weights fitted on their context, or uniform.
+Mixing heads and mixing their rewards is the same thing.
 """
 
 from __future__ import annotations

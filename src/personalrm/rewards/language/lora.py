@@ -2,7 +2,7 @@
 
 What stands on top of it, a scalar head or the latent heads of VPL, belongs to the method
 and lies outside of the adapter, so that it is trained, saved and restored by the same few
-lines (reward_models.md, 1.7 c).
+lines.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What a Bradley-Terry model is told of a user, as a system turn in front of every conversation.
 
 Nothing (plain), the persona, persona and demonstrations (paper 5.1), or raw pairs of the
-user's history (few-shot, reward_models.md, 8). Users of whom nothing is known get no turn.
+user's history (few-shot). Users of whom nothing is known get no turn.
 """
 
 from __future__ import annotations

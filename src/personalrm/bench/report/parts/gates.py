@@ -48,7 +48,7 @@ def gates_section(material: Material) -> Section | None:
         if any(entry.calibration for entry in entries):
             charts.append(_calibration_chart(material, dataset.name, entries))
     return (
-        Section("gates", "Quality of the judges", "reliability, section 5", (WORDS,), tuple(tables), tuple(charts))
+        Section("gates", "Quality of the judges", "not in the paper", (WORDS,), tuple(tables), tuple(charts))
         if tables
         else None
     )

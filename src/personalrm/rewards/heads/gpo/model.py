@@ -1,7 +1,7 @@
 """GPO (Zhao et al. 2023): a user's choices are the context of a small transformer, no weight is fitted for them.
 
 The paper's adaptation (SynthesizeMe, A.2) is `FAITHFUL`; the default repairs what it leaves
-open (reward_models.md, 2.5): +1/-1 labels instead of 0/1 beside padding that is 0 too,
+open: +1/-1 labels instead of 0/1 beside padding that is 0 too,
 standardised embeddings, a null token for empty contexts, and logits antisymmetrised over
 the two orders of a pair, so that position decides nothing.
 

@@ -1,7 +1,7 @@
 """The transformer of GPO: context tokens with labels, target tokens without, one logit a target.
 
 Every position attends to context columns only, so targets know nothing of each other:
-all targets of a user, and all users, go through in one forward (reward_models.md, 2.3).
+all targets of a user, and all users, go through in one forward.
 Keys and values are therefore made for the context alone.
 """
 

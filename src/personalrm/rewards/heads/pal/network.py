@@ -1,4 +1,4 @@
-"""The parts of PAL: projectors, prototypes, mixing weights (reward_models.md, section 4)."""
+"""The parts of PAL: projectors, prototypes, mixing weights."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ class Latents:
     kl: Tensor
     """KL(q || N(0, I)), shape `(targets, contexts)`."""
     apart: Tensor
-    """How far the swapped context is from -mu and lv (SPL, section 3.8), `(targets, contexts)`; 0 if not asked for."""
+    """How far the swapped context is from -mu and lv (SPL), `(targets, contexts)`; 0 if not asked for."""
 
 
 class ContextSampler:

@@ -1,4 +1,4 @@
-"""The parts of VPL: options, encoder of pairs, encoder of users, decoder (reward_models.md, section 3.2)."""
+"""The parts of VPL: options, encoder of pairs, encoder of users, decoder."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 A weighted sum of deltas sum_i l_i s_i B_i A_i is itself an adapter of the summed rank,
 [l_1 s_1 B_1, l_2 s_2 B_2, ...] [A_1; A_2; ...]. Averaging the factors A and B one by one,
-as is often done, gives another model (reward_models.md, 7.1 and 7.3).
+as is often done, gives another model.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """A language model with a reward head: LoRA on the model, one linear map on the closing token's state.
 
 The head is ours and in fp32, outside of what an adapter holds. It starts at zero: every
-reward is 0, the first step is well defined, and two seeds differ by the LoRA alone
-(reward_models.md, 1.2 and 1.7).
+reward is 0, the first step is well defined, and two seeds differ by the LoRA alone.
 """
 
 from __future__ import annotations

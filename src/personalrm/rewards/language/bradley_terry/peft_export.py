@@ -3,8 +3,8 @@
     <folder>/adapter_config.json          LoRA's settings, with the head among the modules saved
     <folder>/adapter_model.safetensors    LoRA and head, under the names of a sequence classifier
 
-The head is the classifier's `score`, which PEFT trains and saves only where it is told to
-(reward_models.md, 1.7 c). What our folder has beside (settings, fingerprint of the base
+The head is the classifier's `score`, which PEFT trains and saves only where it is told to.
+What our folder has beside (settings, fingerprint of the base
 model, kind of user turn) has no place there, so this is a way out and not a way back.
 """
 

@@ -1,4 +1,4 @@
-"""Training of a Bradley-Terry network: -log sigmoid(r_c - r_r) of each pair (reward_models.md, 1.3)."""
+"""Training of a Bradley-Terry network: -log sigmoid(r_c - r_r) of each pair."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 Decides how a chat template is used: exactly one beginning-of-sequence token, no
 generation prompt, nothing behind the closing token, no text that can forge a special
-token, oldest turns left out where a sequence is too long (reward_models.md, 1.6, 1.7).
+token, oldest turns left out where a sequence is too long.
 """
 
 from __future__ import annotations

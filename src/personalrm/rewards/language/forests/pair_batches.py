@@ -2,7 +2,7 @@
 
 Pairs that share tokens belong to one step and one forest; everything else is shuffled.
 Steps of similar length stand side by side only within a window, so lengths are even
-inside a step and random over the run (reward_models.md, 1.8).
+inside a step and random over the run.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""VPL over a language model: LoRA on the model, its closing token's state into VPL's decoder (section 3.2).
+"""VPL over a language model: LoRA on the model, its closing token's state into VPL's decoder.
 
 Context pairs come as frozen embeddings, so only the target's sequences run through the
 model, once each, however many contexts they are decoded with.
