@@ -132,9 +132,9 @@ def find_leanings(
     """For each user the features that differ clearly, most certain first.
 
     A feature is claimed when the chance that it does not differ, or differs the other
-    way, is at most `most_doubt` (by default `MOST_DOUBT`, measured precision: docs/paper.md). A leaning whose
-    visible evidence speaks against it (more pairs contradict than support it) is left
-    out: nobody would believe the sentence.
+    way, is at most `most_doubt` (by default `MOST_DOUBT`, measured precision:
+    docs/measurements/personas.md). A leaning whose visible evidence speaks against it (more
+    pairs contradict than support it) is left out: nobody would believe the sentence.
     """
     problems = [Problem(c.differences / prior.scale, c.groups) for c, prior in zip(choices, priors, strict=True)]
     found: list[list[Leaning]] = [[] for _ in problems]

@@ -11,7 +11,7 @@ A change is reported when that is at least `LEAST_EVIDENCE` and, since the facto
 the model being right, when also at most a share `MOST_CHANCE` of random orders of the
 same conversations look as changed as the true order does. That second test is exact: who
 never changed is reported with at most that chance, whatever their choices look like; how
-often both together raise a false alarm is measured in docs/paper.md.
+often both together raise a false alarm is measured in docs/measurements/changing-taste.md.
 
 Where people do not differ (Sigma near nothing) two draws are alike and nobody is reported.
 """
@@ -33,7 +33,7 @@ from personalrm.stylometry.weights import Weights
 LEAST_SIDE = 3
 """Conversations on either side of a turning point; a change that rests on fewer is not looked for."""
 LEAST_EVIDENCE = 2.0
-"""Least log Bayes factor of a change, 7.4 to 1 (measured rates: docs/paper.md)."""
+"""Least log Bayes factor of a change, 7.4 to 1 (measured rates: docs/measurements/changing-taste.md)."""
 LEAST_HINT = 0.3
 """Least score of a timeline that is looked at closely; spares constant users the work, not a part of the test."""
 MOST_CHANCE = 0.05

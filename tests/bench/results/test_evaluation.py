@@ -101,7 +101,7 @@ def test_the_curve_leaves_out_numbers_nobody_has():
 @needs_data
 @pytest.mark.slow
 def test_prism_shows_a_personal_gain_that_is_not_anybody_elses():
-    """Not the headline figure (docs/paper.md), only that it has not quietly been lost."""
+    """Not the headline figure (docs/measurements/real-people.md), only that it has not quietly been lost."""
     evaluation = evaluate(held("prism_turn0_subset"), methods=CHEAP)
     personal = evaluation["personal"]
     assert (personal.accuracy.n_users, personal.accuracy.n_pairs, personal.accuracy.n_unscored) == (237, 654, 0)

@@ -55,7 +55,7 @@ PARTS = (
     Part(
         "trainings", "Trained language models", "5.1 and Table 6", trainings_section, "No language model was trained."
     ),
-    Part("gates", "Quality of the judges", "reliability, section 5", gates_section),
+    Part("gates", "Quality of the judges", "not in the paper", gates_section),
     Part("by-size", "Accuracy by size of the model", "Figures 6 and 7", size_section, "Needs models of two sizes."),
     Part(
         "by-context", "Accuracy by number of context pairs", "Figures 2 and 8", context_section, "Needs curves over k."
