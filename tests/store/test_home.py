@@ -1,9 +1,11 @@
+import errno
 import json
 import os
 import resource
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
@@ -270,3 +272,29 @@ def test_the_bytes_of_a_version_hold_no_date(home):
     first = next((home.path / "users").iterdir()) / "v0001.json"
     assert replace(prompt()) == home.load("u1")
     assert b"202" not in first.read_bytes()
+
+
+@pytest.fixture
+def without_links(monkeypatch):
+    """A file system such as exFAT, which has no hard links."""
+
+    def refuse(*_names):
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+
+
+@pytest.mark.usefixtures("without_links")
+def test_a_file_system_without_hard_links_keeps_versions_too(home):
+    assert [home.save(prompt()), home.save(prompt(text="Likes coffee."))] == [1, 2]
+    assert [home.load("u1", 1), home.load("u1", 2)] == [prompt(), prompt(text="Likes coffee.")]
+    assert list(home.path.rglob(".new-*")) == []
+
+
+@pytest.mark.usefixtures("without_links")
+def test_without_hard_links_no_version_of_another_writer_is_replaced(home):
+    texts = [f"Likes tea {k}." for k in range(20)]
+    with ThreadPoolExecutor(4) as writers:
+        numbers = list(writers.map(lambda text: home.save(prompt(text=text)), texts))
+    assert sorted(numbers) == list(range(1, 21))
+    assert [home.load("u1", number) for number in numbers] == [prompt(text=text) for text in texts]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 from collections.abc import Iterable
 from contextlib import suppress
@@ -36,7 +37,9 @@ def replace_file(path: Path, pieces: Iterable[str | bytes]) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Flush a folder, so that a rename inside it survives a power cut."""
+    """Flush a folder, so that a rename inside it survives a power cut; not on Windows, which cannot be asked to."""
+    if sys.platform == "win32":
+        return  # a folder cannot be opened there
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -6,6 +6,7 @@ number. A damaged one is renamed by a fit, never removed.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
@@ -21,6 +22,8 @@ from personalrm.store.atomic import sync_folder
 
 DAMAGED = ".damaged"
 """What is put behind the name of a version that was set aside."""
+WITHOUT_LINKS = {errno.EPERM, errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
+"""What file systems without hard links answer: exFAT, some network folders, FAT on Windows."""
 VERSION_NAME = re.compile(rf"v([0-9]{{4,}})\.json({re.escape(DAMAGED)}[0-9]*)?")
 
 
@@ -145,10 +148,22 @@ def _write_new(path: Path, text: str) -> bool:
             file.flush()
             os.fsync(file.fileno())
             file.close()
-            os.link(file.name, path)  # unlike a rename this never replaces another process's version
+            _name_new(Path(file.name), path)
         except FileExistsError:
             return False
         finally:
-            os.unlink(file.name)
+            Path(file.name).unlink(missing_ok=True)
     sync_folder(path.parent)
     return True
+
+
+def _name_new(written: Path, path: Path) -> None:
+    """Give a written file its name unless somebody has it already."""
+    try:
+        os.link(written, path)  # unlike a rename this never replaces another process's version
+    except OSError as error:
+        if error.errno not in WITHOUT_LINKS:
+            raise
+        # The name is claimed first. A kill between these lines leaves an empty version, which the next fit sets aside.
+        path.touch(exist_ok=False)
+        os.replace(written, path)
