@@ -46,10 +46,11 @@ optimize-extra: $(VENV)/.dev ## tests of MIPROv2 and our door for DSPy against D
 	@$(PIP) -e '.[dev,optimize]'
 	$(PYTEST) tests/lm/test_dspy_door.py tests/induction/search/test_mipro.py $(PYTEST_ARGS)
 
-docs: $(VENV)/.lean ## the pages that are generated: docs/cli.md
+docs: $(VENV)/.lean ## the pages that are generated: docs/cli.md, docs/architecture.md and its picture
 	@mkdir -p build
 	$(BIN)/python -m personalrm.cli.help_pages > build/cli.md
 	mv build/cli.md docs/cli.md
+	$(BIN)/python scripts/draw_architecture.py
 
 build: $(VENV)/.dev ## wheel and sdist into dist/
 	$(BIN)/python -m build --no-isolation

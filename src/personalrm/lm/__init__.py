@@ -1,1 +1,1 @@
-"""The one door to language models: protocol, servers, cache, retries, limits, budgets, usage."""
+"""Language models: protocol, servers, kept answers, retries, limits, budgets, usage. Nothing else talks to them."""

@@ -1,1 +1,1 @@
-
+"""Arrays in, numbers out: accuracy, intervals over users, paired tests, calibration, Bradley-Terry."""

@@ -1,0 +1,1 @@
+"""From files to preference pairs: kinds of files, layouts, what is wrong with which row."""

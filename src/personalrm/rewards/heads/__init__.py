@@ -1,0 +1,1 @@
+"""Reward models on the embeddings of a frozen encoder."""
