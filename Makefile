@@ -10,7 +10,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast check bench endure litellm optimize-extra docs build clean
+.PHONY: help demo test test-fast check bench endure litellm optimize-extra docs site build clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1@\2/p' $(MAKEFILE_LIST) | awk -F@ '{ printf "%-16s %s\n", $$1, $$2 }'
@@ -51,6 +51,11 @@ docs: $(VENV)/.lean ## the pages that are generated: docs/cli.md, docs/architect
 	$(BIN)/python -m personalrm.cli.help_pages > build/cli.md
 	mv build/cli.md docs/cli.md
 	$(BIN)/python scripts/draw_architecture.py
+
+# Pages also open from the folder; the search needs a server: python3 -m http.server -d build/site
+site: $(VENV)/.dev ## the documentation as a site, in build/site; a dead link fails (installs the extra)
+	@$(PIP) -e '.[dev,site]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict
 
 build: $(VENV)/.dev ## wheel and sdist into dist/
 	$(BIN)/python -m build --no-isolation

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from mkdocs.config.defaults import MkDocsConfig
     from mkdocs.structure.files import Files
+    from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "personalrm"
@@ -52,6 +53,18 @@ def for_site(text: str) -> str:
         return words
 
     return LINK.sub(link, text)
+
+
+def on_page_markdown(markdown: str, page: Page, **_: object) -> str:
+    """Lead links from docs/ to pages at the root to their place on the site."""
+    return to_root_pages(markdown, depth=page.file.src_uri.count("/"))
+
+
+def to_root_pages(text: str, depth: int) -> str:
+    """A page of docs/, so many folders deep, with its links to README, CHANGELOG and CONTRIBUTING as on the site."""
+    for page, source in FROM_ROOT.items():
+        text = text.replace(f"]({'../' * (depth + 1)}{source}", f"]({'../' * depth}{page}")
+    return text
 
 
 def public_names(init: Path) -> dict[str, str]:

@@ -1,1 +1,1 @@
-"""SynthesizeMe: from context pairs to a personal prompt, what grows and edits one, the search for the persona prompt."""
+"""SynthesizeMe: from context pairs to a personal prompt, its growth and edits, the search for persona prompts."""
