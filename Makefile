@@ -52,10 +52,11 @@ docs: $(VENV)/.lean ## the pages that are generated: docs/cli.md, docs/architect
 	mv build/cli.md docs/cli.md
 	$(BIN)/python scripts/draw_architecture.py
 
+# Without --quiet, under which mkdocs passes over the warnings that --strict fails on.
 # Pages also open from the folder; the search needs a server: python3 -m http.server -d build/site
 site: $(VENV)/.dev ## the documentation as a site, in build/site; a dead link fails (installs the extra)
 	@$(PIP) -e '.[dev,site]'
-	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 build: $(VENV)/.dev ## wheel and sdist into dist/
 	$(BIN)/python -m build --no-isolation
