@@ -276,8 +276,9 @@ def test_every_table_of_the_page_stands_in_every_format(run) -> None:
 
 
 def test_a_part_lives_in_the_file_of_its_name() -> None:
-    homes = {part.build.__module__.rsplit(".", 1)[1].replace("_", "-") for part in PARTS if part.build}
-    assert homes == {part.name for part in PARTS}
+    homes = {part.name: part.build.__module__.rsplit(".", 1)[1].replace("_", "-") for part in PARTS if part.build}
+    expected = {part.name: "personas" if part.name.startswith("persona") else part.name for part in PARTS}
+    assert homes == expected  # all of what personas say and do is one chapter
 
 
 # Nasty inputs
