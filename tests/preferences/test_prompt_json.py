@@ -119,33 +119,65 @@ def test_a_misspelt_key_is_corrected_and_a_weight_must_be_finite():
     with pytest.raises(CorruptFile, match="'persona'"):
         prompt_from_json(json.dumps(content | {"persnoa": {}}), where="f")
     content["weights"][0]["mean"] = float("nan")
-    with pytest.raises(CorruptFile, match="finite"):
+    with pytest.raises(CorruptFile, match="mean of weight 'length' of f is nan"):
         prompt_from_json(json.dumps(content), where="f")
 
 
 @pytest.mark.parametrize(
     ("place", "value", "message"),
     [
-        (("persona", "claims", 0, "supporting"), [1, 2], "supporting is no text"),
-        (("persona", "claims", 0, "supporting"), "abc", "supporting is no list"),
-        (("persona", "claims"), {}, "claims is no list"),
-        (("persona",), [], "persona is no object"),
-        (("written",), "abc", "written is no list"),
-        (("demonstrations", 0, "reasoning"), 7, "reasoning is no text"),
-        (("demonstrations", 0, "chosen_first"), "no", "chosen_first is neither"),
-        (("demonstrations", 0, "pair", "user_id"), "u2", "a demonstration is of user 'u2'"),
-        (("demonstrations", 0, "pair", "chosen"), 7, "chosen is no text"),
-        (("demonstrations", 0, "pair", "order_index"), 10**400, "order_index is no finite number"),
-        (("demonstrations", 0, "pair", "conversation", 0, "content"), None, "content is no text"),
-        (("demonstrations", 0, "pair", "conversation", 0, "role"), "robot", "unknown role"),
-        (("weights", 0, "mean"), 10**400, "mean is no finite number"),
-        (("weights", 0, "mean"), 1e308, "mean of a weight is 1e\\+308, out of range"),
-        (("weights", 0, "scale"), 0, "scale of a weight is 0, out of range"),
-        (("weights", 0, "spread"), -0.5, "spread of a weight is -0.5, out of range"),
-        (("weights", 0, "feature"), 7, "feature is no text"),
-        (("too_few_pairs",), "no", "too_few_pairs is neither true nor false"),
-        (("settings",), [], "settings is no object"),
-        (("roles",), ["abc"], "roles is no object"),
+        (
+            ("persona", "claims", 0, "supporting"),
+            [1, 2],
+            "item 1 of supporting of item 1 of claims of persona of f is a whole number, not a text",
+        ),
+        (
+            ("persona", "claims", 0, "supporting"),
+            "abc",
+            "supporting of item 1 of claims of persona of f is a text, not a list",
+        ),
+        (("persona", "claims"), {}, "claims of persona of f is keys and values, not a list"),
+        (("persona",), [], "persona of f is a list, not keys and values"),
+        (("written",), "abc", "written of f is a text, not a list"),
+        (
+            ("demonstrations", 0, "reasoning"),
+            7,
+            "reasoning of item 1 of demonstrations of f is a whole number, not a text",
+        ),
+        (
+            ("demonstrations", 0, "chosen_first"),
+            "no",
+            "chosen_first of item 1 of demonstrations of f is a text, not true or false",
+        ),
+        (("demonstrations", 0, "pair", "user_id"), "u2", "a demonstration of f is of user 'u2'"),
+        (
+            ("demonstrations", 0, "pair", "chosen"),
+            7,
+            "chosen of pair of item 1 of demonstrations of f is a whole number, not a text",
+        ),
+        (
+            ("demonstrations", 0, "pair", "order_index"),
+            10**400,
+            "order_index of pair of .* is a whole number of 1329 bits",
+        ),
+        (
+            ("demonstrations", 0, "pair", "conversation", 0, "content"),
+            None,
+            "content of item 1 of conversation of pair of .* is empty, not a text",
+        ),
+        (
+            ("demonstrations", 0, "pair", "conversation", 0, "role"),
+            "robot",
+            "role of item 1 of conversation of .* is 'robot' .use one of user, assistant, system, tool",
+        ),
+        (("weights", 0, "mean"), 10**400, "mean of item 1 of weights of f is a whole number of 1329 bits"),
+        (("weights", 0, "mean"), 1e308, "mean of weight 'length' of f is 1e\\+308, out of range"),
+        (("weights", 0, "scale"), 0, "scale of weight 'length' of f is 0, out of range"),
+        (("weights", 0, "spread"), -0.5, "spread of weight 'length' of f is -0.5, out of range"),
+        (("weights", 0, "feature"), 7, "feature of item 1 of weights of f is a whole number, not a text"),
+        (("too_few_pairs",), "no", "too_few_pairs of f is a text, not true or false"),
+        (("settings",), [], "settings of f is a list, not keys and values"),
+        (("roles",), ["abc"], "roles of f is a list, not keys and values"),
         (("format_version",), -3, "no valid format_version"),
         (("format_version",), True, "no valid format_version"),
     ],

@@ -44,7 +44,7 @@ def test_a_published_dspy_program_can_be_used(content):
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"format_version": 1}', '{"synthesize.predict": {}}', "[" * 100_000])
 def test_anything_else_is_refused_in_one_sentence(text):
-    with pytest.raises(CorruptFile, match=r"program\.json is no persona prompt"):
+    with pytest.raises(CorruptFile, match=r"^program\.json .*; pass a persona prompt of ours, or a DSPy program"):
         persona_prompt_from_json(text, where="program.json")
 
 

@@ -8,10 +8,12 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
-from personalrm.errors import CorruptFile, NewerVersion, TargetLeak
+from personalrm.errors import CorruptFile, TargetLeak
 from personalrm.preferences.pairs import PreferencePair
+from personalrm.typed_values import check_version, saved_object, saved_value
 
 FORMAT_VERSION = 1
+AGAIN = "pass a persona prompt of ours, or a DSPy program with synthesize.predict"
 DSPY_FIELDS = (
     {"prefix": "Past Judgements:", "description": "${past_judgements}"},
     {"prefix": "Reasoning:", "description": "${reasoning}"},
@@ -79,16 +81,14 @@ def persona_prompt_from_json(text: str, *, where: str) -> PersonaPrompt:
         CorruptFile: If it is neither.
         NewerVersion: If a later personalrm wrote it.
     """
+    content = saved_object(text, where, again=AGAIN)
+    if "format_version" in content:
+        check_version(content.pop("format_version"), FORMAT_VERSION, where, again=AGAIN)
+        return _checked(saved_value(PersonaPrompt, content, where, again=AGAIN), where)
     try:
-        content = json.loads(text)
-        if "format_version" in content:
-            return _ours(content, where)
         return _from_dspy(content, where)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise CorruptFile(
-            f"{where} is no persona prompt ({type(error).__name__}); pass a file of ours, or a DSPy program with "
-            "synthesize.predict"
-        ) from None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CorruptFile(f"{where} is not a persona prompt ({type(error).__name__}); {AGAIN}") from None
 
 
 def persona_prompt_to_json(prompt: PersonaPrompt) -> str:
@@ -124,15 +124,22 @@ def persona_prompt_to_dspy(prompt: PersonaPrompt) -> str:
     return json.dumps(content, ensure_ascii=False, indent=1) + "\n"
 
 
-def _ours(content: Mapping[str, Any], where: str) -> PersonaPrompt:
-    if content["format_version"] > FORMAT_VERSION:
-        raise NewerVersion(f"{where} has format version {content['format_version']}; upgrade personalrm")
-    examples = tuple(
-        ExamplePersona(_text(one["choices"]), _text(one["persona"]), _texts(one.get("pairs", ())))
-        for one in content["examples"]
-    )
-    told = _provenance(content.get("provenance", {}))
-    return PersonaPrompt(_text(content["instruction"]), examples, _text(content.get("source", "")), provenance=told)
+@dataclass(frozen=True)
+class _Exported:
+    """What `persona_prompt_to_dspy` adds to a program."""
+
+    source: str
+    pairs: tuple[tuple[str, ...], ...]
+    """Of each demonstration."""
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+
+def _checked(prompt: PersonaPrompt, where: str) -> PersonaPrompt:
+    """The prompt, whose provenance must name the pairs it has seen as a list of hashes."""
+    seen = prompt.provenance.get("seen", [])
+    if not isinstance(seen, list) or not all(isinstance(pair_hash, str) for pair_hash in seen):
+        raise CorruptFile(f"seen in the provenance of {where} is not a list of hashes; {AGAIN}")
+    return replace(prompt, provenance=MappingProxyType(prompt.provenance))
 
 
 def _from_dspy(content: Mapping[str, Any], where: str) -> PersonaPrompt:
@@ -141,7 +148,13 @@ def _from_dspy(content: Mapping[str, Any], where: str) -> PersonaPrompt:
     signature = predict["signature"]
     ours = content.get("metadata", {}).get("personalrm")
     if ours is not None:
-        return _exported(predict, ours)
+        exported = saved_value(_Exported, ours, f"metadata.personalrm of {where}", again=AGAIN)
+        examples = tuple(
+            ExamplePersona(_text(demo["past_judgements"]), _text(demo["synthesized_persona"]), pairs)
+            for demo, pairs in zip(predict["demos"], exported.pairs, strict=True)
+        )
+        instruction = _text(signature["instructions"])
+        return _checked(PersonaPrompt(instruction, examples, exported.source, provenance=exported.provenance), where)
     told = [f"- {one['prefix']} {one['description']}" for one in signature.get("fields", ()) if _describes(one)]
     instruction = "\n".join([_text(signature["instructions"]), *told])
     examples = tuple(
@@ -153,18 +166,6 @@ def _from_dspy(content: Mapping[str, Any], where: str) -> PersonaPrompt:
         if demo.get("synthesized_persona")
     )
     return PersonaPrompt(instruction, examples, f"DSPy program {where}")
-
-
-def _exported(predict: Mapping[str, Any], ours: Mapping[str, Any]) -> PersonaPrompt:
-    """A program that `persona_prompt_to_dspy` wrote."""
-    examples = tuple(
-        ExamplePersona(_text(demo["past_judgements"]), _text(demo["synthesized_persona"]), _texts(pairs))
-        for demo, pairs in zip(predict["demos"], ours["pairs"], strict=True)
-    )
-    instruction = _text(predict["signature"]["instructions"])
-    return PersonaPrompt(
-        instruction, examples, _text(ours["source"]), provenance=_provenance(ours.get("provenance", {}))
-    )
 
 
 def _describes(one: Mapping[str, Any]) -> bool:
@@ -180,15 +181,3 @@ def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError("not text")
     return value
-
-
-def _texts(values: Any) -> tuple[str, ...]:
-    if not isinstance(values, list | tuple):
-        raise TypeError("not a list")
-    return tuple(_text(value) for value in values)
-
-
-def _provenance(value: Any) -> Mapping[str, Any]:
-    if not isinstance(value, dict) or not isinstance(value.get("seen", []), list):
-        raise TypeError("not an object")
-    return MappingProxyType(value)

@@ -7,30 +7,62 @@ refused with one sentence instead of failing later.
 
 from __future__ import annotations
 
-import difflib
 import json
-import sys
+import math
 from collections.abc import Mapping
-from dataclasses import asdict, fields
+from dataclasses import dataclass
 from typing import Any
 
-from personalrm.errors import BadInput, CorruptFile, NewerVersion
+from personalrm.errors import BadInput, CorruptFile
 from personalrm.preferences.demonstrations import Demonstration
 from personalrm.preferences.drift import Drift
-from personalrm.preferences.messages import ROLES, Message
+from personalrm.preferences.messages import Message
 from personalrm.preferences.pairs import OrderedPair, PreferencePair
 from personalrm.preferences.personal_prompts import FORMAT_VERSION, FeatureWeight, PersonalPrompt
 from personalrm.preferences.personas import Claim, Persona
+from personalrm.typed_values import check_version, plain, saved_object, saved_value
 
+AGAIN = "fit again"
 DIGITS = 6
 LARGEST, SMALLEST = 1e6, 1e-9
 """Beyond these a weight is a slip of the hand, and products of it would overflow."""
 POSITIVE = ("scale", "spread", "sd")
 """Numbers of a weight that are divisors or standard deviations."""
-KEYS = (
-    "format_version", "user_id", "judge", "variant", "too_few_pairs", "notes", "persona", "written",
-    "demonstrations", "weights", "settings", "roles", "drift",
-)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _SavedPersona:
+    """A persona in the file, where neither part may be left out."""
+
+    claims: tuple[Claim, ...]
+    note: str
+
+
+@dataclass(frozen=True)
+class _SavedDemonstration:
+    """A demonstration in the file, where the pair stands beside its order."""
+
+    chosen_first: bool
+    reasoning: str | None
+    pair: PreferencePair
+
+
+@dataclass(frozen=True)
+class _SavedPrompt:
+    """What the file says after its version; only `drift` may be left out."""
+
+    user_id: str
+    judge: str
+    variant: str
+    too_few_pairs: bool
+    notes: tuple[str, ...]
+    persona: _SavedPersona
+    written: tuple[str, ...]
+    demonstrations: tuple[_SavedDemonstration, ...]
+    weights: tuple[FeatureWeight, ...]
+    settings: Mapping[str, Any]
+    roles: Mapping[str, str]
+    drift: Drift | None = None
 
 
 def prompt_to_json(prompt: PersonalPrompt) -> str:
@@ -45,16 +77,23 @@ def prompt_to_json(prompt: PersonalPrompt) -> str:
         "judge": prompt.judge,
         "variant": prompt.variant,
         "too_few_pairs": prompt.too_few_pairs,
-        "notes": list(prompt.notes),
-        "persona": {"claims": [asdict(claim) for claim in prompt.persona.claims], "note": prompt.persona.note},
-        "written": list(prompt.written),
-        "demonstrations": [_demonstration_to_dict(demonstration) for demonstration in prompt.demonstrations],
-        "weights": [_rounded(asdict(weight)) for weight in prompt.weights],
+        "notes": prompt.notes,
+        "persona": plain(prompt.persona),
+        "written": prompt.written,
+        "demonstrations": [
+            {
+                "chosen_first": demonstration.shown.chosen_first,
+                "reasoning": demonstration.reasoning,
+                "pair": pair_to_dict(demonstration.shown.pair),
+            }
+            for demonstration in prompt.demonstrations
+        ],
+        "weights": [_rounded(plain(weight)) for weight in prompt.weights],
         "settings": {key: prompt.settings[key] for key in sorted(prompt.settings)},
         "roles": {key: prompt.roles[key] for key in sorted(prompt.roles)},
     }
     if prompt.drift is not None:
-        content["drift"] = _rounded(asdict(prompt.drift))
+        content["drift"] = _rounded(plain(prompt.drift))
     text = json.dumps(content, ensure_ascii=False, indent=1) + "\n"
     try:
         text.encode("utf-8")
@@ -78,18 +117,19 @@ def prompt_from_json(text: str, *, where: str, expected_user: str | None = None)
         NewerVersion: If a later version wrote it.
         BadInput: If it belongs to another user.
     """
-    content = _parse(text, where)
-    try:
-        prompt = _prompt_from_dict(content)
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise CorruptFile(
-            f"{where} is not a whole personal prompt ({type(error).__name__}: {error}); fit again"
-        ) from None
-    if expected_user is not None and prompt.user_id != expected_user:
+    content = saved_object(text, where, again=AGAIN)
+    check_version(content.pop("format_version", None), FORMAT_VERSION, where, again="pass a prompt that fit saved")
+    saved = saved_value(_SavedPrompt, content, where, again=AGAIN)
+    _check(saved, where)
+    if expected_user is not None and saved.user_id != expected_user:
         raise BadInput(
-            f"{where} is the prompt of user {prompt.user_id!r}, not of {expected_user!r}; pass the right file"
+            f"{where} is the prompt of user {saved.user_id!r}, not of {expected_user!r}; pass the right file"
         )
-    return prompt
+    demonstrations = tuple(
+        Demonstration(OrderedPair(shown.pair, shown.chosen_first), shown.reasoning) for shown in saved.demonstrations
+    )
+    persona = Persona(saved.persona.claims, saved.persona.note)
+    return PersonalPrompt(**{**vars(saved), "persona": persona, "demonstrations": demonstrations})
 
 
 def pair_to_dict(pair: PreferencePair) -> dict[str, Any]:
@@ -109,7 +149,7 @@ def pair_to_dict(pair: PreferencePair) -> dict[str, Any]:
 
 
 def pair_from_dict(row: Mapping[str, Any]) -> PreferencePair:
-    """The pair that `pair_to_dict` wrote."""
+    """The pair that `pair_to_dict` wrote, unchecked: for our own working files, which hold millions of pairs."""
     conversation = tuple(Message(turn["role"], turn["content"]) for turn in row["conversation"])
     rest = {
         name: row[name] for name in ("conversation_id", "pair_id", "timestamp", "order_index", "split") if name in row
@@ -117,152 +157,30 @@ def pair_from_dict(row: Mapping[str, Any]) -> PreferencePair:
     return PreferencePair(row["user_id"], conversation, row["chosen"], row["rejected"], **rest)
 
 
-def _parse(text: str, where: str) -> dict[str, Any]:
-    try:
-        content = json.loads(text)
-    except (ValueError, RecursionError):
-        raise CorruptFile(f"{where} is not JSON, perhaps cut short ({len(text)} characters); fit again") from None
-    if not isinstance(content, dict) or not _is_version(content.get("format_version")):
-        raise CorruptFile(f"{where} is no personal prompt, it has no valid format_version; pass a file that fit saved")
-    version = content["format_version"]
-    if version > FORMAT_VERSION:
-        raise NewerVersion(
-            f"{where} has format version {version}, this personalrm reads up to {FORMAT_VERSION}; upgrade personalrm"
+def _check(saved: _SavedPrompt, where: str) -> None:
+    """Refuse what has the right types and cannot be meant: a weight that overflows, a pair of somebody else.
+
+    Raises:
+        CorruptFile: Naming the first of them.
+    """
+    for shown in saved.demonstrations:
+        if shown.pair.user_id != saved.user_id:
+            raise CorruptFile(f"a demonstration of {where} is of user {shown.pair.user_id!r}; {AGAIN}")
+        if shown.pair.timestamp is not None and not math.isfinite(shown.pair.timestamp):
+            raise CorruptFile(f"the timestamp of a demonstration of {where} is not a finite number; {AGAIN}")
+    for weight in saved.weights:
+        for name, value in vars(weight).items():
+            if name != "feature" and not (abs(value) <= LARGEST and (name not in POSITIVE or value >= SMALLEST)):
+                raise CorruptFile(f"{name} of weight {weight.feature!r} of {where} is {value:g}, out of range; {AGAIN}")
+    drift = saved.drift
+    if drift is not None and not (
+        1 <= drift.pair_number <= drift.n_pairs and 0.0 <= drift.chance <= 1.0 and math.isfinite(drift.log_evidence)
+    ):
+        raise CorruptFile(
+            f"drift of {where} stands at pair {drift.pair_number} of {drift.n_pairs} with chance {drift.chance:g} and "
+            f"log evidence {drift.log_evidence:g}, out of range; {AGAIN}"
         )
-    for key in content:
-        if key not in KEYS:
-            near = difflib.get_close_matches(key, KEYS, 1)
-            raise CorruptFile(
-                f"{where} has an unknown key {key!r}; " + (f"did you mean {near[0]!r}?" if near else "remove it")
-            )
-    return content
-
-
-def _is_version(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
-
-
-def _prompt_from_dict(content: Mapping[str, Any]) -> PersonalPrompt:
-    persona = _object(content["persona"], "persona")
-    user_id = _text(content["user_id"], "user_id")
-    return PersonalPrompt(
-        user_id=user_id,
-        persona=Persona(
-            tuple(_claim(_object(row, "claim")) for row in _list(persona["claims"], "claims")),
-            _text(persona["note"], "note"),
-        ),
-        demonstrations=tuple(
-            _demonstration_from_dict(_object(row, "demonstration"), user_id)
-            for row in _list(content["demonstrations"], "demonstrations")
-        ),
-        judge=_text(content["judge"], "judge"),
-        variant=_text(content["variant"], "variant"),
-        settings=_object(content["settings"], "settings"),
-        roles={key: _text(value, "role") for key, value in _object(content["roles"], "roles").items()},
-        weights=tuple(_weight(_object(row, "weight")) for row in _list(content["weights"], "weights")),
-        written=_texts(content["written"], "written"),
-        notes=_texts(content["notes"], "notes"),
-        too_few_pairs=_truth(content["too_few_pairs"], "too_few_pairs"),
-        drift=None if content.get("drift") is None else _drift(_object(content["drift"], "drift")),
-    )
-
-
-def _claim(row: Mapping[str, Any]) -> Claim:
-    supporting, contradicting = (_texts(row.get(name, []), name) for name in ("supporting", "contradicting"))
-    return Claim(_text(row["text"], "claim"), supporting, contradicting)
-
-
-def _demonstration_to_dict(demonstration: Demonstration) -> dict[str, Any]:
-    shown = demonstration.shown
-    return {"chosen_first": shown.chosen_first, "reasoning": demonstration.reasoning, "pair": pair_to_dict(shown.pair)}
-
-
-def _demonstration_from_dict(row: Mapping[str, Any], user_id: str) -> Demonstration:
-    pair = _checked_pair(_object(row["pair"], "pair"))
-    if pair.user_id != user_id:
-        raise ValueError(f"a demonstration is of user {pair.user_id!r}")
-    reasoning = None if row["reasoning"] is None else _text(row["reasoning"], "reasoning")
-    return Demonstration(OrderedPair(pair, _truth(row["chosen_first"], "chosen_first")), reasoning)
-
-
-def _checked_pair(row: Mapping[str, Any]) -> PreferencePair:
-    """The pair of a demonstration, which a person may have edited."""
-    for name in ("user_id", "chosen", "rejected", "conversation_id", "pair_id", "split"):
-        _text(row.get(name, ""), name)
-    for name in ("timestamp", "order_index"):
-        _number(row.get(name, 0), name)
-    for turn in _list(row["conversation"], "conversation"):
-        _text(_object(turn, "turn")["content"], "content")
-        if turn["role"] not in ROLES:
-            raise ValueError("a turn has an unknown role")
-    return pair_from_dict(row)
 
 
 def _rounded(row: dict[str, Any]) -> dict[str, Any]:
     return {key: float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value for key, value in row.items()}
-
-
-def _weight(row: Mapping[str, Any]) -> FeatureWeight:
-    """A weight: the feature's name and numbers within `LARGEST`, those that divide or spread positive."""
-    names = {one.name for one in fields(FeatureWeight)}
-    if set(row) != names:
-        raise ValueError(f"a weight has keys {sorted(row)!r}")
-    values = {name: _number(row[name], name) for name in names - {"feature"}}
-    for name, value in values.items():
-        if abs(value) > LARGEST or (name in POSITIVE and value < SMALLEST):
-            raise ValueError(f"{name} of a weight is {value:g}, out of range")
-    return FeatureWeight(feature=_text(row["feature"], "feature"), **values)
-
-
-def _drift(row: Mapping[str, Any]) -> Drift:
-    """A change of taste: numbers of pairs in their order, a share, and ids."""
-    names = {one.name for one in fields(Drift)}
-    if set(row) != names:
-        raise ValueError(f"drift has keys {sorted(row)!r}")
-    pair_number, n_pairs = (_whole(row[name], name) for name in ("pair_number", "n_pairs"))
-    log_evidence, chance = (_number(row[name], name) for name in ("log_evidence", "chance"))
-    if not 1 <= pair_number <= n_pairs or not 0.0 <= chance <= 1.0:
-        raise ValueError(f"drift at pair {pair_number} of {n_pairs} with chance {chance:g} is out of range")
-    features, before, since = (_texts(row[name], name) for name in ("features", "before", "since"))
-    pair_id = _text(row["pair_id"], "pair_id")
-    return Drift(pair_id, pair_number, n_pairs, log_evidence, chance, features, before, since)
-
-
-def _whole(value: Any, name: str) -> int:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name} is no whole number")
-    return value
-
-
-def _number(value: Any, name: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < sys.float_info.max:
-        raise ValueError(f"{name} is no finite number")
-    return float(value)
-
-
-def _text(value: Any, name: str) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"{name} is no text")
-    return value
-
-
-def _texts(value: Any, name: str) -> tuple[str, ...]:
-    return tuple(_text(one, name) for one in _list(value, name))
-
-
-def _list(value: Any, name: str) -> list[Any]:
-    if not isinstance(value, list):
-        raise TypeError(f"{name} is no list")
-    return value
-
-
-def _object(value: Any, name: str) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise TypeError(f"{name} is no object")
-    return value
-
-
-def _truth(value: Any, name: str) -> bool:
-    if not isinstance(value, bool):
-        raise TypeError(f"{name} is neither true nor false")
-    return value

@@ -107,12 +107,12 @@ def test_a_file_that_was_cut_short_is_refused_when_it_is_read(folder) -> None:
     ("field", "value", "says"),
     [
         ("chosen_first", 1.5, "chosen_first is 1.5"),
-        ("chosen_first", "0.5", "of type str, not float"),
-        ("chosen_first", True, "of type bool, not float"),
+        ("chosen_first", "0.5", "chosen_first of .* line 2 is a text, not a number"),
+        ("chosen_first", True, "is true or false, not a number"),
         ("margin", float("nan"), "margin is nan"),
         ("chosen_frist", 0.5, "did you mean 'chosen_first'"),
-        ("user", None, "of type NoneType, not str"),
-        ("draw", 0.5, "of type float, not int"),
+        ("user", None, "user of .* line 2 is empty, not a text"),
+        ("draw", 0.5, "draw of .* is a number, not a whole number"),
     ],
 )
 def test_a_row_edited_by_hand_is_checked(folder, field, value, says) -> None:
@@ -179,5 +179,5 @@ def test_a_folder_that_is_a_file_is_an_error_of_the_store(tmp_path) -> None:
 
 
 def test_settings_that_are_no_json_are_refused(folder) -> None:
-    with pytest.raises(BadInput, match="no plain JSON values"):
+    with pytest.raises(BadInput, match="values that JSON does not have"):
         folder.write_info(RunInfo("r", settings={"x": float("nan")}))

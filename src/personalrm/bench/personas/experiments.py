@@ -18,13 +18,13 @@ from personalrm.bench.personas.sycophancy import measure_flips
 from personalrm.bench.personas.validity import Described, EmbeddedMatcher, measure_validity
 from personalrm.bench.plan.cells import Cell
 from personalrm.bench.results.folder import RunFolder
-from personalrm.bench.runs.json_fields import plain
 from personalrm.errors import BadFile, BadInput, PersonalRMError, UnknownName
 from personalrm.judging.model import ModelJudge
 from personalrm.lm.batch import Caller
 from personalrm.preferences.people import example_tastes
 from personalrm.preferences.personal_prompts import PersonalPrompt
 from personalrm.preferences.reading.surveys import Survey, read_surveys
+from personalrm.typed_values import plain
 
 Question = Literal["validity", "concepts", "map", "sycophancy"]
 QUESTIONS: tuple[Question, ...] = get_args(Question)

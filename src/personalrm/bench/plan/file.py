@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from personalrm.bench.plan.spec import RunSpec
-from personalrm.bench.runs.json_fields import plain
-from personalrm.typed_values import read_yaml, spec_from
+from personalrm.typed_values import plain, read_yaml, spec_from
 
 PLACES = ("base_url", "key_variable")
 """Where a model is found is no setting of a run: the same model elsewhere gives the same run."""

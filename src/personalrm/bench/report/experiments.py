@@ -8,7 +8,9 @@ from typing import Any
 
 from personalrm.bench.plan.cells import Cell
 from personalrm.bench.report.material import Material
-from personalrm.bench.runs.json_fields import record
+from personalrm.typed_values import saved_value
+
+AGAIN = "remove the file and run bench personas again"
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,7 @@ class Found:
 def found_in(material: Material, what: str) -> list[Found]:
     """Every file of an experiment in the runs of the report."""
     return [
-        Found(record(Cell, dict(content["cell"]), where=f"experiments/{what}"), content)
+        Found(saved_value(Cell, content.get("cell"), f"the cell of experiments/{what}", again=AGAIN), content)
         for folder in material.folders
         for content in folder.experiments(what)
     ]

@@ -20,15 +20,18 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from personalrm.bench.plan.cells import Cell
-from personalrm.bench.results.records import FORMAT_VERSION, JudgementRow, RunInfo, TargetRow, row_to_dict
-from personalrm.bench.runs.json_fields import Record, check_version, info_from_json, info_to_json, parse, plain, record
+from personalrm.bench.results.records import FORMAT, FORMAT_VERSION, JudgementRow, RunInfo, TargetRow, row_to_dict
 from personalrm.errors import BadFile, BadInput, CorruptFile, StoreError
 from personalrm.preferences.personal_prompts import PersonalPrompt
 from personalrm.preferences.prompt_json import prompt_from_json, prompt_to_json
 from personalrm.store.atomic import replace_file
+from personalrm.typed_values import check_version, plain, saved_object, saved_value
+
+Record = TypeVar("Record")
+AGAIN = "remove it and run again"
 
 
 class RunFolder:
@@ -42,8 +45,19 @@ class RunFolder:
         self.path = Path(path)
 
     def write_info(self, info: RunInfo) -> None:
-        """Write `run.json`."""
-        self.write("run.json", [info_to_json(info)])
+        """Write `run.json`; equal runs give equal bytes.
+
+        Raises:
+            BadInput: If a setting is not a plain JSON value.
+        """
+        content = {"format": FORMAT, "format_version": FORMAT_VERSION, **plain(info)}
+        try:
+            text = json.dumps(content, ensure_ascii=False, indent=1, allow_nan=False) + "\n"
+        except (TypeError, ValueError, RecursionError) as error:
+            raise BadInput(
+                f"run {info.name!r} holds values that JSON does not have ({error}); pass plain settings"
+            ) from None
+        self.write("run.json", [text])
 
     def info(self) -> RunInfo:
         """What was run.
@@ -55,7 +69,12 @@ class RunFolder:
         path = self.path / "run.json"
         if not path.is_file():
             raise BadFile(f"{str(self.path)!r} holds no run (no run.json); pass a folder that `bench run` made")
-        return info_from_json(self._text(path), where=str(path))
+        where = repr(str(path))
+        content = saved_object(self._text(path), where, again=AGAIN)
+        if content.pop("format", None) != FORMAT:
+            raise CorruptFile(f"{where} is not the run.json of a benchmark run; pass a folder that `bench run` made")
+        check_version(content.pop("format_version", None), FORMAT_VERSION, where, again="run the benchmark again")
+        return saved_value(RunInfo, content, where, again=AGAIN)
 
     def write_cell(self, cell: Cell, rows: Sequence[JudgementRow]) -> None:
         """Store a finished cell, sorted by user, pair and draw.
@@ -148,7 +167,7 @@ class RunFolder:
             CorruptFile: If a file is not what was written.
         """
         paths = sorted((self.path / "trained").glob(f"{cell.name}.f*/training.json"))
-        return [parse(self._text(path), where=str(path)) for path in paths]
+        return [saved_object(self._text(path), repr(str(path)), again=AGAIN) for path in paths]
 
     def experiments(self, what: str) -> list[dict[str, Any]]:
         """What `bench personas` found on one question, a cell each.
@@ -157,7 +176,7 @@ class RunFolder:
             CorruptFile: If a file is not what was written.
         """
         paths = sorted((self.path / "experiments").glob(f"{what}.*.json"))
-        return [parse(self._text(path), where=str(path)) for path in paths]
+        return [saved_object(self._text(path), repr(str(path)), again=AGAIN) for path in paths]
 
     def has_prompt(self, cell: Cell, user_id: str) -> bool:
         """Whether a cell stored a personal prompt of a user."""
@@ -205,18 +224,18 @@ class RunFolder:
 
     def _head(self, path: Path) -> tuple[Cell, int]:
         """The cell of a file and the number of its judgements."""
-        where = str(path)
+        where = repr(str(path))
         try:
             with path.open(encoding="utf-8", errors="replace") as file:
                 line = file.readline()
         except OSError as error:
             raise self._refused("read", error) from None
-        head = parse(line, where=where)
-        check_version(head.pop("format_version", None), where=where)
+        head = saved_object(line, where, again=AGAIN)
+        check_version(head.pop("format_version", None), FORMAT_VERSION, where, again="run the benchmark again")
         n_rows = head.pop("n_rows", None)
-        cell = record(Cell, head, where=where)
+        cell = saved_value(Cell, head, where, again=AGAIN)
         if not isinstance(n_rows, int) or path.stem != cell.name:
-            raise CorruptFile(f"{where!r} is not the file of the cell it names; remove it and run again")
+            raise CorruptFile(f"{where} is not the file of the cell it names; remove it and run again")
         return cell, n_rows
 
     def _text(self, path: Path) -> str:
@@ -236,12 +255,12 @@ def _lines(path: Path, kind: type[Record], *, skip: int = 0) -> Iterator[Record]
         for number, line in enumerate(file, start=1):
             if number > skip:
                 where = f"{str(path)!r} line {number}"
-                yield record(kind, parse(line, where=where), where=where)
+                yield saved_value(kind, saved_object(line, where, again=AGAIN), where, again=AGAIN)
 
 
 def _entry(line: str) -> dict[str, Any]:
     try:
-        return parse(line, where="timing.jsonl")
+        return saved_object(line, "timing.jsonl", again=AGAIN)
     except CorruptFile:
         return {}
 

@@ -20,12 +20,12 @@ from personalrm.bench.results.arrays import Measured, lengths, measure
 from personalrm.bench.results.folder import RunFolder
 from personalrm.bench.results.paired import PairedRow, SlopeRow, comparisons, slopes
 from personalrm.bench.results.records import RunInfo
-from personalrm.bench.runs.json_fields import plain
 from personalrm.errors import BadInput
 from personalrm.stats.accuracy import Accuracy, correctness, mean_correctness
 from personalrm.stats.bootstrap import Interval, cluster, clustered_mean, paper_interval
 from personalrm.stats.calibration import Calibration, LengthStrata, calibration, length_strata
 from personalrm.stats.runs import RunMean, run_mean
+from personalrm.typed_values import plain
 
 SUMMARY_VERSION = 1
 Named = TypeVar("Named")

@@ -6,13 +6,10 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from personalrm.bench.methods.method import Surveys
 from personalrm.bench.plan.spec import EXAMPLE, DatasetSpec
-from personalrm.bench.results.records import DatasetInfo, FunnelRow, TargetRow
-from personalrm.bench.runs.json_fields import record
-from personalrm.datasets.building.funnel import FunnelRow as StageRow
+from personalrm.bench.results.records import DatasetInfo, FunnelRow, Removed, TargetRow
 from personalrm.datasets.building.manifest import BuiltFrom, read_manifest
 from personalrm.datasets.published import COLUMN, load_benchmark
 from personalrm.datasets.targets import HeldOut, hold_out
@@ -116,16 +113,17 @@ def _unfiltered(spec: DatasetSpec, base: Path) -> tuple[list[PreferencePair], Ta
 
 def _funnel(built_from: BuiltFrom, spec: DatasetSpec) -> tuple[FunnelRow, ...]:
     """The funnel as a run keeps it: examples by id, their requests only where a report may show them."""
-    where = f"the funnel of dataset {spec.name!r}"
-    return tuple(record(FunnelRow, _stage(row, shows_texts=spec.shows_texts), where=where) for row in built_from.funnel)
-
-
-def _stage(row: StageRow, *, shows_texts: bool) -> dict[str, Any]:
-    examples = [
-        {"pair": one.pair, "reason": one.reason, "text": one.query if shows_texts else ""} for one in row.examples
-    ]
-    sizes = {"n_pairs": row.n_pairs, "n_users": row.n_users, "n_removed": row.n_pairs_removed}
-    return {"stage": row.title, **sizes, "reasons": row.removed, "examples": examples}
+    return tuple(
+        FunnelRow(
+            row.title,
+            row.n_pairs,
+            row.n_users,
+            row.n_pairs_removed,
+            row.removed,
+            tuple(Removed(pair.pair, pair.reason, pair.query if spec.shows_texts else "") for pair in row.examples),
+        )
+        for row in built_from.funnel
+    )
 
 
 def _held_out(parts: Mapping[str, Sequence[User]], spec: DatasetSpec) -> HeldOut:

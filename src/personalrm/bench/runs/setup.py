@@ -22,9 +22,9 @@ from personalrm.bench.results.folder import RunFolder
 from personalrm.bench.results.records import MethodInfo, ModelInfo, RunInfo
 from personalrm.bench.runs.bases import Base
 from personalrm.bench.runs.data import Dataset, load_dataset
-from personalrm.bench.runs.json_fields import plain
 from personalrm.errors import BadFile, BadInput
 from personalrm.preferences.persona_prompts import PersonaPrompt, persona_prompt_from_json
+from personalrm.typed_values import plain
 
 
 def load_datasets(spec: RunSpec, base: Path, data: Path | None = None) -> dict[str, Dataset]:

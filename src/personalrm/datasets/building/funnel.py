@@ -48,12 +48,6 @@ class FunnelRow:
         return asdict(self)
 
 
-def funnel_row_from_json(content: Mapping[str, Any]) -> FunnelRow:
-    """The row that `as_json` made."""
-    examples = tuple(Example(**one) for one in content["examples"])
-    return FunnelRow(**{**content, "examples": examples})
-
-
 class StageTally:
     """Counts that grow while a stage runs.
 

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from personalrm.datasets.building.funnel import FunnelRow, funnel_row_from_json
-from personalrm.errors import CorruptFile, NewerVersion
+from personalrm.datasets.building.funnel import FunnelRow
+from personalrm.errors import CorruptFile
+from personalrm.typed_values import check_version, saved_value
 
 MANIFEST = "manifest.json"
 MANIFEST_FORMAT = "personalrm benchmark dataset"
 FORMAT_VERSION = 1
+AGAIN = "build the dataset again"
 
 
 @dataclass(frozen=True, repr=False)
@@ -36,23 +36,16 @@ def read_manifest(folder: Path) -> BuiltFrom | None:
     if not path.is_file():
         return None
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))  # any JSON: other tools call their files so too
     except (OSError, ValueError, RecursionError) as error:
         raise CorruptFile(
             f"{str(path)!r} cannot be read ({type(error).__name__}); build the dataset again, or remove the file"
         ) from None
     if not isinstance(content, dict) or content.get("format") != MANIFEST_FORMAT:
-        return None  # other tools call their files so too
-    return _built_from(content, str(path))
-
-
-def _built_from(content: Mapping[str, Any], where: str) -> BuiltFrom:
-    version = content.get("format_version")
-    if isinstance(version, int) and version > FORMAT_VERSION:
-        raise NewerVersion(
-            f"{where!r} has format version {version}, we read up to {FORMAT_VERSION}; upgrade personalrm"
-        )
-    try:
-        return BuiltFrom(tuple(map(funnel_row_from_json, content["funnel"])), str(content["source"]["licence"]))
-    except (KeyError, TypeError) as error:
-        raise CorruptFile(f"{where!r} is damaged ({type(error).__name__}: {error}); build the dataset again") from None
+        return None
+    where = repr(str(path))
+    check_version(content.get("format_version"), FORMAT_VERSION, where, again=AGAIN)
+    source = content.get("source")
+    # of the rest of a manifest, which is for people, nothing is needed here
+    told = {"funnel": content.get("funnel"), "licence": source.get("licence") if isinstance(source, dict) else None}
+    return saved_value(BuiltFrom, told, where, again=AGAIN)

@@ -16,12 +16,15 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from personalrm.datasets.building.funnel import FunnelRow, funnel_row_from_json
+from personalrm.datasets.building.funnel import FunnelRow
 from personalrm.errors import StoreError
 from personalrm.preferences.pairs import PreferencePair
 from personalrm.preferences.prompt_json import pair_from_dict, pair_to_dict
 from personalrm.preferences.users import User
 from personalrm.store.atomic import replace_file, sync_folder
+from personalrm.typed_values import plain, saved_object, saved_value
+
+AGAIN = "run the build again"
 
 
 @dataclass(frozen=True, repr=False)
@@ -117,16 +120,15 @@ def write_card(path: Path, card: StageCard) -> None:
     Raises:
         StoreError: If the disk is full.
     """
-    content = {"key": card.key, "rows": card.rows, "funnel": card.funnel.as_json()}
-    write_json(path, content)
+    write_json(path, plain(card))
 
 
 def read_card(path: Path) -> StageCard | None:
     """The card of a finished stage; None when there is none or it cannot be read."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        return StageCard(content["key"], content["rows"], funnel_row_from_json(content["funnel"]))
-    except (OSError, ValueError, KeyError, TypeError):
+        content = saved_object(path.read_text(encoding="utf-8"), str(path), again=AGAIN)
+        return saved_value(StageCard, content, str(path), again=AGAIN)
+    except (OSError, UnicodeDecodeError):  # CorruptFile is an OSError
         return None
 
 

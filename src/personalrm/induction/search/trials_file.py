@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from personalrm.errors import StoreError
+from personalrm.errors import BadInput, CorruptFile, StoreError
+from personalrm.typed_values import plain, saved_object, saved_value
 
 FORMAT_VERSION = 1
 Values = tuple[float | None, ...]
@@ -40,9 +41,11 @@ class Trial:
     is_full: bool
     """Whether the candidate is now measured on everybody."""
 
-    def as_json(self) -> dict[str, Any]:
-        """The trial as plain values."""
-        return asdict(self)
+    def __post_init__(self) -> None:
+        if len(self.values) != len(self.users):
+            raise BadInput(
+                f"trial {self.number} has {len(self.values)} values for {len(self.users)} users; give one for each"
+            )
 
 
 class TrialsFile:
@@ -86,7 +89,7 @@ class TrialsFile:
         try:
             if len(self.trials) == self._n_used + 1:
                 self._begin()
-            _append(self._path, trial.as_json())
+            _append(self._path, plain(trial))
         except OSError as error:
             raise StoreError(
                 f"trials file {str(self._path)!r} cannot be written ({error.strerror}); check the disk"
@@ -97,7 +100,7 @@ class TrialsFile:
         assert self._path is not None
         self._path.parent.mkdir(parents=True, exist_ok=True)
         lines = [{"format_version": FORMAT_VERSION, "search": self._search}]
-        lines += [one.as_json() for one in self._earlier[: self._n_used]]
+        lines += [plain(trial) for trial in self._earlier[: self._n_used]]
         beside = self._path.with_name(self._path.name + ".new")
         beside.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
         os.replace(beside, self._path)
@@ -118,20 +121,15 @@ def _read(path: Path, search: str) -> list[Trial]:
         return []
     except (OSError, UnicodeDecodeError) as error:
         raise StoreError(f"trials file {str(path)!r} cannot be read ({type(error).__name__}); remove it") from None
+    where, again = str(path), "remove it"
     trials: list[Trial] = []
     try:
-        if json.loads(lines[0])["search"] != search:
-            return []
-        trials.extend(_trial(json.loads(line)) for line in lines[1:])
-    except (ValueError, KeyError, TypeError, IndexError, RecursionError):
+        for number, line in enumerate(lines):
+            content = saved_object(line, where, again=again)
+            if number == 0 and content.get("search") != search:
+                return []
+            if number > 0:
+                trials.append(saved_value(Trial, content, where, again=again))
+    except CorruptFile:
         pass  # cut short by a kill, or not ours: what could be read before stays
     return trials
-
-
-def _trial(row: dict[str, Any]) -> Trial:
-    cell = Cell(int(row["cell"]["instruction"]), int(row["cell"]["examples"]))
-    values = tuple(None if one is None else float(one) for one in row["values"])
-    users = tuple(int(one) for one in row["users"])
-    if len(values) != len(users):
-        raise ValueError("values and users differ in number")
-    return Trial(int(row["number"]), cell, users, values, bool(row["is_full"]))
