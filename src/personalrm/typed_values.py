@@ -12,7 +12,7 @@ import difflib
 import json
 import types
 import typing
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import MISSING, Field, fields, is_dataclass, replace
 from functools import cache
@@ -71,7 +71,10 @@ def spec_from(kind: type[Spec], content: Any, where: str, *, base: Spec | None =
         UnknownName: If a key is unknown, with the one that was probably meant.
         BadInput: If a key is missing or a value is of the wrong type.
     """
-    return _built(kind, content, where, base, is_saved=False)
+    try:
+        return _built(kind, content, base, is_saved=False)
+    except _Misfit as misfit:
+        raise misfit.error(f"{misfit.said(where)}; {misfit.advice}") from None
 
 
 def saved_object(text: str, where: str, *, again: str) -> dict[str, Any]:
@@ -128,14 +131,13 @@ def saved_value(kind: type[Spec], content: Any, where: str, *, again: str) -> Sp
         CorruptFile: If a key is unknown or missing, or a value does not fit.
     """
     try:
-        return _built(kind, content, where, None, is_saved=True)
-    except BadInput as error:
+        return _built(kind, content, None, is_saved=True)
+    except _Misfit as misfit:
+        hint = f", not {misfit.wanted}" if misfit.wanted else f" ({misfit.advice})"
+        raise CorruptFile(f"{misfit.said(where)}{hint}; {again}") from None
+    except BadInput as error:  # of the class itself, which does not know where the value stands
         problem, _, advice = str(error).partition("; ")
-        if advice.startswith("write ") and ", not " not in problem:  # nobody is to write it: what stood there instead
-            problem += f", not {advice.removeprefix('write ').partition(' (')[0]}"
-        elif advice and ", not " not in problem:
-            problem += f" ({advice})"
-        raise CorruptFile(f"{problem if where in problem else f'{where}: {problem}'}; {again}") from None
+        raise CorruptFile(f"{where}: {problem}{f' ({advice})' if advice else ''}; {again}") from None
 
 
 def plain(value: Any) -> Any:
@@ -160,37 +162,69 @@ def suggestion(name: str, known: Iterable[str]) -> str:
     return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(names) or 'none'}"
 
 
-def _built(kind: type[Spec], content: Any, where: str, base: Spec | None, *, is_saved: bool) -> Spec:
+class _Misfit(Exception):
+    """A value that does not fit. Whoever read the value that holds it adds a place, so that reading what fits costs
+    no texts.
+
+    Args:
+        problem: What is wrong, such as ` is a text`; stands after the place.
+        advice: What to do about it.
+        before: What stands before the place instead.
+        wanted: What should have stood there.
+        error: How it is raised where a person wrote the value.
+    """
+
+    def __init__(
+        self, problem: str, advice: str, *, before: str = "", wanted: str = "", error: type[BadInput] = BadInput
+    ) -> None:
+        super().__init__(problem)
+        self.problem, self.advice, self.before, self.wanted, self.error = problem, advice, before, wanted, error
+        self.places: list[str] = []
+
+    def said(self, where: str) -> str:
+        """What is wrong, and where."""
+        return f"{self.before}{' of '.join([*self.places, where])}{self.problem}"
+
+
+Reader = Callable[[Any, Any], Any]
+"""From a value, and what stands in its place without it, to the value as its field is declared."""
+
+
+def _built(kind: type[Spec], content: Any, base: Spec | None, *, is_saved: bool) -> Spec:
     if not isinstance(content, Mapping):
-        raise BadInput(f"{where} is {kind_of(content)}, not keys and values; write `key: value` lines")
-    declared = _declared(cast(Hashable, kind))
+        raise _Misfit(f" is {kind_of(content)}, not keys and values", "write `key: value` lines")
+    declared = _declared(cast(Hashable, kind), is_saved)
     for key in content:
         if key not in declared:
             name = key[:40] if isinstance(key, str) else kind_of(key)
-            raise UnknownName(f"unknown key {name!r} in {where}; {suggestion(name, declared)}")
-    if base is None:
+            raise _Misfit("", suggestion(name, declared), before=f"unknown key {name!r} in ", error=UnknownName)
+    if base is None and len(content) < len(declared):
         for name, (field, _) in declared.items():
             if name not in content and field.default is MISSING and field.default_factory is MISSING:
-                raise BadInput(f"{where} lacks {name!r}; add it")
-    values = {}
-    for name, value in content.items():
-        field, hint = declared[name]
-        # what stands there without this key matters only to a value that is itself made of keys and values
-        held = None if not isinstance(value, Mapping) else _default(field) if base is None else getattr(base, name)
-        values[name] = _value(value, hint, f"{name} of {where}", held, is_saved=is_saved)
+                raise _Misfit(f" lacks {name!r}", "add it")
+    values, name = {}, ""
+    try:
+        for name, value in content.items():
+            field, read = declared[name]
+            # what stands there without this key matters only to a value that is itself made of keys and values
+            held = None if not isinstance(value, Mapping) else _default(field) if base is None else getattr(base, name)
+            values[name] = read(value, held)
+    except _Misfit as misfit:
+        misfit.places.append(name)
+        raise
     try:
         return kind(**values) if base is None else replace(base, **values)  # type: ignore[type-var]
     except BadInput:
         raise
     except (TypeError, ValueError, OverflowError) as error:  # of a class that checks its values with errors of its own
-        raise BadInput(f"{where} does not fit ({error}); correct it") from None
+        raise _Misfit(f" does not fit ({error})", "correct it") from None
 
 
 @cache
-def _declared(kind: Any) -> dict[str, tuple[Field[Any], Any]]:
-    """The fields of a dataclass by name, each with its resolved type."""
+def _declared(kind: Any, is_saved: bool) -> dict[str, tuple[Field[Any], Reader]]:
+    """The fields of a dataclass by name, each with what reads it."""
     hints = typing.get_type_hints(kind)
-    return {field.name: (field, hints[field.name]) for field in fields(kind) if field.init}
+    return {field.name: (field, _reader(hints[field.name], is_saved)) for field in fields(kind) if field.init}
 
 
 def _default(field: Field[Any]) -> Any:
@@ -198,69 +232,116 @@ def _default(field: Field[Any]) -> Any:
     return field.default if field.default_factory is MISSING else field.default_factory()
 
 
-def _value(value: Any, kind: Any, where: str, held: Any = None, *, is_saved: bool) -> Any:
-    """The value, checked and made what the field is declared to be."""
+@cache
+def _reader(kind: Any, is_saved: bool) -> Reader:
+    """What reads a value of a declared type."""
     origin, inner = typing.get_origin(kind), typing.get_args(kind)
     if origin in (typing.Union, types.UnionType):
         wanted = next(choice for choice in inner if choice is not types.NoneType)
-        return None if value is None else _value(value, wanted, where, held, is_saved=is_saved)
+        return _or_nothing(_reader(wanted, is_saved))
     if origin is typing.Literal:
-        if value not in inner:
-            shown = f"{value!r:.60}" if isinstance(value, str) else kind_of(value)
-            raise BadInput(f"{where} is {shown}; use one of {', '.join(map(str, inner))}")
-        return value
+        return _one_of(inner)
+    if origin is tuple and Ellipsis not in inner:
+        return _items(tuple, [_reader(item, is_saved) for item in inner], None)
     if origin in (tuple, list):
-        items = _expected(value, list, where)
-        kinds = list(inner) if origin is tuple and Ellipsis not in inner else [inner[0]] * len(items)
-        if len(kinds) != len(items):
-            raise BadInput(f"{where} holds {len(items)} items; write {len(kinds)}")
-        numbered = enumerate(zip(items, kinds, strict=True), 1)
-        return origin(_value(item, kind, f"item {n} of {where}", is_saved=is_saved) for n, (item, kind) in numbered)
+        return _items(origin, [], _reader(inner[0], is_saved))
     if isinstance(origin, type) and issubclass(origin, Mapping):
-        return _mapping(value, inner[1], where, is_saved=is_saved)
+        return _entries(_reader(inner[1], is_saved))
     if is_dataclass(kind) and isinstance(kind, type):
-        return _built(kind, value, where, held if isinstance(held, kind) else None, is_saved=is_saved)
+        return lambda value, held: _built(kind, value, held if isinstance(held, kind) else None, is_saved=is_saved)
     if kind is Any:
-        _check_depth(value, where)
-        return value
+        return _anything
     if kind is float:
-        return _number(value, where, is_saved=is_saved)
-    return _expected(value, kind, where)
+        return _saved_number if is_saved else _number
+    return _exactly(kind)
 
 
-def _mapping(value: Any, kind: Any, where: str, *, is_saved: bool) -> dict[str, Any]:
-    for key in _expected(value, dict, where):
-        if not isinstance(key, str):
-            raise BadInput(f"a key of {where} is {kind_of(key)}; write {_KINDS[str]}")
-    return {key: _value(item, kind, f"{key:.40} of {where}", is_saved=is_saved) for key, item in value.items()}
+def _or_nothing(read: Reader) -> Reader:
+    return lambda value, held: None if value is None else read(value, held)
 
 
-def _number(value: Any, where: str, *, is_saved: bool) -> float:
-    if isinstance(value, int) and not isinstance(value, bool):
-        return float(_expected(value, int, where))
-    if isinstance(value, str) and not is_saved:
+def _one_of(choices: Sequence[Any]) -> Reader:
+    def read(value: Any, _: Any) -> Any:
+        if value not in choices:
+            shown = f"{value!r:.60}" if isinstance(value, str) else kind_of(value)
+            raise _Misfit(f" is {shown}", f"use one of {', '.join(map(str, choices))}")
+        return value
+
+    return read
+
+
+def _items(made: Callable[[Iterable[Any]], Any], readers: Sequence[Reader], every: Reader | None) -> Reader:
+    """A list whose items are read by one reader each, or all by the same."""
+    of_type = _exactly(list)
+
+    def read(value: Any, held: Any) -> Any:
+        listed = of_type(value, held)
+        if every is None and len(listed) != len(readers):
+            raise _Misfit(f" holds {len(listed)} items", f"write {len(readers)}", wanted=str(len(readers)))
+        items, number = [], 0
+        try:
+            for number, item in enumerate(listed):
+                items.append((every or readers[number])(item, None))
+        except _Misfit as misfit:
+            misfit.places.append(f"item {number + 1}")
+            raise
+        return made(items)
+
+    return read
+
+
+def _entries(read_entry: Reader) -> Reader:
+    of_type = _exactly(dict)
+
+    def read(value: Any, held: Any) -> Any:
+        entries, key = {}, ""
+        try:
+            for key, entry in of_type(value, held).items():
+                if not isinstance(key, str):
+                    raise _Misfit(f" is {kind_of(key)}", f"write {_KINDS[str]}", before="a key of ", wanted="a text")
+                entries[key] = read_entry(entry, None)
+        except _Misfit as misfit:
+            if isinstance(key, str):
+                misfit.places.append(key[:40])
+            raise
+        return entries
+
+    return read
+
+
+def _number(value: Any, held: Any) -> Any:
+    if isinstance(value, str):
         with suppress(ValueError):
             return float(value)  # YAML takes 3e9 for a text
-    return cast(float, _expected(value, float, where))
+    return _saved_number(value, held)
 
 
-def _expected(value: Any, kind: Any, where: str) -> Any:
-    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-        raise BadInput(f"{where} is {kind_of(value)}; write {_KINDS[kind]}")
-    if kind is int and value.bit_length() > MOST_BITS:
-        raise BadInput(f"{where} is a whole number of {value.bit_length()} bits; use a smaller one")
-    return value
+def _saved_number(value: Any, held: Any) -> Any:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return float(_WHOLE(value, held))
+    return _FLOAT(value, held)
 
 
-def _check_depth(value: Any, where: str) -> None:
+def _exactly(kind: Any) -> Reader:
+    def read(value: Any, _: Any) -> Any:
+        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+            raise _Misfit(f" is {kind_of(value)}", f"write {_KINDS[kind]}", wanted=_KINDS[kind].partition(" (")[0])
+        if kind is int and value.bit_length() > MOST_BITS:
+            raise _Misfit(f" is a whole number of {value.bit_length()} bits", "use a smaller one")
+        return value
+
+    return read
+
+
+def _anything(value: Any, _: Any) -> Any:
     level = [value]
     for _ in range(MOST_NESTED):
         parts = [part.values() if isinstance(part, dict) else part for part in level if isinstance(part, dict | list)]
         if not parts:
-            return
+            return value
         # by identity, for YAML can name one value in many places, which would be walked times without number
         level = list({id(item): item for part in parts for item in part}.values())
-    raise BadInput(f"{where} is nested more than {MOST_NESTED} levels deep; write plain values")
+    raise _Misfit(f" is nested more than {MOST_NESTED} levels deep", "write plain values")
 
 
 _KINDS: Mapping[type, str] = {
@@ -272,6 +353,9 @@ _KINDS: Mapping[type, str] = {
     dict: "keys and values",
     types.NoneType: "nothing",
 }
+
+
+_WHOLE, _FLOAT = _exactly(int), _exactly(float)
 
 
 def _unique_keys(yaml: Any) -> Any:
