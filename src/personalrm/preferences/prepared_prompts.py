@@ -9,14 +9,18 @@ about, so it learns to trust personas more than they deserve on new pairs.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from personalrm.errors import BadFile, CorruptFile, TargetLeak
+from personalrm.errors import BadFile, TargetLeak
 from personalrm.preferences.pairs import PreferencePair
 from personalrm.preferences.personal_prompts import PersonalPrompt
 from personalrm.preferences.prompt_json import prompt_from_json, prompt_to_json
+from personalrm.typed_values import saved_object, saved_value
+
+AGAIN = "run prepare-prompts again"
 
 
 @dataclass(frozen=True, repr=False)
@@ -87,6 +91,15 @@ class PreparedPrompts:
         return f"PreparedPrompts(users={len(self.whole)}, cross_fitted={len(self.cross_fitted)})"
 
 
+@dataclass(frozen=True)
+class _SavedLine:
+    """A line of the file."""
+
+    without: str | None
+    prompt: Mapping[str, Any]
+    """What `prompt_to_json` writes."""
+
+
 def write_prepared(path: str | Path, prompts: Iterable[PreparedPrompt]) -> Iterator[PreparedPrompt]:
     """Write the prompts as they come, one a line, and hand each on.
 
@@ -108,7 +121,8 @@ def read_prepared(path: str | Path) -> PreparedPrompts:
 
     Raises:
         BadFile: If the file cannot be read.
-        CorruptFile: If a line is no prepared prompt.
+        CorruptFile: If a line is not a prepared prompt.
+        NewerVersion: If a later personalrm wrote one.
     """
     try:
         lines = Path(path).read_text(encoding="utf-8").splitlines()
@@ -120,12 +134,5 @@ def read_prepared(path: str | Path) -> PreparedPrompts:
 
 
 def _read(line: str, where: str) -> PreparedPrompt:
-    try:
-        content = json.loads(line)
-        without = content["without"]
-        prompt = prompt_from_json(json.dumps(content["prompt"]), where=where)
-    except (ValueError, KeyError, TypeError):
-        raise CorruptFile(f"{where} is no prepared prompt; run prepare-prompts again") from None
-    if without is not None and not isinstance(without, str):
-        raise CorruptFile(f"{where} is no prepared prompt; run prepare-prompts again")
-    return PreparedPrompt(prompt, without)
+    saved = saved_value(_SavedLine, saved_object(line, where, again=AGAIN), where, again=AGAIN)
+    return PreparedPrompt(prompt_from_json(json.dumps(saved.prompt), where=where), saved.without)

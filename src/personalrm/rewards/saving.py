@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from personalrm.errors import BadInput, CorruptFile, MissingExtra, NewerVersion, StoreError
-from personalrm.typed_values import spec_from
+from personalrm.typed_values import saved_value
 
 VERSION = 1
 AGAIN = "update personalrm if a later one wrote it, or train it again"
@@ -119,13 +119,7 @@ def saved_part(kind: type[Part], facts: Mapping[str, Any], name: str, folder: st
     Raises:
         CorruptFile: If it is missing, has a name this version does not know, or a value that does not fit.
     """
-    where = f"{name} of model folder {str(folder)!r}"
-    try:
-        return spec_from(kind, facts.get(name), where)
-    except BadInput as error:
-        told = str(error).partition("; ")[0]
-        told = told if where in told else f"{where}: {told}"
-        raise CorruptFile(f"{told}; {AGAIN}") from None
+    return saved_value(kind, facts.get(name), f"{name} of model folder {str(folder)!r}", again=AGAIN)
 
 
 def saved_number(facts: Mapping[str, Any], name: str, folder: str | Path) -> float:

@@ -51,18 +51,28 @@ def test_a_judges_file_names_models_with_their_own_servers(tmp_path):
     assert (two.model.base_url, two.is_scripted) == ("http://localhost:8000/v1", True)
 
 
+def test_a_key_of_a_judge_without_a_value_says_nothing(tmp_path):
+    (one,) = judges(tmp_path, "judges:\n  - model: a\n    headers:\n    timeout:\n    scripted:\n")
+    assert (one.model.headers, one.model.timeout_s, one.is_scripted) == ({}, 120.0, False)
+
+
 @pytest.mark.parametrize(
     ("text", "error", "said"),
     [
-        ("", BadFile, "no list of judges"),
-        ("judges: []", BadFile, "no list of judges"),
-        ("judges: [{model: a}]\nextra: 1", BadFile, "no list of judges"),
-        ("judges: [{modell: a}]", BadInput, "names no model"),
+        ("", BadFile, "does not hold a list of judges"),
+        ("judges: []", BadFile, "does not hold a list of judges"),
+        ("judges: [{model: a}]\nextra: 1", BadFile, "does not hold a list of judges"),
+        ("judges: [{modell: a}]", UnknownName, "did you mean 'model'"),
+        ("judges: [{base_url: a}]", BadInput, "judge 1 of .* lacks 'model'"),
+        ("judges: [a]", BadInput, "judge 1 of .* is a text, not keys and values"),
+        ("judges: [{model: a, headers: {X-Team: 3}}]", BadInput, "X-Team of headers of judge 1 of .* write a text"),
+        ("judges: [{model: a, model: b}]", BadFile, "key 'model' stands twice"),
+        ("judges: " + "[" * 10_000, BadFile, "is not YAML"),
         ("judges: [{model: a, base_ur: x}]", UnknownName, "did you mean 'base_url'"),
         ("judges: [{model: a}, {model: a}]", BadInput, "stands twice"),
         ("judges: [{model: a, timeout: -1}]", BadInput, "seconds above 0"),
         ("judges: [{model: a, scripted: maybe}]", BadInput, "true or false"),
-        ("judges: [", BadFile, "cannot be read"),
+        ("judges: [", BadFile, "is not YAML, line 1"),
     ],
 )
 def test_a_judges_file_that_cannot_be_meant_is_refused(tmp_path, text, error, said):
