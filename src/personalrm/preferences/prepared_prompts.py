@@ -125,7 +125,8 @@ def read_prepared(path: str | Path) -> PreparedPrompts:
         NewerVersion: If a later personalrm wrote one.
     """
     try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
+        with open(path, encoding="utf-8") as file:
+            lines = list(file)  # not splitlines(), which also cuts at U+2028 and others that stand in conversations
     except (OSError, UnicodeDecodeError) as error:
         raise BadFile(
             f"{str(path)!r} cannot be read ({type(error).__name__}); pass what prepare-prompts wrote"

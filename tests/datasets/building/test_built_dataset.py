@@ -16,6 +16,7 @@ from personalrm.datasets.building.build import Build
 from personalrm.datasets.building.publishing import run_build
 from personalrm.datasets.sources import open_source
 from personalrm.errors import CorruptFile, NewerVersion
+from personalrm.typed_values import plain
 
 pytestmark = pytest.mark.slow
 
@@ -85,9 +86,10 @@ def test_a_folder_that_was_not_built_has_no_funnel(built):
     ("changes", "error", "said"),
     [
         ({"format_version": 99}, NewerVersion, "format version 99"),
-        ({"funnel": [{"stage": "original"}]}, CorruptFile, "is damaged"),
-        ({"funnel": 3}, CorruptFile, "is damaged"),
-        ({"source": None}, CorruptFile, "is damaged"),
+        ({"funnel": [{"stage": "original"}]}, CorruptFile, "item 1 of funnel of .* lacks 'title'"),
+        ({"funnel": 3}, CorruptFile, "funnel of .* is a whole number, not a list"),
+        ({"source": None}, CorruptFile, "licence of .* is empty, not a text"),
+        ({"format_version": None}, CorruptFile, "no valid format_version"),
     ],
 )
 def test_a_damaged_manifest_is_refused_in_one_sentence(built, changes, error, said):
@@ -98,8 +100,8 @@ def test_a_damaged_manifest_is_refused_in_one_sentence(built, changes, error, sa
 
 def test_a_funnel_of_wrong_types_is_refused(built):
     folder, report = built
-    damage(folder, funnel=[report.funnel[0].as_json() | {"n_pairs": "many"}])
-    with pytest.raises(CorruptFile, match="the funnel of dataset 'built' is damaged"):
+    damage(folder, funnel=[plain(report.funnel[0]) | {"n_pairs": "many"}])
+    with pytest.raises(CorruptFile, match="n_pairs of item 1 of funnel of .* is a text, not a whole number"):
         loaded(folder)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from typing import Any, Literal
@@ -26,6 +26,7 @@ from personalrm.preferences.verdicts import Judge, Question
 from personalrm.stats.arrays import FloatArray
 from personalrm.stats.bootstrap import Interval, cluster, clustered_mean
 from personalrm.stylometry.features import difference
+from personalrm.typed_values import finite, plain
 
 Kind = Literal["fact", "safety"]
 
@@ -72,8 +73,8 @@ class Sycophancy:
 
     def as_json(self) -> dict[str, Any]:
         """As JSON values; what has no number is null."""
-        rows = json.dumps([asdict(row) for row in self.rows]).replace("NaN", "null")
-        return {"judge": self.judge, "rows": json.loads(rows)}
+        content: dict[str, Any] = finite(plain(self))
+        return content
 
 
 @cache

@@ -8,8 +8,8 @@ answer in either order is unscored and counted, never a no.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -21,6 +21,7 @@ from personalrm.stats.bootstrap import Interval, cluster, clustered_mean
 from personalrm.stats.derangements import derangements
 from personalrm.stats.paired import sign_flip_p
 from personalrm.stylometry.claims import read_claim, read_persona
+from personalrm.typed_values import finite, plain
 
 N_PAIRINGS = 5
 """Random pairings of each persona."""
@@ -92,7 +93,8 @@ class Validity:
 
     def as_json(self) -> dict[str, Any]:
         """As JSON values; what has no number is null."""
-        return {key: _plain(value) for key, value in asdict(self).items()}
+        content: dict[str, Any] = finite(plain(self))
+        return content
 
 
 def measure_validity(
@@ -219,9 +221,3 @@ def _gaps(own: Sequence[Answer], random: Sequence[Answer], places: Sequence[int]
             by_user.setdefault(place, []).append(answer)
     pairs = ((answer, by_user.get(place)) for place, answer in enumerate(own))
     return np.array([answer - float(np.mean(others)) for answer, others in pairs if answer is not None and others])
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _plain(one) for key, one in value.items()}
-    return None if isinstance(value, float) and value != value else value

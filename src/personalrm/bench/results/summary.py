@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
@@ -25,7 +25,7 @@ from personalrm.stats.accuracy import Accuracy, correctness, mean_correctness
 from personalrm.stats.bootstrap import Interval, cluster, clustered_mean, paper_interval
 from personalrm.stats.calibration import Calibration, LengthStrata, calibration, length_strata
 from personalrm.stats.runs import RunMean, run_mean
-from personalrm.typed_values import plain
+from personalrm.typed_values import finite, plain
 
 SUMMARY_VERSION = 1
 Named = TypeVar("Named")
@@ -81,7 +81,7 @@ class Summary:
 
     def to_json(self) -> str:
         """`summary.json`; NaN becomes null."""
-        content = {"format_version": SUMMARY_VERSION, **_finite(plain(self))}
+        content = {"format_version": SUMMARY_VERSION, **finite(plain(self))}
         return json.dumps(content, ensure_ascii=False, indent=1, allow_nan=False) + "\n"
 
 
@@ -179,12 +179,3 @@ def _first_interval(measured: Measured) -> Interval | None:
 
 def _known(value: float) -> float | None:
     return None if math.isnan(value) else value
-
-
-def _finite(value: Any) -> Any:
-    """The value with null in place of every NaN."""
-    if isinstance(value, dict):
-        return {key: _finite(one) for key, one in value.items()}
-    if isinstance(value, list):
-        return [_finite(one) for one in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 from personalrm.preferences.messages import digest
@@ -42,10 +42,6 @@ class FunnelRow:
     examples: tuple[Example, ...] = ()
     notes: Mapping[str, Any] = field(default_factory=dict)
     """Counts that belong to this stage alone, such as rows read or judgements that are missing."""
-
-    def as_json(self) -> dict[str, Any]:
-        """The row as JSON values."""
-        return asdict(self)
 
 
 class StageTally:

@@ -28,6 +28,7 @@ from personalrm.preferences.pairs import PreferencePair
 from personalrm.preferences.prompt_json import pair_to_dict
 from personalrm.preferences.reading.surveys import survey_to_dict
 from personalrm.store.atomic import replace_file
+from personalrm.typed_values import plain
 from personalrm.wording import install_hint
 
 COLUMN_MEANINGS = (
@@ -57,7 +58,7 @@ COUNTS = (
 def dataset_card(manifest: Mapping[str, Any]) -> str:
     """The card as Markdown, made from the manifest alone."""
     source = manifest["source"]
-    title = plain(source["title"])
+    title = markdown_text(source["title"])
     lines = [f"# Personalized preferences of {title}", ""]
     lines += [
         f"Built by `personalrm bench build` from {_origin(source)}. Licence of the source: {source['licence']}.",
@@ -80,7 +81,7 @@ def dataset_card(manifest: Mapping[str, Any]) -> str:
 
 
 def _origin(source: Mapping[str, Any]) -> str:
-    return f"`{source['hub_name']}`" if source["hub_name"] else plain(source["title"])
+    return f"`{source['hub_name']}`" if source["hub_name"] else markdown_text(source["title"])
 
 
 def _split_header() -> tuple[str, ...]:
@@ -104,7 +105,7 @@ def _accuracy(found: Any) -> str:
     accuracy, low, high = (100 * found[name] for name in ("accuracy", "low", "high"))
     share = f"{accuracy:.1f} % [{low:.1f}, {high:.1f}] of {found['n']} requests"
     scripted = "; the model is a script, so this says nothing of the filter" if found["is_scripted"] else ""
-    return f"{share} by {plain(found['model'])}, {found['n_unscored']} not answered{scripted}"
+    return f"{share} by {markdown_text(found['model'])}, {found['n_unscored']} not answered{scripted}"
 
 
 def _removed(funnel: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -113,7 +114,7 @@ def _removed(funnel: Sequence[Mapping[str, Any]]) -> list[str]:
         for reason, count in row["removed"].items():
             lines.append(f"- {row['title']}: {count:,} pairs, {reason}")
             shown = [one for one in row["examples"] if one["reason"] == reason and one["query"]]
-            lines += [f"  - {plain(one['query'])}" for one in shown]
+            lines += [f"  - {markdown_text(one['query'])}" for one in shown]
         lines += [f"- {row['title']}: {name}: {count:,}" for name, count in row["notes"].items() if count]
     return lines or ["Nothing."]
 
@@ -123,7 +124,7 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     return lines + [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in rows]
 
 
-def plain(text: str) -> str:
+def markdown_text(text: str) -> str:
     """One line of Markdown that is text and nothing else, since people wrote it."""
     return re.sub(r"([\\`*_\[\]<>#|!])", r"\\\1", " ".join(text.split()))
 
@@ -315,7 +316,7 @@ def _manifest(
         "settings": asdict(build.settings),
         "stages": {stage.name: dict(stage.settings()) for stage in build.stages()},
         "filter_accuracy": accuracy.as_json() if accuracy is not None else "not measured",
-        "funnel": [card.funnel.as_json() for card in cards],
+        "funnel": [plain(card.funnel) for card in cards],
         "statistics": {name: dict(sorted(counts[name].items())) for name in USER_SPLITS},
         "n_surveys": n_surveys,
         "files": {path.relative_to(build.folder).as_posix(): hash_of_file(path) for path in files},
