@@ -109,6 +109,13 @@ def test_prompts_go_through_a_file(tmp_path: Path) -> None:
     assert read.whole["u0"].persona == PreparedPrompts.of(found).whole["u0"].persona
 
 
+def test_a_separator_within_a_conversation_does_not_cut_the_line(tmp_path: Path) -> None:
+    pairs = tuple(replace(tiny_pair(number=n), chosen=f"One\u2028two\x85three \x0b {n}.") for n in range(6))
+    found, _ = prepared([User("u0", tuple(replace(pair, user_id="u0") for pair in pairs))])
+    assert list(write_prepared(tmp_path / "p.jsonl", found)) == found
+    assert read_prepared(tmp_path / "p.jsonl").whole == {"u0": found[0].prompt}
+
+
 @pytest.mark.parametrize("line", ["", "{", "3", '{"without": null}', '{"without": 3, "prompt": {}}', "[]"])
 def test_a_line_that_is_no_prompt_is_corrupt(tmp_path: Path, line: str) -> None:
     (tmp_path / "p.jsonl").write_text(line + "\n")

@@ -17,7 +17,7 @@ from typing import Any
 from personalrm.errors import BadFile, TargetLeak
 from personalrm.preferences.pairs import PreferencePair
 from personalrm.preferences.personal_prompts import PersonalPrompt
-from personalrm.preferences.prompt_json import prompt_from_json, prompt_to_json
+from personalrm.preferences.prompt_json import prompt_from_dict, prompt_to_json
 from personalrm.typed_values import saved_object, saved_value
 
 AGAIN = "run prepare-prompts again"
@@ -136,4 +136,4 @@ def read_prepared(path: str | Path) -> PreparedPrompts:
 
 def _read(line: str, where: str) -> PreparedPrompt:
     saved = saved_value(_SavedLine, saved_object(line, where, again=AGAIN), where, again=AGAIN)
-    return PreparedPrompt(prompt_from_json(json.dumps(saved.prompt), where=where), saved.without)
+    return PreparedPrompt(prompt_from_dict(saved.prompt, where), saved.without)

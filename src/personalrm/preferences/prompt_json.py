@@ -117,14 +117,20 @@ def prompt_from_json(text: str, *, where: str, expected_user: str | None = None)
         NewerVersion: If a later version wrote it.
         BadInput: If it belongs to another user.
     """
-    content = saved_object(text, where, again=AGAIN)
-    check_version(content.pop("format_version", None), FORMAT_VERSION, where, again="pass a prompt that fit saved")
-    saved = saved_value(_SavedPrompt, content, where, again=AGAIN)
-    _check(saved, where)
-    if expected_user is not None and saved.user_id != expected_user:
+    prompt = prompt_from_dict(saved_object(text, where, again=AGAIN), where)
+    if expected_user is not None and prompt.user_id != expected_user:
         raise BadInput(
-            f"{where} is the prompt of user {saved.user_id!r}, not of {expected_user!r}; pass the right file"
+            f"{where} is the prompt of user {prompt.user_id!r}, not of {expected_user!r}; pass the right file"
         )
+    return prompt
+
+
+def prompt_from_dict(content: Mapping[str, Any], where: str) -> PersonalPrompt:
+    """The prompt that stands as keys and values in a larger file; raises as `prompt_from_json`."""
+    check_version(content.get("format_version"), FORMAT_VERSION, where, again="pass a prompt that fit saved")
+    said = {key: value for key, value in content.items() if key != "format_version"}
+    saved = saved_value(_SavedPrompt, said, where, again=AGAIN)
+    _check(saved, where)
     demonstrations = tuple(
         Demonstration(OrderedPair(shown.pair, shown.chosen_first), shown.reasoning) for shown in saved.demonstrations
     )

@@ -101,7 +101,7 @@ def test_a_damaged_manifest_is_refused_in_one_sentence(built, changes, error, sa
 def test_a_funnel_of_wrong_types_is_refused(built):
     folder, report = built
     damage(folder, funnel=[plain(report.funnel[0]) | {"n_pairs": "many"}])
-    with pytest.raises(CorruptFile, match="n_pairs of item 1 of funnel of .* is a text, not a whole number"):
+    with pytest.raises(CorruptFile, match=r"n_pairs of item 1 of funnel of .* is a text, not a whole number"):
         loaded(folder)
 
 
