@@ -15,6 +15,7 @@ from personalrm.induction.prepared import Preparation, prepare_prompts
 from personalrm.induction.settings import InductionSettings
 from personalrm.judging.model import open_model_judge
 from personalrm.preferences.prepared_prompts import PreparedPrompt, PreparedPrompts, read_prepared, write_prepared
+from personalrm.preferences.prompt_json import prompt_to_json
 from personalrm.preferences.users import User
 from personalrm.testing import ScriptedLM, tiny_pair, tiny_users
 from personalrm.testing.skill import skilled
@@ -113,7 +114,8 @@ def test_a_separator_within_a_conversation_does_not_cut_the_line(tmp_path: Path)
     pairs = tuple(replace(tiny_pair(number=n), chosen=f"One\u2028two\x85three \x0b {n}.") for n in range(6))
     found, _ = prepared([User("u0", tuple(replace(pair, user_id="u0") for pair in pairs))])
     assert list(write_prepared(tmp_path / "p.jsonl", found)) == found
-    assert read_prepared(tmp_path / "p.jsonl").whole == {"u0": found[0].prompt}
+    read = read_prepared(tmp_path / "p.jsonl").whole["u0"]
+    assert prompt_to_json(read) == prompt_to_json(found[0].prompt)
 
 
 @pytest.mark.parametrize("line", ["", "{", "3", '{"without": null}', '{"without": 3, "prompt": {}}', "[]"])
