@@ -190,6 +190,12 @@ def test_a_field_of_a_wrong_type_or_size_is_refused_by_name(place, value, messag
         prompt_from_json(json.dumps(content), where="f")
 
 
+def test_a_split_that_is_not_one_of_ours_is_read_as_it_stands():
+    content = json.loads(prompt_to_json(PROMPT))
+    content["demonstrations"][0]["pair"]["split"] = "context"
+    assert json.loads(prompt_to_json(prompt_from_json(json.dumps(content), where="f"))) == content
+
+
 def test_a_sentence_edited_by_hand_is_read():
     text = prompt_to_json(PROMPT).replace('"text": "Likes tea."', '"text": "Likes coffee."')
     assert prompt_from_json(text, where="f").persona.text == "Likes coffee."

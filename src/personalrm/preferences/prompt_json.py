@@ -38,13 +38,20 @@ class _SavedPersona:
     note: str
 
 
+@dataclass(frozen=True, repr=False)
+class _SavedPair(PreferencePair):
+    """A pair in the file; no version has checked its split, so another word than ours must still be read."""
+
+    split: str | None = None  # type: ignore[assignment]
+
+
 @dataclass(frozen=True)
 class _SavedDemonstration:
     """A demonstration in the file, where the pair stands beside its order."""
 
     chosen_first: bool
     reasoning: str | None
-    pair: PreferencePair
+    pair: _SavedPair
 
 
 @dataclass(frozen=True)
@@ -132,7 +139,8 @@ def prompt_from_dict(content: Mapping[str, Any], where: str) -> PersonalPrompt:
     saved = saved_value(_SavedPrompt, said, where, again=AGAIN)
     _check(saved, where)
     demonstrations = tuple(
-        Demonstration(OrderedPair(shown.pair, shown.chosen_first), shown.reasoning) for shown in saved.demonstrations
+        Demonstration(OrderedPair(PreferencePair(**vars(shown.pair)), shown.chosen_first), shown.reasoning)
+        for shown in saved.demonstrations
     )
     persona = Persona(saved.persona.claims, saved.persona.note)
     return PersonalPrompt(**{**vars(saved), "persona": persona, "demonstrations": demonstrations})
