@@ -62,7 +62,7 @@ class PersonaPrompt:
         Raises:
             TargetLeak: Naming the first such pair.
         """
-        seen = frozenset(self.provenance.get("seen", ())).union(*(one.pairs for one in self.examples))
+        seen = frozenset(self.provenance.get("seen", ())).union(*(example.pairs for example in self.examples))
         for pair in targets:
             if pair.hash in seen:
                 raise TargetLeak(
@@ -94,8 +94,9 @@ def persona_prompt_from_json(text: str, *, where: str) -> PersonaPrompt:
 def persona_prompt_to_json(prompt: PersonaPrompt) -> str:
     """The file `persona_prompt_from_json` reads."""
     examples = [
-        {"choices": one.choices, "persona": one.persona} | ({"pairs": list(one.pairs)} if one.pairs else {})
-        for one in prompt.examples
+        {"choices": example.choices, "persona": example.persona}
+        | ({"pairs": list(example.pairs)} if example.pairs else {})
+        for example in prompt.examples
     ]
     content = {"format_version": FORMAT_VERSION, "source": prompt.source, "instruction": prompt.instruction}
     content |= {"examples": examples} | ({"provenance": dict(prompt.provenance)} if prompt.provenance else {})
@@ -108,16 +109,16 @@ def persona_prompt_to_dspy(prompt: PersonaPrompt) -> str:
     What DSPy has no place for (source, pairs, provenance) stands under `metadata.personalrm`.
     """
     demos = [
-        {"augmented": True, "past_judgements": one.choices, "synthesized_persona": one.persona}
-        for one in prompt.examples
+        {"augmented": True, "past_judgements": example.choices, "synthesized_persona": example.persona}
+        for example in prompt.examples
     ]
-    ours: dict[str, Any] = {"source": prompt.source, "pairs": [list(one.pairs) for one in prompt.examples]}
+    ours: dict[str, Any] = {"source": prompt.source, "pairs": [list(example.pairs) for example in prompt.examples]}
     ours |= {"provenance": dict(prompt.provenance)}
     predict: dict[str, Any] = {
         "traces": [],
         "train": [],
         "demos": demos,
-        "signature": {"instructions": prompt.instruction, "fields": [dict(one) for one in DSPY_FIELDS]},
+        "signature": {"instructions": prompt.instruction, "fields": [dict(entry) for entry in DSPY_FIELDS]},
         "lm": None,
     }
     content = {"synthesize.predict": predict, "metadata": {"dependency_versions": {}, "personalrm": ours}}
@@ -155,8 +156,10 @@ def _from_dspy(content: Mapping[str, Any], where: str) -> PersonaPrompt:
         )
         instruction = _text(signature["instructions"])
         return _checked(PersonaPrompt(instruction, examples, exported.source, provenance=exported.provenance), where)
-    told = [f"- {one['prefix']} {one['description']}" for one in signature.get("fields", ()) if _describes(one)]
-    instruction = "\n".join([_text(signature["instructions"]), *told])
+    descriptions = [
+        f"- {entry['prefix']} {entry['description']}" for entry in signature.get("fields", ()) if _describes(entry)
+    ]
+    instruction = "\n".join([_text(signature["instructions"]), *descriptions])
     examples = tuple(
         ExamplePersona(
             "\n".join(_flat(demo[key]) for key in ("past_judgements", "reasoning") if demo.get(key)),
@@ -168,9 +171,9 @@ def _from_dspy(content: Mapping[str, Any], where: str) -> PersonaPrompt:
     return PersonaPrompt(instruction, examples, f"DSPy program {where}")
 
 
-def _describes(one: Mapping[str, Any]) -> bool:
+def _describes(entry: Mapping[str, Any]) -> bool:
     """Whether a field's description says something; DSPy writes `${name}` where nobody did."""
-    return bool(one.get("description")) and not str(one["description"]).startswith("${")
+    return bool(entry.get("description")) and not str(entry["description"]).startswith("${")
 
 
 def _flat(value: Any) -> str:

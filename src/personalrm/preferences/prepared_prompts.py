@@ -53,11 +53,11 @@ class PreparedPrompts:
     def of(cls, prompts: Iterable[PreparedPrompt]) -> PreparedPrompts:
         """The prompts, sorted by kind; of two for the same, the later counts."""
         found = cls({}, {})
-        for one in prompts:
-            if one.without is None:
-                found.whole[one.user_id] = one.prompt
+        for prepared in prompts:
+            if prepared.without is None:
+                found.whole[prepared.user_id] = prepared.prompt
             else:
-                found.cross_fitted[one.user_id, one.without] = one.prompt
+                found.cross_fitted[prepared.user_id, prepared.without] = prepared.prompt
         return found
 
     def for_training(self, pair: PreferencePair) -> PersonalPrompt | None:
@@ -108,10 +108,10 @@ def write_prepared(path: str | Path, prompts: Iterable[PreparedPrompt]) -> Itera
     """
     try:
         with open(path, "w", encoding="utf-8") as file:
-            for one in prompts:
-                content = {"without": one.without, "prompt": json.loads(prompt_to_json(one.prompt))}
+            for prepared in prompts:
+                content = {"without": prepared.without, "prompt": json.loads(prompt_to_json(prepared.prompt))}
                 file.write(json.dumps(content, ensure_ascii=False) + "\n")
-                yield one
+                yield prepared
     except OSError as error:
         raise BadFile(f"{str(path)!r} cannot be written ({error.strerror or error}); name another file") from None
 

@@ -30,15 +30,15 @@ def found_in(material: Material, what: str) -> list[Found]:
     ]
 
 
-def title_of(material: Material, one: Found) -> str:
+def title_of(material: Material, found: Found) -> str:
     """Dataset, method and model whose personas were asked about."""
-    seed = f", seed {one.cell.seed}" if one.cell.seed else ""
-    return f"{one.cell.dataset}: {material.title(one.cell.method)}, {material.label(one.cell.model)}{seed}"
+    seed = f", seed {found.cell.seed}" if found.cell.seed else ""
+    return f"{found.cell.dataset}: {material.title(found.cell.method)}, {material.label(found.cell.model)}{seed}"
 
 
-def judge_of(one: Found) -> str:
+def judge_of(found: Found) -> str:
     """Who was asked."""
-    return f"{one.content['judge']}{' (scripted)' if one.content.get('is_scripted') else ''}"
+    return f"{found.content['judge']}{' (scripted)' if found.content.get('is_scripted') else ''}"
 
 
 def or_nan(value: float | None) -> float:

@@ -29,7 +29,7 @@ def read_manifest(folder: Path) -> BuiltFrom | None:
     """The origin of a dataset folder; None where `bench build` did not make it.
 
     Raises:
-        CorruptFile: If the manifest is one of ours and damaged, or no JSON at all.
+        CorruptFile: If the manifest is one of ours and damaged, or not JSON at all.
         NewerVersion: If a later personalrm wrote it.
     """
     path = folder / MANIFEST
@@ -47,5 +47,5 @@ def read_manifest(folder: Path) -> BuiltFrom | None:
     check_version(content.get("format_version"), FORMAT_VERSION, where, again=AGAIN)
     source = content.get("source")
     # of the rest of a manifest, which is for people, nothing is needed here
-    told = {"funnel": content.get("funnel"), "licence": source.get("licence") if isinstance(source, dict) else None}
-    return saved_value(BuiltFrom, told, where, again=AGAIN)
+    needed = {"funnel": content.get("funnel"), "licence": source.get("licence") if isinstance(source, dict) else None}
+    return saved_value(BuiltFrom, needed, where, again=AGAIN)

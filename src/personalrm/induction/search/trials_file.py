@@ -70,10 +70,10 @@ class TrialsFile:
     def find(self, cell: Cell, users: tuple[int, ...], *, is_full: bool) -> Values | None:
         """The values of the next trial, if an earlier run made just this one."""
         if self._n_used < len(self._earlier):
-            one = self._earlier[self._n_used]
-            if (one.cell, one.users, one.is_full) == (cell, users, is_full):
+            trial = self._earlier[self._n_used]
+            if (trial.cell, trial.users, trial.is_full) == (cell, users, is_full):
                 self._n_used += 1
-                return one.values
+                return trial.values
         self._earlier = self._earlier[: self._n_used]
         return None
 
