@@ -14,8 +14,12 @@ ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "personalrm"
 RECIPES = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").partition("## Recipes")[2]
 PATH = re.compile(r"`((?:[\w.-]+/)+[\w.-]+\.\w+)(?::? [\w.]+)?`")
-HISTORY = {"CHANGELOG.md", "log.md"}  # they speak of the files of their day
-PAGES = [page for page in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")] if page.name not in HISTORY]
+HISTORY = {"CHANGELOG.md", "log.md"}  # they speak of the files of their day, as decisions do
+PAGES = [
+    page
+    for page in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
+    if page.name not in HISTORY and page.parent.name != "decisions"
+]
 
 
 def page(name: str) -> str:
