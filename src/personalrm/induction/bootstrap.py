@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator, Sequence
 from dataclasses import replace
 
-from personalrm.induction.waves import Answers, Wave
+from personalrm.induction.waves import Answers, Calls, Wave
 from personalrm.preferences.demonstrations import Demonstration
 from personalrm.preferences.pairs import OrderedPair
 from personalrm.preferences.personas import Persona
@@ -28,6 +28,11 @@ def bootstrap(
         for ordered, verdict in zip(shown, answers.verdicts, strict=True)
         if verdict.choice == ordered.answer
     ]
+
+
+def bootstrap_calls(n_train: int) -> Calls:
+    """What `bootstrap` asks: every train pair once."""
+    return Calls(questions=n_train)
 
 
 def ask_about(

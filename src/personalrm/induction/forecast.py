@@ -2,7 +2,7 @@
 
 Each induction is played through with the answers that are kept already. Up to the first
 wave that lacks one everything is known exactly; from there on each step is counted at
-the most it can take.
+the most it can take, as counted beside the code that asks it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from personalrm.induction.draws import in_balanced_order
 from personalrm.induction.fit_job import Todo
 from personalrm.induction.roles import assign_roles
 from personalrm.induction.settings import InductionSettings
-from personalrm.induction.synthesize import search, synthesize
+from personalrm.induction.synthesize import search, synthesis_steps, synthesize
 from personalrm.induction.waves import Answers, Running, Wave
 from personalrm.judging.model import ModelJudge
 from personalrm.lm.batch import Ask, Outcome, key_of
@@ -31,13 +31,6 @@ REASONING = "x" * 500
 """Stands for a reasoning that is not written yet."""
 REPLY_TOKENS = 200
 CHARACTERS_A_TOKEN = 4.0
-STEPS = {
-    "all_pairs": ("persona", "bootstrap", "trials"),
-    "persona": ("bootstrap", "trials", "persona"),
-    "demonstrations": ("bootstrap", "trials"),
-    "both": ("bootstrap", "trials", "persona", "bootstrap", "trials"),
-}
-"""The waves of each variant; without validation pairs there are no trials."""
 Kept = Callable[[bytes], Reply | Unscored | None]
 """What is kept under a key of `lm.batch.key_of`."""
 
@@ -121,9 +114,9 @@ class _User:
     def __init__(self, todo: Todo, judge: ModelJudge, settings: InductionSettings, kept: Kept) -> None:
         self._todo, self._judge, self._settings, self._kept = todo, judge, settings, kept
         self._pairs = tuple(pair for pair in todo.user.pairs if pair.split != "target")
-        split = assign_roles(self._pairs, todo.roles, settings.seed)
-        self._train = in_balanced_order(split.train, settings.seed)
-        self._validation = in_balanced_order(split.validation, settings.seed)
+        self._split = assign_roles(self._pairs, todo.roles, settings.seed)
+        self._train = in_balanced_order(self._split.train, settings.seed)
+        self._validation = in_balanced_order(self._split.validation, settings.seed)
 
     def missing(self) -> tuple[list[Request], list[_Step]]:
         """The requests of the first wave that is not answered, and the steps that come after it."""
@@ -187,22 +180,17 @@ class _User:
 
     def _steps(self) -> list[_Step]:
         """All steps of the fit at their largest."""
-        if not self._train:
-            return []
         shown = tuple(Demonstration(one, REASONING) for one in self._train)
-        first = shown[0].shown
+        first = (self._train or self._validation)[0]
         question = Question(self._todo.user.user_id, first.pair.conversation, first.first, first.second)
         bare = self._judge.judge_request(replace(question, wants_hypotheses=True), "bootstrap").n_characters
         # A trial shows half of the reasonings on average.
         half = replace(question, demonstrations=shown[: 1 + len(shown) // 2])
         full = self._judge.judge_request(half, "trials").n_characters
         persona = self._judge.persona_request(PersonaQuestion(self._todo.user.user_id, shown)).n_characters
-        n_orders = 2 if self._settings.validation_orders == "both" else 1
-        n_trials = (self._settings.n_trials + 1) * n_orders * len(self._validation)
+        n_characters = {"bootstrap": bare, "trials": full, "persona": persona}
         n_samples = self._judge.options.n_samples
-        largest = {
-            "bootstrap": _Step("bootstrap", len(self._train) * n_samples, bare),
-            "trials": _Step("trials", n_trials * n_samples, full),
-            "persona": _Step("persona", 1, persona),
-        }
-        return [largest[name] for name in STEPS[self._settings.variant] if name != "trials" or n_trials]
+        return [
+            _Step(name, calls.total(n_samples), n_characters[name])
+            for name, calls in synthesis_steps(self._split, self._settings)
+        ]

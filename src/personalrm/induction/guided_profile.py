@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from personalrm.induction.draws import in_balanced_order
 from personalrm.induction.roles import record_roles
 from personalrm.induction.settings import InductionSettings
-from personalrm.induction.waves import Induction, Wave
+from personalrm.induction.waves import Calls, Induction, Wave
 from personalrm.preferences.demonstrations import Demonstration
 from personalrm.preferences.pairs import PreferencePair
 from personalrm.preferences.personal_prompts import PersonalPrompt
@@ -48,6 +48,10 @@ def guided_profile(
         roles=record_roles(split),
         written=tuple(claim.text for claim in claims),
     )
+
+
+PROFILE_CALLS = Calls(texts=2)
+"""What `guided_profile` asks of anybody: the digest and the profile."""
 
 
 def _with_evidence(claim: Claim, digest: Sequence[Claim]) -> Claim:

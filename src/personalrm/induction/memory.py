@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from personalrm.induction.draws import in_balanced_order
 from personalrm.induction.roles import record_roles
 from personalrm.induction.settings import InductionSettings
-from personalrm.induction.waves import Induction, Wave
+from personalrm.induction.waves import Calls, Induction, Wave
 from personalrm.preferences.demonstrations import Demonstration
 from personalrm.preferences.pairs import PreferencePair
 from personalrm.preferences.personal_prompts import PersonalPrompt
@@ -62,3 +62,8 @@ def remember(user_id: str, pairs: Sequence[PreferencePair], settings: InductionS
         written=tuple(claim.text for claim in insights),
         notes=tuple(notes),
     )
+
+
+def memory_calls(pairs: Sequence[PreferencePair]) -> Calls:
+    """What `remember` asks: a text a context pair."""
+    return Calls(texts=len(split_context(pairs).context))

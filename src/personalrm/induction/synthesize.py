@@ -8,16 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
 
-from personalrm.induction.bootstrap import bootstrap
+from personalrm.induction.bootstrap import bootstrap, bootstrap_calls
 from personalrm.induction.draws import in_balanced_order
 from personalrm.induction.roles import assign_roles, record_roles
-from personalrm.induction.settings import InductionSettings
-from personalrm.induction.trials import Demonstrations, choose_demonstrations
-from personalrm.induction.waves import Answers, Induction, Wave
+from personalrm.induction.settings import InductionSettings, Variant
+from personalrm.induction.trials import Demonstrations, choose_demonstrations, trials_calls
+from personalrm.induction.waves import Answers, Calls, Induction, Wave
 from personalrm.preferences.demonstrations import Demonstration
 from personalrm.preferences.pairs import OrderedPair, PreferencePair
 from personalrm.preferences.personal_prompts import PersonalPrompt
 from personalrm.preferences.personas import Persona
+from personalrm.preferences.splits import UserSplit
 from personalrm.preferences.verdicts import PersonaQuestion
 
 NO_VALIDATION = "no validation pair, so all kept reasonings were used without trials"
@@ -69,6 +70,35 @@ def synthesize(
         written=tuple(claim.text for claim in persona.claims),
         notes=tuple(notes),
     )
+
+
+STEPS: Mapping[Variant, tuple[str, ...]] = {
+    "all_pairs": ("persona", "bootstrap", "trials"),
+    "persona": ("bootstrap", "trials", "persona"),
+    "demonstrations": ("bootstrap", "trials"),
+    "both": ("bootstrap", "trials", "persona", "bootstrap", "trials"),
+}
+"""The waves of each variant, as `synthesize` yields them."""
+
+
+def synthesis_steps(split: UserSplit, settings: InductionSettings) -> list[tuple[str, Calls]]:
+    """The waves of `synthesize` in order, each with its calls at most; without validation pairs there are no trials."""
+    most = {
+        "bootstrap": bootstrap_calls(len(split.train)),
+        "trials": trials_calls(len(split.validation), settings),
+        "persona": Calls(texts=1),
+    }
+    return [(name, most[name]) for name in STEPS[settings.variant] if name != "trials" or split.validation]
+
+
+def synthesis_calls(split: UserSplit, settings: InductionSettings) -> Calls:
+    """What `synthesize` asks at most."""
+    return sum((calls for _, calls in synthesis_steps(split, settings)), Calls())
+
+
+def search_calls(split: UserSplit, settings: InductionSettings) -> Calls:
+    """What `search` asks at most."""
+    return bootstrap_calls(len(split.train)) + trials_calls(len(split.validation), settings)
 
 
 def search(

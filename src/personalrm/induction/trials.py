@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from personalrm.induction.bootstrap import ask_about
 from personalrm.induction.draws import keyed_uniform
 from personalrm.induction.settings import InductionSettings
-from personalrm.induction.waves import Answers, Wave
+from personalrm.induction.waves import Answers, Calls, Wave
 from personalrm.preferences.demonstrations import Demonstration
 from personalrm.preferences.pairs import OrderedPair
 from personalrm.preferences.personas import Persona
@@ -64,6 +64,15 @@ def choose_demonstrations(
     scores = [_Score(trial, demonstrations) for trial, demonstrations in enumerate(candidates)]
     yield from _score(scores, asked, persona)
     return max((score.result(len(asked)) for score in scores), key=lambda result: result.rank)
+
+
+def trials_calls(n_validation: int, settings: InductionSettings) -> Calls:
+    """What `choose_demonstrations` asks at most: every candidate and the reference on all validation pairs.
+
+    Equal candidates are judged once, and the schedule `cost` gives some up, so it may be less.
+    """
+    n_orders = 2 if settings.validation_orders == "both" else 1
+    return Calls(questions=(settings.n_trials + 1) * n_orders * n_validation)
 
 
 def draw_candidates(

@@ -43,6 +43,26 @@ class Answers:
     personas: list[Persona] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class Calls:
+    """How much an induction asks at most: what `fit --dry-run` and `bench run --dry-run` are made of.
+
+    Every induction has a function beside it that counts its calls before anything is asked.
+    """
+
+    questions: int = 0
+    """Questions to a judge; each is asked as often as the judge draws samples."""
+    texts: int = 0
+    """Personas and what leads to one; each is asked once."""
+
+    def __add__(self, other: Calls) -> Calls:
+        return Calls(self.questions + other.questions, self.texts + other.texts)
+
+    def total(self, n_samples: int) -> int:
+        """Calls of a judge that draws so many samples a question."""
+        return self.questions * n_samples + self.texts
+
+
 Induction = Generator[Wave, Answers, PersonalPrompt]
 
 

@@ -13,7 +13,6 @@ from personalrm.induction.search.gain import Gain
 from personalrm.induction.search.optimize import Searcher, optimize, optimize_persona_prompt
 from personalrm.induction.search.people import Subject, divide, gather, in_words, share_out
 from personalrm.induction.search.settings import SearchSettings
-from personalrm.induction.settings import InductionSettings
 from personalrm.judging.embedded import EmbeddedJudge, fixed
 from personalrm.judging.model import JudgeOptions, ModelJudge
 from personalrm.lm.batch import Caller
@@ -146,7 +145,7 @@ def test_the_gain_is_accuracy_with_the_persona_minus_accuracy_without():
     train, dev = people(8)
     with Caller(ScriptedLM(coached({}, 1.0))) as caller:
         judge = ModelJudge(caller, JudgeOptions(logprobs=False))
-        subjects = gather(divide(train, dev, max_train_users=9, seed=0).dev, judge, InductionSettings(), on_target=True)
+        subjects = gather(divide(train, dev, max_train_users=9, seed=0).dev, judge, SearchSettings(), on_target=True)
         gain = Gain(judge_under(judge), judge.persona_prompt)
         values = gain.of(gain.write(judge.persona_prompt, subjects), subjects)
         assert sum(values) / len(values) == pytest.approx(1.0 - gain.accuracy(subjects))
@@ -255,7 +254,7 @@ def test_few_examples_make_few_sets():
 def test_words_of_an_example_are_short_even_where_a_text_is_one_endless_word():
     train, dev = people(8)
     evidence = gather(divide(train, dev, max_train_users=9, seed=0).dev, EmbeddedJudge(fixed(shipped_prior())),
-                      InductionSettings(n_trials=1), on_target=True)[0].evidence  # fmt: skip
+                      SearchSettings(user_trials=1), on_target=True)[0].evidence  # fmt: skip
     assert all(len(line) < 4 * 240 + 60 for line in in_words(evidence).splitlines())
     assert len(in_words(evidence, 20).splitlines()[0]) < 150
 

@@ -13,7 +13,7 @@ from personalrm.bench.methods.method import Item, Judgement, Knowledge, Surveys
 from personalrm.datasets.targets import HeldOut
 from personalrm.errors import ModelUnavailable
 from personalrm.induction.settings import InductionSettings
-from personalrm.induction.waves import STOPPED, Induction, run_overlapping
+from personalrm.induction.waves import STOPPED, Calls, Induction, run_overlapping
 from personalrm.judging.both_orders import judge_both_orders, question_about
 from personalrm.judging.demographics import describe_demographics
 from personalrm.judging.model import ModelJudge
@@ -28,6 +28,8 @@ Write = Callable[[Sequence[User], Surveys], list[Knowledge]]
 """What is known of each user, in order: a personal prompt."""
 Induce = Callable[[User, InductionSettings, str], Induction]
 """The induction of one user's prompt by a judge of a name, as a generator of waves."""
+CountCalls = Callable[[User, InductionSettings], Calls]
+"""What learning one user asks a language model at most."""
 
 
 class ModelMethod:

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from personalrm.bench.methods.method import Knowledge, Surveys
-from personalrm.bench.methods.model import Induce
+from personalrm.bench.methods.model import CountCalls, Induce
 from personalrm.induction.guided_profile import guided_profile
 from personalrm.induction.memory import remember
 from personalrm.induction.raw_history import raw_history
 from personalrm.induction.settings import InductionSettings, Variant
-from personalrm.induction.synthesize import synthesize
+from personalrm.induction.synthesize import synthesis_calls, synthesize
 from personalrm.induction.waves import Induction
+from personalrm.preferences.splits import split_context
 from personalrm.preferences.users import User
 
 
@@ -23,6 +24,11 @@ def by_synthesis(variant: Variant) -> Induce:
         return synthesize(user.user_id, user.pairs, replace(settings, variant=variant), judge=judge)
 
     return induce
+
+
+def synthesis_of(variant: Variant) -> CountCalls:
+    """What `by_synthesis` asks of one user at most."""
+    return lambda user, settings: synthesis_calls(split_context(user.pairs), replace(settings, variant=variant))
 
 
 def by_memory(user: User, settings: InductionSettings, judge: str) -> Induction:

@@ -14,12 +14,23 @@ from personalrm.bench.methods.controls import Control, coin, first_wins, longer_
 from personalrm.bench.methods.embedded import Engine, induced_method, personal_method, population_method
 from personalrm.bench.methods.language_models import Trainings
 from personalrm.bench.methods.method import Method
-from personalrm.bench.methods.model import Induce, Inductions, ModelMethod, know_nobody, persona_only, read_surveys
+from personalrm.bench.methods.model import (
+    CountCalls,
+    Induce,
+    Inductions,
+    ModelMethod,
+    know_nobody,
+    persona_only,
+    read_surveys,
+)
 from personalrm.bench.methods.pools import PoolSettings
-from personalrm.bench.methods.prompt_writers import by_memory, by_profile, by_synthesis, show_history
+from personalrm.bench.methods.prompt_writers import by_memory, by_profile, by_synthesis, show_history, synthesis_of
 from personalrm.bench.methods.trained import RewardRow
 from personalrm.errors import BadInput, UnknownName
+from personalrm.induction.guided_profile import PROFILE_CALLS
+from personalrm.induction.memory import memory_calls
 from personalrm.induction.settings import InductionSettings, Variant
+from personalrm.induction.waves import Calls
 from personalrm.judging.model import ModelJudge
 from personalrm.rewards.language_models import FINE_TUNED
 from personalrm.rewards.methods import REWARD_METHODS, RewardMethod
@@ -76,6 +87,9 @@ class Entry:
     title: str
     """As in Table 3."""
     group: Group
+    calls: CountCalls | None
+    """What learning one user asks a language model at most, without a default so that no row is forgotten; None where
+    a method that is not ours does not say."""
     alone: Make | None = None
     """Makes it without any model or engine (controls)."""
     embedded: Make | None = None
@@ -102,7 +116,7 @@ def _trained(name: str, method: RewardMethod) -> Entry:
         # A row's control judges with the models of the row: training takes minutes, another context none.
         return tools.trained[name]
 
-    return Entry(method.title, "reward models", encoder=make, is_personal=method.is_personal)
+    return Entry(method.title, "reward models", asks_nothing, encoder=make, is_personal=method.is_personal)
 
 
 def _fine_tuned(name: str, title: str, *, is_personal: bool) -> Entry:
@@ -111,11 +125,12 @@ def _fine_tuned(name: str, title: str, *, is_personal: bool) -> Entry:
             raise BadInput(f"method {name!r} trains a language model and none was given; name one in base_models")
         return tools.trainings.row(name)
 
-    return Entry(title, "reward models", base_model=make, is_personal=is_personal)
+    # Personas that it is told are counted by who writes them: one file serves all rows of a base model.
+    return Entry(title, "reward models", asks_nothing, base_model=make, is_personal=is_personal)
 
 
 def _control(title: str, make: Make) -> Entry:
-    return Entry(title, "controls", alone=make, is_personal=False)
+    return Entry(title, "controls", asks_nothing, alone=make, is_personal=False)
 
 
 def _written(induce: Induce, name: str, *, distilled: bool = False, only_persona: bool = False) -> Make:
@@ -136,7 +151,12 @@ def _induced(variant: Variant) -> Make:
     return lambda tools: induced_method(tools.engine, tools.settings, variant)
 
 
-_BOTH = by_synthesis("both")
+def asks_nothing(*_: object) -> Calls:
+    """Learning a user asks no language model."""
+    return Calls()
+
+
+_BOTH, _CALLS_OF_BOTH = by_synthesis("both"), synthesis_of("both")
 METHODS: Mapping[str, Entry] = {
     "random": _control("Random", lambda _: Control(coin)),
     "first": _control("First position wins", lambda _: Control(first_wins)),
@@ -144,51 +164,69 @@ METHODS: Mapping[str, Entry] = {
     "population": Entry(
         "Population (non-personal)",
         "controls",
+        asks_nothing,
         embedded=lambda tools: population_method(tools.engine),
         is_personal=False,
     ),
     "default": Entry(
-        "Default", "judges", model=lambda tools: ModelMethod(tools.needed_judge, know_nobody), is_personal=False
+        "Default",
+        "judges",
+        asks_nothing,
+        model=lambda tools: ModelMethod(tools.needed_judge, know_nobody),
+        is_personal=False,
     ),
     "demographics": Entry(
         "Demographics",
         "judges",
+        asks_nothing,
         model=lambda tools: ModelMethod(tools.needed_judge, read_surveys),
         needs=frozenset({"survey"}),
     ),
-    "memory": Entry("Memory", "judges", model=_written(by_memory, "memory")),
-    "guided_profile": Entry("Guided profile generation", "judges", model=_written(by_profile, "guided_profile")),
-    "raw_history": Entry("Raw history", "judges", model=lambda tools: ModelMethod(tools.needed_judge, show_history)),
+    "memory": Entry("Memory", "judges", lambda user, _: memory_calls(user.pairs), model=_written(by_memory, "memory")),
+    "guided_profile": Entry(
+        "Guided profile generation", "judges", lambda *_: PROFILE_CALLS, model=_written(by_profile, "guided_profile")
+    ),
+    "raw_history": Entry(
+        "Raw history", "judges", asks_nothing, model=lambda tools: ModelMethod(tools.needed_judge, show_history)
+    ),
     "personal": Entry(
-        "Embedded engine, all context pairs", "embedded engine", embedded=lambda tools: personal_method(tools.engine)
+        "Embedded engine, all context pairs",
+        "embedded engine",
+        asks_nothing,
+        embedded=lambda tools: personal_method(tools.engine),
     ),
     "just_demonstrations": Entry(
         "SynthesizeMe, just demonstrations",
         "SynthesizeMe",
+        synthesis_of("demonstrations"),
         embedded=_induced("demonstrations"),
         model=_written(by_synthesis("demonstrations"), "demonstrations"),
     ),
     "just_persona": Entry(
         "SynthesizeMe, just personas",
         "SynthesizeMe",
+        _CALLS_OF_BOTH,
         embedded=_induced("persona"),
         model=_written(_BOTH, "both", only_persona=True),
     ),
     "persona_and_demonstrations": Entry(
         "SynthesizeMe, personas + demonstrations",
         "SynthesizeMe",
+        _CALLS_OF_BOTH,
         embedded=_induced("both"),
         model=_written(_BOTH, "both"),
     ),
     "just_persona_distill": Entry(
         "SynthesizeMe, personas + distill",
         "SynthesizeMe",
+        _CALLS_OF_BOTH,
         model=_written(_BOTH, "both", distilled=True, only_persona=True),
         needs=frozenset({"persona_prompt"}),
     ),
     "persona_and_demonstrations_distill": Entry(
         "SynthesizeMe, personas + demonstrations + distill",
         "SynthesizeMe",
+        _CALLS_OF_BOTH,
         model=_written(_BOTH, "both", distilled=True),
         needs=frozenset({"persona_prompt"}),
     ),

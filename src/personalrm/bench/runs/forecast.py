@@ -7,22 +7,19 @@ from dataclasses import dataclass, replace
 
 from personalrm.bench.by_context import draw_users
 from personalrm.bench.methods.pools import divide, pool_users
+from personalrm.bench.methods.table import METHODS
 from personalrm.bench.plan.cells import Cell, kind_of, n_draws, n_targets, plan_cells
 from personalrm.bench.plan.reward_spec import writer_of
 from personalrm.bench.plan.spec import ModelSpec, RunSpec
 from personalrm.bench.runs.bases import pool_of
 from personalrm.bench.runs.data import Dataset
 from personalrm.bench.runs.trainings import n_conversations, stopping
+from personalrm.induction.settings import InductionSettings
+from personalrm.induction.synthesize import synthesis_calls
+from personalrm.induction.waves import Calls
 from personalrm.preferences.splits import split_context
 from personalrm.preferences.users import User
 from personalrm.rewards.language_models import FINE_TUNED
-
-WRITES_BOTH = (
-    "just_persona",
-    "persona_and_demonstrations",
-    "just_persona_distill",
-    "persona_and_demonstrations_distill",
-)
 
 
 @dataclass(frozen=True)
@@ -32,7 +29,9 @@ class CellForecast:
     cell: Cell
     n_judgements: int
     n_calls: int
-    """Upper bound; what other cells asked before, and what the cache holds, is not asked again and not counted off."""
+    """At most; what other cells asked before, and what the cache holds, is not asked again and not counted off."""
+    is_bounded: bool = True
+    """Whether it asks no more than `n_calls`; False where its method does not say what it asks."""
     n_trainings: int = 0
     """Language models it trains; counted at the first cell that needs them."""
     n_training_pairs: int = 0
@@ -78,8 +77,9 @@ def _calls_to_tell(spec: RunSpec, cell: Cell, dataset: Dataset, counted: set[obj
     users = pool_users(dataset.held_out, dataset.spec.min_pairs)
     only = None if base.cross_fitted else stopping(users, dataset.held_out)
     n_each = [1 + n_conversations(user, only) for user in users]
-    calls = [_calls_to_learn(spec, "persona_and_demonstrations", user) for user in users]
-    return models[writer].samples * sum(n * each for n, each in zip(n_each, calls, strict=True))
+    settings = InductionSettings(n_trials=spec.trials, variant="both")
+    calls = [synthesis_calls(split_context(user.pairs), settings).total(models[writer].samples) for user in users]
+    return sum(n * each for n, each in zip(n_each, calls, strict=True))
 
 
 def _forecast(spec: RunSpec, cell: Cell, dataset: Dataset, model: ModelSpec | None) -> CellForecast:
@@ -89,16 +89,12 @@ def _forecast(spec: RunSpec, cell: Cell, dataset: Dataset, model: ModelSpec | No
     ids = {user.user_id for user in users}
     n = sum(pair.user_id in ids for pair in dataset.held_out.targets)
     n = n_draws(spec, cell) * n_targets(spec, cell, n)
-    if model is None:
-        return CellForecast(cell, n, 0)
-    learning = 0 if cell.teacher else sum(_calls_to_learn(spec, cell.method, user) for user in users if user.pairs)
-    return CellForecast(cell, n, model.samples * (2 * n + learning))
-
-
-def _calls_to_learn(spec: RunSpec, method: str, user: User) -> int:
-    """Calls of one user's induction at most."""
-    split = split_context(user.pairs)
-    search = len(split.train) + 2 * (spec.trials + 1) * len(split.validation)
-    if method in WRITES_BOTH:
-        return 2 * search + 1
-    return {"just_demonstrations": search, "memory": len(split.context), "guided_profile": 2}.get(method, 0)
+    count_calls = METHODS[cell.method].calls
+    if model is None or count_calls is None:
+        return CellForecast(cell, n, 0, is_bounded=count_calls is not None)
+    # The A/A test shows the same completion twice, so both orders are one request.
+    calls = Calls(questions=n if cell.control == "identical" else 2 * n)
+    if not cell.teacher:
+        settings = InductionSettings(n_trials=spec.trials)
+        calls = sum((count_calls(user, settings) for user in users if user.pairs), calls)
+    return CellForecast(cell, n, calls.total(model.samples))

@@ -147,14 +147,18 @@ def _predict(spec: RunSpec, datasets: dict[str, Dataset], options: argparse.Name
         print_json({"cells": [asdict(row) for row in rows], "n_calls": total, "n_trainings": n_trainings})
         return 0
     for row in rows:
-        print(f"{row.n_judgements:9,} judgements  {row.n_calls:9,} calls at most  {row.cell.name}")
+        calls = f"{row.n_calls:9,} calls at most" if row.is_bounded else f"  unknown, at least {row.n_calls:,} calls"
+        print(f"{row.n_judgements:9,} judgements  {calls}  {row.cell.name}")
         if row.n_trainings:
             print(f"{'':9} trains {count(row.n_trainings, 'language model')} on {row.n_training_pairs:,} pairs in all")
     n_judgements = sum(row.n_judgements for row in rows)
-    print(
-        f"would run {count(len(rows), 'cell')}: {count(n_judgements, 'judgement')}, "
-        f"at most {count(total, 'call')} of language models"
-    )
+    unknown = list(dict.fromkeys(row.cell.method for row in rows if not row.is_bounded))
+    bound = f"an unknown number of calls of language models, at least {total:,}"
+    if not unknown:
+        bound = f"at most {count(total, 'call')} of language models"
+    print(f"would run {count(len(rows), 'cell')}: {count(n_judgements, 'judgement')}, {bound}")
+    if unknown:
+        print(f"not said how many calls: {', '.join(unknown)}; `calls` of a method counts those of a user")
     if n_trainings:
         print(f"would train {count(n_trainings, 'language model')}; what is trained already is not counted off")
     return 0

@@ -94,6 +94,11 @@ class Proposed:
     """Replies that held no instruction that may be tried."""
 
 
+def proposal_calls(settings: SearchSettings) -> int:
+    """What `propose_instructions` asks at most: looks at users, a summary, and new instructions."""
+    return settings.n_observed + 1 + (settings.n_instructions - 1)
+
+
 def propose_instructions(
     ask: AskTexts | None,
     start: PersonaPrompt,

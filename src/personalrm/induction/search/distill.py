@@ -10,7 +10,6 @@ from personalrm.induction.search.asking import judge_under
 from personalrm.induction.search.gain import Gain
 from personalrm.induction.search.people import Subject, gather
 from personalrm.induction.search.settings import SearchSettings
-from personalrm.induction.settings import InductionSettings
 from personalrm.judging.model import ModelJudge
 from personalrm.preferences.persona_prompts import PersonaPrompt
 from personalrm.preferences.splits import UserSplit
@@ -53,8 +52,7 @@ def measure_transfer(
         settings: Of the search.
         start: What it began with.
     """
-    induction = InductionSettings(variant="persona", n_trials=settings.user_trials, seed=settings.seed)
-    subjects = gather(dev, student, induction, on_target=True)
+    subjects = gather(dev, student, settings, on_target=True)
     gain = Gain(judge_under(student), start)
     (before, _), (after, n_unscored) = (_mean_gain(gain, prompt, subjects) for prompt in (start, found))
     return Transfer(student.name, gain.accuracy(subjects), before, after, len(subjects), n_unscored)

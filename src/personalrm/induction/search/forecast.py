@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from personalrm.induction.search.mipro import mipro_calls_by_purpose
+from personalrm.induction.search.optimize import calls_by_purpose
 from personalrm.induction.search.people import People
 from personalrm.induction.search.settings import SearchSettings
 from personalrm.judging.model import ModelJudge
@@ -63,34 +64,15 @@ def forecast_search(
         judge: Who would be asked; nothing is asked.
         settings: Of the search.
         price: What tokens cost.
-        with_dspy: MIPROv2, which bootstraps each set anew and asks for more descriptions before it proposes.
+        with_dspy: Whether DSPy's MIPROv2 searches.
     """
-    k = judge.options.n_samples
-    train, dev = people.train, people.dev
-    on_dev = sorted((k * 2 * len(split.target) + 1 for _, split in dev), reverse=True)
-    on_train = [k * 2 * len(split.validation) + 1 for _, split in train]
-    n_full = math.ceil(settings.n_trials / settings.full_eval_steps)
-    batch = sum(on_dev[: settings.fitted_to(len(dev)).minibatch_size])
-    every = settings.n_instructions * settings.n_example_sets
-    calls = {
-        "reasonings": sum(k * _step_one(split, settings) for _, split in (*train, *dev)),
-        "default judge": sum(on_dev) - len(dev) + sum(on_train) - len(train),
-        "example personas": sum(on_train) * (settings.n_example_sets if with_dspy else 1),
-        "proposals": (4 if with_dspy else 1) * settings.n_instructions + settings.n_observed,
-        "trials": min(every * sum(on_dev), (1 + n_full) * sum(on_dev) + settings.n_trials * batch),
-    }
-    if with_dspy:
-        calls["trials"] += 2 * sum(on_dev)  # the first and the best are measured once more, to be told
+    count_calls = mipro_calls_by_purpose if with_dspy else calls_by_purpose
+    calls = count_calls(people, settings, judge.options.n_samples)
     n_calls = sum(calls.values())
     n_prompt = int(n_calls * _characters(people, judge) / CHARACTERS_A_TOKEN)
     usage = Usage(n_prompt, n_calls * REPLY_TOKENS)
     cost = price.of(usage) if price else None
-    return SearchForecast(len(train), len(dev), calls, n_calls, n_prompt + usage.completion_tokens, cost)
-
-
-def _step_one(split: UserSplit, settings: SearchSettings) -> int:
-    """Bootstrap and trials of one user."""
-    return len(split.train) + 2 * (settings.user_trials + 1) * len(split.validation)
+    return SearchForecast(len(people.train), len(people.dev), calls, n_calls, n_prompt + usage.completion_tokens, cost)
 
 
 def _characters(people: People, judge: ModelJudge) -> float:

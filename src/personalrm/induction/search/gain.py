@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from personalrm.errors import BadInput
 from personalrm.induction.search.people import Subject
 from personalrm.induction.search.trials_file import Values
+from personalrm.induction.waves import Calls
 from personalrm.judging.both_orders import judge_both_orders
 from personalrm.preferences.pairs import PreferencePair
 from personalrm.preferences.persona_prompts import PersonaPrompt
@@ -62,6 +63,11 @@ class Gain:
         scored = [[c for c in self._default[one.user_id] if c is not None] for one in subjects]
         means = [sum(found) / len(found) for found in scored if found]
         return sum(means) / len(means) if means else None
+
+
+def gain_calls(n_pairs: int) -> Calls:
+    """What a persona costs: its text, and every pair of its user in both orders."""
+    return Calls(questions=2 * n_pairs, texts=1)
 
 
 def _right(judge: Judge, known: Sequence[tuple[Subject, Persona | None]]) -> list[list[float | None]]:

@@ -6,6 +6,7 @@ measures; so it is the same over a language model, the embedded engine or a rule
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -72,6 +73,19 @@ def search(
         if number % settings.full_eval_steps == 0 or number == settings.n_trials:
             _measure_most_promising(table)
     return _winner(table)
+
+
+def search_cost(on_user: Sequence[int], settings: SearchSettings) -> int:
+    """What `search` spends at most where measuring a candidate on a dev user costs so much.
+
+    The start and the most promising candidates are measured on everybody, each trial on a
+    minibatch, taken to be the dearest users; no candidate is measured on a user twice.
+    """
+    everybody = sum(on_user)
+    batch = sum(sorted(on_user, reverse=True)[: settings.fitted_to(len(on_user)).minibatch_size])
+    n_full = 1 + math.ceil(settings.n_trials / settings.full_eval_steps)
+    n_candidates = settings.n_instructions * settings.n_example_sets
+    return min(n_candidates * everybody, n_full * everybody + settings.n_trials * batch)
 
 
 class _Table:

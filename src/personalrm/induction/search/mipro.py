@@ -17,8 +17,8 @@ from typing import Any
 
 from personalrm.errors import UnreadableReply
 from personalrm.induction.search.asking import judge_under
-from personalrm.induction.search.gain import Gain
-from personalrm.induction.search.optimize import Optimized, Tell, gather_people, tell_nobody
+from personalrm.induction.search.gain import Gain, gain_calls
+from personalrm.induction.search.optimize import Optimized, Tell, calls_by_purpose, gather_people, tell_nobody
 from personalrm.induction.search.people import People, Subject, in_words
 from personalrm.induction.search.settings import SearchSettings
 from personalrm.judging.model import ModelJudge
@@ -75,6 +75,17 @@ def optimize_with_mipro(
     if judge.caller.stopped is not None:
         raise judge.caller.stopped
     return _optimized(best, metric, (train, dev), (score, start_score), (judge, settings))
+
+
+def mipro_calls_by_purpose(people: People, settings: SearchSettings, n_samples: int) -> dict[str, int]:
+    """What `optimize_with_mipro` asks at most, by purpose: as `calls_by_purpose`, with what DSPy does differently."""
+    calls = calls_by_purpose(people, settings, n_samples)
+    # DSPy bootstraps every set of examples anew, and describes data, program and module before it proposes.
+    calls["example personas"] *= settings.n_example_sets
+    calls["proposals"] = 4 * settings.n_instructions + settings.n_observed
+    # The first and the best program are measured once more, to be told.
+    calls["trials"] += 2 * sum(gain_calls(len(split.target)).total(n_samples) for _, split in people.dev)
+    return calls
 
 
 class _Metric:

@@ -22,14 +22,14 @@ from personalrm.induction.search.candidates import (
     bootstrap_examples,
     check_instructions,
     draw_example_sets,
+    proposal_calls,
     propose_instructions,
 )
-from personalrm.induction.search.gain import Gain, JudgeUnder
-from personalrm.induction.search.loop import Found, search
-from personalrm.induction.search.people import People, Subject, divide, gather
+from personalrm.induction.search.gain import Gain, JudgeUnder, gain_calls
+from personalrm.induction.search.loop import Found, search, search_cost
+from personalrm.induction.search.people import People, Subject, divide, gather, gather_calls
 from personalrm.induction.search.settings import SearchSettings
 from personalrm.induction.search.trials_file import Cell, TrialsFile, Values
-from personalrm.induction.settings import InductionSettings
 from personalrm.judging.model import ModelJudge
 from personalrm.preferences.messages import digest
 from personalrm.preferences.persona_prompts import PersonaPrompt
@@ -177,9 +177,29 @@ def gather_people(
 ) -> tuple[list[Subject], list[Subject]]:
     """Train and dev users with their reasonings (step 1 of a fit)."""
     tell("reasonings")
-    induction = InductionSettings(variant="persona", n_trials=settings.user_trials, seed=settings.seed)
-    train = gather(people.train, judge, induction, on_target=False)
-    return train, gather(people.dev, judge, induction, on_target=True)
+    train = gather(people.train, judge, settings, on_target=False)
+    return train, gather(people.dev, judge, settings, on_target=True)
+
+
+def calls_by_purpose(people: People, settings: SearchSettings, n_samples: int) -> dict[str, int]:
+    """What `optimize` asks at most, by purpose.
+
+    Args:
+        people: Train and dev users.
+        settings: Numbers of candidates, trials and users.
+        n_samples: Replies a question.
+    """
+    splits = [split for _, split in (*people.train, *people.dev)]
+    on_dev = [gain_calls(len(split.target)) for _, split in people.dev]
+    on_train = [gain_calls(len(split.validation)) for _, split in people.train]
+    return {
+        "reasonings": sum(gather_calls(split, settings).total(n_samples) for split in splits),
+        # knowing nobody: the same questions without a persona
+        "default judge": sum(calls.questions * n_samples for calls in (*on_dev, *on_train)),
+        "example personas": sum(calls.total(n_samples) for calls in on_train),
+        "proposals": proposal_calls(settings),
+        "trials": search_cost([calls.total(n_samples) for calls in on_dev], settings),
+    }
 
 
 @dataclass(frozen=True, repr=False)

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 
 from personalrm.errors import BadInput
 from personalrm.induction.draws import in_balanced_order, keyed_uniform
+from personalrm.induction.search.settings import SearchSettings
 from personalrm.induction.settings import InductionSettings
 from personalrm.induction.synthesize import search as search_demonstrations
-from personalrm.induction.waves import Induction, run_together
+from personalrm.induction.synthesize import search_calls
+from personalrm.induction.waves import Calls, Induction, run_together
 from personalrm.preferences.demonstrations import Demonstration
 from personalrm.preferences.pairs import PreferencePair
 from personalrm.preferences.personal_prompts import PersonalPrompt
@@ -96,22 +98,32 @@ def share_out(users: Sequence[User], dev_share: float, seed: int) -> tuple[list[
 
 
 def gather(
-    people: Sequence[tuple[str, UserSplit]], judge: Judge, settings: InductionSettings, *, on_target: bool
+    people: Sequence[tuple[str, UserSplit]], judge: Judge, settings: SearchSettings, *, on_target: bool
 ) -> list[Subject]:
     """The subjects, each with the reasonings of step 1 of a fit; they do not depend on the persona prompt.
 
     Args:
         people: Users and their splits.
         judge: Who reasons.
-        settings: Trials and seed of step 1.
+        settings: Of the search; its `user_trials` and seed are those of step 1.
         on_target: Whether they are scored on targets (dev users) or on validation pairs (train users).
     """
-    inductions = [_collect(user_id, split, settings) for user_id, split in people]
+    step_one = _step_one(settings)
+    inductions = [_collect(user_id, split, step_one) for user_id, split in people]
     prompts = run_together(inductions, judge)
     return [
         Subject(user_id, prompt.demonstrations, split.target if on_target else split.validation)
         for (user_id, split), prompt in zip(people, prompts, strict=True)
     ]
+
+
+def gather_calls(split: UserSplit, settings: SearchSettings) -> Calls:
+    """What `gather` asks of one user at most."""
+    return search_calls(split, _step_one(settings))
+
+
+def _step_one(settings: SearchSettings) -> InductionSettings:
+    return InductionSettings(variant="persona", n_trials=settings.user_trials, seed=settings.seed)
 
 
 def _collect(user_id: str, split: UserSplit, settings: InductionSettings) -> Induction:
