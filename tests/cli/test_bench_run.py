@@ -5,9 +5,11 @@ import random
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 
+from personalrm.bench.methods.table import METHODS
 from personalrm.testing import tiny_users, write_pairs
 from personalrm.testing.fake_server import FakeServer
 from personalrm.testing.skill import skilled
@@ -65,6 +67,15 @@ def test_a_dry_run_asks_and_writes_nothing(run, run_file, tmp_path):
     assert not (tmp_path / "personalrm-home").exists()
     told = json.loads(run("bench", "run", "-c", run_file, "--dry-run", "--json")[1])
     assert (told["n_calls"], len(told["cells"])) == (0, 5)
+
+
+def test_a_dry_run_says_which_methods_do_not_say_what_they_ask(run, run_file, monkeypatch):
+    monkeypatch.setitem(METHODS, "longer", replace(METHODS["longer"], calls=None))
+    _, out, _ = run("bench", "run", "-c", run_file, "--dry-run")
+    lines = out.splitlines()
+    assert [line for line in lines if "unknown, at least 0 calls" in line and ".longer." in line.split()[-1]]
+    assert lines[-2].endswith("384 judgements, an unknown number of calls of language models, at least 0")
+    assert lines[-1].startswith("unknown: longer")
 
 
 def test_a_limit_makes_a_run_of_its_own(run, run_file):

@@ -130,3 +130,9 @@ def test_a_dry_run_leaves_damaged_files_where_they_are_and_says_so(run, people, 
     code, out, err = run("fit", people, *flags, "--dry-run")
     assert (code, "would fit 1 user" in out, "cannot be used" in err) == (0, True, True)
     assert (version.read_text(), list(tmp_path.glob("personalrm-home/cache.sqlite.damaged*"))) == ("{", [])
+
+
+def test_pairs_that_are_all_for_validation_are_forecast_too(compare, people):
+    write_pairs(people, [tiny_pair("u", k, split="validation") for k in range(4)])
+    told, n_requests = compare("--variant", "both")
+    assert 0 < n_requests <= told["n_calls"]

@@ -151,7 +151,7 @@ class PersonalizableFilter:
             ModelUnavailable: If the run was stopped.
         """
         labelled = labelled_queries("test")
-        outcomes = self.ask_queries([("", (Message("user", one.query),)) for one in labelled], "accuracy")
+        outcomes = self.ask_queries([_nobodys(one) for one in labelled], "accuracy")
         right = [
             one.disagree == outcome.value
             for one, outcome in zip(labelled, outcomes, strict=True)
@@ -167,6 +167,10 @@ class PersonalizableFilter:
         return FilterAccuracy(
             name, is_scripted, sum(right) / len(right), low, high, len(right), len(labelled) - len(right)
         )
+
+    def measuring_requests(self) -> list[Request]:
+        """What `measure` asks."""
+        return [self.query_request(*_nobodys(one), "accuracy") for one in labelled_queries("test")]
 
     @property
     def _room(self) -> int:
@@ -215,6 +219,10 @@ def is_personalizable(
         asked = PersonalizableFilter(caller, options)
         answer = _answered(asked.ask_queries([("", turns)])[0])
         return answer if pair is None or not answer else _answered(asked.ask_pairs([pair])[0])
+
+
+def _nobodys(labelled: LabelledQuery) -> tuple[str, Conversation]:
+    return "", (Message("user", labelled.query),)
 
 
 def wilson(n_right: int, n: int) -> tuple[float, float]:

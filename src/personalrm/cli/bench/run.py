@@ -158,7 +158,7 @@ def _predict(spec: RunSpec, datasets: dict[str, Dataset], options: argparse.Name
         bound = f"at most {count(total, 'call')} of language models"
     print(f"would run {count(len(rows), 'cell')}: {count(n_judgements, 'judgement')}, {bound}")
     if unknown:
-        print(f"not said how many calls: {', '.join(unknown)}; `calls` of a method counts those of a user")
+        print(f"unknown: {', '.join(unknown)}, which do not say what they ask")
     if n_trainings:
         print(f"would train {count(n_trainings, 'language model')}; what is trained already is not counted off")
     return 0

@@ -6,15 +6,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from personalrm.datasets.building.build import Build
+from personalrm.datasets.building.model_stages import judging_cost
 from personalrm.datasets.building.stages import IN_MEMORY
-from personalrm.datasets.personalizable import labelled_queries
-from personalrm.judging.model import ModelJudge
 from personalrm.lm.prices import CHARACTERS_A_TOKEN, Price
 from personalrm.lm.protocol import Usage
-from personalrm.preferences.messages import Message
-from personalrm.preferences.pairs import PreferencePair
 from personalrm.preferences.reading.grouping import group_by_user
-from personalrm.preferences.verdicts import Question
 from personalrm.wording import count
 
 REPLY_TOKENS = 100
@@ -75,34 +71,26 @@ def forecast_build(build: Build, prices: dict[str, Price | None]) -> BuildForeca
         BadInput: If the source has bad rows and they are not to be skipped.
     """
     found = BuildForecast()
-    asked = build.personalizable.asked if build.personalizable is not None else None
+    filtered = build.personalizable
     judges = build.consensus.judges if build.consensus is not None else ()
-    by_filter = ModelForecast(asked.caller.lm.name) if asked is not None else None
+    by_filter = [ModelForecast(filtered.asked.caller.lm.name)] if filtered is not None else []
     by_judge = [ModelForecast(judge.caller.lm.name) for judge in judges]
-    if asked is not None and by_filter is not None:
-        for labelled in labelled_queries("test"):
-            by_filter.add(1, asked.query_request("", (Message("user", labelled.query),)).n_characters)
+    if filtered is not None:
+        for request in filtered.asked.measuring_requests():
+            by_filter[0].add(1, request.n_characters)
     for user in group_by_user(build.source.pairs(), report=lambda line, error: None, in_memory=IN_MEMORY):
         if len(user) < build.settings.min_pairs:
             continue
         found.n_users += 1
         found.n_pairs += len(user)
-        seen: set[str] = set()
-        for pair in user.pairs:
-            if asked is not None and by_filter is not None:
-                by_filter.add(1, asked.pair_request(pair).n_characters)
-                if pair.conversation_key + str(len(pair.conversation)) not in seen:
-                    by_filter.add(1, asked.query_request(pair.user_id, pair.conversation).n_characters)
-                seen.add(pair.conversation_key + str(len(pair.conversation)))
-            for judge, told in zip(judges, by_judge, strict=True):
-                told.add(2 * judge.options.n_samples, 2 * judge.options.n_samples * _n_characters(judge, pair))
-    found.models = [*([by_filter] if by_filter is not None else []), *by_judge]
+        if filtered is not None:
+            for request in filtered.requests(user):
+                by_filter[0].add(1, request.n_characters)
+        for judge, model in zip(judges, by_judge, strict=True):
+            for pair in user.pairs:
+                model.add(*judging_cost(judge, pair))
+    found.models = [*by_filter, *by_judge]
     for one in found.models:
         price = prices.get(one.model)
         one.cost = price.of(Usage(one.prompt_tokens, one.completion_tokens)) if price is not None else None
     return found
-
-
-def _n_characters(judge: ModelJudge, pair: PreferencePair) -> int:
-    question = Question(pair.user_id, pair.conversation, pair.chosen, pair.rejected)
-    return judge.judge_request(question, "judge").n_characters

@@ -18,6 +18,7 @@ from personalrm.datasets.personalizable import PROMPTS_VERSION, PersonalizableFi
 from personalrm.judging.model import PROMPTS_VERSION as JUDGE_PROMPTS_VERSION
 from personalrm.judging.model import ModelJudge
 from personalrm.lm.batch import Caller
+from personalrm.lm.protocol import Request
 from personalrm.preferences.pairs import PreferencePair
 from personalrm.preferences.users import User
 from personalrm.preferences.verdicts import Question, Verdict
@@ -75,6 +76,12 @@ class Personalizable:
             yield from left_over(group, [pair if k not in reasons else None for k, pair in enumerate(pairs)])
             for place, reason in sorted(reasons.items()):
                 tally.remove(pairs[place], reason)
+
+    def requests(self, user: User) -> Iterator[Request]:
+        """What `apply` asks about a user at most: each conversation, asked about once, and each pair."""
+        for conversation in dict.fromkeys(pair.conversation for pair in user.pairs):
+            yield self.asked.query_request(user.user_id, conversation)
+        yield from (self.asked.pair_request(pair) for pair in user.pairs)
 
 
 @dataclass(frozen=True)
@@ -134,6 +141,13 @@ def _judged(judge: ModelJudge, pairs: Sequence[PreferencePair]) -> list[tuple[fl
         (_vote(chosen_first, "first"), _vote(chosen_second, "second"))
         for chosen_first, chosen_second in zip(verdicts[::2], verdicts[1::2], strict=True)
     ]
+
+
+def judging_cost(judge: ModelJudge, pair: PreferencePair) -> tuple[int, int]:
+    """What `Consensus` asks one judge about a pair: calls, and about how many characters they have together."""
+    n_calls = 2 * judge.options.n_samples
+    question = Question(pair.user_id, pair.conversation, pair.chosen, pair.rejected)
+    return n_calls, n_calls * judge.judge_request(question, "judge").n_characters
 
 
 def _vote(verdict: Verdict, chosen: str) -> float | None:
