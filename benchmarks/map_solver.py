@@ -16,29 +16,29 @@ from typing import Any
 import numpy as np
 from _table import median_of_five, parser_of, write_json
 
-from personalrm.stats.bradley_terry import Problem, fit_map_many
+from personalrm.stats.bradley_terry import ChoiceProblem, fit_map_many
 
 PRECISION = 10.0
 SOLVERS = ("lbfgs", "newton-cholesky")
 
 
-def make_problems(n_users: int, n_rows: int, n_features: int) -> list[Problem]:
+def make_problems(n_users: int, n_rows: int, n_features: int) -> list[ChoiceProblem]:
     """Users with tastes of their own; every row is an ordinary pair."""
     rng = np.random.default_rng(0)
     tastes = rng.normal(size=(n_users, n_features)) / np.sqrt(PRECISION)
     x = rng.normal(size=(n_users, n_rows, n_features))
     wins = rng.random((n_users, n_rows)) < 1.0 / (1.0 + np.exp(-np.einsum("urd,ud->ur", x, tastes)))
     x *= np.where(wins, 1.0, -1.0)[..., None]
-    return [Problem(rows, np.arange(n_rows)) for rows in x]
+    return [ChoiceProblem(rows, np.arange(n_rows)) for rows in x]
 
 
-def ours(problems: list[Problem]) -> Any:
+def ours(problems: list[ChoiceProblem]) -> Any:
     """Modes, shape `(users, features)`."""
     dim = problems[0].differences.shape[1]
     return fit_map_many(problems, np.zeros(dim), np.full(dim, PRECISION)).mode
 
 
-def sklearn_loop(problems: list[Problem], solver: str) -> Any:
+def sklearn_loop(problems: list[ChoiceProblem], solver: str) -> Any:
     """The same modes by one LogisticRegression a user."""
     from sklearn.linear_model import LogisticRegression  # type: ignore[import-untyped]
 

@@ -20,7 +20,7 @@ from personalrm.induction.search.gain import Gain
 from personalrm.induction.search.loop import search
 from personalrm.induction.search.people import Subject
 from personalrm.induction.search.settings import SearchSettings
-from personalrm.induction.search.trials_file import Cell, Values
+from personalrm.induction.search.trials_file import Combination, Values
 from personalrm.judging.model import JudgeOptions, ModelJudge
 from personalrm.lm.batch import Caller
 from personalrm.preferences.demonstrations import Demonstration
@@ -47,7 +47,7 @@ class World:
 
     def __post_init__(self) -> None:
         draw = random.Random(f"prompt search {self.seed}")
-        self.planted = Cell(draw.randrange(1, GRID[0]), draw.randrange(1, GRID[1]))
+        self.planted = Combination(draw.randrange(1, GRID[0]), draw.randrange(1, GRID[1]))
         words = {f"alpha{n}": draw.uniform(0.0, 0.12) for n in range(GRID[0])}
         words |= {f"beta{n}": draw.uniform(0.0, 0.12) for n in range(GRID[1])}
         words |= {f"alpha{self.planted.instruction}": PLANTED[0], f"beta{self.planted.examples}": PLANTED[1]}
@@ -55,15 +55,15 @@ class World:
         self.people = [_subject(f"s{self.seed}u{n}", 100 * n, likes_long=n % 2 == 0) for n in range(N_USERS)]
         self.caller = Caller(self.lm)
         judge = ModelJudge(self.caller, JudgeOptions(logprobs=False))
-        self.gain = Gain(judge_under(judge), self.prompt(Cell(0, 0)))
+        self.gain = Gain(judge_under(judge), self.prompt(Combination(0, 0)))
         self.gain.prepare(self.people)
 
-    def prompt(self, cell: Cell) -> PersonaPrompt:
+    def prompt(self, cell: Combination) -> PersonaPrompt:
         """The persona prompt of a candidate."""
         example = ExamplePersona(f"Chose beta{cell.examples}.", "Likes it.")
         return PersonaPrompt(f"Describe them, alpha{cell.instruction}.", (example,))
 
-    def measure(self, cell: Cell, users: Sequence[int]) -> Values:
+    def measure(self, cell: Combination, users: Sequence[int]) -> Values:
         """The gain of a candidate on some people."""
         subjects = [self.people[user] for user in users]
         return self.gain.of(self.gain.write(self.prompt(cell), subjects), subjects)
@@ -102,9 +102,9 @@ def ours(seed: int, n_trials: int, wavers: float) -> Outcome:
 def at_random(seed: int, most_calls: int | None, wavers: float) -> Outcome:
     """Whole candidates in random order until the calls are spent; without a limit the exhaustive search."""
     world = World(seed, wavers)
-    cells = [Cell(i, j) for i in range(GRID[0]) for j in range(GRID[1])]
+    cells = [Combination(i, j) for i in range(GRID[0]) for j in range(GRID[1])]
     random.Random(f"order {seed}").shuffle(cells)
-    means: dict[Cell, float] = {}
+    means: dict[Combination, float] = {}
     with world.caller:
         for cell in cells:
             if most_calls is not None and world.n_calls >= most_calls:

@@ -5,7 +5,7 @@ from personalrm.errors import BadInput
 from personalrm.stats.arrays import FloatArray
 from personalrm.stats.bradley_terry import (
     Batch,
-    Problem,
+    ChoiceProblem,
     buckets,
     derivatives,
     fit_map,
@@ -15,10 +15,10 @@ from personalrm.stats.bradley_terry import (
 )
 
 
-def problem(sizes: list[int], dim: int, seed: int = 0) -> Problem:
+def problem(sizes: list[int], dim: int, seed: int = 0) -> ChoiceProblem:
     """A user whose choices have so many rejected alternatives."""
     rows = np.random.default_rng(seed).normal(0.3, 1.0, size=(sum(sizes), dim))
-    return Problem(rows, np.repeat(np.arange(len(sizes)), sizes))
+    return ChoiceProblem(rows, np.repeat(np.arange(len(sizes)), sizes))
 
 
 def one_log_likelihood(batch: Batch, w: FloatArray) -> float:
@@ -28,14 +28,14 @@ def one_log_likelihood(batch: Batch, w: FloatArray) -> float:
 def test_the_likelihood_of_single_rows_is_bradley_terry() -> None:
     rows, w = np.array([[1.0, 2.0], [-3.0, 0.5]]), np.array([0.4, -0.2])
     expected = np.log(1.0 / (1.0 + np.exp(-rows @ w))).sum()
-    assert one_log_likelihood(make_batch([Problem(rows, np.array([0, 1]))]), w) == pytest.approx(expected)
+    assert one_log_likelihood(make_batch([ChoiceProblem(rows, np.array([0, 1]))]), w) == pytest.approx(expected)
 
 
 def test_the_likelihood_of_a_choice_is_its_softmax() -> None:
     x, w = np.array([[1.0, 0.0], [0.2, 0.7], [-1.0, 0.3]]), np.array([0.5, 1.5])
     rewards = x @ w
     expected = rewards[0] - np.log(np.exp(rewards).sum())
-    assert one_log_likelihood(make_batch([Problem(x[0] - x[1:], np.array([0, 0]))]), w) == pytest.approx(expected)
+    assert one_log_likelihood(make_batch([ChoiceProblem(x[0] - x[1:], np.array([0, 0]))]), w) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("sizes", [[1, 1, 1], [3, 1, 2], [4]])
@@ -53,7 +53,7 @@ def test_derivatives_agree_with_finite_differences(sizes: list[int]) -> None:
 
 @pytest.mark.parametrize("groups", [[0, 1], [0, 0]])
 def test_huge_margins_neither_overflow_nor_vanish(groups: list[int]) -> None:
-    batch = make_batch([Problem(np.array([[1.0], [1.0]]), np.array(groups))])
+    batch = make_batch([ChoiceProblem(np.array([[1.0], [1.0]]), np.array(groups))])
     assert one_log_likelihood(batch, np.array([-1e4])) == pytest.approx(-1e4 * len(set(groups)), rel=1e-3)
     assert one_log_likelihood(batch, np.array([40.0])) == pytest.approx(-2.0 * np.exp(-40.0))
 
@@ -63,7 +63,7 @@ def test_one_row_and_one_feature_solve_the_closed_equation() -> None:
     from scipy.optimize import brentq
 
     # lambda (w - mu) = d / (1 + exp(w d))
-    posterior = fit_map(make_batch([Problem(np.array([[2.0]]), np.array([0]))]), np.array([0.5]), np.array([3.0]))
+    posterior = fit_map(make_batch([ChoiceProblem(np.array([[2.0]]), np.array([0]))]), np.array([0.5]), np.array([3.0]))
     root = brentq(lambda w: 3.0 * (w - 0.5) - 2.0 / (1.0 + np.exp(2.0 * w)), -5, 5, xtol=1e-14)
     assert posterior.mode[0, 0] == pytest.approx(root, abs=1e-12)
     q = 1.0 / (1.0 + np.exp(-2.0 * root))
@@ -133,7 +133,7 @@ def test_buckets_keep_like_sizes_together_and_lose_nobody() -> None:
 
 
 def test_a_user_without_rows_gets_the_prior_back() -> None:
-    nobody = Problem(np.zeros((0, 3)), np.zeros(0, dtype=np.int64))
+    nobody = ChoiceProblem(np.zeros((0, 3)), np.zeros(0, dtype=np.int64))
     posterior = fit_map_many([nobody, problem([1], 3)], np.array([1.0, 2.0, 3.0]), np.full(3, 4.0))
     assert posterior.mode[0].tolist() == [1.0, 2.0, 3.0]
     assert posterior.covariance()[0].tolist() == (np.eye(3) / 4.0).tolist()
@@ -143,7 +143,7 @@ def test_a_user_without_rows_gets_the_prior_back() -> None:
 def test_separable_choices_under_a_weak_prior_still_converge() -> None:
     """Full Newton steps overshoot here; halving keeps the objective falling."""
     rows = np.array([[50.0, 1.0], [80.0, -1.0], [0.01, 30.0]])
-    batch = make_batch([Problem(rows, np.arange(3))])
+    batch = make_batch([ChoiceProblem(rows, np.arange(3))])
     lam = np.full(2, 1e-6)
     mode = fit_map(batch, np.array([-5.0, -5.0]), lam).mode
     gradient = derivatives(batch, mode)[0] - lam * (mode + 5.0)
@@ -152,15 +152,15 @@ def test_separable_choices_under_a_weak_prior_still_converge() -> None:
 
 def test_reversing_every_choice_negates_the_mode() -> None:
     user = problem([1] * 6, 9)
-    reversed_user = Problem(-user.differences, user.groups)
+    reversed_user = ChoiceProblem(-user.differences, user.groups)
     modes = fit_map_many([user, reversed_user], np.zeros(9), np.ones(9)).mode
     assert modes[0] == pytest.approx(-modes[1], abs=1e-12)
 
 
 def test_a_copied_alternative_is_not_a_second_choice() -> None:
     row = np.array([[1.0, 0.0]])
-    twice_in_one = Problem(np.vstack([row, row]), np.array([0, 0]))
-    twice = Problem(np.vstack([row, row]), np.array([0, 1]))
+    twice_in_one = ChoiceProblem(np.vstack([row, row]), np.array([0, 0]))
+    twice = ChoiceProblem(np.vstack([row, row]), np.array([0, 1]))
     sure = fit_map_many([twice_in_one, twice], np.zeros(2), np.ones(2)).hessian[:, 0, 0]
     assert sure[0] < sure[1]
 
@@ -169,8 +169,8 @@ def test_unusable_problems_are_refused() -> None:
     with pytest.raises(BadInput, match="no problems"):
         make_batch([])
     with pytest.raises(BadInput, match="not finite"):
-        make_batch([Problem(np.array([[np.nan]]), np.array([0]))])
+        make_batch([ChoiceProblem(np.array([[np.nan]]), np.array([0]))])
     with pytest.raises(BadInput, match="sort the rows by choice"):
-        make_batch([Problem(np.zeros((2, 1)), np.array([1, 0]))])
+        make_batch([ChoiceProblem(np.zeros((2, 1)), np.array([1, 0]))])
     with pytest.raises(BadInput, match="precision must be positive"):
         fit_map(make_batch([problem([1], 2)]), np.zeros(2), np.array([1.0, 0.0]))

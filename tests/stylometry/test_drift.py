@@ -6,7 +6,7 @@ from benchmarks.simulations.planted import plant_single_tastes
 from personalrm.preferences.people import example_users
 from personalrm.preferences.splits import in_time_order
 from personalrm.preferences.users import User
-from personalrm.stats.bradley_terry import Problem, fit_map, make_batch
+from personalrm.stats.bradley_terry import ChoiceProblem, fit_map, make_batch
 from personalrm.stylometry.claims import Leaning, read_claim
 from personalrm.stylometry.drift import LEAST_SIDE, _log_evidence, find_turns
 from personalrm.stylometry.observations import Choices, observe
@@ -141,7 +141,7 @@ def test_the_fit_with_a_past_weight_is_the_fit_of_both_halves_where_everything_c
     wide[: len(since.groups), : x.shape[1]] = x[: len(since.groups)]
     wide[len(since.groups) :, x.shape[1] :] = x[len(since.groups) :]
     both = fit_map(
-        make_batch([Problem(wide, np.arange(len(x)))]), np.tile(prior.mean, 2), np.tile(1 / prior.variance, 2)
+        make_batch([ChoiceProblem(wide, np.arange(len(x)))]), np.tile(prior.mean, 2), np.tile(1 / prior.variance, 2)
     )
     alone = fit_weights([since], [prior])[0]
     assert np.allclose(both.mode[0][: x.shape[1]], alone.mean, atol=1e-6)

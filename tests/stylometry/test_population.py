@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from personalrm.errors import BadInput
-from personalrm.stats.bradley_terry import Problem, fit_map, make_batch
+from personalrm.stats.bradley_terry import ChoiceProblem, fit_map, make_batch
 from personalrm.stylometry.features import NAMES
 from personalrm.stylometry.observations import Choices, observe
 from personalrm.stylometry.population import LEAVE_ONE_OUT, RIDGE, estimate_population
@@ -38,7 +38,7 @@ def test_the_mean_without_a_user_is_the_ridge_fit_to_the_others():
     users = simulated()
     population = estimate_population(users)
     others = [choices.differences / population.scale for user, choices in users.items() if user != "u5"]
-    rows = Problem(np.vstack(others), np.arange(sum(map(len, others))))
+    rows = ChoiceProblem(np.vstack(others), np.arange(sum(map(len, others))))
     expected = fit_map(make_batch([rows]), np.zeros(D), np.full(D, RIDGE)).mode[0]
     assert np.allclose(population.prior_for("u5").mean, expected, atol=1e-6)
 

@@ -23,19 +23,19 @@ OPENING_SHARE = 4
 
 
 @dataclass(frozen=True, repr=False)
-class Fitted:
+class FittingTokens:
     """Token ids that fit, and whether something was left out for it."""
 
     tokens: Tokens
     is_truncated: bool
 
 
-def fit_tokens(tokenizer: Any, sequence: TextSequence, longest: int) -> Fitted:
+def fit_tokens(tokenizer: Any, sequence: TextSequence, longest: int) -> FittingTokens:
     """The sequence's token ids, at most `longest`, never none."""
     tokens, completion = tokens_of(tokenizer, sequence), sequence.completion
     room = longest if completion is None else longest - longest // 2
     if len(tokens) <= room:
-        return Fitted(tokens, False)
+        return FittingTokens(tokens, False)
     conversation = sequence.conversation
     asked = tokens_of(tokenizer, TextSequence(conversation))
     while len(asked) > room and (shorter := _without_oldest(conversation)) is not None:
@@ -47,7 +47,7 @@ def fit_tokens(tokenizer: Any, sequence: TextSequence, longest: int) -> Fitted:
     border = common_length(tokens, asked)
     head = _without_middle(tokens[:border], room)
     fitted = head + _without_middle(tokens[border:], longest - len(head))
-    return Fitted(fitted, conversation is not sequence.conversation or len(fitted) < len(tokens))
+    return FittingTokens(fitted, conversation is not sequence.conversation or len(fitted) < len(tokens))
 
 
 def tokens_of(tokenizer: Any, sequence: TextSequence) -> Tokens:

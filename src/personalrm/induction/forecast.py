@@ -85,7 +85,7 @@ def forecast(
     total = Forecast()
     for one in todo:
         total.n_users += 1
-        user = _User(one, judge, replace(settings, schedule="latency"), kept)
+        user = _UserForecast(one, judge, replace(settings, schedule="latency"), kept)
         missing, rest = user.missing()
         n_calls = len(missing) + sum(step.n_calls for step in rest)
         total.n_calls += n_calls
@@ -108,7 +108,7 @@ class _Step:
     """Of one call, about."""
 
 
-class _User:
+class _UserForecast:
     """One user's fit, played through as far as answers are kept."""
 
     def __init__(self, todo: Todo, judge: ModelJudge, settings: InductionSettings, kept: Kept) -> None:

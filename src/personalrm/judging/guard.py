@@ -49,7 +49,7 @@ class ToCheck:
 
 
 @dataclass(frozen=True)
-class Finding:
+class PolicyFinding:
     """What a policy says of a completion."""
 
     is_broken: bool
@@ -63,7 +63,7 @@ class Policy(Protocol):
     A completion that could not be checked is broken, with the reason: a guard that fails must fail closed.
     """
 
-    def check(self, items: Sequence[ToCheck]) -> list[Finding]:
+    def check(self, items: Sequence[ToCheck]) -> list[PolicyFinding]:
         """One finding a completion."""
         ...
 
@@ -78,10 +78,10 @@ class RulePolicy:
     def __init__(self, rules: Mapping[str, str]) -> None:
         self._rules = {name: _compiled(name, pattern) for name, pattern in rules.items()}
 
-    def check(self, items: Sequence[ToCheck]) -> list[Finding]:
+    def check(self, items: Sequence[ToCheck]) -> list[PolicyFinding]:
         """The first rule that each completion breaks."""
         broken = [next((n for n, rule in self._rules.items() if rule.search(one.completion)), None) for one in items]
-        return [Finding(name is not None, f"rule {name!r}" if name else "") for name in broken]
+        return [PolicyFinding(name is not None, f"rule {name!r}" if name else "") for name in broken]
 
 
 class ModelPolicy:
@@ -96,7 +96,7 @@ class ModelPolicy:
     def __init__(self, caller: Caller, policy: str, *, max_tokens: int = 256) -> None:
         self._caller, self._policy, self._sampling = caller, policy, Sampling(0.0, max_tokens)
 
-    def check(self, items: Sequence[ToCheck]) -> list[Finding]:
+    def check(self, items: Sequence[ToCheck]) -> list[PolicyFinding]:
         """What the model says of each completion; no readable answer counts as broken.
 
         Raises:
@@ -106,9 +106,9 @@ class ModelPolicy:
         if any(outcome.is_stopped for outcome in outcomes):
             raise self._caller.stopped or ModelUnavailable("the run was stopped")
         return [
-            Finding(True, f"not checked ({one.reason})")
+            PolicyFinding(True, f"not checked ({one.reason})")
             if one.value is None
-            else Finding(one.value, "the model says it breaks the policy" if one.value else "")
+            else PolicyFinding(one.value, "the model says it breaks the policy" if one.value else "")
             for one in outcomes
         ]
 
@@ -181,7 +181,7 @@ def guard_verdicts(
     ]
 
 
-def _guarded(verdict: Verdict, first: Finding, second: Finding, *, yields: bool) -> Verdict:
+def _guarded(verdict: Verdict, first: PolicyFinding, second: PolicyFinding, *, yields: bool) -> Verdict:
     """A tie prefers both, so either side may veto it."""
     is_first = first.is_broken if verdict.choice is None else verdict.choice == "first"
     preferred, other = (first, second) if is_first else (second, first)

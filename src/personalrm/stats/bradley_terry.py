@@ -176,7 +176,7 @@ def _solve(matrices: FloatArray, right: FloatArray) -> FloatArray:
 
 
 @dataclass(frozen=True, repr=False)
-class Problem:
+class ChoiceProblem:
     """One user's rows."""
 
     differences: FloatArray
@@ -209,7 +209,7 @@ class Posterior:
         return np.asarray(np.linalg.inv(self.hessian))
 
 
-def make_batch(problems: Sequence[Problem]) -> Batch:
+def make_batch(problems: Sequence[ChoiceProblem]) -> Batch:
     """The problems padded to the largest of them; see `buckets` for keeping the padding small.
 
     Raises:
@@ -229,7 +229,7 @@ def make_batch(problems: Sequence[Problem]) -> Batch:
     return Batch(padded, real)
 
 
-def buckets(problems: Sequence[Problem]) -> list[tuple[IntArray, Batch]]:
+def buckets(problems: Sequence[ChoiceProblem]) -> list[tuple[IntArray, Batch]]:
     """Batches of problems of like size, each with the places of its problems in the input.
 
     Sizes are grouped by powers of two, so padding at most doubles the work in either
@@ -316,7 +316,7 @@ def fit_map(
     return Posterior(w, hessian)
 
 
-def fit_map_many(problems: Sequence[Problem], mean: FloatArray, precision: FloatArray) -> Posterior:
+def fit_map_many(problems: Sequence[ChoiceProblem], mean: FloatArray, precision: FloatArray) -> Posterior:
     """Posteriors of many users in the order given, padded in buckets of like size.
 
     Args:
@@ -339,7 +339,7 @@ def _margins(batch: Batch, w: FloatArray) -> FloatArray:
     return np.asarray((x.reshape(x.shape[0], -1, x.shape[-1]) @ w[..., None]).reshape(x.shape[:-1]))
 
 
-def _places(problems: Sequence[Problem]) -> tuple[IntArray, IntArray, IntArray]:
+def _places(problems: Sequence[ChoiceProblem]) -> tuple[IntArray, IntArray, IntArray]:
     """User, choice and place within the choice of every row of all problems, each `(all rows,)`."""
     sizes = [len(problem.groups) for problem in problems]
     user = np.repeat(np.arange(len(problems)), sizes)

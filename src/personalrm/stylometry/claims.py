@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from personalrm.preferences.personas import Claim, Persona
-from personalrm.stats.bradley_terry import Problem, buckets
+from personalrm.stats.bradley_terry import ChoiceProblem, buckets
 from personalrm.stats.expectation_propagation import moments
 from personalrm.stylometry.features import BY_NAME, FEATURES, INDEX, FloatArray
 from personalrm.stylometry.observations import Choices
@@ -136,7 +136,7 @@ def find_leanings(
     docs/measurements/personas.md). A leaning whose visible evidence speaks against it (more
     pairs contradict than support it) is left out: nobody would believe the sentence.
     """
-    problems = [Problem(c.differences / prior.scale, c.groups) for c, prior in zip(choices, priors, strict=True)]
+    problems = [ChoiceProblem(c.differences / prior.scale, c.groups) for c, prior in zip(choices, priors, strict=True)]
     found: list[list[Leaning]] = [[] for _ in problems]
     for places, batch in buckets(problems):
         mean = np.array([priors[place].mean for place in places])

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from personalrm.stats.bradley_terry import Posterior, Problem, buckets, fit_map, log_likelihood
+from personalrm.stats.bradley_terry import ChoiceProblem, Posterior, buckets, fit_map, log_likelihood
 from personalrm.stylometry.features import FEATURES, FloatArray
 from personalrm.stylometry.observations import Choices, IntArray
 from personalrm.stylometry.population import Prior
@@ -166,7 +166,7 @@ def _weigh_points(timeline: Timeline, points: IntArray, prior: Prior) -> FloatAr
 def _log_evidence(parts: Sequence[Choices], prior: Prior) -> FloatArray:
     """log Z of each part under the prior, by Laplace; shape `(parts,)`."""
     found = np.empty(len(parts))
-    for places, batch in buckets([Problem(part.differences / prior.scale, part.groups) for part in parts]):
+    for places, batch in buckets([ChoiceProblem(part.differences / prior.scale, part.groups) for part in parts]):
         posterior: Posterior = fit_map(batch, prior.mean, 1.0 / prior.variance)
         away = ((posterior.mode - prior.mean) ** 2 / prior.variance).sum(axis=1)
         volume = np.linalg.slogdet(posterior.hessian)[1] + np.log(prior.variance).sum()

@@ -306,7 +306,7 @@ _EVERY = np.ones(len(FEATURES), dtype=bool)
 
 
 @dataclass(frozen=True)
-class Reading:
+class TextReading:
     """One text as the engine reads it."""
 
     values: FloatArray
@@ -318,14 +318,14 @@ class Reading:
 
 
 @lru_cache(maxsize=MEMORY)
-def read(text: str) -> Reading:
+def read(text: str) -> TextReading:
     """All measures of one text, remembered by text."""
     words = words_of(text)
     times = Counter(words)
     counts = count_words(times)
     values = np.array(_surface(text, words, len(times)) + _tone(text, counts, max(1, len(words))))
     is_english = reads_as_english(words, counts["function_words"])
-    return Reading(values, content_words(times), is_spaced(text), is_english)
+    return TextReading(values, content_words(times), is_spaced(text), is_english)
 
 
 def _surface(text: str, words: Sequence[str], n_different: int) -> list[float]:
@@ -376,7 +376,7 @@ def _tone(text: str, counts: Counter[str], n_words: int) -> list[float]:
     ]
 
 
-def echo(question: Reading, completion: Reading) -> float:
+def echo(question: TextReading, completion: TextReading) -> float:
     """Share of the question's content words that come back in the completion."""
     return len(question.words & completion.words) / len(question.words) if question.words else 0.0
 
@@ -391,7 +391,7 @@ def difference(conversation: Conversation, chosen: str, rejected: str) -> FloatA
     return values
 
 
-def covered(left: Reading, right: Reading) -> BoolArray:
+def covered(left: TextReading, right: TextReading) -> BoolArray:
     """Which features mean something for these two texts, shape `(features,)`."""
     if not (left.is_spaced and right.is_spaced):
         return _NEEDS["anything"]

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from personalrm.errors import BadInput
-from personalrm.stats.bradley_terry import Batch, Problem, buckets, fit_map, make_batch
+from personalrm.stats.bradley_terry import Batch, ChoiceProblem, buckets, fit_map, make_batch
 from personalrm.stats.expectation_propagation import make_sites, refine
 from personalrm.stylometry.features import BoolArray, FloatArray
 from personalrm.stylometry.observations import Choices, IntArray
@@ -76,7 +76,7 @@ class Population:
     """Sigma without each group, shape `(groups, features)`."""
     groups: IntArray
     """Group of each user, shape `(users,)`."""
-    rows: Problem
+    rows: ChoiceProblem
     """All scaled rows, their choices numbered through."""
     owners: IntArray
     """Shape `(rows,)`, the user of each row; within a user rows stand as in their `Choices`."""
@@ -114,7 +114,7 @@ def estimate_population(choices: Mapping[str, Choices]) -> Population:
     if len(users) < 2:
         raise BadInput(f"a population needs two users with choices, got {len(users)}; use the shipped prior")
     scale = root_mean_square([choices[user].differences for user in users])
-    problems = [Problem(choices[user].differences / scale, choices[user].groups) for user in users]
+    problems = [ChoiceProblem(choices[user].differences / scale, choices[user].groups) for user in users]
     rows, owners = _all_rows(problems)
     mean = fit_map(make_batch([rows]), np.zeros(len(scale)), np.full(len(scale), RIDGE)).mode[0]
     means = leave_out(rows, mean, [owners == place for place in range(len(users))])
@@ -133,7 +133,7 @@ def root_mean_square(differences: Sequence[FloatArray]) -> FloatArray:
     return np.where(total > 0, np.sqrt(total), 1.0)
 
 
-def leave_out(rows: Problem, start: FloatArray, masks: Sequence[BoolArray]) -> FloatArray:
+def leave_out(rows: ChoiceProblem, start: FloatArray, masks: Sequence[BoolArray]) -> FloatArray:
     """The ridge fit again for each mask, without the rows it marks; shape `(masks, features)`.
 
     Quasi-Newton with the full data's Hessian: leaving out one user changes little, so a
@@ -149,7 +149,7 @@ def leave_out(rows: Problem, start: FloatArray, masks: Sequence[BoolArray]) -> F
     )
 
 
-def _leave_out_some(rows: Problem, start: FloatArray, inverse: FloatArray, masks: BoolArray) -> FloatArray:
+def _leave_out_some(rows: ChoiceProblem, start: FloatArray, inverse: FloatArray, masks: BoolArray) -> FloatArray:
     x, kept = rows.differences, (~masks).T.astype(float)  # (rows, jobs)
     firsts = np.flatnonzero(np.diff(rows.groups, prepend=-1))
     sizes = np.diff(firsts, append=len(rows.groups))
@@ -164,7 +164,7 @@ def _leave_out_some(rows: Problem, start: FloatArray, inverse: FloatArray, masks
     return w
 
 
-def _variance(problems: Sequence[Problem], mean: FloatArray) -> FloatArray:
+def _variance(problems: Sequence[ChoiceProblem], mean: FloatArray) -> FloatArray:
     """Diagonal of Sigma by EM: the mean over users of E[(w_u - mu)^2].
 
     First one variance for all features, then each its own; the result is the mean of
@@ -215,13 +215,13 @@ class _Users:
         return np.asarray((refined.deviation**2 + refined.variance).sum(axis=0))
 
 
-def _all_rows(problems: Sequence[Problem]) -> tuple[Problem, IntArray]:
+def _all_rows(problems: Sequence[ChoiceProblem]) -> tuple[ChoiceProblem, IntArray]:
     """All users' rows in one problem, choices numbered through, and each row's user."""
     n_choices = [int(problem.groups[-1]) + 1 for problem in problems]
     offsets = np.concatenate([[0], np.cumsum(n_choices)[:-1]])
     groups = np.concatenate([problem.groups + offset for problem, offset in zip(problems, offsets, strict=True)])
     owners = np.repeat(np.arange(len(problems)), [len(problem.groups) for problem in problems])
-    return Problem(np.vstack([problem.differences for problem in problems]), groups), owners
+    return ChoiceProblem(np.vstack([problem.differences for problem in problems]), groups), owners
 
 
 def _deal(users: Sequence[str]) -> IntArray:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from personalrm.stats.bradley_terry import Problem, buckets, fit_map
+from personalrm.stats.bradley_terry import ChoiceProblem, buckets, fit_map
 from personalrm.stylometry.features import FloatArray
 from personalrm.stylometry.observations import Choices
 from personalrm.stylometry.population import Prior
@@ -40,7 +40,7 @@ def fit_weights(choices: Sequence[Choices], priors: Sequence[Prior]) -> list[Wei
 
     A user without choices keeps the prior: mean mu and covariance Sigma.
     """
-    problems = [Problem(c.differences / prior.scale, c.groups) for c, prior in zip(choices, priors, strict=True)]
+    problems = [ChoiceProblem(c.differences / prior.scale, c.groups) for c, prior in zip(choices, priors, strict=True)]
     found: list[Weights | None] = [None] * len(problems)
     for places, batch in buckets(problems):
         means = np.array([priors[place].mean for place in places])

@@ -3,7 +3,7 @@ import io
 
 import pytest
 
-from personalrm.bench.report.tables import Column, Row, Table, Value, as_csv, as_html, as_latex, as_markdown
+from personalrm.bench.report.tables import Column, Table, TableRow, Value, as_csv, as_html, as_latex, as_markdown
 
 NASTY = '<script>alert("x")</script> | _a_ & 50% #1 {b} \\c'
 TABLE = Table(
@@ -12,8 +12,8 @@ TABLE = Table(
     "method",
     (Column("small", "ours"), Column("8B", "published")),
     (
-        Row("Default", (Value("50.0", ("45.0", "55.0"), "="), Value("54.2")), "judges"),
-        Row(NASTY, (Value("60.0", ("55.0", "65.0"), is_best=True), Value("\N{EN DASH}")), "judges"),
+        TableRow("Default", (Value("50.0", ("45.0", "55.0"), "="), Value("54.2")), "judges"),
+        TableRow(NASTY, (Value("60.0", ("55.0", "65.0"), is_best=True), Value("\N{EN DASH}")), "judges"),
     ),
     ("Bold is best.",),
 )
@@ -48,7 +48,7 @@ def test_csv_gives_an_interval_columns_of_its_own() -> None:
 
 
 def test_a_cell_that_is_a_formula_is_no_formula_in_a_spreadsheet() -> None:
-    table = Table("t", "c", "m", (Column("a"),), (Row("=1+1", (Value("-1.3"),)), Row("@x", (Value("-cmd"),))))
+    table = Table("t", "c", "m", (Column("a"),), (TableRow("=1+1", (Value("-1.3"),)), TableRow("@x", (Value("-cmd"),))))
     assert as_csv(table).splitlines()[1:] == [",'=1+1,-1.3", ",'@x,'-cmd"]
 
 
@@ -62,6 +62,6 @@ def test_latex_escapes_what_would_run() -> None:
 
 def test_a_number_folds_before_its_interval_only_and_a_hash_is_no_number() -> None:
     values = (Value("46.2 \N{PLUS-MINUS SIGN} 11.3", ("38.5", "51.9")), Value("12ca1d72984b"))
-    page = as_html(Table("t", "c", "m", (Column("a"), Column("b")), (Row("r", values),)))
+    page = as_html(Table("t", "c", "m", (Column("a"), Column("b")), (TableRow("r", values),)))
     assert '<td class="number">46.2&nbsp;\N{PLUS-MINUS SIGN}&nbsp;11.3 <span class="interval">' in page
     assert '<td class="short">12ca1d72984b' in page

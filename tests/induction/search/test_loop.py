@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from personalrm.errors import NoScoredPairs, StoreError
-from personalrm.induction.search.belief import Measured, believe
+from personalrm.induction.search.belief import Measurements, believe
 from personalrm.induction.search.loop import START, search
 from personalrm.induction.search.settings import SearchSettings
-from personalrm.induction.search.trials_file import Cell, Trial, TrialsFile
+from personalrm.induction.search.trials_file import Combination, Trial, TrialsFile
 
 SMALL = SearchSettings(n_trials=12, minibatch_size=4, full_eval_steps=3)
-BEST = Cell(2, 1)
+BEST = Combination(2, 1)
 
 
 class World:
@@ -139,13 +139,13 @@ def test_instructions_are_learned_about_across_example_sets():
     """Instruction 1 was good with sets 0 and 1, so it is expected to be good with set 2, which was never tried."""
     instruction, examples = np.array([0, 0, 0, 1, 1]).repeat(8), np.array([0, 1, 2, 0, 1]).repeat(8)
     value = np.where(instruction == 1, 0.5, 0.0) + np.tile(np.linspace(-0.1, 0.1, 8), 5)
-    belief = believe(Measured(instruction, examples, np.tile(np.arange(8), 5), value), 2, 3, 8)
+    belief = believe(Measurements(instruction, examples, np.tile(np.arange(8), 5), value), 2, 3, 8)
     assert belief.expected[1, 2] > belief.expected[0, 2] + 0.2
 
 
 def test_users_who_are_easier_do_not_make_a_candidate_look_better():
     """Candidate 1 was measured on the two easy users only; on those candidate 0 did as well."""
-    rows = Measured(
+    rows = Measurements(
         np.array([0] * 6 + [1] * 2), np.zeros(8, dtype=int), np.array([0, 1, 2, 3, 4, 5, 0, 1]),
         np.array([1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 1.0]),
     )  # fmt: skip
@@ -156,7 +156,7 @@ def test_users_who_are_easier_do_not_make_a_candidate_look_better():
 def test_the_belief_is_the_normal_posterior_of_a_closed_form():
     """One cell, one user: prior precision of the sum and the data give the mean by hand."""
     value = np.array([0.2, 0.4])
-    belief = believe(Measured(*np.zeros((3, 2), dtype=int), value), 1, 1, 1)
+    belief = believe(Measurements(*np.zeros((3, 2), dtype=int), value), 1, 1, 1)
     noise = np.var(value)
     means = []
     for share in (0.02, 0.08, 0.3):
@@ -167,7 +167,7 @@ def test_the_belief_is_the_normal_posterior_of_a_closed_form():
 
 
 def test_a_draw_scatters_around_the_expected_values():
-    rows = Measured(np.arange(4) % 2, np.zeros(4, dtype=int), np.arange(4), np.array([0.0, 1.0, 0.0, 1.0]))
+    rows = Measurements(np.arange(4) % 2, np.zeros(4, dtype=int), np.arange(4), np.array([0.0, 1.0, 0.0, 1.0]))
     belief = believe(rows, 2, 1, 4)
     draws = np.array([belief.draw(np.random.default_rng(seed)) for seed in range(2000)])
     assert np.abs(draws.mean(axis=0) - belief.expected).max() < 0.1

@@ -17,7 +17,15 @@ from personalrm.embedding.store import EmbeddingStore
 from personalrm.errors import BadInput
 from personalrm.preferences.messages import Message
 from personalrm.rewards.heads.bases import LowRankOptions
-from personalrm.rewards.heads.gpo.episodes import Episode, Pool, Sampling, Style, episode_loss, pair_sequence, tokens_of
+from personalrm.rewards.heads.gpo.episodes import (
+    Episode,
+    EpisodeSizes,
+    Pool,
+    Style,
+    episode_loss,
+    pair_sequence,
+    tokens_of,
+)
 from personalrm.rewards.heads.gpo.model import FAITHFUL, GPO, GPOOptions
 from personalrm.rewards.heads.gpo.network import GPONetwork, GPOShape
 from personalrm.rewards.heads.low_rank import LowRank
@@ -177,7 +185,7 @@ def test_both_completions_stand_in_one_prompt_and_cannot_forge_its_borders() -> 
     )
 
 
-def draw(tmp_path: Path, sampling: Sampling, n_pairs: int = 6, **fields: object) -> Episode:
+def draw(tmp_path: Path, sampling: EpisodeSizes, n_pairs: int = 6, **fields: object) -> Episode:
     store = EmbeddingStore(tmp_path, PlantedEncoder(DIM))
     table = make_pair_table([tiny_pair(f"u{u}", 9 * u + k, **fields) for u in range(8) for k in range(n_pairs)], store)
     x = torch.arange(float(len(table))).repeat(DIM, 1).T[:, None].numpy() + 1  # token = number of the pair
@@ -185,7 +193,7 @@ def draw(tmp_path: Path, sampling: Sampling, n_pairs: int = 6, **fields: object)
 
 
 def test_a_pair_is_context_or_target_of_its_own_user(tmp_path: Path) -> None:
-    one = draw(tmp_path, Sampling(8, max_context=4))
+    one = draw(tmp_path, EpisodeSizes(8, max_context=4))
     for row in range(8):
         context = one.context[row, one.mask[row], 0].abs().tolist()
         targets = one.targets[row, one.weight[row] > 0, 0, 0].tolist()
@@ -194,12 +202,12 @@ def test_a_pair_is_context_or_target_of_its_own_user(tmp_path: Path) -> None:
 
 
 def test_orders_are_balanced(tmp_path: Path) -> None:
-    one = draw(tmp_path, Sampling(8), n_pairs=30)
+    one = draw(tmp_path, EpisodeSizes(8), n_pairs=30)
     assert 0.35 < float(one.second[one.mask].mean()) < 0.65 and 0.35 < float(one.target_second.mean()) < 0.65
 
 
 def test_a_conversation_is_never_context_and_target(tmp_path: Path) -> None:
-    one = draw(tmp_path, Sampling(8, empty_share=0.0), conversation_id="the only one")
+    one = draw(tmp_path, EpisodeSizes(8, empty_share=0.0), conversation_id="the only one")
     assert not (one.weight * one.mask.any(dim=1, keepdim=True)).any()
 
 
@@ -209,7 +217,7 @@ def test_conversations_of_near_random_numbers_do_not_mix(tmp_path: Path) -> None
     pairs = [tiny_pair(f"u{u}", 60 * u + k, conversation_id=f"c{k // 3}") for u in range(8) for k in range(60)]
     table = make_pair_table(pairs, store)
     x = np.repeat(np.arange(1.0, len(table) + 1)[:, None, None], DIM, axis=2)  # token = number of the pair
-    pool, sampling = Pool.of(table, x, "cpu"), Sampling(8, max_context=59, empty_share=0.0)
+    pool, sampling = Pool.of(table, x, "cpu"), EpisodeSizes(8, max_context=59, empty_share=0.0)
     for seed in range(100):
         one = pool.draw(sampling, torch.Generator().manual_seed(seed))
         for row in range(8):
@@ -226,8 +234,8 @@ def test_fitting_leaves_everybody_elses_random_numbers_alone(tmp_path: Path) -> 
 
 
 def test_every_share_of_empty_contexts_is_kept(tmp_path: Path) -> None:
-    assert draw(tmp_path / "all", Sampling(8, empty_share=1.0)).mask.sum() == 0
-    assert draw(tmp_path / "none", Sampling(8, empty_share=0.0)).mask.any(dim=1).all()
+    assert draw(tmp_path / "all", EpisodeSizes(8, empty_share=1.0)).mask.sum() == 0
+    assert draw(tmp_path / "none", EpisodeSizes(8, empty_share=0.0)).mask.any(dim=1).all()
 
 
 @pytest.mark.parametrize("options", [SMALL, replace(FAITHFUL, shape=replace(SHAPE, has_null=False))])
@@ -264,7 +272,7 @@ def test_two_opposite_types_are_told_apart(tmp_path: Path, seed: int) -> None:
     taste = np.random.default_rng(seed).normal(size=16)
     population = plant(tmp_path, np.outer(np.tile([1.0, -1.0], 130), taste), 20, seed=seed)
     options = GPOOptions(
-        shape=GPOShape(32, n_heads=4, n_layers=2, n_embedder_layers=2), sampling=Sampling(max_context=12, max_targets=8),
+        shape=GPOShape(32, n_heads=4, n_layers=2, n_embedder_layers=2), sampling=EpisodeSizes(max_context=12, max_targets=8),
         optimization=Optimization(n_steps=200, learning_rate=2e-3), seed=seed,
     )  # fmt: skip
     model = GPO(population.store, options).fit(population.flat(range(60)))
@@ -293,7 +301,7 @@ def test_a_linear_taste_is_read_from_ten_pairs_almost_as_well_as_can_be(
 ) -> None:
     population = plant(tmp_path, np.random.default_rng(0).normal(size=(1200, 8)), 20)
     options = GPOOptions(
-        shape=GPOShape(64, n_heads=4, n_layers=2, n_embedder_layers=2), sampling=Sampling(max_context=12, max_targets=8),
+        shape=GPOShape(64, n_heads=4, n_layers=2, n_embedder_layers=2), sampling=EpisodeSizes(max_context=12, max_targets=8),
         optimization=Optimization(n_steps=800, learning_rate=1e-3),
     )  # fmt: skip
     model = GPO(population.store, options).fit(population.flat(range(1000)))

@@ -13,7 +13,7 @@ from tests.rewards.populations import accuracy, plant
 
 from personalrm.embedding.store import EmbeddingStore
 from personalrm.errors import BadInput
-from personalrm.rewards.heads.gpo.episodes import Pool, Sampling
+from personalrm.rewards.heads.gpo.episodes import EpisodeSizes, Pool
 from personalrm.rewards.heads.mrm import MRM, MRMOptions, adapt
 from personalrm.rewards.heads.pair_table import make_pair_table
 from personalrm.rewards.heads.simplex import fit_simplex
@@ -54,7 +54,7 @@ def test_pairs_of_one_choice_count_once_in_the_adaptation_too(tmp_path: Path) ->
     pairs = [replace(tiny_pair("u", n // 3), rejected=f"Other {n}.") for n in range(30)]
     table = make_pair_table(pairs, store)
     pool = Pool.of(table, np.ones((30, 1, 4)), "cpu")
-    one = pool.draw(Sampling(1, empty_share=0.0), torch.Generator().manual_seed(0))
+    one = pool.draw(EpisodeSizes(1, empty_share=0.0), torch.Generator().manual_seed(0))
     assert one.context_weight[one.mask].numpy() == pytest.approx(np.full(int(one.mask.sum()), 1 / 3))
 
 

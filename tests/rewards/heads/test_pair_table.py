@@ -12,7 +12,7 @@ from benchmarks.simulations.planted_encoder import PlantedEncoder
 from personalrm.embedding.encoders import TextSequence
 from personalrm.embedding.store import EmbeddingStore
 from personalrm.errors import BadInput
-from personalrm.rewards.heads.pair_table import Reading, make_pair_table
+from personalrm.rewards.heads.pair_table import PairTexts, make_pair_table
 from personalrm.testing import tiny_pair
 
 
@@ -33,7 +33,7 @@ def test_a_history_is_in_time_order(store: EmbeddingStore) -> None:
 
 def test_rows_are_those_of_the_store(store: EmbeddingStore) -> None:
     pair = tiny_pair()
-    table = make_pair_table([pair], store, reading=Reading(with_prompts=True))
+    table = make_pair_table([pair], store, reading=PairTexts(with_prompts=True))
     wanted = store.rows([TextSequence(pair.conversation, text) for text in (pair.chosen, pair.rejected, None)])
     assert [table.chosen_row[0], table.rejected_row[0], table.prompt_row[0]] == wanted.tolist()
 

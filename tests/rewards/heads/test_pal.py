@@ -15,7 +15,7 @@ from personalrm.embedding.store import EmbeddingStore
 from personalrm.errors import BadInput
 from personalrm.preferences.messages import Message
 from personalrm.rewards.heads.gathering import ContextBatch, gather_contexts, pair_weights
-from personalrm.rewards.heads.pair_table import Reading, make_pair_table
+from personalrm.rewards.heads.pair_table import PairTexts, make_pair_table
 from personalrm.rewards.heads.pal.model import PAL, PALOptions, fit_mixtures
 from personalrm.rewards.heads.pal.network import PALModule, Projectors, make_pal_module
 from personalrm.rewards.heads.simplex import softmax
@@ -88,7 +88,7 @@ def test_the_published_fit_of_new_users_is_twenty_epochs_of_adamw(tmp_path: Path
     module = make_pal_module(4, 1, options)
     contexts = [population.pairs[0], population.pairs[1][:4], [], population.pairs[2][:1]]
     found = np.zeros((4, 2))
-    for batch in gather_contexts(contexts, population.store, "last", reading=Reading(with_prompts=True)).batches():
+    for batch in gather_contexts(contexts, population.store, "last", reading=PairTexts(with_prompts=True)).batches():
         found[batch.users] = fit_mixtures(module, batch, average=np.array([0.5, -0.5]), strength=1.0)
         for place, user in enumerate(batch.users):
             if contexts[user]:
@@ -140,7 +140,7 @@ def test_the_cosine_fit_minimises_its_objective(tmp_path: Path) -> None:
     population = small_population(tmp_path)
     options = replace(SMALL, similarity="cosine")
     module = make_pal_module(4, 1, options)
-    gathered = gather_contexts([population.pairs[0]], population.store, "last", reading=Reading(with_prompts=True))
+    gathered = gather_contexts([population.pairs[0]], population.store, "last", reading=PairTexts(with_prompts=True))
     (contexts,) = gathered.batches()
 
     def objective(p: np.ndarray) -> float:

@@ -14,29 +14,29 @@ AGAIN = "remove the file and run bench personas again"
 
 
 @dataclass(frozen=True)
-class Found:
+class ExperimentFile:
     """One file of a run's `experiments/`."""
 
     cell: Cell
     content: Mapping[str, Any]
 
 
-def found_in(material: Material, what: str) -> list[Found]:
+def found_in(material: Material, what: str) -> list[ExperimentFile]:
     """Every file of an experiment in the runs of the report."""
     return [
-        Found(saved_value(Cell, content.get("cell"), f"the cell of experiments/{what}", again=AGAIN), content)
+        ExperimentFile(saved_value(Cell, content.get("cell"), f"the cell of experiments/{what}", again=AGAIN), content)
         for folder in material.folders
         for content in folder.experiments(what)
     ]
 
 
-def title_of(material: Material, found: Found) -> str:
+def title_of(material: Material, found: ExperimentFile) -> str:
     """Dataset, method and model whose personas were asked about."""
     seed = f", seed {found.cell.seed}" if found.cell.seed else ""
     return f"{found.cell.dataset}: {material.title(found.cell.method)}, {material.label(found.cell.model)}{seed}"
 
 
-def judge_of(found: Found) -> str:
+def judge_of(found: ExperimentFile) -> str:
     """Who was asked."""
     return f"{found.content['judge']}{' (scripted)' if found.content.get('is_scripted') else ''}"
 

@@ -53,7 +53,7 @@ class Column:
 
 
 @dataclass(frozen=True)
-class Row:
+class TableRow:
     """One row: its heading, and a value a column."""
 
     heading: str
@@ -72,7 +72,7 @@ class Table:
     corner: str
     """Heading of the column of headings."""
     columns: tuple[Column, ...]
-    rows: tuple[Row, ...]
+    rows: tuple[TableRow, ...]
     notes: tuple[str, ...] = ()
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from personalrm.datasets.building.funnel import FunnelRow, StageTally
+from personalrm.datasets.building.funnel import StageRow, StageTally
 from personalrm.datasets.building.model_stages import NOT_ANSWERED, Consensus, Personalizable
 from personalrm.datasets.building.settings import BuildSettings
 from personalrm.datasets.building.stage_files import StageCard, no_room, read_card, read_users, rows_hash, write_card
@@ -32,7 +32,7 @@ Watch = Callable[[str], object]
 class BuildReport:
     """What a build came to."""
 
-    funnel: list[FunnelRow] = field(default_factory=list)
+    funnel: list[StageRow] = field(default_factory=list)
     n_reused: int = 0
     """Stages that were finished before."""
     accuracy: FilterAccuracy | None = None

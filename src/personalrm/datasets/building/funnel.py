@@ -26,7 +26,7 @@ class Example:
 
 
 @dataclass(frozen=True, repr=False)
-class FunnelRow:
+class StageRow:
     """What became of the pairs in one stage."""
 
     stage: str
@@ -81,9 +81,9 @@ class StageTally:
         """Add to a count of this stage alone."""
         self.notes[name] = self.notes.get(name, 0) + count
 
-    def row(self, stage: str, title: str, n_pairs: int, n_users: int) -> FunnelRow:
+    def row(self, stage: str, title: str, n_pairs: int, n_users: int) -> StageRow:
         """The finished row."""
-        return FunnelRow(
+        return StageRow(
             stage,
             title,
             n_pairs,

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from personalrm.datasets.building.funnel import FunnelRow
+from personalrm.datasets.building.funnel import StageRow
 from personalrm.errors import CorruptFile
 from personalrm.typed_values import check_version, saved_value
 
@@ -20,7 +20,7 @@ AGAIN = "build the dataset again"
 class BuiltFrom:
     """Where a built dataset comes from."""
 
-    funnel: tuple[FunnelRow, ...]
+    funnel: tuple[StageRow, ...]
     licence: str
     """Of the source."""
 

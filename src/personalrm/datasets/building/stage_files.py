@@ -16,7 +16,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from personalrm.datasets.building.funnel import FunnelRow
+from personalrm.datasets.building.funnel import StageRow
 from personalrm.errors import StoreError
 from personalrm.preferences.pairs import PreferencePair
 from personalrm.preferences.prompt_json import pair_from_dict, pair_to_dict
@@ -35,11 +35,11 @@ class StageCard:
     """Hash of all that decides its rows: the stage, its settings, the rows it began with."""
     rows: str
     """SHA-256 of its rows, before compression."""
-    funnel: FunnelRow
+    funnel: StageRow
 
 
 @dataclass(frozen=True)
-class Written:
+class WrittenUsers:
     """What went into a file."""
 
     rows: str
@@ -48,7 +48,7 @@ class Written:
     n_users: int
 
 
-def write_users(path: Path, users: Iterator[User]) -> Written:
+def write_users(path: Path, users: Iterator[User]) -> WrittenUsers:
     """Write the users' pairs under a temporary name, then rename; memory holds one user.
 
     Raises:
@@ -73,7 +73,7 @@ def write_users(path: Path, users: Iterator[User]) -> Written:
         sync_folder(path.parent)
     except OSError as error:
         raise no_room(path, error) from None
-    return Written(digest.hexdigest(), n_pairs, n_users)
+    return WrittenUsers(digest.hexdigest(), n_pairs, n_users)
 
 
 def read_users(path: Path) -> Iterator[User]:

@@ -28,7 +28,7 @@ OF_USERS = 1.0
 
 
 @dataclass(frozen=True)
-class Measured:
+class Measurements:
     """Values so far, one row a measurement; all arrays have shape `(measurements,)`."""
 
     instruction: IntArray
@@ -64,7 +64,7 @@ class Belief:
         return np.asarray(effects[-1] + a[:, None] + b[None, :] + c.reshape(self.shape), dtype=np.float64)
 
 
-def believe(measured: Measured, n_instructions: int, n_sets: int, n_users: int) -> Belief:
+def believe(measured: Measurements, n_instructions: int, n_sets: int, n_users: int) -> Belief:
     """The posterior; the spread of the effects is the likeliest of `SHARES`.
 
     Args:
@@ -89,7 +89,7 @@ def believe(measured: Measured, n_instructions: int, n_sets: int, n_users: int) 
     return max(fits, key=lambda fit: fit[0])[1]
 
 
-def _design(measured: Measured, shape: tuple[int, int], n_users: int) -> FloatArray:
+def _design(measured: Measurements, shape: tuple[int, int], n_users: int) -> FloatArray:
     """Which effects each measurement has: a, b, c, d, m."""
     rows, (n_a, n_b) = np.arange(len(measured.value)), shape
     x = np.zeros((len(rows), n_a + n_b + n_a * n_b + n_users + 1))

@@ -13,21 +13,21 @@ from dataclasses import dataclass
 import numpy as np
 
 from personalrm.errors import NoScoredPairs
-from personalrm.induction.search.belief import Belief, Measured, believe
+from personalrm.induction.search.belief import Belief, Measurements, believe
 from personalrm.induction.search.settings import SearchSettings
-from personalrm.induction.search.trials_file import Cell, Trial, TrialsFile, Values
+from personalrm.induction.search.trials_file import Combination, Trial, TrialsFile, Values
 from personalrm.stats.arrays import FloatArray
 
-Measure = Callable[[Cell, Sequence[int]], Values]
+Measure = Callable[[Combination, Sequence[int]], Values]
 """What each of these dev users gains over the default judge with personas written by this candidate."""
-START = Cell(0, 0)
+START = Combination(0, 0)
 
 
 @dataclass(frozen=True)
-class Found:
+class SearchResult:
     """The winner of a search, beside what it began with."""
 
-    best: Cell
+    best: Combination
     score: float
     """Mean over the dev users that were scored."""
     start_score: float
@@ -35,7 +35,7 @@ class Found:
     """Dev users of the winner whose gain could not be measured."""
     n_measured: int
     """Measurements of one user under one candidate, all in all."""
-    full: tuple[tuple[Cell, float], ...]
+    full: tuple[tuple[Combination, float], ...]
     """Candidates measured on everybody, with their means, best first."""
 
 
@@ -45,7 +45,7 @@ def search(
     measure: Measure,
     settings: SearchSettings,
     trials: TrialsFile | None = None,
-) -> Found:
+) -> SearchResult:
     """The best candidate found; candidate (0, 0) is measured first and only a better one replaces it.
 
     Args:
@@ -103,11 +103,11 @@ class _Table:
         """Candidates not measured on everybody yet, shape `grid`."""
         return np.asarray(~self.asked.all(axis=2))
 
-    def missing(self, cell: Cell) -> list[int]:
+    def missing(self, cell: Combination) -> list[int]:
         """Users a candidate was not measured on yet."""
         return [int(user) for user in np.flatnonzero(~self.asked[cell.instruction, cell.examples])]
 
-    def measure(self, cell: Cell, users: Sequence[int]) -> None:
+    def measure(self, cell: Combination, users: Sequence[int]) -> None:
         """Measure, or take up what an earlier run measured, and note it."""
         at = (cell.instruction, cell.examples)
         is_full = len(users) == len(self.missing(cell))
@@ -120,14 +120,16 @@ class _Table:
     def believe(self) -> Belief:
         """What all values together say of every candidate."""
         instruction, examples, user = np.nonzero(~np.isnan(self.values))
-        return believe(Measured(instruction, examples, user, self.values[instruction, examples, user]), *self._sizes)
+        return believe(
+            Measurements(instruction, examples, user, self.values[instruction, examples, user]), *self._sizes
+        )
 
     @property
     def _sizes(self) -> tuple[int, int, int]:
         return (*self.grid, self.n_users)
 
 
-def _draw(table: _Table, generator: np.random.Generator) -> Cell:
+def _draw(table: _Table, generator: np.random.Generator) -> Combination:
     """The open candidate that is best in one draw from the belief."""
     drawn = np.where(table.is_open, table.believe().draw(generator), -np.inf)
     return _cell(drawn)
@@ -141,7 +143,7 @@ def _measure_most_promising(table: _Table) -> None:
         table.measure(cell, table.missing(cell))
 
 
-def _winner(table: _Table) -> Found:
+def _winner(table: _Table) -> SearchResult:
     """The best mean among candidates measured on everybody; the expected value decides ties, then the lower number.
 
     A candidate that left half of the dev users unscored cannot win.
@@ -152,7 +154,7 @@ def _winner(table: _Table) -> Found:
     means = np.where(n_scored > 0, np.nansum(table.values, axis=2) / np.maximum(n_scored, 1), -np.inf)
     expected = table.believe().expected
     ranked = sorted(
-        (Cell(int(i), int(j)) for i, j in np.argwhere(fit_to_win)),
+        (Combination(int(i), int(j)) for i, j in np.argwhere(fit_to_win)),
         key=lambda cell: (
             -means[cell.instruction, cell.examples],
             cell != START,
@@ -160,7 +162,7 @@ def _winner(table: _Table) -> Found:
         ),
     )
     best = ranked[0]
-    return Found(
+    return SearchResult(
         best,
         float(means[best.instruction, best.examples]),
         float(means[0, 0]),
@@ -170,6 +172,6 @@ def _winner(table: _Table) -> Found:
     )
 
 
-def _cell(table: FloatArray) -> Cell:
+def _cell(table: FloatArray) -> Combination:
     instruction, examples = np.unravel_index(int(np.argmax(table)), table.shape)
-    return Cell(int(instruction), int(examples))
+    return Combination(int(instruction), int(examples))

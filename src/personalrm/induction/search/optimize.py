@@ -26,10 +26,10 @@ from personalrm.induction.search.candidates import (
     propose_instructions,
 )
 from personalrm.induction.search.gain import Gain, JudgeUnder, gain_calls
-from personalrm.induction.search.loop import Found, search, search_cost
+from personalrm.induction.search.loop import SearchResult, search, search_cost
 from personalrm.induction.search.people import People, Subject, divide, gather, gather_calls
 from personalrm.induction.search.settings import SearchSettings
-from personalrm.induction.search.trials_file import Cell, TrialsFile, Values
+from personalrm.induction.search.trials_file import Combination, TrialsFile, Values
 from personalrm.judging.model import ModelJudge
 from personalrm.preferences.messages import digest
 from personalrm.preferences.persona_prompts import PersonaPrompt
@@ -160,7 +160,7 @@ def optimize(
     table = _Candidates(proposed.instructions, sets, start)
     trials = TrialsFile(trials_file, _known_as(searcher, settings, table, dev))
 
-    def measure(cell: Cell, users: Sequence[int]) -> Values:
+    def measure(cell: Combination, users: Sequence[int]) -> Values:
         tell("trials")
         subjects = [dev[user] for user in users]
         return gain.of(gain.write(table.prompt(cell), subjects), subjects)
@@ -210,7 +210,7 @@ class _Candidates:
     sets: Sequence[Examples]
     start: PersonaPrompt
 
-    def prompt(self, cell: Cell, provenance: dict[str, Any] | None = None) -> PersonaPrompt:
+    def prompt(self, cell: Combination, provenance: dict[str, Any] | None = None) -> PersonaPrompt:
         """The persona prompt of a candidate."""
         instruction, examples = self.instructions[cell.instruction], self.sets[cell.examples]
         if provenance is None:
@@ -225,7 +225,7 @@ def _known_as(searcher: Searcher, settings: SearchSettings, table: _Candidates, 
     return digest(searcher.identity, settings.as_json(), list(table.instructions), sets, people)
 
 
-def _notes(people: People, bootstrapped: Bootstrapped, proposed: Proposed, found: Found) -> tuple[str, ...]:
+def _notes(people: People, bootstrapped: Bootstrapped, proposed: Proposed, found: SearchResult) -> tuple[str, ...]:
     notes = []
     if people.n_left_out:
         notes.append(f"{count(people.n_left_out, 'user')} without a pair to score a persona on, left out")
@@ -249,7 +249,7 @@ def _notes(people: People, bootstrapped: Bootstrapped, proposed: Proposed, found
 def _provenance(
     searcher: Searcher,
     settings: SearchSettings,
-    found: Found,
+    found: SearchResult,
     subjects: tuple[Sequence[Subject], Sequence[Subject]],
     table: _Candidates,
 ) -> dict[str, Any]:

@@ -20,7 +20,7 @@ Values = tuple[float | None, ...]
 
 
 @dataclass(frozen=True)
-class Cell:
+class Combination:
     """A candidate: an instruction together with a set of example personas, by their numbers."""
 
     instruction: int
@@ -33,7 +33,7 @@ class Trial:
 
     number: int
     """Counted from 0, the candidate we start from."""
-    cell: Cell
+    cell: Combination
     users: tuple[int, ...]
     """Dev users measured now, by their numbers."""
     values: Values
@@ -67,7 +67,7 @@ class TrialsFile:
         """Trials that were there already."""
         return self._n_used
 
-    def find(self, cell: Cell, users: tuple[int, ...], *, is_full: bool) -> Values | None:
+    def find(self, cell: Combination, users: tuple[int, ...], *, is_full: bool) -> Values | None:
         """The values of the next trial, if an earlier run made just this one."""
         if self._n_used < len(self._earlier):
             trial = self._earlier[self._n_used]

@@ -11,7 +11,7 @@ from personalrm.embedding.encoders import Pooling, TextSequence
 from personalrm.embedding.store import EmbeddingStore, IntArray
 from personalrm.embedding.with_torch import Tensor, torch
 from personalrm.preferences.pairs import PreferencePair
-from personalrm.rewards.heads.pair_table import ITEMS, PairTable, Reading, make_context_table
+from personalrm.rewards.heads.pair_table import ITEMS, PairTable, PairTexts, make_context_table
 from personalrm.rewards.heads.vectors import item_vectors
 from personalrm.rewards.reward_model import FloatArray, ScoreItem
 
@@ -102,7 +102,7 @@ class Contexts:
 
 
 def gather_contexts(
-    contexts: Sequence[Sequence[PreferencePair]], store: EmbeddingStore, pooling: Pooling, *, reading: Reading = ITEMS
+    contexts: Sequence[Sequence[PreferencePair]], store: EmbeddingStore, pooling: Pooling, *, reading: PairTexts = ITEMS
 ) -> Contexts:
     """The vectors of some contexts; what the store lacks is embedded. Contexts may be empty, even all of them."""
     table = make_context_table(contexts, store, reading=reading)
@@ -146,7 +146,7 @@ class ItemBatch:
 
 
 def gather_items(
-    items: Sequence[ScoreItem], store: EmbeddingStore, pooling: Pooling, *, reading: Reading = ITEMS
+    items: Sequence[ScoreItem], store: EmbeddingStore, pooling: Pooling, *, reading: PairTexts = ITEMS
 ) -> ItemBatch:
     """The vectors of all completions of at least one item."""
     vectors, starts = item_vectors(items, store, pooling, reading=reading)

@@ -21,7 +21,7 @@ from personalrm.embedding.store import EmbeddingStore
 from personalrm.embedding.with_torch import torch
 from personalrm.errors import BadInput
 from personalrm.rewards.heads.bases import LowRankOptions, fit_bases, squared
-from personalrm.rewards.heads.gpo.episodes import Pool, Sampling, in_order
+from personalrm.rewards.heads.gpo.episodes import EpisodeSizes, Pool, in_order
 from personalrm.rewards.heads.low_rank import Bases, DevRows, LowRank
 from personalrm.rewards.heads.pair_table import PairTable
 from personalrm.rewards.reward_model import FloatArray
@@ -46,7 +46,7 @@ class MRMOptions(LowRankOptions):
     """Share of a step's users that count as served worst."""
     gamma: float = 0.5
     """Weight of those users' own mean beside everybody's."""
-    sampling: Sampling = field(default_factory=lambda: Sampling(empty_share=0.1))
+    sampling: EpisodeSizes = field(default_factory=lambda: EpisodeSizes(empty_share=0.1))
     optimization: Optimization = field(default_factory=lambda: Optimization(n_steps=500, learning_rate=1e-3))
     seed: int = 0
 

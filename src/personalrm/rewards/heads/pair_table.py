@@ -26,7 +26,7 @@ IntArray = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Reading:
+class PairTexts:
     """Which texts of a pair or a question a method reads."""
 
     with_prompts: bool = False
@@ -39,7 +39,7 @@ class Reading:
         return TextSequence(conversation if self.item_has_prompt else (), completion)
 
 
-ITEMS = Reading()
+ITEMS = PairTexts()
 """Completions behind their conversations, as most methods read them."""
 
 
@@ -92,7 +92,7 @@ class PairTable:
         return np.where(real, self.offsets[:-1, None] + np.arange(most)[None, :], 0), real
 
 
-def make_pair_table(pairs: Sequence[PreferencePair], store: EmbeddingStore, *, reading: Reading = ITEMS) -> PairTable:
+def make_pair_table(pairs: Sequence[PreferencePair], store: EmbeddingStore, *, reading: PairTexts = ITEMS) -> PairTable:
     """The table of the pairs; sequences the store lacks are embedded, owned by the pair's user.
 
     Args:
@@ -112,14 +112,14 @@ def make_pair_table(pairs: Sequence[PreferencePair], store: EmbeddingStore, *, r
 
 
 def make_context_table(
-    contexts: Sequence[Sequence[PreferencePair]], store: EmbeddingStore, *, reading: Reading = ITEMS
+    contexts: Sequence[Sequence[PreferencePair]], store: EmbeddingStore, *, reading: PairTexts = ITEMS
 ) -> PairTable:
     """The table of some contexts, in which context k is user k, whoever its pairs are of; contexts may be empty."""
     return _table(contexts, tuple(str(place) for place in range(len(contexts))), store, reading)
 
 
 def _table(
-    groups: Sequence[Sequence[PreferencePair]], names: tuple[str, ...], store: EmbeddingStore, reading: Reading
+    groups: Sequence[Sequence[PreferencePair]], names: tuple[str, ...], store: EmbeddingStore, reading: PairTexts
 ) -> PairTable:
     ordered = [[pair for part in in_time_order(group) for pair in part] for group in groups]
     flat = [pair for group in ordered for pair in group]
@@ -151,7 +151,7 @@ def choice_weights(owners: Sequence[int], pairs: Sequence[PreferencePair]) -> Fl
     return np.array([1.0 / times[choice] for choice in choices])
 
 
-def _rows(pairs: Sequence[PreferencePair], store: EmbeddingStore, reading: Reading) -> IntArray:
+def _rows(pairs: Sequence[PreferencePair], store: EmbeddingStore, reading: PairTexts) -> IntArray:
     """Rows of chosen, rejected and, where wanted, prompt; shape `(2 or 3, pairs)`."""
     width = 3 if reading.with_prompts else 2
     # One conversation's sequences side by side: an encoder that shares prefixes finds them in one chunk.

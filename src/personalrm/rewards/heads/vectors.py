@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from personalrm.embedding.encoders import Pooling, Vectors
 from personalrm.embedding.store import EmbeddingStore
-from personalrm.rewards.heads.pair_table import ITEMS, PairTable, Reading
+from personalrm.rewards.heads.pair_table import ITEMS, PairTable, PairTexts
 from personalrm.rewards.reward_model import FloatArray, ScoreItem
 
 IntArray = npt.NDArray[np.int64]
@@ -32,7 +32,7 @@ def scale_of(rows: npt.NDArray[np.floating]) -> FloatArray:
 
 
 def item_vectors(
-    items: Sequence[ScoreItem], store: EmbeddingStore, pooling: Pooling, *, reading: Reading = ITEMS
+    items: Sequence[ScoreItem], store: EmbeddingStore, pooling: Pooling, *, reading: PairTexts = ITEMS
 ) -> tuple[Vectors, IntArray]:
     """Vectors of all completions, `(completions, dim)`, and where each item's begin, `(items + 1,)`.
 

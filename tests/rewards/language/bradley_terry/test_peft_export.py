@@ -15,7 +15,7 @@ from personalrm.embedding.quiet_loading import quiet_loading
 from personalrm.errors import NotFitted, StoreError
 from personalrm.rewards.language.bradley_terry import BradleyTerry
 from personalrm.rewards.language.bradley_terry.peft_export import export_peft
-from personalrm.rewards.language.forests.chat_tokens import ChatTokenizer, Question, load_tokenizer
+from personalrm.rewards.language.forests.chat_tokens import ChatPrefix, ChatTokenizer, load_tokenizer
 
 pytestmark = pytest.mark.slow
 TALK = training_pairs()[0].conversation
@@ -40,7 +40,7 @@ def test_peft_loads_it_and_scores_the_same(model: BradleyTerry, tmp_path: Path) 
     export_peft(model, tmp_path)
     chat, loaded = ChatTokenizer(load_tokenizer(tiny_model())), classifier(tmp_path)
     loaded.config.pad_token_id = chat.pad_token_id
-    sequences = chat.tokenize(Question("", TALK), OFFERED).sequences
+    sequences = chat.tokenize(ChatPrefix("", TALK), OFFERED).sequences
     with torch.inference_mode():
         found = [loaded(input_ids=torch.tensor([one])).logits[0, 0].item() for one in sequences]
     assert found == pytest.approx(model.score(model.condition([]), TALK, OFFERED), abs=1e-5)

@@ -17,7 +17,7 @@ from personalrm.bench.report.material import (
     share,
     slug,
 )
-from personalrm.bench.report.tables import DASH, Column, Row, Table, Value
+from personalrm.bench.report.tables import DASH, Column, Table, TableRow, Value
 from personalrm.bench.results.records import DatasetInfo
 from personalrm.bench.results.summary import EntrySummary
 from personalrm.stats.accuracy import percent
@@ -70,7 +70,7 @@ def _wide(material: Material, dataset: DatasetInfo) -> Table:
         cells = [_cell(material, dataset.name, method.name, label) for label in shown]
         cells += [values.get(method.name, Value(DASH)) for values in published.values()]
         if any(material.main(dataset.name, method.name, label) for label in shown):
-            rows.append(Row(method.title, tuple(cells), method.group))
+            rows.append(TableRow(method.title, tuple(cells), method.group))
     rows += _only_published(material, dataset.name, len(shown), published)
     return Table(
         f"accuracy-{slug(dataset.name)}",
@@ -110,14 +110,14 @@ def _published(material: Material, dataset: str) -> dict[str, dict[str, Value]]:
 
 def _only_published(
     material: Material, dataset: str, n_ours: int, published: dict[str, dict[str, Value]]
-) -> Iterator[Row]:
+) -> Iterator[TableRow]:
     """Methods of the paper that this run did not have."""
     ours = {entry.cell.method for entry in _entries(material, dataset)}
     titles = {row["method"]: row["title"] for row in material.published["accuracies"] if row["source"] == "paper"}
     for method, title in titles.items():
         if method not in ours and any(method in values for values in published.values()):
             cells = [Value(DASH)] * n_ours + [values.get(method, Value(DASH)) for values in published.values()]
-            yield Row(title, tuple(cells), "not in this run")
+            yield TableRow(title, tuple(cells), "not in this run")
 
 
 def _notes(material: Material, dataset: DatasetInfo, has_published: bool) -> Iterator[str]:
@@ -187,9 +187,9 @@ def _differences(material: Material, dataset: str, entries: list[EntrySummary]) 
     return Table(f"paired-{slug(dataset)}", caption, "method", columns, rows, (note,))
 
 
-def _row(material: Material, entry: EntrySummary, values: Iterator[Value]) -> Row:
+def _row(material: Material, entry: EntrySummary, values: Iterator[Value]) -> TableRow:
     group = next((one.group for one in material.methods if one.name == entry.cell.method), "")
-    return Row(material.title(entry.cell.method), tuple(values), group)
+    return TableRow(material.title(entry.cell.method), tuple(values), group)
 
 
 def _numbers(material: Material, entry: EntrySummary) -> Iterator[Value]:

@@ -20,7 +20,7 @@ from personalrm.bench.report.charts import (
 )
 from personalrm.bench.report.counts import measured, sizes, unscored
 from personalrm.bench.report.material import Chart, Material, Section, accuracy_value, slug
-from personalrm.bench.report.tables import DASH, Column, Row, Table, Value
+from personalrm.bench.report.tables import DASH, Column, Table, TableRow, Value
 from personalrm.bench.results.summary import EntrySummary
 from personalrm.stats.slopes import Slope
 
@@ -68,7 +68,7 @@ def _points(material: Material, dataset: str, numbers: list[int]) -> Iterator[Cu
 def _curve_table(material: Material, dataset: str, numbers: list[int]) -> Table:
     curves = list(_points(material, dataset, numbers))
     found = [entry for _, row in curves for entry in row if entry]
-    rows = [Row(name, tuple(map(accuracy_value, row))) for name, row in curves]
+    rows = [TableRow(name, tuple(map(accuracy_value, row))) for name, row in curves]
     rows += [_count_row("users", curves), _count_row("target pairs", curves)]
     notes = ("Brackets: 95 % interval over users.", unscored(found))
     return Table(
@@ -77,12 +77,12 @@ def _curve_table(material: Material, dataset: str, numbers: list[int]) -> Table:
     )  # fmt: skip
 
 
-def _count_row(noun: str, curves: list[Curve]) -> Row:
+def _count_row(noun: str, curves: list[Curve]) -> TableRow:
     """The most users or target pairs that any curve has at each k."""
     columns = zip(*(row for _, row in curves), strict=True)
     accuracies = [[entry.accuracy for entry in column if entry and entry.accuracy] for column in columns]
     counts = [max((a.n_users if noun == "users" else a.n_pairs for a in one), default=0) for one in accuracies]
-    return Row(noun, tuple(Value(f"{n:,}") for n in counts))
+    return TableRow(noun, tuple(Value(f"{n:,}") for n in counts))
 
 
 def _slope_table(material: Material, dataset: str) -> Table:
@@ -92,7 +92,7 @@ def _slope_table(material: Material, dataset: str) -> Table:
             same = row.same_users
             values = [_slope(row.all_users), Value(f"{row.all_users.n_users:,}")]
             values += [_slope(same), Value(f"{same.n_users:,}")] if same else [Value(DASH)] * 2
-            rows.append(Row(f"{material.title(row.cell.method)}, {material.label(row.cell.model)}", tuple(values)))
+            rows.append(TableRow(f"{material.title(row.cell.method)}, {material.label(row.cell.model)}", tuple(values)))
     columns = tuple(Column(name, group) for group in ("all users", "same users") for name in ("slope, points", "users"))
     notes = [
         "Points for each additional context pair, least squares through the means. Brackets: 95 % interval over users."

@@ -18,7 +18,7 @@ from personalrm.bench.report.charts import (
 )
 from personalrm.bench.report.counts import measured, sizes, unscored
 from personalrm.bench.report.material import SCRIPTED, Chart, Material, Section, accuracy_value, slug
-from personalrm.bench.report.tables import Column, Row, Table
+from personalrm.bench.report.tables import Column, Table, TableRow
 from personalrm.bench.results.records import MethodInfo, ModelInfo
 from personalrm.bench.results.summary import EntrySummary
 
@@ -60,7 +60,7 @@ def _points(material: Material, dataset: str) -> list[_Point]:
 def _size_table(material: Material, dataset: str, points: list[_Point]) -> Table:
     models = [one for one in material.models if one.n_parameters]
     rows = tuple(
-        Row(
+        TableRow(
             method.title,
             tuple(accuracy_value(material.main(dataset, method.name, one.label)) for one in models),
             method.group,

@@ -8,7 +8,7 @@ from typing import Any
 
 from personalrm.bench.report.charts import COLOURS, specification
 from personalrm.bench.report.material import Chart, Material, Section, share, slug
-from personalrm.bench.report.tables import DASH, Column, Row, Table, Value
+from personalrm.bench.report.tables import DASH, Column, Table, TableRow, Value
 from personalrm.bench.results.records import DatasetInfo, FunnelRow, Removed
 
 STATISTICS = {
@@ -37,7 +37,7 @@ def _statistics_table(material: Material) -> Table:
     names = [*(name for name in STATISTICS if name in known), *sorted(known - set(STATISTICS))]
     columns = (*(Column(_words(name)) for name in names), Column("licence"), Column("SHA-256, first 12 digits"))
     rows = [
-        Row(
+        TableRow(
             one.name,
             (
                 *(_statistic(name, one.statistics.get(name)) for name in names),
@@ -50,7 +50,7 @@ def _statistics_table(material: Material) -> Table:
     for name in dict.fromkeys(filter(None, (material.benchmark(one.name) for one in material.datasets))):
         published = material.published["statistics"][name]
         cells = (*(_statistic(key, published.get(key)) for key in names), Value(), Value())
-        rows.append(Row(f"published: {name}", cells, "published in the paper, not measured here"))
+        rows.append(TableRow(f"published: {name}", cells, "published in the paper, not measured here"))
     return Table("datasets", "Statistics of the datasets", "dataset", columns, tuple(rows))
 
 
@@ -79,7 +79,7 @@ def _funnel_table(material: Material, dataset: DatasetInfo) -> Table:
         if published:
             theirs = published.get(stage.stage)
             values.append(Value(f"{theirs[f'{name}_pairs']:,} ({theirs[f'{name}_users']:,})" if theirs else DASH))
-        rows.append(Row(stage.stage, tuple(values)))
+        rows.append(TableRow(stage.stage, tuple(values)))
     hidden = "Examples by pair id; queries are shown where the data's licence allows it or with --texts all."
     return Table(
         f"funnel-{slug(dataset.name)}", f"{dataset.name}: what each stage left and removed",

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from personalrm.bench.report.counts import sizes, unscored
 from personalrm.bench.report.material import Material, Section, accuracy_value, gap_interval, p_text
-from personalrm.bench.report.tables import DASH, Column, Row, Table, Value
+from personalrm.bench.report.tables import DASH, Column, Table, TableRow, Value
 from personalrm.bench.results.records import ModelInfo
 from personalrm.bench.results.summary import EntrySummary
 from personalrm.stats.paired import points
@@ -47,7 +47,7 @@ def _families(material: Material, full: str, defaults: Mapping[tuple[str, ModelI
         for name in ("default", "SynthesizeMe", "difference, points", "p (Holm)")
     )
     rows = tuple(
-        Row(
+        TableRow(
             material.label(one.label),
             tuple(v for name in datasets for v in _family_values(material, name, one.label, full)),
             one.family,
@@ -92,6 +92,6 @@ def _published_families(material: Material) -> Table:
         "Published: model families (paper, Table 5)",
         "model",
         columns,
-        tuple(Row(m, tuple(v)) for m, v in rows.items()),
+        tuple(TableRow(m, tuple(v)) for m, v in rows.items()),
         notes,
     )

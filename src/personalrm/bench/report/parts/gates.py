@@ -19,7 +19,7 @@ from personalrm.bench.report.material import (
     share,
     slug,
 )
-from personalrm.bench.report.tables import DASH, Column, Row, Table, Value
+from personalrm.bench.report.tables import DASH, Column, Table, TableRow, Value
 from personalrm.bench.results.summary import EntrySummary
 from personalrm.stats.calibration import CalibrationBin, Stratum
 from personalrm.stats.paired import points
@@ -68,7 +68,7 @@ def _gates(material: Material, dataset: str, entries: list[EntrySummary]) -> Tab
         "model", "warnings", "consistency, %", "first share", "first of equals, %", "unscored", "half scored", "ties",
         "Brier score", "calibration error", "gap, points", "p (Holm)",
     )  # fmt: skip
-    rows = tuple(Row(material.title(one.cell.method), tuple(_values(material, one))) for one in entries)
+    rows = tuple(TableRow(material.title(one.cell.method), tuple(_values(material, one))) for one in entries)
     notes = tuple(
         f"Why unscored, {material.title(one.cell.method)}, {material.label(one.cell.model)}: "
         + ", ".join(f"{reason[:80]} {n:,}" for reason, n in list(one.reasons.items())[:5]) + "."
@@ -140,7 +140,7 @@ def _strata(material: Material, dataset: str, entries: list[EntrySummary]) -> Ta
     groups = ("chosen is longer", "chosen is shorter", "equal length")
     columns = tuple(Column(name, group) for group in groups for name in ("accuracy, %", "judgements"))
     rows = tuple(
-        Row(
+        TableRow(
             f"{material.title(one.cell.method)}, {material.label(one.cell.model)}",
             tuple(v for part in (one.length.longer, one.length.shorter, one.length.equal) for v in _stratum(part)),
         )

@@ -14,7 +14,7 @@ from typing import Any
 
 from personalrm.bench.plan.cells import Cell
 from personalrm.bench.report.charts import colour, points_with_bars, rule_at, specification
-from personalrm.bench.report.experiments import Found, found_in, judge_of, or_nan, title_of
+from personalrm.bench.report.experiments import ExperimentFile, found_in, judge_of, or_nan, title_of
 from personalrm.bench.report.material import (
     Chart,
     Material,
@@ -26,7 +26,7 @@ from personalrm.bench.report.material import (
     share,
     slug,
 )
-from personalrm.bench.report.tables import DASH, Column, Row, Table, Value
+from personalrm.bench.report.tables import DASH, Column, Table, TableRow, Value
 from personalrm.bench.results.folder import RunFolder
 from personalrm.preferences.personal_prompts import PersonalPrompt
 from personalrm.stats.paired import points
@@ -91,9 +91,9 @@ def _table(
     columns = tuple(Column(material.label(model)) for model in prompts)
     shown = list(prompts.values())
     rows = (
-        Row("persona", tuple(Value(_persona(one)) for one in shown)),
-        Row("demonstrations", tuple(Value(str(len(one.demonstrations))) for one in shown)),
-        Row("pairs seen", tuple(Value(str(len(one.roles))) for one in shown)),
+        TableRow("persona", tuple(Value(_persona(one)) for one in shown)),
+        TableRow("demonstrations", tuple(Value(str(len(one.demonstrations))) for one in shown)),
+        TableRow("pairs seen", tuple(Value(str(len(one.roles))) for one in shown)),
     )
     return Table("personas", f"{dataset}: user {user}, {material.title(method)}", "", columns, rows)
 
@@ -110,7 +110,7 @@ def concepts_section(material: Material) -> Section | None:
         shows = any(info.name == one.cell.dataset and material.shows(info) for info in material.datasets)
         columns = (Column("personas"), Column("for example"))
         rows = tuple(
-            Row(concept["name"], (Value(str(concept["n"])), Value(_quotes(concept) if shows else "not shown")))
+            TableRow(concept["name"], (Value(str(concept["n"])), Value(_quotes(concept) if shows else "not shown")))
             for concept in one.content["concepts"]
         )
         content = one.content
@@ -144,7 +144,7 @@ def flips_section(material: Material) -> Section | None:
         "asked",
     )
     rows = tuple(
-        Row(row["kind"], tuple(_flip_values(row, judge_of(one))), title_of(material, one))
+        TableRow(row["kind"], tuple(_flip_values(row, judge_of(one))), title_of(material, one))
         for one in found
         for row in one.content["rows"]
     )
@@ -180,7 +180,7 @@ def map_section(material: Material) -> Section | None:
         Column(name) for name in ("users", "groups", "silhouette", "p", "classifier %", "chance %", "classifier p")
     )
     rows = tuple(
-        Row(row["column"], tuple(_separability(row)), title_of(material, one))
+        TableRow(row["column"], tuple(_separability(row)), title_of(material, one))
         for one in found
         for row in one.content["separability"]
     )
@@ -208,7 +208,7 @@ def _separability(row: Mapping[str, Any]) -> list[Value]:
     ]
 
 
-def _map_chart(material: Material, one: Found, column: str) -> Chart:
+def _map_chart(material: Material, one: ExperimentFile, column: str) -> Chart:
     content, name = one.content, column or "persona"
     labels = content["labels"].get(column) or ["persona"] * len(content["points"])
     names = sorted(set(labels), key=lambda label: (-labels.count(label), label))
@@ -246,7 +246,7 @@ def validity_section(material: Material) -> Section | None:
         Column(name)
         for name in (*QUESTIONS.values(), "own minus another's", "p", "users", "scored", "unscored", "asked")
     )
-    rows = tuple(Row(title_of(material, one), tuple(_validity_values(one.content))) for one in found)
+    rows = tuple(TableRow(title_of(material, one), tuple(_validity_values(one.content))) for one in found)
     notes = (
         (
             "Percent of answers with 95 % intervals over users; both orders of the texts, averaged. Unscored answers "
@@ -284,7 +284,7 @@ def _rate(rate: Mapping[str, Any] | None) -> Value:
     return Value(share(rate["share"]), interval(or_nan(rate["interval"]["low"]), or_nan(rate["interval"]["high"])))
 
 
-def _validity_chart(material: Material, found: Sequence[Found]) -> Chart:
+def _validity_chart(material: Material, found: Sequence[ExperimentFile]) -> Chart:
     rows = [
         {"personas": title_of(material, one), "question": words, **_bar(rate)}
         for one in found

@@ -8,7 +8,7 @@ from typing import Any
 
 from personalrm.bench.plan.cells import Cell
 from personalrm.bench.report.material import Material, Section
-from personalrm.bench.report.tables import DASH, Column, Row, Table, Value
+from personalrm.bench.report.tables import DASH, Column, Table, TableRow, Value
 
 POOLS = {
     "train_users": "train users",
@@ -28,7 +28,9 @@ def trainings_section(material: Material) -> Section | None:
             cell = replace(entry.cell, seed=seed)
             records = [record for folder in material.folders for record in folder.trainings(cell)]
             if records:
-                rows.append(Row(material.title(cell.method), tuple(_values(material, cell, records)), cell.dataset))
+                rows.append(
+                    TableRow(material.title(cell.method), tuple(_values(material, cell, records)), cell.dataset)
+                )
     if not rows:
         return None
     columns = ("base model", "seed", "trainings", "learned from", "pairs", "users", "unfiltered", "left out",

@@ -10,7 +10,7 @@ from personalrm.bench.plan.cells import Cell
 from personalrm.bench.report.charts import INK, specification
 from personalrm.bench.report.counts import measured, sizes, unscored
 from personalrm.bench.report.material import Chart, Material, Section, accuracy_value, slug
-from personalrm.bench.report.tables import Column, Row, Table
+from personalrm.bench.report.tables import Column, Table, TableRow
 from personalrm.bench.results.summary import EntrySummary
 
 
@@ -71,7 +71,9 @@ def _entries(matrix: Matrix) -> list[EntrySummary]:
 def _table(material: Material, dataset: str, method: str, matrix: Matrix) -> Table:
     teachers, entries = _teachers(material, matrix), _entries(matrix)
     rows = tuple(
-        Row(f"judged by {material.label(student)}", tuple(accuracy_value(row.get(teacher)) for teacher in teachers))
+        TableRow(
+            f"judged by {material.label(student)}", tuple(accuracy_value(row.get(teacher)) for teacher in teachers)
+        )
         for student, row in matrix.items()
     )
     return Table(

@@ -25,7 +25,7 @@ from personalrm.embedding.store import EmbeddingStore
 from personalrm.embedding.with_torch import torch
 from personalrm.preferences.messages import Conversation
 from personalrm.prompts.rendering import pair_messages
-from personalrm.rewards.heads.gpo.network import GPONetwork, Layout
+from personalrm.rewards.heads.gpo.network import GPONetwork, TokenLayout
 from personalrm.rewards.heads.pair_table import PairTable
 
 TokenKind = Literal["pair", "difference", "concatenated"]
@@ -87,7 +87,7 @@ Labels = Literal["pm1", "zero_pad"]
 
 
 @dataclass(frozen=True)
-class Sampling:
+class EpisodeSizes:
     """What one training step sees."""
 
     n_users: int = 32
@@ -153,7 +153,7 @@ class Pool:
         weight = torch.as_tensor(table.weight, dtype=torch.float32, device=device)
         return cls(torch.as_tensor(tokens, device=device), places, real, own, weight)
 
-    def draw(self, sampling: Sampling, generator: torch.Generator) -> Episode:
+    def draw(self, sampling: EpisodeSizes, generator: torch.Generator) -> Episode:
         """Users at random, each with a random context and targets from other conversations."""
         device = self.tokens.device
         users = self._users(sampling.n_users, generator)
@@ -185,7 +185,7 @@ class Pool:
             return torch.arange(n, device=device)
         return torch.randperm(n, generator=generator, device=device)[:n_users]
 
-    def _sizes(self, counts: torch.Tensor, sampling: Sampling, generator: torch.Generator) -> torch.Tensor:
+    def _sizes(self, counts: torch.Tensor, sampling: EpisodeSizes, generator: torch.Generator) -> torch.Tensor:
         most = (counts - 1).clamp(max=sampling.max_context)
         share = torch.rand(counts.shape, generator=generator, device=counts.device)
         is_empty = torch.rand(counts.shape, generator=generator, device=counts.device) < sampling.empty_share
@@ -229,7 +229,7 @@ def episode_loss(network: GPONetwork, episode: Episode, style: Style) -> torch.T
     else:
         shown = network.project(in_order(tokens, second))
     n_targets = counts.sum(dim=1)
-    layout = Layout(mask.sum(dim=1), n_targets * 2 if style.is_antisymmetric else n_targets)
+    layout = TokenLayout(mask.sum(dim=1), n_targets * 2 if style.is_antisymmetric else n_targets)
     labels = style.written(episode.second[mask])
     logits = network.read(network.project(episode.context[mask]), labels, shown, layout)
     if style.is_antisymmetric:

@@ -28,9 +28,9 @@ from personalrm.preferences.pairs import PreferencePair
 from personalrm.rewards.heads.couples import mean_margins
 from personalrm.rewards.heads.gpo.episodes import (
     Episode,
+    EpisodeSizes,
     Labels,
     Pool,
-    Sampling,
     Shown,
     Style,
     TokenKind,
@@ -81,7 +81,7 @@ def forward_users(
     """Logits of all targets in both orders, `(targets, 2)`, users padded to one batch.
 
     Args:
-        network: Trained.
+        network: TrainedGPO.
         states: One a user.
         users: Which user each target is of, `(targets,)`.
         tokens: Scaled, `(targets, orders, dim)`.
@@ -144,7 +144,7 @@ class GPOOptions:
     antisymmetric: bool = True
     """Train on half the difference of both orders' logits; the paper trains on one order at a time."""
     shape: GPOShape = field(default_factory=GPOShape)
-    sampling: Sampling = field(default_factory=Sampling)
+    sampling: EpisodeSizes = field(default_factory=EpisodeSizes)
     optimization: Optimization = field(
         default_factory=lambda: Optimization(n_steps=2000, learning_rate=3e-4, check_every=10, patience=20)
     )
@@ -155,12 +155,12 @@ class GPOOptions:
     device: str = "cpu"
 
 
-FAITHFUL = GPOOptions("pair", "zero_pad", False, False, GPOShape(has_null=False), Sampling(empty_share=0.0))
+FAITHFUL = GPOOptions("pair", "zero_pad", False, False, GPOShape(has_null=False), EpisodeSizes(empty_share=0.0))
 """The paper's reading; rate and steps, which it does not tell or which serve a larger set, are ours."""
 
 
 @dataclass(frozen=True, repr=False)
-class Trained:
+class TrainedGPO:
     """What was learned."""
 
     network: GPONetwork
@@ -185,7 +185,7 @@ class GPO:
         self, store: EmbeddingStore, options: GPOOptions | None = None, *, checkpoint: Path | None = None
     ) -> None:
         self.store, self.options, self.checkpoint = store, options or GPOOptions(), checkpoint
-        self.trained: Trained | None = None
+        self.trained: TrainedGPO | None = None
         self.curve = Curve()
         """What happened while training."""
 
@@ -207,7 +207,7 @@ class GPO:
             scale, shift = np.ones_like(scale), np.zeros_like(shift)
         network = make_network(tokens.shape[-1], options.shape, seed=options.seed).to(options.device)
         pool = Pool.of(table, (tokens - shift) / scale, options.device)
-        self.trained = Trained(network, scale, shift)
+        self.trained = TrainedGPO(network, scale, shift)
         users = [one for one in dev if one.targets]
         watched = self._episode(users) if users else None
         self.curve = train(
@@ -290,10 +290,10 @@ class GPO:
         held = {name.removeprefix("network."): a for name, a in arrays.items() if "." in name}
         restore_module(network, held, folder)
         checked_arrays({n: a for n, a in arrays.items() if "." not in n}, {"scale": (dim,), "shift": (dim,)}, folder)
-        model.trained = Trained(network.to(device).eval(), arrays["scale"], arrays["shift"])
+        model.trained = TrainedGPO(network.to(device).eval(), arrays["scale"], arrays["shift"])
         return model
 
-    def _trained(self) -> Trained:
+    def _trained(self) -> TrainedGPO:
         if self.trained is None:
             raise NotFitted("a gpo model was asked before it was fitted; call fit or load first")
         return self.trained

@@ -54,7 +54,7 @@ class Places:
 
 
 @dataclass(frozen=True, repr=False)
-class Layout:
+class TokenLayout:
     """How many context tokens and targets each of B users has; those of a user stand together, users in order."""
 
     n_context: torch.Tensor
@@ -155,10 +155,12 @@ class GPONetwork(torch.nn.Module):
             targets: Projected target tokens, (B, T, width).
         """
         shown = mask.new_ones(targets.shape[:2])
-        layout = Layout(mask.sum(dim=1), shown.sum(dim=1))
+        layout = TokenLayout(mask.sum(dim=1), shown.sum(dim=1))
         return self.read(context[mask], labels[mask], targets.flatten(0, 1), layout).view(shown.shape)
 
-    def read(self, context: torch.Tensor, labels: torch.Tensor, targets: torch.Tensor, layout: Layout) -> torch.Tensor:
+    def read(
+        self, context: torch.Tensor, labels: torch.Tensor, targets: torch.Tensor, layout: TokenLayout
+    ) -> torch.Tensor:
         """One logit for each target, (Nt,), of tokens without padding, user by user.
 
         Args:

@@ -36,7 +36,7 @@ from personalrm.rewards.heads.gathering import (
     gather_pairs,
     pair_weights,
 )
-from personalrm.rewards.heads.pair_table import Reading, make_pair_table
+from personalrm.rewards.heads.pair_table import PairTexts, make_pair_table
 from personalrm.rewards.heads.pal.network import PALModule, PALOptions, make_pal_module
 from personalrm.rewards.heads.simplex import LEAST_STRENGTH, fit_simplex, softmax
 from personalrm.rewards.reward_model import DevUser, FloatArray, ScoreItem
@@ -270,8 +270,8 @@ class PAL:
         return model
 
     @property
-    def _reading(self) -> Reading:
-        return Reading(with_prompts=self.options.variant == "b", item_has_prompt=self.options.item_has_prompt)
+    def _reading(self) -> PairTexts:
+        return PairTexts(with_prompts=self.options.variant == "b", item_has_prompt=self.options.item_has_prompt)
 
     def _gather(self, contexts: Sequence[Sequence[PreferencePair]]) -> Contexts:
         return gather_contexts(contexts, self.store, self.options.pooling, reading=self._reading)

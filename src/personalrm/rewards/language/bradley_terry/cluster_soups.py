@@ -46,7 +46,7 @@ from personalrm.rewards.watching import part
 
 
 @dataclass(frozen=True, repr=False)
-class Part:
+class ClusterPart:
     """The users of one cluster."""
 
     pairs: tuple[PreferencePair, ...]
@@ -56,7 +56,7 @@ class Part:
 
 def cluster(
     model: BradleyTerry, pairs: Sequence[PreferencePair], dev: Sequence[DevUser], n_clusters: int
-) -> list[Part]:
+) -> list[ClusterPart]:
     """The parts of the training pairs and dev users, one a cluster; some may be empty.
 
     Args:
@@ -75,7 +75,7 @@ def cluster(
     centres = {k: points[of_user == k].mean(axis=0) for k in np.unique(of_user)}
     near = [_nearest(model, user, centres, scale) for user in dev]
     return [
-        Part(
+        ClusterPart(
             tuple(pair for pair, row in zip(pairs, rows, strict=True) if of_user[row] == k),
             tuple(user for user, own in zip(dev, near, strict=True) if own == k),
         )
@@ -83,7 +83,9 @@ def cluster(
     ]
 
 
-def train_adapters(model: BradleyTerry, parts: Sequence[Part], *, checkpoint: Path | None) -> tuple[Adapter, ...]:
+def train_adapters(
+    model: BradleyTerry, parts: Sequence[ClusterPart], *, checkpoint: Path | None
+) -> tuple[Adapter, ...]:
     """One adapter a part, each from where the model stands, which ends up there again; an empty part gets that one.
 
     Args:

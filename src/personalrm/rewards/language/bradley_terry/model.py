@@ -21,7 +21,7 @@ from personalrm.rewards.language.bradley_terry.adapter_soups import Adapter
 from personalrm.rewards.language.bradley_terry.model_card import bradley_terry_card
 from personalrm.rewards.language.bradley_terry.network import RewardNetwork, open_network, restore_arrays, wear
 from personalrm.rewards.language.bradley_terry.training import BradleyTerryOptions, train_network
-from personalrm.rewards.language.forests.chat_tokens import ChatTokenizer, Question, load_tokenizer
+from personalrm.rewards.language.forests.chat_tokens import ChatPrefix, ChatTokenizer, load_tokenizer
 from personalrm.rewards.language.forests.closing_states import StateReader, ToRead, state_differences
 from personalrm.rewards.language.forests.pair_batches import TokenPair, tokenize_pairs
 from personalrm.rewards.language.forests.prefix_cache import PrefixCache
@@ -144,7 +144,7 @@ class BradleyTerry:
         reader, tokenizer = self._fitted()
         asked = []
         for item in items:
-            found = tokenizer.tokenize(Question(item.state.system, item.conversation), item.completions)
+            found = tokenizer.tokenize(ChatPrefix(item.state.system, item.conversation), item.completions)
             asked.append(ToRead(found.sequences, self._prefix(item.state.system)))
         rewards = (self.network.rewards(states).detach() for states in reader.read(asked))
         return [one.double().cpu().numpy() for one in rewards]

@@ -27,7 +27,7 @@ PLAIN_TEMPLATE = (
 
 
 @dataclass(frozen=True, repr=False)
-class Question:
+class ChatPrefix:
     """Everything before a completion."""
 
     system: str
@@ -35,7 +35,7 @@ class Question:
     conversation: Conversation
 
     def __repr__(self) -> str:
-        return f"Question(system_characters={len(self.system)}, turns={len(self.conversation)})"
+        return f"ChatPrefix(system_characters={len(self.system)}, turns={len(self.conversation)})"
 
 
 @dataclass(frozen=True, repr=False)
@@ -62,7 +62,7 @@ class ChatTokenizer:
             raise BadInput(f"max_tokens must be at least 2, got {max_tokens!r}")
         self.tokenizer, self.max_tokens = tokenizer, max_tokens
 
-    def tokenize(self, question: Question, completions: Sequence[str]) -> Tokenized:
+    def tokenize(self, question: ChatPrefix, completions: Sequence[str]) -> Tokenized:
         """The question with each completion, each ending at its closing token.
 
         Where the longest is over `max_tokens`, oldest turns are left out, the same for all; what is told of the
@@ -84,7 +84,7 @@ class ChatTokenizer:
     def user_prefix(self, system: str) -> Tokens:
         """The tokens that every sequence of a user with this system turn begins with."""
         probes = [
-            self._tokens(Question(system, (Message("user", text),)), text) for text in ("a", "Z 9", "\u00e9 more")
+            self._tokens(ChatPrefix(system, (Message("user", text),)), text) for text in ("a", "Z 9", "\u00e9 more")
         ]
         shortest = min(common_length(probes[0], other) for other in probes[1:])
         return probes[0][:shortest]
@@ -117,14 +117,14 @@ class ChatTokenizer:
         """The token that closes a completion; the score is read there."""
         return self._closing[0]
 
-    def _tokens(self, question: Question, completion: str) -> Tokens:
+    def _tokens(self, question: ChatPrefix, completion: str) -> Tokens:
         rendered = self._render(self._messages(question, completion))
         ids = list(self.tokenizer(rendered, add_special_tokens=False)["input_ids"])
         closing, n_behind = self._closing
         ids = ids[: len(ids) - n_behind] if n_behind >= 0 else [*ids, closing]
         return tuple(self._with_one_beginning(ids))
 
-    def _messages(self, question: Question, completion: str) -> list[dict[str, str]]:
+    def _messages(self, question: ChatPrefix, completion: str) -> list[dict[str, str]]:
         turns = [{"role": turn.role, "content": self._harmless(turn.content)} for turn in question.conversation]
         if question.system:
             told = self._harmless(question.system)

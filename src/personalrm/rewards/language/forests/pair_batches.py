@@ -15,7 +15,7 @@ import numpy as np
 
 from personalrm.embedding.token_tree import Tokens, common_length
 from personalrm.preferences.pairs import PreferencePair
-from personalrm.rewards.language.forests.chat_tokens import ChatTokenizer, Question
+from personalrm.rewards.language.forests.chat_tokens import ChatPrefix, ChatTokenizer
 from personalrm.rewards.language.forests.forest import Forest, make_forest
 
 Sharing = Literal["none", "pair", "conversation", "user"]
@@ -65,7 +65,7 @@ def tokenize_pairs(
     """The pairs as token ids, each with what its user's system turn tells, empty for nothing."""
     found = []
     for place, (turn, pair) in enumerate(pairs):
-        both = tokenizer.tokenize(Question(turn, pair.conversation), (pair.chosen, pair.rejected))
+        both = tokenizer.tokenize(ChatPrefix(turn, pair.conversation), (pair.chosen, pair.rejected))
         chosen, rejected = both.sequences
         key = sharing_key(pair, place, sharing)
         found.append(TokenPair(chosen, rejected, key, both.n_turns_left_out, both.n_tokens_cut))

@@ -26,7 +26,7 @@ from personalrm.rewards.heads.vpl.contexts import ContextSampler, Draw, mean_z
 from personalrm.rewards.heads.vpl.loss import elbo
 from personalrm.rewards.heads.vpl.model import VPLState, active_units
 from personalrm.rewards.language.forests.attention import run_forest
-from personalrm.rewards.language.forests.chat_tokens import ChatTokenizer, Question, load_tokenizer
+from personalrm.rewards.language.forests.chat_tokens import ChatPrefix, ChatTokenizer, load_tokenizer
 from personalrm.rewards.language.forests.closing_states import StateReader, ToRead, closing_states
 from personalrm.rewards.language.forests.pair_batches import PairForest, TokenPair, order_epochs, tokenize_pairs
 from personalrm.rewards.language.forests.prefix_cache import PrefixCache
@@ -173,7 +173,7 @@ class LanguageVPL:
         reader, tokenizer = self._fitted()
         if not items:
             return []
-        asked = [tokenizer.tokenize(Question("", one.conversation), one.completions).sequences for one in items]
+        asked = [tokenizer.tokenize(ChatPrefix("", one.conversation), one.completions).sequences for one in items]
         distinct = {sequences: number for number, sequences in enumerate(dict.fromkeys(asked))}
         states = reader.read([ToRead(sequences) for sequences in distinct])
         h = torch.cat([states[distinct[sequences]] for sequences in asked])  # (completions, width)
