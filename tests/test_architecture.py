@@ -28,7 +28,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "bench": ("rewards", "induction", "datasets"),
     "service": ("bench",),
     "cli": ("bench",),
-    "testing": ("embedding", "prompts"),  # embedding for the planted encoders; rooms above must stay out
+    "testing": ("embedding", "prompts"),  # embedding for the torch of tiny models; rooms above must stay out
     "__main__": ("cli",),
     "__init__": ("bench",),  # the public names
 }

@@ -84,18 +84,22 @@ def test_every_method_shows_its_steps(run, tmp_path: Path, method: str) -> None:
 
 @pytest.mark.slow
 def test_a_killed_training_tells_where_it_goes_on(tmp_path: Path) -> None:
+    import torch
+
     from personalrm.rewards.training import Checkpoints, Optimization, train
     from personalrm.rewards.watching import watched
-    from personalrm.testing.tiny_models import tiny_regression
 
     told: list[Moment] = []
+    module = torch.nn.Linear(2, 1)
+
+    def loss(_: int, generator: torch.Generator) -> torch.Tensor:
+        return module(torch.randn(4, 2, generator=generator)).pow(2).mean()
 
     def kill(moment: Moment) -> None:
         if moment.step == 12:
             raise PersonalRMError("killed")
 
     options, kept = Optimization(n_steps=20, checkpoint_every=5), Checkpoints(tmp_path / "c.safetensors", "x")
-    module, loss = tiny_regression()
     with watched(kill), pytest.raises(PersonalRMError):
         train(module, loss, options, checkpoints=kept)
     with watched(told.append):

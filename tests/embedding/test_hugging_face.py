@@ -17,7 +17,7 @@ from personalrm.embedding.hugging_face import Encoding, HuggingFaceEncoder, pool
 from personalrm.embedding.store import EmbeddingStore
 from personalrm.errors import BadInput, StoreError, UnknownName
 from personalrm.preferences.messages import Message
-from personalrm.testing.tiny_models import TEMPLATE, save_tiny_model, tiny_bert, tiny_tokenizer
+from personalrm.testing.tiny_models import TEMPLATE, save_tiny_model, tiny_tokenizer
 
 pytestmark = pytest.mark.slow  # transformers alone takes two seconds to import
 torch.set_num_threads(1)
@@ -32,6 +32,29 @@ SEQUENCES = [
     TextSequence((Message("user", "Hello"),), "Good day to you."),
     TextSequence((Message("user", "🙂 \ud800 \0"),), ""),
 ]
+
+
+def tiny_bert(folder: Path, *, seed: int = 0) -> str:
+    """A random bidirectional encoder without a chat template in a folder; returns the path."""
+    from transformers import BertConfig, BertModel
+
+    from personalrm.embedding.with_torch import torch
+
+    tokenizer = tiny_tokenizer(pad="<|finetune_right_pad_id|>", template=None)
+    config = BertConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        max_position_embeddings=128,
+        initializer_range=0.3,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        BertModel(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return str(folder)
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from personalrm.preferences.pairs import OrderedPair, PreferencePair
 from personalrm.preferences.personas import Claim, Persona
 from personalrm.preferences.verdicts import PersonaQuestion, Question
 from personalrm.prompts.delimiters import TAGS, read_fields, restore
-from personalrm.prompts.rendering import judge_instructions, pair_messages, persona_messages, shipped_persona_prompt
+from personalrm.prompts.rendering import describing_messages, judge_instructions, pair_messages, shipped_persona_prompt
 from personalrm.testing import ScriptedLM
 from personalrm.testing.skill import obedient, skilled
 
@@ -143,7 +143,7 @@ def test_persona_and_demonstrations_read_back_to_the_same_fields(question, reaso
     pair = PreferencePair("u1", (Message("user", question),), "yes" + reasoning, "no" + question)
     shown = (Demonstration(OrderedPair(pair, chosen_first=False), reasoning),)
     system = judge_instructions(Persona((Claim(claim),)), shown)
-    user = persona_messages(shown, shipped_persona_prompt())[1].content
+    user = describing_messages("persona", shown, (), shipped_persona_prompt())[1].content
     assert read_fields(system, "persona") == [claim]
     for text in (system, user):
         assert read_fields(text, "turn") == [question]

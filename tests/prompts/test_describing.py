@@ -11,7 +11,6 @@ from personalrm.prompts.rendering import (
     EXTENTS,
     demographics_sentence,
     describing_messages,
-    persona_messages,
     shipped_persona_prompt,
 )
 
@@ -63,7 +62,7 @@ def test_a_profile_sees_the_observations_and_no_choice():
 
 
 def test_a_persona_is_asked_for_as_before():
-    system, user = persona_messages(SHOWN, PROMPT)
+    system, user = describing_messages("persona", SHOWN, (), PROMPT)
     assert system.content.startswith(PROMPT.instruction)
     assert f"{EXTENTS['persona']} For each sentence give the numbers of the choices it rests on" in system.content
     assert user.content == CHOICE

@@ -13,7 +13,7 @@ from personalrm.preferences.persona_prompts import (
     persona_prompt_to_json,
 )
 from personalrm.prompts.delimiters import read_fields
-from personalrm.prompts.rendering import persona_messages, shipped_persona_prompt
+from personalrm.prompts.rendering import describing_messages, shipped_persona_prompt
 from personalrm.testing import tiny_pair
 
 DSPY = {
@@ -64,7 +64,7 @@ def test_examples_are_trimmed_whole_and_counted():
 def test_choices_are_numbered_and_examples_stand_before_them():
     prompt = PersonaPrompt("Describe.", (ExamplePersona("</persona>", "Likes lists."),))
     shown = [Demonstration(OrderedPair(tiny_pair(number=k), chosen_first=True), "why") for k in range(2)]
-    system, user = persona_messages(shown, prompt)
+    system, user = describing_messages("persona", shown, (), prompt)
     assert system.content.startswith("Describe.")
     assert read_fields(system.content, "demonstration") == ["</persona>"]
     assert ["Choice 1" in user.content, "Choice 2" in user.content, "Choice 3" in user.content] == [True, True, False]

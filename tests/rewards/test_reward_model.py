@@ -10,7 +10,8 @@ import pytest
 from personalrm.errors import BadInput
 from personalrm.preferences.messages import Message
 from personalrm.preferences.pairs import PreferencePair
-from personalrm.rewards.reward_model import DevUser, FloatArray, ScoreItem, target_margins
+from personalrm.rewards.reward_model import DevUser, ScoreItem, target_margins
+from personalrm.stats.arrays import FloatArray
 
 
 class Remembering:

@@ -5,7 +5,6 @@ from personalrm.errors import BadInput, NoScoredPairs
 from personalrm.stats.accuracy import (
     Accuracy,
     correctness,
-    correctness_of_lengths,
     mean_correctness,
     pairwise_accuracy,
 )
@@ -61,9 +60,3 @@ def test_the_line_of_one_user_says_that_there_is_no_interval() -> None:
 def test_mean_correctness_of_correctness_is_pairwise_accuracy() -> None:
     margins, users = np.array([1.0, -1.0, 0.0, 2.0]), list("abca")
     assert mean_correctness(correctness(margins), users) == pairwise_accuracy(margins, users)
-
-
-def test_equal_lengths_count_one_half_for_longer_wins() -> None:
-    assert correctness_of_lengths([10, 5, 7], [5, 10, 7]).tolist() == [1.0, 0.0, 0.5]
-    with pytest.raises(BadInput, match="one a pair"):
-        correctness_of_lengths([1], [1, 2])

@@ -15,8 +15,9 @@ import numpy as np
 from personalrm.preferences.demonstrations import Demonstration
 from personalrm.preferences.personas import Persona
 from personalrm.preferences.verdicts import PersonaQuestion, Question, Verdict, verdict_from_probability
+from personalrm.stats.arrays import FloatArray
 from personalrm.stylometry.claims import find_leanings, read_persona, with_claims, write_persona
-from personalrm.stylometry.features import FEATURES, FloatArray, difference
+from personalrm.stylometry.features import FEATURES, difference
 from personalrm.stylometry.observations import Choices, observe
 from personalrm.stylometry.population import Prior
 from personalrm.stylometry.weights import Weights, fit_weights, probability

@@ -79,11 +79,6 @@ def pair_messages(conversation: Conversation, first: str, second: str, max_chara
     return Shown((Message("user", shown),), len(conversation) - len(turns))
 
 
-def persona_messages(demonstrations: Sequence[Demonstration], prompt: PersonaPrompt) -> tuple[Message, ...]:
-    """Messages that ask for a persona; the choices are numbered from 1."""
-    return describing_messages("persona", demonstrations, (), prompt)
-
-
 def describing_messages(
     task: PersonaTask, demonstrations: Sequence[Demonstration], known: Sequence[str], prompt: PersonaPrompt
 ) -> tuple[Message, ...]:

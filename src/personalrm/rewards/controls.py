@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 
 from personalrm.preferences.pairs import PreferencePair
-from personalrm.rewards.reward_model import DevUser, FloatArray, RewardModel, margins
+from personalrm.rewards.reward_model import DevUser, RewardModel, margins
 from personalrm.stats.accuracy import Accuracy, correctness, mean_correctness
-from personalrm.stats.arrays import IntArray
+from personalrm.stats.arrays import FloatArray, IntArray
 from personalrm.stats.derangements import derangements
 from personalrm.stats.paired import Comparison, compare
 

@@ -13,13 +13,12 @@ from pathlib import Path
 from typing import Any, Literal, Protocol, Self, TypeVar, get_args
 
 import numpy as np
-import numpy.typing as npt
 
 from personalrm.errors import BadInput
 from personalrm.preferences.messages import Conversation
 from personalrm.preferences.pairs import PreferencePair
+from personalrm.stats.arrays import FloatArray
 
-FloatArray = npt.NDArray[np.float64]
 State = TypeVar("State")
 """What a model knows of one user."""
 ContextPolicy = Literal["context_only", "autoregressive"]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from personalrm.errors import BadInput, NoScoredPairs
+from personalrm.errors import NoScoredPairs
 from personalrm.stats.arrays import FloatArray
 from personalrm.stats.bootstrap import cluster, clustered_mean
 from personalrm.wording import count
@@ -153,19 +153,6 @@ def correctness(margins: FloatArray) -> FloatArray:
     """
     margins = np.asarray(margins, dtype=np.float64)
     return np.asarray(np.where(np.isnan(margins), 0.5, 0.5 + 0.5 * np.sign(margins)))
-
-
-def correctness_of_lengths(chosen_lengths: Sequence[int], rejected_lengths: Sequence[int]) -> FloatArray:
-    """Correctness of the control "the longer completion wins"; equal lengths count 0.5.
-
-    Raises:
-        BadInput: If the lengths differ in number.
-    """
-    if len(chosen_lengths) != len(rejected_lengths):
-        raise BadInput(
-            f"got {len(chosen_lengths)} chosen and {len(rejected_lengths)} rejected lengths; pass one a pair"
-        )
-    return correctness(np.asarray(chosen_lengths, dtype=np.float64) - np.asarray(rejected_lengths, dtype=np.float64))
 
 
 def percent(fraction: float) -> str:

@@ -20,9 +20,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from personalrm.preferences.personas import Claim, Persona
+from personalrm.stats.arrays import FloatArray
 from personalrm.stats.bradley_terry import ChoiceProblem, buckets
 from personalrm.stats.expectation_propagation import moments
-from personalrm.stylometry.features import BY_NAME, FEATURES, INDEX, FloatArray
+from personalrm.stylometry.features import BY_NAME, FEATURES, INDEX
 from personalrm.stylometry.observations import Choices
 from personalrm.stylometry.population import Prior
 

@@ -23,9 +23,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from personalrm.stats.arrays import FloatArray, IntArray
 from personalrm.stats.bradley_terry import ChoiceProblem, Posterior, buckets, fit_map, log_likelihood
-from personalrm.stylometry.features import FEATURES, FloatArray
-from personalrm.stylometry.observations import Choices, IntArray
+from personalrm.stylometry.features import FEATURES
+from personalrm.stylometry.observations import Choices
 from personalrm.stylometry.population import Prior
 from personalrm.stylometry.timelines import Timeline
 from personalrm.stylometry.weights import Weights

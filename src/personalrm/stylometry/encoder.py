@@ -12,7 +12,8 @@ import numpy as np
 
 from personalrm.embedding.encoders import Embedded, TextSequence
 from personalrm.preferences.messages import digest
-from personalrm.stylometry.features import INDEX, NAMES, FloatArray, covered, echo, read
+from personalrm.stats.arrays import FloatArray
+from personalrm.stylometry.features import INDEX, NAMES, covered, echo, read
 
 VERSION = 1
 """Raised whenever a feature changes what it measures."""

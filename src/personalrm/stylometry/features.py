@@ -21,9 +21,9 @@ from importlib.resources import files
 from typing import Literal, get_args
 
 import numpy as np
-import numpy.typing as npt
 
 from personalrm.preferences.messages import Conversation
+from personalrm.stats.arrays import BoolArray, FloatArray
 
 
 @dataclass(frozen=True)
@@ -153,8 +153,6 @@ def log1p(count: float) -> float:
 
 
 Needs = Literal["anything", "spaced", "english"]
-FloatArray = npt.NDArray[np.float64]
-BoolArray = npt.NDArray[np.bool_]
 
 MEMORY = 65_536
 """Texts whose features are remembered; about 0.4 KB each."""

@@ -17,7 +17,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from personalrm.stylometry.features import FEATURES, FloatArray
+from personalrm.stats.arrays import FloatArray
+from personalrm.stylometry.features import FEATURES
 from personalrm.stylometry.weights import Weights, probability
 
 NODES, NODE_WEIGHTS = np.polynomial.hermite_e.hermegauss(32)

@@ -10,12 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from personalrm.preferences.pairs import PreferencePair
-from personalrm.stylometry.features import FEATURES, FloatArray, covered, difference, read
-
-IntArray = npt.NDArray[np.int64]
+from personalrm.stats.arrays import FloatArray, IntArray
+from personalrm.stylometry.features import FEATURES, covered, difference, read
 
 
 @dataclass(frozen=True, repr=False)

@@ -24,10 +24,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from personalrm.errors import BadInput
+from personalrm.stats.arrays import BoolArray, FloatArray, IntArray
 from personalrm.stats.bradley_terry import Batch, ChoiceProblem, buckets, fit_map, make_batch
 from personalrm.stats.expectation_propagation import make_sites, refine
-from personalrm.stylometry.features import BoolArray, FloatArray
-from personalrm.stylometry.observations import Choices, IntArray
+from personalrm.stylometry.observations import Choices
 
 RIDGE = 40.0
 """Prior precision of mu in scaled units; chosen by likelihood of left-out context conversations (docs/log.md)."""

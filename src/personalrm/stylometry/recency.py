@@ -15,9 +15,10 @@ import numpy as np
 
 from personalrm.preferences.drift import Drift
 from personalrm.preferences.personas import Claim, Persona
+from personalrm.stats.arrays import FloatArray
 from personalrm.stylometry.claims import Leaning, find_leanings, write_claim
 from personalrm.stylometry.drift import Turn, find_turns
-from personalrm.stylometry.features import BY_NAME, FEATURES, INDEX, FloatArray
+from personalrm.stylometry.features import BY_NAME, FEATURES, INDEX
 from personalrm.stylometry.observations import Choices
 from personalrm.stylometry.population import Prior
 from personalrm.stylometry.timelines import Timeline

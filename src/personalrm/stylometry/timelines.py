@@ -13,8 +13,8 @@ import numpy as np
 
 from personalrm.preferences.pairs import PreferencePair
 from personalrm.preferences.splits import in_time_order
-from personalrm.stylometry.features import BoolArray
-from personalrm.stylometry.observations import Choices, IntArray, observe
+from personalrm.stats.arrays import BoolArray, IntArray
+from personalrm.stylometry.observations import Choices, observe
 
 
 @dataclass(frozen=True, repr=False)

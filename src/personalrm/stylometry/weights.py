@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from personalrm.stats.arrays import FloatArray
 from personalrm.stats.bradley_terry import ChoiceProblem, buckets, fit_map
-from personalrm.stylometry.features import FloatArray
 from personalrm.stylometry.observations import Choices
 from personalrm.stylometry.population import Prior
 

@@ -22,7 +22,6 @@ from aiohttp import web
 
 from personalrm.errors import BadInput
 
-STATUSES = (429, 500, 502, 503, 529)
 TRANSIENT = (
     "429 seconds", "429 date", "429 absent", "429 absurd", "500", "502", "503", "529", "reset before headers",
     "reset after headers", "reset mid-body", "never answered", "byte a second", "garbage", "HTML", "empty", "huge",

@@ -80,38 +80,3 @@ def save_tiny_model(folder: Path, *, seed: int = 0, **config: Any) -> str:
         LlamaForCausalLM(LlamaConfig(**{**tiny, **config})).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return str(folder)
-
-
-def tiny_bert(folder: Path, *, seed: int = 0) -> str:
-    """A random bidirectional encoder without a chat template in a folder; returns the path."""
-    from transformers import BertConfig, BertModel
-
-    from personalrm.embedding.with_torch import torch
-
-    tokenizer = tiny_tokenizer(pad="<|finetune_right_pad_id|>", template=None)
-    config = BertConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        max_position_embeddings=128,
-        initializer_range=0.3,
-    )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        BertModel(config).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return str(folder)
-
-
-def tiny_regression() -> tuple[Any, Any]:
-    """A linear map and a loss that draws its own batch, for the training loop."""
-    from personalrm.embedding.with_torch import torch
-
-    module = torch.nn.Linear(2, 1)
-
-    def loss(_: int, generator: Any) -> Any:
-        return module(torch.randn(4, 2, generator=generator)).pow(2).mean()
-
-    return module, loss

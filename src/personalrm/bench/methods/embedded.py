@@ -16,7 +16,8 @@ from personalrm.induction.settings import InductionSettings, Variant
 from personalrm.judging.embedded import EmbeddedJudge, fixed
 from personalrm.preferences.pairs import PreferencePair
 from personalrm.preferences.users import User
-from personalrm.stylometry.features import FloatArray, difference
+from personalrm.stats.arrays import FloatArray
+from personalrm.stylometry.features import difference
 from personalrm.stylometry.observations import Choices, observe, row_pairs
 from personalrm.stylometry.population import Population, Prior, estimate_population
 from personalrm.stylometry.recency import fit_present

@@ -23,8 +23,9 @@ from personalrm.induction.settings import InductionSettings
 from personalrm.judging.personal import usable_weights
 from personalrm.preferences.personal_prompts import PersonalPrompt
 from personalrm.stats.accuracy import Accuracy, correctness, mean_correctness
+from personalrm.stats.arrays import FloatArray
 from personalrm.stats.paired import Comparison, compare
-from personalrm.stylometry.features import FloatArray, difference
+from personalrm.stylometry.features import difference
 
 SHUFFLED = "shuffled_user"
 ALONE = "one user is no population: the shipped prior takes its place, and shuffled_user is left out"

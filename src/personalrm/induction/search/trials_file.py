@@ -62,11 +62,6 @@ class TrialsFile:
         self._n_used = 0
         self.trials: list[Trial] = []
 
-    @property
-    def n_taken_up(self) -> int:
-        """Trials that were there already."""
-        return self._n_used
-
     def find(self, cell: Combination, users: tuple[int, ...], *, is_full: bool) -> Values | None:
         """The values of the next trial, if an earlier run made just this one."""
         if self._n_used < len(self._earlier):

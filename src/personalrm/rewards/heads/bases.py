@@ -19,8 +19,8 @@ from personalrm.embedding.encoders import Pooling
 from personalrm.embedding.with_torch import torch
 from personalrm.errors import BadInput
 from personalrm.rewards.heads.pair_table import PairTable
-from personalrm.rewards.reward_model import FloatArray
 from personalrm.rewards.watching import tell
+from personalrm.stats.arrays import FloatArray
 
 MOST_BASES = 1000
 """Memory grows with their square."""

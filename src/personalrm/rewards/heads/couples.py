@@ -17,7 +17,7 @@ from personalrm.embedding.store import EmbeddingStore
 from personalrm.errors import BadInput
 from personalrm.preferences.messages import Conversation
 from personalrm.rewards.heads.vectors import scale_of
-from personalrm.rewards.reward_model import FloatArray
+from personalrm.stats.arrays import FloatArray
 from personalrm.stylometry.features import FEATURES, difference
 
 N_STYLE = len(FEATURES)

@@ -13,7 +13,8 @@ from personalrm.embedding.with_torch import Tensor, torch
 from personalrm.preferences.pairs import PreferencePair
 from personalrm.rewards.heads.pair_table import ITEMS, PairTable, PairTexts, make_context_table
 from personalrm.rewards.heads.vectors import item_vectors
-from personalrm.rewards.reward_model import FloatArray, ScoreItem
+from personalrm.rewards.reward_model import ScoreItem
+from personalrm.stats.arrays import FloatArray
 
 MOST_VALUES = 2**24
 """Numbers of one padded batch of contexts, those of its attention too; a single larger context is one of its own."""

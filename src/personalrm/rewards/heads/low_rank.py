@@ -23,8 +23,9 @@ from personalrm.rewards.heads.bases import LowRankOptions, fit_bases
 from personalrm.rewards.heads.pair_table import PairTable, make_context_table, make_pair_table
 from personalrm.rewards.heads.simplex import fit_simplex
 from personalrm.rewards.heads.vectors import differences, item_vectors, scale_of
-from personalrm.rewards.reward_model import DevUser, FloatArray, ScoreItem
+from personalrm.rewards.reward_model import DevUser, ScoreItem
 from personalrm.rewards.saving import checked_arrays, read_model, saved_number, saved_part, write_model
+from personalrm.stats.arrays import FloatArray
 
 STRENGTHS = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 """What the pull of the average user may be, chosen by loss on the dev users where there are any."""

@@ -24,8 +24,8 @@ from personalrm.rewards.heads.bases import LowRankOptions, fit_bases, squared
 from personalrm.rewards.heads.gpo.episodes import EpisodeSizes, Pool, in_order
 from personalrm.rewards.heads.low_rank import Bases, DevRows, LowRank
 from personalrm.rewards.heads.pair_table import PairTable
-from personalrm.rewards.reward_model import FloatArray
 from personalrm.rewards.training import Curve, Optimization, checkpoints_for, train
+from personalrm.stats.arrays import FloatArray
 
 PULLS = (0.0, 0.1, 0.3, 1.0, 3.0, 10.0)
 """What the pull of the average user may be when a user is adapted, chosen by loss on the dev users."""

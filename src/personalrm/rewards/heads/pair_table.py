@@ -20,9 +20,7 @@ from personalrm.errors import BadInput
 from personalrm.preferences.messages import Conversation
 from personalrm.preferences.pairs import PreferencePair
 from personalrm.preferences.splits import in_time_order
-
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
+from personalrm.stats.arrays import FloatArray, IntArray
 
 
 @dataclass(frozen=True)

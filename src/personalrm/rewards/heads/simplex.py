@@ -15,11 +15,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from personalrm.errors import BadInput
-
-FloatArray = npt.NDArray[np.float64]
+from personalrm.stats.arrays import FloatArray
 
 MOST_STEPS = 100
 MOST_HALVINGS = 30

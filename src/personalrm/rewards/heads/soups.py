@@ -13,14 +13,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from personalrm.rewards.heads.bases import LowRankOptions, fit_head
 from personalrm.rewards.heads.low_rank import Bases, DevRows, LowRank
 from personalrm.rewards.heads.pair_table import PairTable
-from personalrm.rewards.reward_model import FloatArray
-
-IntArray = npt.NDArray[np.int64]
+from personalrm.stats.arrays import FloatArray, IntArray
 
 N_STARTS = 8
 N_ROUNDS = 100

@@ -29,8 +29,9 @@ from personalrm.preferences.pairs import PreferencePair
 from personalrm.rewards.heads.bases import fit_head
 from personalrm.rewards.heads.couples import N_STYLE, Scales, Shown, columns, couples_of, mean_margins, scales_of
 from personalrm.rewards.heads.pair_table import PairTable, make_context_table, make_pair_table
-from personalrm.rewards.reward_model import DevUser, FloatArray, ScoreItem
+from personalrm.rewards.reward_model import DevUser, ScoreItem
 from personalrm.rewards.saving import checked_arrays, read_model, saved_number, saved_part, write_model
+from personalrm.stats.arrays import FloatArray
 from personalrm.stylometry.observations import observe
 from personalrm.stylometry.population import Prior, estimate_population
 from personalrm.stylometry.shipped import shipped_prior

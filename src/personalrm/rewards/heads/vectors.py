@@ -10,9 +10,8 @@ import numpy.typing as npt
 from personalrm.embedding.encoders import Pooling, Vectors
 from personalrm.embedding.store import EmbeddingStore
 from personalrm.rewards.heads.pair_table import ITEMS, PairTable, PairTexts
-from personalrm.rewards.reward_model import FloatArray, ScoreItem
-
-IntArray = npt.NDArray[np.int64]
+from personalrm.rewards.reward_model import ScoreItem
+from personalrm.stats.arrays import FloatArray, IntArray
 
 
 def differences(table: PairTable, store: EmbeddingStore, pooling: Pooling) -> Vectors:

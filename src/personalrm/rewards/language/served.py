@@ -13,7 +13,8 @@ from personalrm.lm.reward_server import read_reward
 from personalrm.preferences.messages import Conversation, Message
 from personalrm.preferences.pairs import PreferencePair
 from personalrm.rewards.language.user_turns import KNOWS, Nothing, UserTurn, UserTurns
-from personalrm.rewards.reward_model import FloatArray, ScoreItem
+from personalrm.rewards.reward_model import ScoreItem
+from personalrm.stats.arrays import FloatArray
 
 
 class ServedRewards:

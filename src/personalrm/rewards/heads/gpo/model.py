@@ -42,9 +42,10 @@ from personalrm.rewards.heads.gpo.episodes import (
 )
 from personalrm.rewards.heads.gpo.network import GPONetwork, GPOShape, make_network
 from personalrm.rewards.heads.pair_table import PairTable, make_context_table, make_pair_table
-from personalrm.rewards.reward_model import DevUser, FloatArray, ScoreItem
+from personalrm.rewards.reward_model import DevUser, ScoreItem
 from personalrm.rewards.saving import checked_arrays, read_model, restore_module, saved_part, write_model
 from personalrm.rewards.training import Curve, Optimization, checkpoints_for, train
+from personalrm.stats.arrays import FloatArray
 
 MOST_TOKENS = 16_384
 """Tokens of one forward at evaluation, padding included."""

@@ -39,9 +39,10 @@ from personalrm.rewards.heads.gathering import (
 from personalrm.rewards.heads.pair_table import PairTexts, make_pair_table
 from personalrm.rewards.heads.pal.network import PALModule, PALOptions, make_pal_module
 from personalrm.rewards.heads.simplex import LEAST_STRENGTH, fit_simplex, softmax
-from personalrm.rewards.reward_model import DevUser, FloatArray, ScoreItem
+from personalrm.rewards.reward_model import DevUser, ScoreItem
 from personalrm.rewards.saving import read_model, restore_module, saved_number, saved_part, write_model
 from personalrm.rewards.training import Curve, checkpoints_for, train
+from personalrm.stats.arrays import FloatArray
 
 N_STEPS = 300
 RATE = 0.1

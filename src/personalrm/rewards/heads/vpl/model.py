@@ -32,9 +32,10 @@ from personalrm.rewards.heads.pair_table import make_pair_table
 from personalrm.rewards.heads.vpl.contexts import mean_z
 from personalrm.rewards.heads.vpl.loss import VPLLoss
 from personalrm.rewards.heads.vpl.network import VPLModule, VPLOptions, make_vpl_module
-from personalrm.rewards.reward_model import DevUser, FloatArray, ScoreItem
+from personalrm.rewards.reward_model import DevUser, ScoreItem
 from personalrm.rewards.saving import read_model, restore_module, saved_part, write_model
 from personalrm.rewards.training import Curve, Look, checkpoints_for, train
+from personalrm.stats.arrays import FloatArray
 
 __all__ = ["VPL", "VPLOptions", "VPLState", "active_units"]
 

@@ -31,7 +31,7 @@ from personalrm.rewards.language.bradley_terry.network import RewardNetwork
 from personalrm.rewards.language.bradley_terry.training import BradleyTerryOptions
 from personalrm.rewards.language.lora import fingerprint
 from personalrm.rewards.model_card import Training
-from personalrm.rewards.reward_model import DevUser, FloatArray, ScoreItem
+from personalrm.rewards.reward_model import DevUser, ScoreItem
 from personalrm.rewards.saving import (
     checked_arrays,
     read_facts,
@@ -43,6 +43,7 @@ from personalrm.rewards.saving import (
 )
 from personalrm.rewards.training import Curve
 from personalrm.rewards.watching import part
+from personalrm.stats.arrays import FloatArray
 
 
 @dataclass(frozen=True, repr=False)

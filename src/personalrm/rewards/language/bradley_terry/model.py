@@ -28,9 +28,10 @@ from personalrm.rewards.language.forests.prefix_cache import PrefixCache
 from personalrm.rewards.language.lora import fingerprint, trained_tensors
 from personalrm.rewards.language.user_turns import KNOWS, Nothing, UserTurn, UserTurns
 from personalrm.rewards.model_card import Training
-from personalrm.rewards.reward_model import DevUser, FloatArray, ScoreItem
+from personalrm.rewards.reward_model import DevUser, ScoreItem
 from personalrm.rewards.saving import checked_arrays, read_facts, read_model, saved_part, saved_text, write_model
 from personalrm.rewards.training import Curve
+from personalrm.stats.arrays import FloatArray
 
 KIND = "bradley_terry"
 

@@ -18,7 +18,7 @@ from personalrm.rewards.language.forests.attention import KeysValues, run_forest
 from personalrm.rewards.language.forests.forest import Forest, make_forest
 from personalrm.rewards.language.forests.pair_batches import TokenPair, cut_to_budget, plant
 from personalrm.rewards.language.forests.prefix_cache import PrefixCache
-from personalrm.rewards.reward_model import FloatArray
+from personalrm.stats.arrays import FloatArray
 
 
 @dataclass(frozen=True, repr=False)

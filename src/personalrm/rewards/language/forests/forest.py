@@ -19,8 +19,8 @@ import numpy.typing as npt
 
 from personalrm.embedding.token_tree import Tokens, TokenTree, make_tree, pack
 from personalrm.errors import BadInput
+from personalrm.stats.arrays import IntArray
 
-IntArray = npt.NDArray[np.int64]
 MOST_TREE_TOKENS = 2**40
 """Trees of a forest are bounded by what is put in, not by packing."""
 

@@ -34,9 +34,10 @@ from personalrm.rewards.language.lora import fingerprint, restore_tensors, train
 from personalrm.rewards.language.pair_training import Called, Cutting, PairTraining, StepPart, run_fingerprint
 from personalrm.rewards.language.vpl_lm.network import LanguageVPLNetwork, LanguageVPLOptions, open_vpl_network
 from personalrm.rewards.model_card import Training, adapter_row, model_card
-from personalrm.rewards.reward_model import DevUser, FloatArray, ScoreItem
+from personalrm.rewards.reward_model import DevUser, ScoreItem
 from personalrm.rewards.saving import checked_arrays, read_model, saved_part, saved_text, write_model
 from personalrm.rewards.training import STEP_STRIDE, Curve, Group, Look
+from personalrm.stats.arrays import FloatArray
 
 
 class TargetLoss:
