@@ -31,6 +31,7 @@ REASONING = "x" * 500
 """Stands for a reasoning that is not written yet."""
 REPLY_TOKENS = 200
 CHARACTERS_A_TOKEN = 4.0
+"""Of English text: tokens are told as "about", unlike `lm.prices.CHARACTERS_A_TOKEN`, by which budgets are held."""
 Kept = Callable[[bytes], Reply | Unscored | None]
 """What is kept under a key of `lm.batch.key_of`."""
 

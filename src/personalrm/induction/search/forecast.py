@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from personalrm.induction.forecast import REASONING, REPLY_TOKENS
 from personalrm.induction.search.mipro import mipro_calls_by_purpose
 from personalrm.induction.search.optimize import calls_by_purpose
 from personalrm.induction.search.people import People
@@ -21,9 +22,6 @@ from personalrm.wording import count
 
 LOOKED_AT = 50
 """Pairs whose length is taken for all."""
-REPLY_TOKENS = 200
-REASONING = "x" * 500
-"""Stands for a reasoning that is not written yet."""
 
 
 @dataclass(frozen=True)
