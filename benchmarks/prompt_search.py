@@ -21,7 +21,8 @@ from personalrm.induction.search.loop import search
 from personalrm.induction.search.people import Subject
 from personalrm.induction.search.settings import SearchSettings
 from personalrm.induction.search.trials_file import Combination, Values
-from personalrm.judging.model import JudgeOptions, ModelJudge
+from personalrm.judging.model import ModelJudge
+from personalrm.judging.options import JudgeOptions
 from personalrm.lm.batch import Caller
 from personalrm.preferences.demonstrations import Demonstration
 from personalrm.preferences.pairs import OrderedPair

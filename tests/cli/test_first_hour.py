@@ -17,11 +17,11 @@ from personalrm.testing.fake_server import FakeServer
 @pytest.mark.parametrize(
     ("variable", "told"),
     [
-        ("PERSONALRM_HOM", "PERSONALRM_HOM (did you mean PERSONALRM_HOME?) is no setting"),
+        ("PERSONALRM_HOM", "PERSONALRM_HOM (did you mean PERSONALRM_HOME?) is not a setting"),
         ("PERSONALRM_BASEURL", "did you mean PERSONALRM_BASE_URL?"),
         ("PERSONALRM_seed", "did you mean PERSONALRM_SEED?"),
         ("PERSONALRM_APIKEY", "did you mean PERSONALRM_API_KEY?"),
-        ("PERSONALRM_", "PERSONALRM_ is no setting"),
+        ("PERSONALRM_", "PERSONALRM_ is not a setting"),
     ],
 )
 def test_a_variable_that_is_no_setting_is_named_once(fitted, monkeypatch, variable, told):
@@ -37,7 +37,7 @@ def test_several_wrong_variables_are_one_warning(fitted, monkeypatch):
     monkeypatch.setenv("PERSONALRM_TRAILS", "3")
     err = fitted("users")[2]
     assert len(err.splitlines()) == 1
-    assert "are no settings" in err
+    assert "are not settings" in err
 
 
 def test_settings_and_other_variables_are_not_warned_of(fitted, monkeypatch):

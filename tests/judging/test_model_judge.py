@@ -5,7 +5,8 @@ import pytest
 
 from personalrm.errors import AccessRefused, BadInput
 from personalrm.judging.both_orders import ToRank, judge_both_orders, question_about, rank_with_judge
-from personalrm.judging.model import JudgeOptions, ModelJudge, chance_of_first, nearest_demonstrations
+from personalrm.judging.model import ModelJudge, chance_of_first, nearest_demonstrations
+from personalrm.judging.options import JudgeOptions
 from personalrm.judging.personal import rank_completions
 from personalrm.lm.batch import Caller
 from personalrm.lm.faults import Fault

@@ -15,8 +15,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from personalrm.cli.flags import positive
 from personalrm.cli.model_options import add_model, optional_judge
-from personalrm.cli.options import add_config, add_home, add_json, positive
+from personalrm.cli.options import add_config, add_home, add_json, add_skip_bad
 from personalrm.cli.printing import print_error, print_json, print_wrapped, shortened
 from personalrm.errors import BadInput, BadRow
 
@@ -44,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="leave out requests that leave no room for taste; the model says which (needs --model)",
     )
-    parser.add_argument("--skip-bad", action="store_true", help="leave bad rows out, count them, exit with 3")
+    add_skip_bad(parser)
     add_home(parser)
     add_model(parser)
     add_config(parser)

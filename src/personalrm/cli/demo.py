@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from personalrm.cli.ablation import CHARACTERS, print_pair
 from personalrm.cli.model_options import add_model, optional_judge
-from personalrm.cli.options import add_config, add_home, add_induction
+from personalrm.cli.options import add_config, add_home, add_induction, induction_settings
 from personalrm.cli.printing import bold, print_table, print_wrapped, shortened
 from personalrm.wording import count
 
@@ -44,7 +44,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from personalrm.cli.options import induction_settings
     from personalrm.datasets.targets import hold_out
     from personalrm.preferences.people import example_path
     from personalrm.preferences.reading.files import read_pairs

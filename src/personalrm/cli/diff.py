@@ -11,7 +11,8 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from personalrm.cli.options import add_config, add_home, add_json, positive
+from personalrm.cli.flags import positive
+from personalrm.cli.options import add_config, add_home, add_json
 from personalrm.cli.printing import bold, print_json, print_table, print_wrapped
 
 if TYPE_CHECKING:

@@ -9,8 +9,9 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from personalrm.cli.evaluate_model import run_with_model
+from personalrm.cli.flags import counts, non_negative, positive
 from personalrm.cli.model_options import add_model, refuse_model_flags_alone
-from personalrm.cli.options import add_config, add_home, add_json, add_reading, counts, non_negative, positive
+from personalrm.cli.options import add_config, add_home, add_json, add_reading
 from personalrm.cli.printing import bold, print_error, print_json, print_table, print_wrapped
 from personalrm.wording import count
 

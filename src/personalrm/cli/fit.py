@@ -13,7 +13,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from personalrm.cli.model_options import add_model, optional_judge, print_usage, warn_of_change
-from personalrm.cli.options import add_config, add_home, add_induction, add_json, add_reading
+from personalrm.cli.options import (
+    add_config,
+    add_home,
+    add_induction,
+    add_json,
+    add_reading,
+    add_schedule,
+    induction_settings,
+    read_options,
+)
 from personalrm.cli.printing import Progress, print_json
 from personalrm.errors import NewerVersion, StoreError
 from personalrm.wording import count
@@ -33,12 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", help="preference pairs: .jsonl, .csv, .tsv, .parquet, also .gz")
     parser.add_argument("-u", "--user", help="fit this user only; the others still tell what most people like")
     parser.add_argument("--dry-run", action="store_true", help="say what would be done and spent, do nothing")
-    parser.add_argument(
-        "--schedule",
-        choices=("latency", "cost"),
-        default="latency",
-        help="ask all trials at once, or give up those that cannot win any more (default: %(default)s)",
-    )
+    add_schedule(parser)
     add_home(parser)
     add_reading(parser)
     add_induction(parser)
@@ -48,7 +52,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from personalrm.cli.options import read_options
     from personalrm.induction.fit_job import FitJob
     from personalrm.store.home import Home
 
@@ -75,7 +78,6 @@ def _say_stopping() -> None:
 
 @contextmanager
 def _engine(options: argparse.Namespace) -> Iterator[tuple[FitEngine, ModelJudge | None]]:
-    from personalrm.cli.options import induction_settings
     from personalrm.induction.embedded_fit import EmbeddedFitEngine
     from personalrm.induction.model_fit import ModelFit
 
@@ -94,7 +96,6 @@ def _spent(judge: ModelJudge | None) -> str:
 
 
 def _predict(job: FitJob, options: argparse.Namespace, judge: ModelJudge | None) -> int:
-    from personalrm.cli.options import induction_settings
     from personalrm.induction.forecast import forecast, nothing_kept
     from personalrm.lm.prices import price_of
 

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 from personalrm.cli import build_parser
+from personalrm.cli.options import all_parsers
+from personalrm.settings import flagged
 
 HEADER = """\
 # Command line
@@ -19,24 +21,34 @@ HEADER = """\
 """
 
 
+SETTINGS = """\
+## Settings in Python and in files
+
+What these flags set are fields of small frozen classes, which Python code passes instead. The file of `--config` takes
+the name of the flag, with `-` or `_`: `max-calls: 100`.
+"""
+
+
 def help_pages() -> str:
-    """The page: one heading and one `--help` text for `personalrm` and each command, 100 columns wide."""
+    """The page: a heading and the `--help` text of `personalrm` and each command, 100 columns wide, then the settings."""
+    parsers = list(all_parsers(build_parser()))
     with _environment({"COLUMNS": "100", "NO_COLOR": "1"}):
-        sections = [
-            f"## {parser.prog}\n\n```text\n{parser.format_help().rstrip()}\n```\n"
-            for parser in _parsers(build_parser())
-        ]
-    return "\n".join([HEADER, *sections])
+        sections = [f"## {parser.prog}\n\n```text\n{parser.format_help().rstrip()}\n```\n" for parser in parsers]
+    return "\n".join([HEADER, *sections, SETTINGS, *_settings_tables(parsers)])
 
 
-def _parsers(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
-    """The parser, then those of its commands, in the order in which help lists them."""
-    yield parser
-    for action in parser._actions:  # argparse offers no public way to its subcommands
-        if isinstance(action, argparse._SubParsersAction):
-            # An alias is the same parser again, which a dict keyed by identity leaves out.
-            for child in {id(child): child for child in action.choices.values()}.values():
-                yield from _parsers(child)
+def _settings_tables(parsers: Iterable[argparse.ArgumentParser]) -> list[str]:
+    """A table of each settings class that a flag of some command belongs to."""
+    actions = (action for parser in parsers for action in parser._actions)
+    kinds = dict.fromkeys(action.settings for action in actions if hasattr(action, "settings"))
+    tables = []
+    for kind in sorted(kinds, key=lambda kind: str(kind.__name__)):
+        rows = [f"`{kind.__module__}.{kind.__name__}`\n", "| flag | field | default | |", "| --- | --- | --- | --- |"]
+        for declared, said in flagged(kind):
+            default = said.unset or f"`{declared.default!r}`"
+            rows.append(f"| `--{said.flag}` | `{declared.name}` | {default} | {said.meaning} |")
+        tables.append("\n".join(rows) + "\n")
+    return tables
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 from personalrm.cli.model_options import add_model
-from personalrm.cli.options import ROWS, add_config, add_home, add_json
+from personalrm.cli.options import ROWS, add_config, add_home, add_json, add_skip_bad
 from personalrm.cli.printing import print_bad_rows
 from personalrm.errors import BadFile, BadInput, BadRow
 from personalrm.wording import count
@@ -45,7 +45,7 @@ def add_row_options(parser: argparse.ArgumentParser) -> None:
     """Options of the commands that read rows to be judged."""
     parser.add_argument("file", nargs="?", default="-", help=ROWS)
     parser.add_argument("-u", "--user", help="judge as this user, whatever the rows say")
-    parser.add_argument("--skip-bad", action="store_true", help="leave bad rows out, count them, exit with 3")
+    add_skip_bad(parser)
     add_home(parser)
     add_model(parser)
     add_json(parser)

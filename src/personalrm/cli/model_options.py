@@ -7,76 +7,59 @@ prompt and a key file are files of the user.
 from __future__ import annotations
 
 import argparse
-import json
-import math
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from personalrm.cli.options import ASKING, MODEL, non_negative, positive, shared_group
+from personalrm.cli.flags import add_flags, amount, from_flags, json_object
+from personalrm.cli.options import ASKING, MODEL, shared_group
 from personalrm.errors import BadFile, BadInput
 from personalrm.wording import count
 
 if TYPE_CHECKING:
     from personalrm.judging.model import ModelJudge
     from personalrm.lm.batch import Caller
+    from personalrm.lm.opening import ModelName
     from personalrm.preferences.persona_prompts import PersonaPrompt
-
-
-def amount(text: str) -> float:
-    """A finite number above 0."""
-    try:
-        number = float(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
-    if not (math.isfinite(number) and number > 0):
-        raise argparse.ArgumentTypeError(f"{text!r} must be above 0 and finite")
-    return number
-
-
-def json_object(text: str) -> dict[str, Any]:
-    """A JSON object."""
-    try:
-        value = json.loads(text)
-    except ValueError:
-        value = None
-    if not isinstance(value, dict):
-        raise argparse.ArgumentTypeError('it must be a JSON object such as \'{"name": "value"}\'')
-    return value
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:
     """--model and all that belongs to it."""
+    from personalrm.judging.options import JudgeOptions
+    from personalrm.lm.settings import Budget, Limits, Retry
+
     add = shared_group(parser, MODEL).add_argument
     add("--model", help="openai/NAME, litellm/NAME, or NAME with --base-url (default: the embedded engine)")
     add("--base-url", metavar="URL", help="OpenAI-compatible server, such as http://localhost:8000/v1")
     add("--key-file", metavar="FILE", help="file with the API key (or set PERSONALRM_API_KEY, OPENAI_API_KEY)")
-    add("--max-calls", type=positive, metavar="N", help="stop before more requests leave than this (default: no limit)")
-    add("--max-cost", type=amount, metavar="USD", help="stop before more could be spent than this (default: no limit)")
+    add_flags(shared_group(parser, MODEL), Budget)
     add("--persona-prompt", metavar="FILE", help="persona prompt: ours or a published DSPy program")
     add("--retry-unscored", action="store_true", help="ask again what had no readable answer")
-    _add_asking(parser)
-
-
-def _add_asking(parser: argparse.ArgumentParser) -> None:
-    """What a first run can leave as it is."""
-    add = shared_group(parser, ASKING).add_argument
-    add("--temperature", type=float, default=0.0, metavar="T", help="0 is greedy (default: %(default)s)")
-    add("--max-tokens", type=positive, default=1024, metavar="N", help="longest reply (default: %(default)s)")
-    add("--samples", type=positive, default=1, metavar="K", help="replies a question (default: %(default)s)")
-    add("--context-tokens", type=positive, default=32_000, metavar="N", help="longest prompt (default: %(default)s)")
-    add("--model-seed", type=non_negative, default=0, metavar="N", help="seed sent to the server (default: 0)")
-    add("--max-in-flight", type=positive, default=64, metavar="N", help="requests at one time (default: %(default)s)")
-    add("--requests-per-minute", type=amount, metavar="N", help="rate limit to keep (default: none)")
-    add("--tokens-per-minute", type=amount, metavar="N", help="rate limit to keep (default: none)")
+    asking = shared_group(parser, ASKING)  # what a first run can leave as it is
+    add = asking.add_argument
+    add_flags(asking, JudgeOptions, "temperature", "max_tokens", "n_samples", "max_prompt_tokens", "seed")
+    add_flags(asking, Limits)
     add("--timeout", type=amount, default=120.0, metavar="S", help="longest wait for a reply (default: %(default)s)")
-    add("--attempts", type=positive, default=6, metavar="N", help="tries of a failing request (default: %(default)s)")
-    add("--retry-pause", type=amount, default=0.5, metavar="S", help="first pause, doubled (default: %(default)s)")
+    add_flags(asking, Retry)
     add("--header", type=json_object, metavar="JSON", help="extra HTTP headers")
     add("--body", type=json_object, metavar="JSON", help="extra fields of every request")
     add("--prices", metavar="FILE", help="price table of your own")
+
+
+def model_name(options: argparse.Namespace) -> ModelName:
+    """The model of the flags, and how it is reached."""
+    from personalrm.lm.opening import ModelName
+
+    headers, body = options.header or {}, options.body or {}
+    return ModelName(options.model, options.base_url, options.key_file, headers, body, options.timeout)
+
+
+def note_destinations(models: Iterable[ModelName]) -> None:
+    """Before private text leaves this machine, say so once a host."""
+    for host in dict.fromkeys(model.host for model in models if not model.is_on_this_machine):
+        print(f"note: conversations will be sent to {host}", file=sys.stderr)
 
 
 @contextmanager
@@ -93,30 +76,23 @@ def open_caller(options: argparse.Namespace, *, keep: bool = True, waits: bool =
     """
     from personalrm.lm.batch import Caller
     from personalrm.lm.cache import Cache
-    from personalrm.lm.opening import ModelName, open_model
+    from personalrm.lm.opening import open_model
     from personalrm.lm.prices import price_of
     from personalrm.lm.settings import Budget, Limits, Retry
 
-    name = ModelName(
-        options.model,
-        options.base_url,
-        options.key_file,
-        options.header or {},
-        options.body or {},
-        options.timeout,
-    )
+    name = model_name(options)
     lm = open_model(name)
     is_dry = getattr(options, "dry_run", False)
     if not (name.has_key or is_dry):
         raise BadInput(f"model {name.name!r} needs a key and OPENAI_API_KEY is not set; set it or pass --key-file")
-    if not (name.is_on_this_machine or is_dry):
-        print(f"note: conversations will be sent to {name.host}", file=sys.stderr)
+    if not is_dry:
+        note_destinations([name])
     caller = Caller(
         lm,
         cache=Cache(Path(options.home) / "cache.sqlite" if keep else ":memory:"),
-        retry=Retry(max_attempts=options.attempts, base_s=options.retry_pause, waits_for_server=waits),
-        limits=Limits(options.max_in_flight, options.requests_per_minute, options.tokens_per_minute),
-        budget=Budget(options.max_calls, options.max_cost),
+        retry=from_flags(Retry, options, waits_for_server=waits),
+        limits=from_flags(Limits, options),
+        budget=from_flags(Budget, options),
         price=price_of(options.model, options.prices),
         retry_unscored=options.retry_unscored,
     )
@@ -139,15 +115,10 @@ def _tell_damage(caller: Caller) -> None:
 @contextmanager
 def open_judge(options: argparse.Namespace) -> Iterator[ModelJudge]:
     """A judge behind the model of the flags."""
-    from personalrm.judging.model import JudgeOptions, ModelJudge
+    from personalrm.judging.model import ModelJudge
+    from personalrm.judging.options import JudgeOptions
 
-    judge_options = JudgeOptions(
-        temperature=options.temperature,
-        max_tokens=options.max_tokens,
-        seed=options.model_seed,
-        n_samples=options.samples,
-        max_prompt_tokens=options.context_tokens,
-    )
+    judge_options = from_flags(JudgeOptions, options)
     persona_prompt = _persona_prompt(options.persona_prompt)
     with open_caller(options) as caller:
         yield ModelJudge(caller, judge_options, persona_prompt)

@@ -12,23 +12,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from personalrm.cli.flags import add_flags, from_flags
 from personalrm.cli.model_options import (
     add_model,
     open_judge,
     print_usage,
+    refuse_model_flags_alone,
     warn_of_change,
 )
-from personalrm.cli.optimize_inputs import (
-    add_search,
-    read_instructions,
-    read_people,
-    refuse_early,
-    search_settings,
-    teacher_options,
-)
-from personalrm.cli.options import add_config, add_home, add_json, add_reading
+from personalrm.cli.options import add_config, add_home, add_json, add_reading, read_options
 from personalrm.cli.printing import Progress, print_error, print_json, print_wrapped
-from personalrm.errors import BudgetSpent, ModelUnavailable, StoreError
+from personalrm.errors import BadFile, BadInput, BudgetSpent, ModelUnavailable, StoreError
 from personalrm.wording import count
 
 if TYPE_CHECKING:
@@ -43,6 +37,8 @@ DEFAULT_OUT = "persona-prompt.json"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    from personalrm.induction.search.settings import SearchSettings
+
     parser.add_argument("file", help="preference pairs of train users, and of dev users where there is no --dev")
     parser.add_argument("--dev", metavar="FILE", help="preference pairs of the users that candidates are scored on")
     parser.add_argument(
@@ -59,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--instruction", action="append", metavar="FILE", help="instruction to try, one a file; may be repeated"
     )
-    add_search(parser)
+    add_flags(parser.add_argument_group("how to search"), SearchSettings)
     parser.add_argument("--dry-run", action="store_true", help="say what would be done and spent, do nothing")
     group = parser.add_argument_group("distillation")
     group.add_argument("--teacher-model", metavar="MODEL", help="search with this model, then measure --model with it")
@@ -73,11 +69,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    settings = search_settings(options)
-    refuse_early(options)
-    people, n_bad = read_people(options, settings)
-    instructions = read_instructions(options.instruction)
-    searching = teacher_options(options) if options.teacher_model else options
+    from personalrm.induction.search.settings import SearchSettings
+
+    settings = from_flags(SearchSettings, options)
+    _refuse_early(options)
+    people, n_bad = _read_people(options, settings)
+    instructions = _read_instructions(options.instruction)
+    searching = _teacher_options(options) if options.teacher_model else options
     if options.dry_run:
         return _predict(people, searching, settings)
     try:
@@ -94,6 +92,65 @@ def run(options: argparse.Namespace) -> int:
         return print_error("stopped; what was answered is kept, the same command goes on from there", 3)
     _tell(optimized, transfer, options, n_bad)
     return 3 if n_bad or optimized.n_unscored else 0
+
+
+def _refuse_early(options: argparse.Namespace) -> None:
+    """What cannot end well is refused before anything is spent."""
+    if options.model is None:
+        refuse_model_flags_alone(options)
+        raise BadInput("optimize asks a language model; name one with --model")
+    for flag in ("teacher_base_url", "teacher_key_file"):
+        if getattr(options, flag) and not options.teacher_model:
+            raise BadInput(f"--{flag.replace('_', '-')} needs --teacher-model; name one or leave the flag out")
+    if options.method == "mipro":
+        if options.instruction:
+            raise BadInput("MIPROv2 proposes its own instructions; leave out --instruction or use --method search")
+        from personalrm.lm.dspy_door import load_dspy
+
+        load_dspy()
+    read = [options.file, options.dev, options.persona_prompt, *(options.instruction or [])]
+    inputs = {Path(one).resolve() for one in read if one}
+    outputs = [Path(one) for one in (options.out, options.dspy_out) if one]
+    for out in outputs:
+        if out.resolve() in inputs or outputs.count(out) > 1:
+            raise BadInput(f"{str(out)!r} is read or written otherwise in this command; name another file")
+        if out.is_dir() or not out.absolute().parent.is_dir():
+            raise BadFile(f"{str(out)!r} cannot be written: it is a folder, or its folder does not exist")
+
+
+def _read_people(options: argparse.Namespace, settings: SearchSettings) -> tuple[People, int]:
+    """Train and dev users of the files, and how many rows were bad."""
+    from personalrm.induction.search.people import divide, share_out
+    from personalrm.preferences.reading.files import read_pairs
+
+    users = read_pairs(options.file, read_options(options))
+    n_bad = users.tally.n_bad_rows
+    if options.dev is None:
+        train, dev = share_out(list(users.values()), options.dev_share, settings.seed)
+    else:
+        others = read_pairs(options.dev, read_options(options))
+        train, dev, n_bad = list(users.values()), list(others.values()), n_bad + others.tally.n_bad_rows
+    return divide(train, dev, max_train_users=settings.max_train_users, seed=settings.seed), n_bad
+
+
+def _read_instructions(paths: list[str] | str | None) -> tuple[str, ...]:
+    """The instructions in the files; a single path may come from the environment."""
+    from personalrm.induction.search.candidates import check_instructions
+
+    texts = []
+    for path in [paths] if isinstance(paths, str) else paths or []:
+        try:
+            texts.append(Path(path).read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError) as error:
+            raise BadFile(f"instruction {path!r} cannot be read ({type(error).__name__}); check the path") from None
+    return check_instructions(texts)
+
+
+def _teacher_options(options: argparse.Namespace) -> argparse.Namespace:
+    """The same command with the teacher's model; headers and body belong to the student's server."""
+    given = {"model": options.teacher_model, "base_url": options.teacher_base_url}
+    given |= {"key_file": options.teacher_key_file, "header": None, "body": None}
+    return argparse.Namespace(**{**vars(options), **given})
 
 
 INTERRUPTED = "interrupted"

@@ -10,13 +10,17 @@ import argparse
 import difflib
 import os
 import sys
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import ModuleType
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
+from personalrm.cli.flags import add_flags, folder, from_flags
 from personalrm.errors import BadFile, BadInput, UnknownName
 from personalrm.wording import kind_of
+
+if TYPE_CHECKING:
+    from personalrm.induction.settings import InductionSettings
+    from personalrm.preferences.reading.options import ReadOptions
 
 ROWS = "rows: .jsonl, .csv, .tsv, .parquet, also .gz; - is JSON lines on standard input (default: %(default)s)"
 DEFAULT_HOME = "personalrm-home"
@@ -33,7 +37,26 @@ NOT_SETTINGS = frozenset({"help", "version", "command", "run", "config", "file",
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse, but a wrong option ends with one sentence and exit code 2."""
+    """argparse, but a wrong option ends with one sentence and exit code 2.
+
+    The options of a command are added when its parser is first used: those of all commands, with the settings
+    classes they come from, would take a quarter of the time to start.
+    """
+
+    add_options: Callable[[argparse.ArgumentParser], None] | None = None
+    """Adds what has not been added yet."""
+
+    def filled(self) -> Parser:
+        """The parser with its options."""
+        if self.add_options is not None:
+            add_options, self.add_options = self.add_options, None
+            add_options(self)
+            _make_readable(self)
+        return self
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse, with the options that the command has."""
+        return super(Parser, self.filled()).parse_known_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:
         """End with the message and exit code 2."""
@@ -43,7 +66,7 @@ class Parser(argparse.ArgumentParser):
 
 def add_commands(parser: argparse.ArgumentParser, modules: Sequence[ModuleType], *, dest: str) -> None:
     """One command a module, named as the module; its docstring is a summary, a blank line and `Example: ...`."""
-    commands = parser.add_subparsers(dest=dest, metavar="COMMAND", required=True)
+    commands = parser.add_subparsers(dest=dest, metavar="COMMAND", required=True, parser_class=Parser)
     for module in modules:
         summary, _, example = (module.__doc__ or "").partition("\n\nExample: ")
         child = commands.add_parser(
@@ -55,8 +78,7 @@ def add_commands(parser: argparse.ArgumentParser, modules: Sequence[ModuleType],
         )
         if hasattr(module, "run"):  # a group such as `bench` leaves that to its commands
             child.set_defaults(run=module.run)
-        module.add_arguments(child)
-        _make_readable(child)
+        child.add_options = module.add_arguments
 
 
 def shared_group(parser: argparse.ArgumentParser, title: str) -> argparse._ArgumentGroup:
@@ -80,46 +102,6 @@ def _in_usage(action: argparse.Action) -> str:
     return {"?": f"[{name}]", "*": f"[{name} ...]", "+": f"{name} [{name} ...]"}.get(str(action.nargs), name)
 
 
-def positive(text: str) -> int:
-    """A whole number of at least 1."""
-    return _whole(text, 1)
-
-
-def non_negative(text: str) -> int:
-    """A whole number of at least 0."""
-    return _whole(text, 0)
-
-
-def percent_kept_back(text: str) -> int:
-    """A whole number of 0 to 99, so that somebody is left."""
-    number = _whole(text, 0)
-    if number > 99:
-        raise argparse.ArgumentTypeError(f"{text!r} is above 99 and leaves nobody")
-    return number
-
-
-def _whole(text: str, least: int) -> int:
-    try:
-        number = int(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from None
-    if number < least:
-        raise argparse.ArgumentTypeError(f"{text!r} is below {least}")
-    return number
-
-
-def counts(text: str) -> tuple[int, ...]:
-    """Whole numbers of at least 1, separated by commas."""
-    return tuple(positive(part.strip()) for part in text.split(","))
-
-
-def folder(text: str) -> str:
-    """The name of a folder; a blank one would be the current folder."""
-    if not text.strip():
-        raise argparse.ArgumentTypeError(f"{text!r} is no folder; name one")
-    return text
-
-
 def add_home(parser: argparse.ArgumentParser) -> None:
     """--home."""
     group = shared_group(parser, OUTPUT)
@@ -139,46 +121,45 @@ def add_config(parser: argparse.ArgumentParser) -> None:
 
 def add_reading(parser: argparse.ArgumentParser) -> None:
     """Options of every command that reads preference pairs."""
-    add = shared_group(parser, READING).add_argument
-    add("--layout", help="layout of the rows (default: recognised from the first row)")
-    add("--user-column", metavar="NAME", help="column that names the user, if not user_id")
-    add("--default-user", metavar="NAME", help="user of rows without one, for data of a single person")
-    add("--min-gap", type=float, metavar="X", help="smallest difference of ratings that makes a pair")
-    add("--skip-bad", action="store_true", help="leave bad rows out, count them, exit with 3")
+    from personalrm.preferences.reading.options import ReadOptions
+
+    add_flags(shared_group(parser, READING), ReadOptions)
+
+
+def add_skip_bad(parser: argparse.ArgumentParser) -> None:
+    """--skip-bad, for commands that read rows of another kind."""
+    from personalrm.preferences.reading.options import ReadOptions
+
+    add_flags(parser, ReadOptions, "skip_bad")
 
 
 def add_induction(parser: argparse.ArgumentParser) -> None:
     """Options of every command that fits."""
-    add = shared_group(parser, LEARNING).add_argument
-    add(
-        "--variant",
-        choices=("all_pairs", "persona", "demonstrations", "both"),
-        help="form of induction (default: all_pairs with the embedded engine, both with a model)",
-    )
-    add("--trials", type=positive, default=10, metavar="T", help="trials a search (default: %(default)s)")
-    add("--seed", type=non_negative, default=0, help="seed of every draw (default: %(default)s)")
-
-
-def read_options(options: argparse.Namespace) -> Any:
-    """`ReadOptions` from the shared flags."""
-    from personalrm.preferences.reading.files import ReadOptions
-
-    return ReadOptions(
-        layout=options.layout,
-        user_column=options.user_column,
-        default_user=options.default_user,
-        min_gap=options.min_gap,
-        skip_bad=options.skip_bad,
-    )
-
-
-def induction_settings(options: argparse.Namespace) -> Any:
-    """`InductionSettings` from the shared flags; with a model the default variant is the paper's."""
     from personalrm.induction.settings import InductionSettings
 
-    variant: Any = options.variant or ("all_pairs" if getattr(options, "model", None) is None else "both")
-    schedule: Any = getattr(options, "schedule", "latency")
-    return InductionSettings(variant=variant, n_trials=options.trials, schedule=schedule, seed=options.seed)
+    add_flags(shared_group(parser, LEARNING), InductionSettings, "variant", "n_trials", "seed")
+
+
+def add_schedule(parser: argparse.ArgumentParser) -> None:
+    """--schedule."""
+    from personalrm.induction.settings import InductionSettings
+
+    add_flags(parser, InductionSettings, "schedule")
+
+
+def read_options(options: argparse.Namespace) -> ReadOptions:
+    """How the file is read, as the shared flags say."""
+    from personalrm.preferences.reading.options import ReadOptions
+
+    return from_flags(ReadOptions, options)
+
+
+def induction_settings(options: argparse.Namespace) -> InductionSettings:
+    """How to learn, as the shared flags say; with a model the default variant is the paper's."""
+    from personalrm.induction.settings import InductionSettings
+
+    variant = options.variant or ("all_pairs" if getattr(options, "model", None) is None else "both")
+    return from_flags(InductionSettings, options, variant=variant)
 
 
 def apply_settings(parser: argparse.ArgumentParser, options: argparse.Namespace, arguments: Sequence[str]) -> None:
@@ -191,9 +172,8 @@ def apply_settings(parser: argparse.ArgumentParser, options: argparse.Namespace,
     child = _command_parser(parser, options)
     actions = {action.dest: action for action in child._actions if action.option_strings}
     settings = {name: action for name, action in actions.items() if name not in NOT_SETTINGS}
-    known = _known_keys(parser)
-    _warn_of_unknown(known)
-    config = _read_config(getattr(options, "config", None), known)
+    _warn_of_unknown(parser)
+    config = _read_config(getattr(options, "config", None), parser)
     for name, action in settings.items():
         if any(_given(flag, arguments) for flag in action.option_strings):
             continue
@@ -204,17 +184,20 @@ def apply_settings(parser: argparse.ArgumentParser, options: argparse.Namespace,
             setattr(options, name, _converted(action, config[name], f"key {name!r} of {options.config}"))
 
 
-def _warn_of_unknown(known: Collection[str]) -> None:
-    """Say on stderr which variables look like settings and are none; values may be private and are not shown."""
-    names = {name.upper() for name in known} | NOT_OPTIONS
-    unknown = sorted(name for name in os.environ if name.startswith(PREFIX) and name[len(PREFIX) :] not in names)
-    told = []
-    for name in unknown:
-        near = difflib.get_close_matches(name[len(PREFIX) :].upper(), sorted(names), 1)
-        told.append(name + (f" (did you mean {PREFIX}{near[0]}?)" if near else ""))
-    if told:
-        verb = "is no setting and is" if len(told) == 1 else "are no settings and are"
-        print(f"warning: {', '.join(told)} {verb} not used; a setting is {PREFIX}<FLAG>", file=sys.stderr)
+def _warn_of_unknown(parser: argparse.ArgumentParser) -> None:
+    """Say on stderr which variables look like settings and are not; values may be private and are not shown."""
+    given = sorted(name.removeprefix(PREFIX) for name in os.environ if name.startswith(PREFIX))
+    if not set(given) - NOT_OPTIONS:
+        return  # most often, and the parsers of all commands need not be filled
+    names = {name.upper() for name in _known_keys(parser)} | NOT_OPTIONS
+    unknown = []
+    for name in given:
+        if name not in names:
+            near = difflib.get_close_matches(name.upper(), sorted(names), 1)
+            unknown.append(f"{PREFIX}{name}" + (f" (did you mean {PREFIX}{near[0]}?)" if near else ""))
+    if unknown:
+        verb = "is not a setting and is" if len(unknown) == 1 else "are not settings and are"
+        print(f"warning: {', '.join(unknown)} {verb} not used; a setting is {PREFIX}<FLAG>", file=sys.stderr)
 
 
 def _given(flag: str, arguments: Sequence[str]) -> bool:
@@ -232,51 +215,38 @@ def _group(parser: argparse.ArgumentParser) -> argparse._SubParsersAction[argpar
     return next((action for action in parser._actions if isinstance(action, argparse._SubParsersAction)), None)
 
 
-def _commands(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
-    """Every command, those inside groups too."""
-    group = _group(parser)
-    if group is None:
-        yield parser
-    else:
+def all_parsers(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
+    """The parser, then those of its commands, in the order in which help lists them."""
+    yield parser.filled() if isinstance(parser, Parser) else parser
+    if (group := _group(parser)) is not None:
         for child in group.choices.values():
-            yield from _commands(child)
+            yield from all_parsers(child)
 
 
 def _known_keys(parser: argparse.ArgumentParser) -> set[str]:
     """Settings of any command, so that one file can serve them all."""
-    return {a.dest for child in _commands(parser) for a in child._actions if a.option_strings} - NOT_SETTINGS
+    actions = (action for child in all_parsers(parser) for action in child._actions)
+    return {action.dest for action in actions if action.option_strings} - NOT_SETTINGS
 
 
-def _read_config(path: str | None, known: set[str]) -> Mapping[str, Any]:
+def _read_config(path: str | None, parser: argparse.ArgumentParser) -> Mapping[str, Any]:
     if path is None:
         return {}
-    import yaml
+    from personalrm.typed_values import read_yaml, suggestion
 
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-        content, node = yaml.safe_load(text), yaml.compose(text, Loader=yaml.SafeLoader)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise BadFile(
-            f"settings file {path!r} cannot be read ({type(error).__name__}); check the path and the YAML"
-        ) from None
-    if content is None:
-        return {}
-    if not isinstance(content, dict) or not isinstance(node, yaml.MappingNode):
+    content = read_yaml(path, "settings file") or {}
+    if not isinstance(content, dict):
         raise BadFile(f"settings file {path!r} holds {kind_of(content)}, not keys and values; write `seed: 1`")
-    config = {_setting(key): value for key, value in content.items()}
-    keys = [_setting(key.value) for key, _ in node.value]  # the values as read keep only the last of equal keys
-    for key in config:
+    known = _known_keys(parser)
+    config: dict[str, Any] = {}
+    for written, value in content.items():
+        key = str(written).replace("-", "_")
         if key not in known:
-            near = difflib.get_close_matches(key, sorted(known), 1)
-            advice = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(sorted(known))}"
-            raise UnknownName(f"unknown key {key!r} in settings file {path!r}; {advice}")
-        if keys.count(key) > 1:
+            raise UnknownName(f"unknown key {key!r} in settings file {path!r}; {suggestion(key, known)}")
+        if key in config:  # once with `-`, once with `_`
             raise BadInput(f"key {key!r} stands twice in settings file {path!r}; keep one")
+        config[key] = value
     return config
-
-
-def _setting(key: object) -> str:
-    return str(key).replace("-", "_")
 
 
 def _converted(action: argparse.Action, value: Any, where: str) -> Any:

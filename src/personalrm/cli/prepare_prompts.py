@@ -14,8 +14,18 @@ import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from personalrm.cli.flags import positive
 from personalrm.cli.model_options import add_model, optional_judge, print_usage
-from personalrm.cli.options import add_config, add_home, add_induction, add_json, add_reading, positive
+from personalrm.cli.options import (
+    add_config,
+    add_home,
+    add_induction,
+    add_json,
+    add_reading,
+    add_schedule,
+    induction_settings,
+    read_options,
+)
 from personalrm.cli.printing import Progress, print_json
 from personalrm.wording import count
 
@@ -31,9 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--cross-fitted", action="store_true", help="also a prompt without each conversation")
     parser.add_argument("--hold-out", action="store_true", help="leave each user's targets out by the split rule")
-    parser.add_argument(
-        "--schedule", choices=("latency", "cost"), default="latency", help="as for fit (default: %(default)s)"
-    )
+    add_schedule(parser)
     add_home(parser)
     add_reading(parser)
     add_induction(parser)
@@ -43,7 +51,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from personalrm.cli.options import induction_settings, read_options
     from personalrm.induction.embedded_fit import EmbeddedFitEngine
     from personalrm.induction.fit_job import FitEngine
     from personalrm.induction.model_fit import ModelFit

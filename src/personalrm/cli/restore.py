@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import argparse
 
-from personalrm.cli.options import add_config, add_home, add_json, positive
+from personalrm.cli.flags import positive
+from personalrm.cli.options import add_config, add_home, add_json
 from personalrm.cli.printing import print_json
 
 

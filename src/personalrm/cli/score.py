@@ -14,7 +14,8 @@ import json
 import sys
 from typing import Any
 
-from personalrm.cli.options import ROWS, add_config, add_home, add_json, positive
+from personalrm.cli.flags import positive
+from personalrm.cli.options import ROWS, add_config, add_home, add_json
 from personalrm.cli.printing import print_bad_rows, ranked_lines
 from personalrm.wording import count
 

@@ -12,8 +12,9 @@ import argparse
 from typing import TYPE_CHECKING
 
 from personalrm.cli.ablation import UNSUPPORTED, print_evidence, refuse_model_alone, run_ablation
+from personalrm.cli.flags import positive
 from personalrm.cli.model_options import add_model
-from personalrm.cli.options import add_config, add_home, positive
+from personalrm.cli.options import add_config, add_home
 from personalrm.cli.printing import bold, print_json, print_wrapped, shortened
 from personalrm.wording import count
 

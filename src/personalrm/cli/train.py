@@ -16,16 +16,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from personalrm.cli.options import (
-    add_config,
-    add_home,
-    add_json,
-    add_reading,
-    folder,
-    percent_kept_back,
-    positive,
-    read_options,
-)
+from personalrm.cli.flags import folder, percent_kept_back, positive
+from personalrm.cli.options import add_config, add_home, add_json, add_reading, read_options
 from personalrm.cli.printing import print_json
 from personalrm.cli.training_progress import TrainingProgress
 from personalrm.wording import count

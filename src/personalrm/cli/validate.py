@@ -9,7 +9,7 @@ import argparse
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from personalrm.cli.options import add_config, add_json, add_reading
+from personalrm.cli.options import add_config, add_json, add_reading, read_options
 from personalrm.cli.printing import bold, print_json
 from personalrm.wording import count
 
@@ -25,7 +25,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from personalrm.cli.options import read_options
     from personalrm.preferences.reading.validation import validate
 
     report = validate(options.file, read_options(options))

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from personalrm.errors import BadInput
+from personalrm.settings import check_bounds, setting
 
 Variant = Literal["all_pairs", "persona", "demonstrations", "both"]
 VARIANTS: dict[str, str] = {
@@ -20,20 +21,27 @@ VARIANTS: dict[str, str] = {
 class InductionSettings:
     """How a personal prompt is made (paper section 3, appendix A)."""
 
-    variant: Variant = "all_pairs"
+    variant: Variant = setting(
+        "all_pairs",
+        "form of induction",
+        flag="variant",
+        unset="all_pairs with the embedded engine, both with a model",
+    )
     """Which form of induction; see `VARIANTS`."""
-    n_trials: int = 10
+    n_trials: int = setting(10, "trials a search", flag="trials", metavar="T", least=1)
     """T, candidate sets of demonstrations tried in each search."""
-    max_bootstrapped: int | None = None
+    max_bootstrapped: int | None = setting(None, least=1)
     """Most reasonings in one candidate; None means as many as there are train pairs."""
-    max_plain: int = 4
+    max_plain: int = setting(4, least=0)
     """Most plain demonstrations beside the reasonings of a candidate."""
     validation_orders: Literal["both", "one"] = "both"
     """Whether validation pairs are judged in both orders; one is enough for a judge without position bias."""
-    schedule: Literal["latency", "cost"] = "latency"
+    schedule: Literal["latency", "cost"] = setting(
+        "latency", "ask all trials at once, or give up those that cannot win any more", flag="schedule"
+    )
     """`latency` asks all trials at once; `cost` gives up trials that can no longer win: more waves, fewer calls,
     the same winner."""
-    seed: int = 0
+    seed: int = setting(0, "seed of every draw", flag="seed", least=0)
     """Seed of every draw; draws are keyed by seed and pair hash, so old ones survive new pairs."""
 
     def __post_init__(self) -> None:
@@ -43,8 +51,7 @@ class InductionSettings:
             raise BadInput(f"unknown validation_orders {self.validation_orders!r}; use both or one")
         if self.schedule not in ("latency", "cost"):
             raise BadInput(f"unknown schedule {self.schedule!r}; use latency or cost")
-        if self.n_trials < 1 or self.max_plain < 0 or (self.max_bootstrapped is not None and self.max_bootstrapped < 1):
-            raise BadInput("n_trials and max_bootstrapped must be at least 1, max_plain at least 0")
+        check_bounds(self)
 
     def as_json(self) -> dict[str, Any]:
         """The settings that decide what is learned, as plain values, for the saved prompt."""

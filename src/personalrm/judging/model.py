@@ -17,7 +17,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from personalrm.errors import BadInput, ModelUnavailable
+from personalrm.errors import ModelUnavailable
+from personalrm.judging.options import JudgeOptions
 from personalrm.lm.batch import Ask, Caller, Outcome
 from personalrm.lm.cache import Cache
 from personalrm.lm.opening import ModelName, open_model
@@ -163,31 +164,6 @@ _CLAIM = _schema("claim", {"text": {"type": "string"}, "supporting": _NUMBERS, "
 VERDICT = _schema("verdict", _REASONING | _CHOICE)
 REASONED = _schema("reasoned_verdict", _REASONING | _HYPOTHESES | _CHOICE)
 PERSONA = _schema("persona", {"claims": {"type": "array", "items": _CLAIM.content}})
-
-
-@dataclass(frozen=True)
-class JudgeOptions:
-    """How a model is asked."""
-
-    temperature: float = 0.0
-    max_tokens: int = 1024
-    """Most tokens of a reply."""
-    seed: int = 0
-    n_samples: int = 1
-    """Replies a question; with more than one they are drawn at temperature 1 unless another is set."""
-    logprobs: bool = True
-    """Ask for log-probabilities; a server without them is found out and left in peace."""
-    max_prompt_tokens: int = 32_000
-    """Longest prompt: demonstrations are then retrieved by likeness, the oldest turns go first."""
-    max_example_tokens: int = 4_000
-    """Room for example personas of the persona prompt."""
-
-    def __post_init__(self) -> None:
-        for name in ("max_tokens", "n_samples", "max_prompt_tokens"):
-            if getattr(self, name) < 1:
-                raise BadInput(f"{name} must be at least 1, got {getattr(self, name)!r}")
-        if not 0.0 <= self.temperature <= 2.0:
-            raise BadInput(f"temperature must lie in [0, 2], got {self.temperature!r}")
 
 
 @dataclass

@@ -12,7 +12,8 @@ from personalrm.errors import BudgetSpent
 from personalrm.induction.search.mipro import optimize_with_mipro
 from personalrm.induction.search.people import divide
 from personalrm.induction.search.settings import SearchSettings
-from personalrm.judging.model import JudgeOptions, ModelJudge
+from personalrm.judging.model import ModelJudge
+from personalrm.judging.options import JudgeOptions
 from personalrm.lm.batch import Caller
 from personalrm.lm.cache import Cache
 from personalrm.lm.settings import Budget

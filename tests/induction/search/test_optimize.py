@@ -14,7 +14,8 @@ from personalrm.induction.search.optimize import Searcher, optimize, optimize_pe
 from personalrm.induction.search.people import Subject, divide, gather, in_words, share_out
 from personalrm.induction.search.settings import SearchSettings
 from personalrm.judging.embedded import EmbeddedJudge, fixed
-from personalrm.judging.model import JudgeOptions, ModelJudge
+from personalrm.judging.model import ModelJudge
+from personalrm.judging.options import JudgeOptions
 from personalrm.lm.batch import Caller
 from personalrm.lm.cache import Cache
 from personalrm.lm.settings import Budget

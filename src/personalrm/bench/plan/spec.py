@@ -20,6 +20,9 @@ from personalrm.bench.plan.reward_spec import (
     check_reward_models,
 )
 from personalrm.errors import BadInput, UnknownName
+from personalrm.induction.settings import InductionSettings
+from personalrm.judging.options import JudgeOptions
+from personalrm.lm.settings import Limits
 from personalrm.rewards.language_models import FINE_TUNED
 from personalrm.typed_values import suggestion
 
@@ -76,11 +79,11 @@ class ModelSpec:
     n_parameters: float | None = None
     scripted: bool = False
     """A fake that follows a script: every table and page says so."""
-    temperature: float = 0.0
-    max_tokens: int = 1024
-    context_tokens: int = 32_000
-    samples: int = 1
-    max_in_flight: int = 64
+    temperature: float = JudgeOptions.temperature
+    max_tokens: int = JudgeOptions.max_tokens
+    context_tokens: int = JudgeOptions.max_prompt_tokens
+    samples: int = JudgeOptions.n_samples
+    max_in_flight: int = Limits.max_in_flight
     timeout_s: float = 120.0
     persona_prompt: str | None = None
     """File with the persona prompt of a larger model, for the rows + distill."""
@@ -161,8 +164,8 @@ class RunSpec:
     base_models: tuple[BaseModel, ...] = ()
     reward_models: tuple[RewardSettings, ...] = ()
     seeds: tuple[int, ...] = (0,)
-    trials: int = 10
-    schedule: Literal["latency", "cost"] = "latency"
+    trials: int = InductionSettings.n_trials
+    schedule: Literal["latency", "cost"] = InductionSettings.schedule
     embedded: bool = True
     """Whether methods that run on the embedded engine are run on it."""
     shuffled_users: ShuffledSpec = ShuffledSpec()

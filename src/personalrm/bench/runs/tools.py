@@ -18,7 +18,8 @@ from personalrm.bench.results.folder import RunFolder
 from personalrm.bench.runs.bases import Base, pool_of
 from personalrm.bench.runs.trainings import Means, OpenJudge, trainings_of
 from personalrm.induction.settings import InductionSettings
-from personalrm.judging.model import JudgeOptions, ModelJudge
+from personalrm.judging.model import ModelJudge
+from personalrm.judging.options import JudgeOptions
 from personalrm.lm.batch import Caller
 from personalrm.preferences.persona_prompts import PersonaPrompt
 from personalrm.rewards.methods import make_reward_model, reward_method

@@ -9,10 +9,12 @@ import argparse
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from personalrm.cli.model_options import add_model, refuse_model_flags_alone
-from personalrm.cli.options import add_config, add_json, add_reading, folder, non_negative, positive
+from personalrm.cli.flags import add_flags, folder, from_flags, non_negative
+from personalrm.cli.model_options import add_model, model_name, note_destinations, print_usage, refuse_model_flags_alone
+from personalrm.cli.options import add_config, add_json, add_reading, read_options
 from personalrm.cli.printing import print_error, print_json, print_table
 from personalrm.errors import BadInput, ModelUnavailable
 from personalrm.wording import count
@@ -28,14 +30,6 @@ FILTERS = ("personalizable", "consensus")
 PARTLY = 3
 
 
-def shares(text: str) -> tuple[float, ...]:
-    """Numbers separated by commas."""
-    try:
-        return tuple(float(part) for part in text.split(","))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no list of numbers such as 0.4,0.1,0.5") from None
-
-
 def filters(text: str) -> tuple[str, ...]:
     """Names of filters separated by commas."""
     names = tuple(part.strip() for part in text.split(","))
@@ -46,6 +40,8 @@ def filters(text: str) -> tuple[str, ...]:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    from personalrm.datasets.building.settings import BuildSettings
+
     add = parser.add_argument
     add("source", help="arena, prism, their hub names, or a file or folder of the same layout")
     add("--out", type=folder, required=True, metavar="FOLDER", help="where the dataset goes; the same command resumes")
@@ -53,15 +49,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--survey", metavar="FILE", help="survey of the users, where it does not lie in the folder")
     add("--judges", metavar="YAML", help="judges of the consensus filter (default: the model of --model alone)")
     add("--without", type=filters, default=(), metavar="FILTERS", help=f"filters to leave out: {', '.join(FILTERS)}")
-    add("--min-pairs", type=positive, default=5, metavar="N", help="least pairs of a user (default: %(default)s)")
-    add("--shares", type=shares, default=(0.4, 0.1, 0.5), metavar="X,Y,Z",
-        help="of train, dev and test users (default: 0.4,0.1,0.5)")  # fmt: skip
-    add("--split-at", choices=("user_filter", "end"), default="user_filter", help="when (default: %(default)s)")
-    add("--seed", type=non_negative, default=0, help="of the user split (default: %(default)s)")
+    add_flags(parser, BuildSettings, "min_pairs", "shares", "split_at", "seed")
     add("--shots", type=non_negative, default=20, metavar="N", help="labelled requests shown (default: %(default)s)")
-    add("--format", choices=("jsonl", "jsonl.gz", "parquet"), default="jsonl", help="(default: %(default)s)")
-    add("--examples", type=non_negative, default=3, metavar="N", help="removed pairs shown a reason (default: 3)")
-    add("--hide-text", action="store_true", help="show those examples by hash only")
+    add_flags(parser, BuildSettings, "kind", "n_examples", "shows_text")
     add("--scripted", action="store_true", help="--model is a script: label what it measures so")
     add("--dry-run", action="store_true", help="say what would be asked and spent, do nothing")
     add_reading(parser)
@@ -101,8 +91,6 @@ class _Models:
         self.prices: dict[str, Price | None] = {}
 
     def print_usage(self) -> None:
-        from personalrm.cli.model_options import print_usage
-
         if self._options.json:
             return
         asked = [self.filter] if self.filter is not None else []
@@ -114,14 +102,14 @@ class _Models:
 @contextmanager
 def _models(options: argparse.Namespace) -> Iterator[_Models]:
     from personalrm.datasets.building.judges_file import JudgeEntry, read_judges
-    from personalrm.lm.opening import ModelName
+    from personalrm.judging.model import ModelJudge
+    from personalrm.judging.options import JudgeOptions
     from personalrm.lm.settings import Pot
 
     models = _Models(options)
     named = None
     if options.model is not None:
-        given = (options.base_url, options.key_file, options.header or {}, options.body or {}, options.timeout)
-        named = JudgeEntry(ModelName(options.model, *given), options.scripted)
+        named = JudgeEntry(model_name(options), options.scripted)
     elif options.judges is None:
         refuse_model_flags_alone(options)
     if named is None and "personalizable" not in options.without:
@@ -136,62 +124,36 @@ def _models(options: argparse.Namespace) -> Iterator[_Models]:
         if named is not None and "personalizable" not in options.without:
             models.filter = stack.enter_context(_caller(named, options, pot, models))
         for entry in entries:
-            models.judges.append(_judge(stack.enter_context(_caller(entry, options, pot, models)), options))
+            caller = stack.enter_context(_caller(entry, options, pot, models))
+            models.judges.append(ModelJudge(caller, from_flags(JudgeOptions, options)))
         yield models
 
 
 def _caller(entry: JudgeEntry, options: argparse.Namespace, pot: Any, models: _Models) -> Caller:
-    from pathlib import Path
-
     from personalrm.datasets.building.answers import Asking, open_caller
     from personalrm.datasets.building.build import WORK
     from personalrm.lm.prices import price_of
     from personalrm.lm.settings import Budget, Limits, Retry
 
-    if not entry.model.is_on_this_machine and not options.dry_run:
-        print(f"note: conversations will be sent to {entry.model.host}", file=sys.stderr)
+    if not options.dry_run:
+        note_destinations([entry.model])
     asking = Asking(
-        Retry(max_attempts=options.attempts, base_s=options.retry_pause),
-        Limits(options.max_in_flight, options.requests_per_minute, options.tokens_per_minute),
-        Budget(options.max_calls, options.max_cost, pot),
+        from_flags(Retry, options),
+        from_flags(Limits, options),
+        from_flags(Budget, options, pot=pot),
         options.retry_unscored,
     )
     price = models.prices[entry.model.name] = price_of(entry.model.name, options.prices)
     return open_caller(entry.model, Path(options.out) / WORK, asking, price)
 
 
-def _judge(caller: Caller, options: argparse.Namespace) -> ModelJudge:
-    from personalrm.judging.model import JudgeOptions, ModelJudge
-
-    return ModelJudge(
-        caller,
-        JudgeOptions(
-            temperature=options.temperature,
-            max_tokens=options.max_tokens,
-            seed=options.model_seed,
-            n_samples=options.samples,
-            max_prompt_tokens=options.context_tokens,
-        ),
-    )
-
-
 def _build(options: argparse.Namespace, models: _Models) -> Build:
-    from personalrm.cli.options import read_options
     from personalrm.datasets.building.build import Build
     from personalrm.datasets.building.model_stages import Consensus, Personalizable
     from personalrm.datasets.building.settings import BuildSettings
     from personalrm.datasets.personalizable import PersonalizableFilter, PersonalizableOptions
     from personalrm.datasets.sources import open_source
 
-    settings = BuildSettings(
-        min_pairs=options.min_pairs,
-        split_at=options.split_at,
-        shares=options.shares,
-        seed=options.seed,
-        kind=options.format,
-        n_examples=options.examples,
-        shows_text=not options.hide_text,
-    )
     asked = None
     if models.filter is not None:
         how = PersonalizableOptions(options.shots, seed=options.model_seed, max_prompt_tokens=options.context_tokens)
@@ -200,7 +162,7 @@ def _build(options: argparse.Namespace, models: _Models) -> Build:
     return Build(
         options.out,
         source,
-        settings,
+        from_flags(BuildSettings, options),
         personalizable=asked,
         consensus=Consensus(tuple(models.judges)) if models.judges else None,
         retry_unscored=options.retry_unscored,

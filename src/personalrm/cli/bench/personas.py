@@ -15,8 +15,9 @@ from collections.abc import Mapping
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
+from personalrm.cli.flags import non_negative
 from personalrm.cli.model_options import add_model, open_caller, print_usage, refuse_model_flags_alone
-from personalrm.cli.options import add_config, add_home, non_negative
+from personalrm.cli.options import add_config, add_home
 from personalrm.cli.printing import print_error, print_wrapped
 from personalrm.errors import BadInput
 from personalrm.wording import count

@@ -9,7 +9,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from personalrm.cli.options import add_config, folder
+from personalrm.cli.flags import folder
+from personalrm.cli.options import add_config
 from personalrm.cli.printing import print_error, print_table, print_wrapped
 from personalrm.errors import BadInput
 from personalrm.wording import count

@@ -12,8 +12,9 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from personalrm.cli.model_options import amount
-from personalrm.cli.options import add_config, add_home, add_json, positive
+from personalrm.cli.flags import add_flags, amount, from_flags, positive
+from personalrm.cli.model_options import note_destinations
+from personalrm.cli.options import add_config, add_home, add_json
 from personalrm.cli.printing import print_json, print_wrapped
 from personalrm.errors import BadInput
 from personalrm.wording import count
@@ -28,6 +29,8 @@ MOST_LISTED = 10
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    from personalrm.lm.settings import Retry
+
     add = parser.add_argument
     add("-c", "--run-file", required=True, metavar="YAML", help="what to run; docs/benchmark.md explains every key")
     add("--data", metavar="DIR", help="where datasets are that do not lie beside the run file")
@@ -39,8 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--max-calls", type=positive, metavar="N", help="stop before more requests leave than this, all models together"
     )
     add("--max-cost", type=amount, metavar="USD", help="stop before more could be spent than this")
-    add("--attempts", type=positive, default=6, metavar="N", help="tries of a failing request (default: %(default)s)")
-    add("--retry-pause", type=amount, default=0.5, metavar="S", help="first pause, doubled (default: %(default)s)")
+    add_flags(parser, Retry)
     add("--retry-unscored", action="store_true", help="ask again what had no readable answer")
     add_home(parser)
     add_config(parser)
@@ -67,7 +69,7 @@ def run(options: argparse.Namespace) -> int:
         return _predict(spec, datasets, options)
     folder = RunFolder(options.folder or Path(options.home) / "runs" / spec.name)
     begin_run(spec, datasets, persona_prompts, folder, bases=bases)
-    _warn_of_hosts(spec, models)
+    note_destinations(models.name_of(model) for model in spec.models)
     reports = []
     runner = Runner(
         spec,
@@ -126,16 +128,9 @@ def _models(spec: RunSpec, options: argparse.Namespace) -> Models:
         Path(options.home) / "cache.sqlite",
         budget=spec.budget,
         keys=keys,
-        retry=Retry(max_attempts=options.attempts, base_s=options.retry_pause),
+        retry=from_flags(Retry, options),
         retry_unscored=options.retry_unscored,
     )
-
-
-def _warn_of_hosts(spec: RunSpec, models: Models) -> None:
-    """Before private text leaves this machine, say so once a host."""
-    names = [models.name_of(one) for one in spec.models]
-    for host in dict.fromkeys(name.host for name in names if not name.is_on_this_machine):
-        print(f"note: conversations will be sent to {host}", file=sys.stderr)
 
 
 def _predict(spec: RunSpec, datasets: dict[str, Dataset], options: argparse.Namespace) -> int:

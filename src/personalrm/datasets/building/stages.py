@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from personalrm.datasets.building.funnel import StageTally
 from personalrm.datasets.sources import OpenSource
-from personalrm.errors import BadInput, BadRow
+from personalrm.errors import BadRow
 from personalrm.preferences.messages import digest
 from personalrm.preferences.pairs import PreferencePair
 from personalrm.preferences.reading.grouping import group_by_user
@@ -196,13 +196,3 @@ class PairSplit:
 
 def _with_split(pair: PreferencePair, name: Any) -> PreferencePair:
     return replace(pair, split=name, meta=pair.meta)
-
-
-def check_shares(shares: Sequence[float]) -> None:
-    """Three shares of at least 0 that add up to 1.
-
-    Raises:
-        BadInput: If they are not.
-    """
-    if len(shares) != 3 or any(not 0.0 <= share <= 1.0 for share in shares) or abs(sum(shares) - 1.0) > 1e-9:
-        raise BadInput(f"shares of train, dev and test users must add up to 1, got {tuple(shares)!r}; use 0.4,0.1,0.5")

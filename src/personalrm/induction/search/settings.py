@@ -6,40 +6,37 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from personalrm.errors import BadInput
+from personalrm.settings import check_bounds, setting
 
 
 @dataclass(frozen=True)
 class SearchSettings:
     """How a persona prompt is searched for; the defaults are the paper's (appendix F)."""
 
-    n_instructions: int = 20
+    n_instructions: int = setting(20, "instruction candidates", flag="instructions", metavar="N", least=1)
     """Instruction candidates, the one we start from among them."""
-    n_example_sets: int = 20
+    n_example_sets: int = setting(20, "candidate sets", flag="example-sets", metavar="N", least=1)
     """Candidate sets of example personas, the one we start from and the empty one among them."""
-    n_trials: int = 30
+    n_trials: int = setting(30, "candidates tried", flag="trials", metavar="N", least=1)
     """Candidates tried on a part of the dev users."""
-    max_examples: int = 10
+    max_examples: int = setting(10, "most in a set", flag="max-examples", metavar="N", least=0)
     """Most example personas in one set (`max_bootstrapped_demos`)."""
-    minibatch_size: int = 35
+    minibatch_size: int = setting(35, "dev users a trial", flag="minibatch", metavar="N", least=1)
     """Dev users a trial is measured on; never more than there are."""
-    full_eval_steps: int = 3
+    full_eval_steps: int = setting(3, "trials per full measurement", flag="full-every", metavar="N", least=1)
     """After so many trials the most promising candidate is measured on all dev users."""
-    threshold: float = 0.0
+    threshold: float = setting(0.0, "gain a persona must exceed to become an example", flag="threshold", metavar="X")
     """A persona becomes an example only if it beats the default judge by more than this on its user's own pairs."""
-    max_train_users: int = 100
+    max_train_users: int = setting(100, "for examples, at most", flag="train-users", metavar="N", least=1)
     """Train users that personas are bootstrapped on at most."""
-    user_trials: int = 10
+    user_trials: int = setting(10, "trials within a user", flag="user-trials", metavar="T", least=1)
     """Trials of each user's own search for reasonings (step 1), from which personas are written."""
-    n_observed: int = 10
+    n_observed: int = setting(10, least=0)
     """Train users whose choices the proposer looks at, one a call (`view_data_batch_size` 1)."""
-    seed: int = 0
+    seed: int = setting(0, "seed of every draw", flag="seed", least=0)
 
     def __post_init__(self) -> None:
-        least = {"max_examples": 0, "n_observed": 0, "seed": 0}
-        for name in self.__dataclass_fields__:
-            value = getattr(self, name)
-            if name != "threshold" and value < least.get(name, 1):
-                raise BadInput(f"{name} must be at least {least.get(name, 1)}, got {value!r}")
+        check_bounds(self)
         if not -1.0 <= self.threshold < 1.0:
             raise BadInput(f"threshold must lie in [-1, 1), got {self.threshold!r}")
 
