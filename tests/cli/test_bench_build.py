@@ -82,7 +82,7 @@ def test_filters_can_be_left_out(run, raw):
         (("--without", "personalizable"), "needs --judges or --model"),
         (("--without", "all"), "no filter that can be left out"),
         (("--without", "personalizable,consensus", "--shares", "1,2"), "must add up to 1"),
-        (("--shares", "a"), "no list of numbers"),
+        (("--shares", "a"), "not a list of numbers"),
         (("--without", "personalizable,consensus", "--max-calls", "3"), "--max-calls needs --model"),
         (("--judges", "nowhere.yaml", "--without", "personalizable"), "cannot be read"),
         (

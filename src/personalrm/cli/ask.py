@@ -12,13 +12,12 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from personalrm.cli.flags import positive
 from personalrm.cli.model_options import add_model, optional_judge
 from personalrm.cli.options import add_config, add_home, add_json, add_skip_bad
-from personalrm.cli.printing import print_error, print_json, print_wrapped, shortened
+from personalrm.cli.printing import print_bad_rows, print_json, print_wrapped, shortened
 from personalrm.errors import BadInput, BadRow
 
 if TYPE_CHECKING:
@@ -26,6 +25,10 @@ if TYPE_CHECKING:
     from personalrm.judging.model import ModelJudge
     from personalrm.preferences.pairs import PreferencePair
 
+    Numbered = tuple[int, Candidate]
+    """A candidate and the line it came from."""
+
+Row = dict[str, Any]
 EXCERPT = 88
 
 
@@ -52,52 +55,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_json(parser)
 
 
-@dataclass(frozen=True, repr=False)
-class _Row:
-    """A candidate and the line it came from."""
-
-    line: int
-    candidate: Candidate
-
-
 def run(options: argparse.Namespace) -> int:
+    from personalrm.cli.rows import read_rows
     from personalrm.judging.asking import next_questions
     from personalrm.store.home import Home
 
     if options.personalizable and options.model is None:
         raise BadInput("--personalizable needs a model to say whether taste can decide; pass --model")
     prompt = Home(options.home).load(options.user)
-    rows, bad = _read(options.candidates)
-    for error in bad:
-        print_error(error, 2)
-    if bad and not options.skip_bad:
-        print_error(f"{len(bad)} of the candidates cannot be read; fix them or pass --skip-bad", 2)
+    rows, bad = read_rows(options.candidates, _candidates)
+    if print_bad_rows(bad, is_skipping=options.skip_bad, undone="nothing was chosen"):
         return 2
+    candidates = [(line, candidate) for line, of_row in rows for candidate in of_row]
     seen = _seen(options)
     with optional_judge(options) as judge:
-        kept = _personalizable(rows, judge, options) if options.personalizable and judge else rows
-        found = next_questions(prompt, [one.candidate for one in kept], n=options.number, judge=judge, seen=seen)
-    _tell(options, kept, found, n_left_out=len(rows) - len(kept))
+        kept = _personalizable(candidates, judge, options) if options.personalizable and judge else candidates
+        questions = next_questions(
+            prompt, [candidate for _, candidate in kept], n=options.number, judge=judge, seen=seen
+        )
+    _tell(options, [(question, *kept[question.place]) for question in questions], len(candidates) - len(kept))
     return 3 if bad else 0
 
 
-def _read(path: str) -> tuple[list[_Row], list[str]]:
-    """The candidates of a file, and a sentence for each bad row."""
-    from personalrm.cli.rows import rows_of
-
-    rows: list[_Row] = []
-    bad: list[str] = []
-    for number, row in rows_of(path):
-        try:
-            if isinstance(row, BadRow):
-                raise row
-            rows += [_Row(number, candidate) for candidate in _candidates(row)]
-        except (BadRow, BadInput) as error:
-            bad.append(f"{path}, line {number}: {error}")
-    return rows, bad
-
-
-def _candidates(row: dict[str, Any]) -> list[Candidate]:
+def _candidates(row: Row) -> list[Candidate]:
     """The candidate pairs of a row, every two of its completions."""
     from itertools import combinations
 
@@ -130,29 +110,32 @@ def _seen(options: argparse.Namespace) -> Sequence[PreferencePair]:
     return tuple(users[options.user].pairs)
 
 
-def _personalizable(rows: Sequence[_Row], judge: ModelJudge, options: argparse.Namespace) -> list[_Row]:
-    """The rows whose request leaves room for taste; what the model did not answer stays."""
+def _personalizable(candidates: Sequence[Numbered], judge: ModelJudge, options: argparse.Namespace) -> list[Numbered]:
+    """The candidates whose request leaves room for taste; what the model did not answer stays."""
     from personalrm.datasets.personalizable import PersonalizableFilter
 
     outcomes = PersonalizableFilter(judge.caller).ask_queries(
-        [(options.user, row.candidate.conversation) for row in rows]
+        [(options.user, candidate.conversation) for _, candidate in candidates]
     )
-    return [row for row, outcome in zip(rows, outcomes, strict=True) if outcome.value is not False]
+    return [kept for kept, outcome in zip(candidates, outcomes, strict=True) if outcome.value is not False]
 
 
-def _tell(options: argparse.Namespace, rows: Sequence[_Row], found: Sequence[NextQuestion], *, n_left_out: int) -> None:
+def _tell(options: argparse.Namespace, chosen: Sequence[tuple[NextQuestion, int, Candidate]], n_left_out: int) -> None:
     if options.json:
-        questions = [_as_json(rows[one.place], one) for one in found]
-        print_json({"user_id": options.user, "questions": questions, "not_personalizable": n_left_out})
+        print_json(
+            {
+                "user_id": options.user,
+                "questions": [_as_json(*question) for question in chosen],
+                "not_personalizable": n_left_out,
+            }
+        )
         return
-    for number, one in enumerate(found, 1):
-        row = rows[one.place]
-        asked = shortened(row.candidate.conversation[-1].content, EXCERPT)
-        print(f"{number}  line {row.line}  {one.bits:.2f} bits  {one.reason}")
-        print_wrapped(f"asked:  {asked}", "   ")
-        print_wrapped(f"first:  {shortened(row.candidate.first, EXCERPT)}", "   ")
-        print_wrapped(f"second: {shortened(row.candidate.second, EXCERPT)}", "   ")
-    if not found:
+    for number, (question, line, candidate) in enumerate(chosen, 1):
+        print(f"{number}  line {line}  {question.bits:.2f} bits  {question.reason}")
+        print_wrapped(f"asked:  {shortened(candidate.conversation[-1].content, EXCERPT)}", "   ")
+        print_wrapped(f"first:  {shortened(candidate.first, EXCERPT)}", "   ")
+        print_wrapped(f"second: {shortened(candidate.second, EXCERPT)}", "   ")
+    if not chosen:
         print("nothing to ask: every candidate was answered before or left out")
     if n_left_out:
         print(f"{n_left_out} left out, no room for taste", file=sys.stderr)
@@ -160,12 +143,12 @@ def _tell(options: argparse.Namespace, rows: Sequence[_Row], found: Sequence[Nex
         print("doubts about weights taken as independent; --seen FILE makes them exact", file=sys.stderr)
 
 
-def _as_json(row: _Row, one: NextQuestion) -> dict[str, Any]:
+def _as_json(question: NextQuestion, line: int, candidate: Candidate) -> Row:
     return {
-        "line": row.line,
-        "first": row.candidate.first,
-        "second": row.candidate.second,
-        "bits": round(one.bits, 6),
-        "probability": None if one.chance is None else round(one.chance, 6),
-        "reason": one.reason,
+        "line": line,
+        "first": candidate.first,
+        "second": candidate.second,
+        "bits": round(question.bits, 6),
+        "probability": None if question.chance is None else round(question.chance, 6),
+        "reason": question.reason,
     }

@@ -10,10 +10,10 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from personalrm.cli.ablation import CHARACTERS, print_pair
 from personalrm.cli.model_options import add_model, optional_judge
 from personalrm.cli.options import add_config, add_home, add_induction, induction_settings
 from personalrm.cli.printing import bold, print_table, print_wrapped, shortened
+from personalrm.cli.printing_prompts import CHARACTERS, print_pair
 from personalrm.wording import count
 
 if TYPE_CHECKING:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from personalrm.cli.options import add_config, add_home, add_json
 from personalrm.cli.printing import print_json
+from personalrm.cli.printing_prompts import print_prompt
 from personalrm.errors import BadFile, BadInput
 
 if TYPE_CHECKING:
@@ -90,7 +91,6 @@ def _edited(text: str) -> str:
 
 
 def _tell(options: argparse.Namespace, prompt: PersonalPrompt, number: int, *, is_changed: bool) -> None:
-    from personalrm.cli.show import print_prompt
     from personalrm.judging.personal import unused_sentences
 
     # A language model reads every sentence; only the embedded engine has some it can make nothing of.

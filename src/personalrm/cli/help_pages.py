@@ -30,7 +30,7 @@ the name of the flag, with `-` or `_`: `max-calls: 100`.
 
 
 def help_pages() -> str:
-    """The page: a heading and the `--help` text of `personalrm` and each command, 100 columns wide, then the settings."""
+    """The page: a heading and the `--help` text of `personalrm` and each command, 100 columns wide, then settings."""
     parsers = list(all_parsers(build_parser()))
     with _environment({"COLUMNS": "100", "NO_COLOR": "1"}):
         sections = [f"## {parser.prog}\n\n```text\n{parser.format_help().rstrip()}\n```\n" for parser in parsers]

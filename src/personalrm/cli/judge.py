@@ -12,14 +12,12 @@ from __future__ import annotations
 import argparse
 import sys
 from collections import Counter
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO, TypeVar
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, TextIO
 
-from personalrm.cli.model_options import add_model
-from personalrm.cli.options import ROWS, add_config, add_home, add_json, add_skip_bad
-from personalrm.cli.printing import print_bad_rows
-from personalrm.errors import BadFile, BadInput, BadRow
+from personalrm.cli.answering_rows import Row, add_row_options, answer_rows
+from personalrm.cli.options import add_config
+from personalrm.errors import BadFile
 from personalrm.wording import count
 
 if TYPE_CHECKING:
@@ -30,8 +28,6 @@ if TYPE_CHECKING:
     from personalrm.preferences.personal_prompts import PersonalPrompt
     from personalrm.preferences.verdicts import Verdict
 
-Row = dict[str, Any]
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_row_options(parser)
@@ -41,19 +37,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_config(parser)
 
 
-def add_row_options(parser: argparse.ArgumentParser) -> None:
-    """Options of the commands that read rows to be judged."""
-    parser.add_argument("file", nargs="?", default="-", help=ROWS)
-    parser.add_argument("-u", "--user", help="judge as this user, whatever the rows say")
-    add_skip_bad(parser)
-    add_home(parser)
-    add_model(parser)
-    add_json(parser)
-
-
 def run(options: argparse.Namespace) -> int:
     policy = _policy(options.policy) if options.policy is not None else None
-    return print_results(options, _read, lambda items, judge: _judge(items, judge, policy), _line, _print_total)
+    return answer_rows(options, _read, lambda items, judge: _judge(items, judge, policy), _line, _print_total)
 
 
 def _policy(path: str) -> Policy:
@@ -61,17 +47,13 @@ def _policy(path: str) -> Policy:
 
     Raises:
         BadFile: If there are none in it.
-        BadInput: If one is no regular expression.
+        BadInput: If one is not a regular expression.
     """
-    import yaml
-
     from personalrm.judging.guard import RulePolicy
+    from personalrm.typed_values import read_yaml
 
-    try:
-        rules = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise BadFile(f"policy {path!r} cannot be read ({type(error).__name__}); check the path and the YAML") from None
-    if not isinstance(rules, dict) or not rules or not all(isinstance(one, str) and one for one in rules.values()):
+    rules = read_yaml(path, "policy")
+    if not isinstance(rules, dict) or not rules or not all(isinstance(rule, str) and rule for rule in rules.values()):
         raise BadFile(f"policy {path!r} holds no rules; write lines such as `poison: mix bleach`")
     return RulePolicy({str(name): rule for name, rule in rules.items()})
 
@@ -95,13 +77,14 @@ def _judge(
     from personalrm.judging.guard import guard_verdicts
     from personalrm.judging.personal import judge_pairs
 
-    verdicts = judge_pairs([one for one, _ in items], judge)
+    questions = [question for question, _ in items]
+    verdicts = judge_pairs(questions, judge)
     if policy is not None:
-        verdicts = guard_verdicts(policy, [one for one, _ in items], verdicts)
-    return [_result(verdict, one, pair) for verdict, (one, pair) in zip(verdicts, items, strict=True)]
+        verdicts = guard_verdicts(policy, questions, verdicts)
+    return [_result(verdict, question, pair) for verdict, (question, pair) in zip(verdicts, items, strict=True)]
 
 
-def _result(verdict: Verdict, one: ToJudge, pair: PreferencePair | None) -> Row:
+def _result(verdict: Verdict, question: ToJudge, pair: PreferencePair | None) -> Row:
     result: Row = {
         "choice": verdict.choice,
         "probability": verdict.probability,
@@ -113,7 +96,7 @@ def _result(verdict: Verdict, one: ToJudge, pair: PreferencePair | None) -> Row:
     elif pair is not None:
         result["correct"] = {"first": 1.0, "second": 0.0, None: 0.5}[verdict.choice]
     if pair is not None:
-        result["seen"] = pair.hash in one.prompt.roles
+        result["seen"] = pair.hash in question.prompt.roles
     return result
 
 
@@ -142,66 +125,3 @@ def _print_total(results: Sequence[Row], total_to: TextIO) -> None:
             "little; judge choices they have not seen, or use personalrm evaluate",
             file=sys.stderr,
         )
-
-
-Item = TypeVar("Item")
-
-
-def print_results(
-    options: argparse.Namespace,
-    read: Callable[[Row, PersonalPrompt], Item],
-    answer: Callable[[Sequence[Item], ModelJudge | None], list[Row]],
-    line: Callable[[Row], str],
-    close: Callable[[Sequence[Row], TextIO], None] | None = None,
-) -> int:
-    """Read every row, bad ones listed first; nothing is answered while one is bad and not skipped.
-
-    Args:
-        options: Of the command.
-        read: What is to be answered about one row.
-        answer: The answers, all at once.
-        line: The answer in one line, for people.
-        close: Prints what all answers come to; onto stderr under --json, where stdout is one object a line.
-    """
-    import json
-
-    from personalrm.cli.model_options import optional_judge
-
-    items, bad = _read_all(options, read)
-    if print_bad_rows(bad, is_skipping=options.skip_bad, undone="nothing was judged"):
-        return 2
-    with optional_judge(options) as judge:
-        results = answer([item for _, _, item in items], judge)
-    for (number, user_id, _), result in zip(items, results, strict=True):
-        if options.json:
-            print(json.dumps({"line": number, "user_id": user_id, **result}, ensure_ascii=False))
-        else:
-            print(f"{number}  {user_id}  {line(result)}")
-    if close:
-        close(results, sys.stderr if options.json else sys.stdout)
-    if bad:
-        print(f"{count(len(bad), 'bad row')} left out", file=sys.stderr)
-    return 3 if bad or any("unscored_reason" in result for result in results) else 0
-
-
-def _read_all(
-    options: argparse.Namespace, read: Callable[[Row, PersonalPrompt], Item]
-) -> tuple[list[tuple[int, str, Item]], list[str]]:
-    from personalrm.cli.rows import rows_of, user_of
-    from personalrm.store.home import Home
-
-    home = Home(options.home)
-    prompts = {options.user: home.load(options.user)} if options.user else {}
-    items: list[tuple[int, str, Item]] = []
-    bad: list[str] = []
-    for number, row in rows_of(options.file):
-        try:
-            if isinstance(row, BadRow):
-                raise row
-            user_id = user_of(row, options.user)
-            if user_id not in prompts:
-                prompts[user_id] = home.load(user_id)
-            items.append((number, user_id, read(row, prompts[user_id])))
-        except BadInput as error:
-            bad.append(f"{options.file} line {number}: {error}")
-    return items, bad

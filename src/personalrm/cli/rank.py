@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from personalrm.cli.judge import add_row_options, print_results
+from personalrm.cli.answering_rows import Row, add_row_options, answer_rows
 from personalrm.cli.options import add_config
 from personalrm.cli.printing import ranked_lines
 
@@ -37,25 +37,28 @@ def run(options: argparse.Namespace) -> int:
     from personalrm.judging.both_orders import rank_with_judge
     from personalrm.judging.personal import rank_completions
 
-    def rank(items: Sequence[ToRank], judge: ModelJudge | None) -> list[dict[str, Any]]:
+    def rank(items: Sequence[ToRank], judge: ModelJudge | None) -> list[Row]:
         rankings = (
             rank_with_judge(judge, items, options.tournament)
             if judge is not None
             else [rank_completions(item.prompt, item.conversation, item.completions) for item in items]
         )
         texts.extend(item.completions for item in items)
-        return [{"best": one.best, "order": list(one.order), "rewards": list(one.rewards)} for one in rankings]
+        return [
+            {"best": ranking.best, "order": list(ranking.order), "rewards": list(ranking.rewards)}
+            for ranking in rankings
+        ]
 
     texts: list[Sequence[str]] = []
     shown = iter(texts)
-    return print_results(options, _read, rank, lambda result: _lines(result, next(shown)))
+    return answer_rows(options, _read, rank, lambda result: _lines(result, next(shown)))
 
 
-def _lines(result: dict[str, Any], texts: Sequence[str]) -> str:
+def _lines(result: Row, texts: Sequence[str]) -> str:
     return "best first\n" + "\n".join(ranked_lines(result["order"], result["rewards"], texts))
 
 
-def _read(row: dict[str, Any], prompt: PersonalPrompt) -> ToRank:
+def _read(row: Row, prompt: PersonalPrompt) -> ToRank:
     from personalrm.cli.rows import completions_of, conversation_of
     from personalrm.judging.both_orders import ToRank
 

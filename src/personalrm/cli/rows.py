@@ -1,4 +1,4 @@
-"""Rows that `judge` and `rank` read: a conversation and completions, from a file or standard input.
+"""Rows that `judge`, `rank`, `score` and `ask` read: a conversation and completions, from a file or standard input.
 
 Fields are read as `fit` reads them, so a row that one accepts the other accepts too.
 """
@@ -7,15 +7,36 @@ from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import TypeVar
 
-from personalrm.errors import BadFile, BadRow
+from personalrm.errors import BadFile, BadInput, BadRow
 from personalrm.preferences.messages import Conversation, check_conversation
 from personalrm.preferences.pairs import PreferencePair
 from personalrm.preferences.reading.fields import read_conversation, read_id, read_text
 from personalrm.preferences.reading.layouts import CONVERSATION_NAMES, find_layout, read_implicit, read_own
 from personalrm.preferences.reading.options import ReadOptions
 from personalrm.preferences.reading.rows import Numbered, Row, iter_lines, iter_rows
+
+Item = TypeVar("Item")
+
+
+def read_rows(path: str, read: Callable[[Row], Item]) -> tuple[list[tuple[int, Item]], list[str]]:
+    """What is read from each row, with the number of its line, and a sentence for each bad row.
+
+    Raises:
+        BadFile: If the file cannot be read or is empty.
+    """
+    items: list[tuple[int, Item]] = []
+    bad: list[str] = []
+    for number, row in rows_of(path):
+        try:
+            if isinstance(row, BadRow):
+                raise row
+            items.append((number, read(row)))
+        except BadInput as error:
+            bad.append(f"{path} line {number}: {error}")
+    return items, bad
 
 
 def rows_of(path: str) -> Iterator[Numbered]:
@@ -79,4 +100,4 @@ def completions_of(row: Row) -> list[str]:
     value = row.get("completions")
     if not isinstance(value, list) or not value:
         raise BadRow("the row has no completions; add a list with at least one text", field="completions")
-    return [read_text(one, "completions") for one in value]
+    return [read_text(text, "completions") for text in value]

@@ -9,20 +9,20 @@ Example: personalrm show u17 --evidence
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
+import math
+from typing import TYPE_CHECKING, Any
 
-from personalrm.cli.ablation import UNSUPPORTED, print_evidence, refuse_model_alone, run_ablation
 from personalrm.cli.flags import positive
-from personalrm.cli.model_options import add_model
+from personalrm.cli.model_options import add_model, optional_judge, print_usage, refuse_model_flags_alone
 from personalrm.cli.options import add_config, add_home
-from personalrm.cli.printing import bold, print_json, print_wrapped, shortened
+from personalrm.cli.printing import bold, print_json, print_wrapped
+from personalrm.cli.printing_prompts import UNSUPPORTED, print_evidence, print_prompt
+from personalrm.errors import BadInput, UnknownUser
 from personalrm.wording import count
 
 if TYPE_CHECKING:
+    from personalrm.judging.ablation import Ablation, ClaimEffect
     from personalrm.preferences.personal_prompts import PersonalPrompt
-
-EXCERPT = 160
-BY_HAND = "written by hand"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -51,42 +51,13 @@ def run(options: argparse.Namespace) -> int:
 
     prompt = Home(options.home).load(options.user, options.version_number)
     if options.ablate is not None:
-        return run_ablation(prompt, options)
-    refuse_model_alone(options)
+        return _ablate(prompt, options)
+    _refuse_model(options)
     if options.form == "text":
         print_prompt(prompt, evidence=options.evidence)
     else:
         _print_form(prompt, options.form)
     return 0
-
-
-def print_prompt(prompt: PersonalPrompt, *, evidence: bool) -> None:
-    """The persona with its evidence, what it rests on, and what limits it."""
-    from personalrm.judging.personal import strongest_leanings, unused_sentences
-    from personalrm.stylometry.claims import NOT_USED
-
-    n_pairs = count(len(prompt.roles), "pair")
-    print(bold(f"{prompt.user_id}") + f"  learned from {n_pairs} by the {prompt.judge} engine")
-    unused = unused_sentences(prompt) if prompt.weights else []
-    for claim in prompt.persona.claims:
-        marks = [BY_HAND] * (claim.text not in prompt.written) + [NOT_USED] * (claim.text in unused)
-        marks += [UNSUPPORTED] * (not claim.supporting)
-        mark = f"  ({'; '.join(marks)})" if marks else ""
-        print_wrapped(f"- {claim.text}{mark}", "  ")
-        if evidence:
-            print_evidence(claim, [one.shown.pair for one in prompt.demonstrations])
-    if not prompt.persona.claims:
-        print_wrapped(prompt.persona.note or "No persona.", "  ")
-        if leanings := strongest_leanings(prompt):
-            print_wrapped(f"Verdicts lean towards {', '.join(leanings)}: too uncertain for a sentence.", "  ")
-    if prompt.demonstrations:
-        print(f"  demonstrations: {', '.join(d.shown.pair.id for d in prompt.demonstrations)}")
-    for note in prompt.notes:
-        print_wrapped(f"note: {note}", "  ")
-    if n_loose := sum(not claim.supporting for claim in prompt.persona.claims):
-        print(f"  {n_loose} of {count(len(prompt.persona.claims), 'sentence')} without a supporting pair")
-    if unused:
-        print(f"  {len(unused)} of {count(len(prompt.persona.claims), 'sentence')} {NOT_USED}")
 
 
 def _print_form(prompt: PersonalPrompt, form: str) -> None:
@@ -106,6 +77,99 @@ def _print_form(prompt: PersonalPrompt, form: str) -> None:
         print_json([{"role": message.role, "content": message.content} for message in messages])
 
 
-def excerpt(text: str) -> str:
-    """The beginning of a completion, in one line."""
-    return shortened(text, EXCERPT)
+def _refuse_model(options: argparse.Namespace) -> None:
+    """A model has nothing to do in `show` without --ablate.
+
+    Raises:
+        BadInput: If one was named.
+    """
+    if options.model is not None:
+        raise BadInput("--model of show judges for --ablate; name a file of choices or leave the flag out")
+    refuse_model_flags_alone(options)
+
+
+def _ablate(prompt: PersonalPrompt, options: argparse.Namespace) -> int:
+    """Test every sentence, print, and return the exit code."""
+    from personalrm.judging.ablation import ablate_claims
+    from personalrm.preferences.reading.files import read_pairs
+
+    if options.form not in ("text", "json"):
+        raise BadInput(f"--ablate prints text or JSON, not --as {options.form}; use --as json or leave it out")
+    users = read_pairs(options.ablate)
+    if prompt.user_id not in users:
+        raise UnknownUser(f"{options.ablate!r} has no choice of user {prompt.user_id!r}; pass a file that has some")
+    with optional_judge(options) as judge:
+        ablation = ablate_claims(prompt, users[prompt.user_id].pairs, judge, max_calls=options.max_calls)
+        if options.form == "json":
+            print_json(_ablation_json(prompt, ablation, judge.name if judge else "embedded"))
+        else:
+            _print_ablation(prompt, ablation, "the embedded engine" if judge is None else f"model {judge.name}")
+            if judge is not None:
+                print_usage(judge.caller)
+    return 3 if ablation.n_unscored or ablation.n_left_out else 0
+
+
+def _print_ablation(prompt: PersonalPrompt, ablation: Ablation, by: str) -> None:
+    choices = count(ablation.n_pairs, "choice")
+    print(bold(prompt.user_id) + f"  {choices} judged by {by}, both orders, sentence by sentence")
+    if ablation.n_pairs:
+        print(f"  with the whole persona: {ablation.n_right:g} of {ablation.n_pairs} right")
+    for effect in ablation.effects:
+        mark = "" if effect.claim.supporting else f"  ({UNSUPPORTED})"
+        print_wrapped(f"- {effect.claim.text}{mark}", "  ")
+        print_evidence(effect.claim)
+        print_wrapped(f"in this file: {_measured(effect)}", "      ")
+        print_wrapped(f"without it: {_change(effect)}", "      ")
+    if ablation.n_seen:
+        seen = f"{count(ablation.n_seen, 'choice')} of {ablation.n_pairs + ablation.n_unscored}"
+        print_wrapped(f"note: the persona was made from {seen}; on these a sentence looks better than it is", "  ")
+    if ablation.n_unscored:
+        print(f"  {count(ablation.n_unscored, 'choice')} unscored")
+    if ablation.n_left_out:
+        print(f"  {count(ablation.n_left_out, 'choice')} left out, --max-calls does not reach")
+
+
+def _measured(effect: ClaimEffect) -> str:
+    if effect.measured is None:
+        return "the embedded engine cannot read this sentence, so its evidence is not measured"
+    agree, disagree = len(effect.measured.supporting), len(effect.measured.contradicting)
+    return f"by the embedded engine's reading {count(agree, 'choice')} for it, {disagree} against"
+
+
+def _change(effect: ClaimEffect) -> str:
+    if not effect.n_pairs:
+        return "not measured, no choice was judged both ways"
+    if effect.shift == 0.0:
+        return "nothing changes"
+    chance = f"P(real choice) {-100 * effect.shift:+.1f} points"
+    lost = f"{count(effect.n_righted, 'judgement')} no longer right, {effect.n_wronged} newly right"
+    return f"{chance} on average, {lost} of {effect.n_pairs}; p = {effect.adjusted_p:.3g} (Holm)"
+
+
+def _ablation_json(prompt: PersonalPrompt, ablation: Ablation, judge: str) -> dict[str, Any]:
+    return {
+        "user_id": prompt.user_id,
+        "judge": judge,
+        "n_pairs": ablation.n_pairs,
+        "n_right": ablation.n_right,
+        "n_seen": ablation.n_seen,
+        "n_unscored": ablation.n_unscored,
+        "n_left_out": ablation.n_left_out,
+        "claims": [_effect_json(effect) for effect in ablation.effects],
+    }
+
+
+def _effect_json(effect: ClaimEffect) -> dict[str, Any]:
+    numbers = {"shift": effect.shift, "p": effect.p, "adjusted_p": effect.adjusted_p}
+    return {
+        "text": effect.claim.text,
+        "supporting": list(effect.claim.supporting),
+        "contradicting": list(effect.claim.contradicting),
+        "is_supported": bool(effect.claim.supporting),
+        "n_agreeing": None if effect.measured is None else len(effect.measured.supporting),
+        "n_disagreeing": None if effect.measured is None else len(effect.measured.contradicting),
+        "n_pairs": effect.n_pairs,
+        "n_righted": effect.n_righted,
+        "n_wronged": effect.n_wronged,
+        **{name: None if math.isnan(value) else value for name, value in numbers.items()},
+    }
