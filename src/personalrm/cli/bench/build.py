@@ -154,6 +154,7 @@ def _build(options: argparse.Namespace, models: _Models) -> Build:
     from personalrm.datasets.personalizable import PersonalizableFilter, PersonalizableOptions
     from personalrm.datasets.sources import open_source
 
+    settings = from_flags(BuildSettings, options)  # refused before the source is opened
     asked = None
     if models.filter is not None:
         how = PersonalizableOptions(options.shots, seed=options.model_seed, max_prompt_tokens=options.context_tokens)
@@ -162,7 +163,7 @@ def _build(options: argparse.Namespace, models: _Models) -> Build:
     return Build(
         options.out,
         source,
-        from_flags(BuildSettings, options),
+        settings,
         personalizable=asked,
         consensus=Consensus(tuple(models.judges)) if models.judges else None,
         retry_unscored=options.retry_unscored,
