@@ -80,7 +80,7 @@ def test_filters_can_be_left_out(run, raw):
     [
         ((), "needs --model"),
         (("--without", "personalizable"), "needs --judges or --model"),
-        (("--without", "all"), "no filter that can be left out"),
+        (("--without", "all"), "not a filter that can be left out"),
         (("--without", "personalizable,consensus", "--shares", "1,2"), "must add up to 1"),
         (("--shares", "a"), "not a list of numbers"),
         (("--without", "personalizable,consensus", "--max-calls", "3"), "--max-calls needs --model"),

@@ -99,7 +99,7 @@ def test_two_runs_are_compared(run, run_file):
         (("run", "-c", "none.yaml"), 2, "cannot be read"),
         (("run", "-c", "run.yaml", "--limit", "0"), 2, "argument --limit"),
         (("run", "-c", "run.yaml", "--max-cost", "-1"), 2, "must be above 0"),
-        (("run", "-c", "run.yaml", "--model-url", "x=http://x"), 2, "which is no model of the run file"),
+        (("run", "-c", "run.yaml", "--model-url", "x=http://x"), 2, "which is not a model of the run file"),
         (("run", "-c", "run.yaml", "--model-url", "m"), 2, "write LABEL=URL"),
         (("run", "-c", "run.yaml", "--data", "nowhere"), 2, "nowhere"),
         (("run", "-c", "run.yaml", "--folder", "prefs.jsonl"), 1, "cannot be"),

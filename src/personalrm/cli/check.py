@@ -27,18 +27,18 @@ def run(options: argparse.Namespace) -> int:
     if options.model is None:
         raise BadInput("there is no model to check; name one with --model")
     with open_caller(options, keep=False, waits=False) as caller:
-        found = check_model(caller)
+        check = check_model(caller)
     if options.json:
-        print_json(asdict(found))
+        print_json(asdict(check))
     else:
-        print(f"{found.model}  {'answers' if not found.problem else f'gives no usable reply: {found.problem}'}")
+        print(f"{check.model}  {'answers' if not check.problem else f'gives no usable reply: {check.problem}'}")
         for does, what in (
-            (found.takes_schema, "keeps to a JSON schema"),
-            (found.gives_logprobs, "gives log-probabilities"),
-            (found.takes_seed, "takes a seed"),
-            (found.counts_tokens, "counts tokens"),
+            (check.takes_schema, "keeps to a JSON schema"),
+            (check.gives_logprobs, "gives log-probabilities"),
+            (check.takes_seed, "takes a seed"),
+            (check.counts_tokens, "counts tokens"),
         ):
             print(f"  {'yes' if does else 'no ':3}  {what}")
-        for name, value in sorted(found.limits.items()):
+        for name, value in sorted(check.limits.items()):
             print(f"       {name}: {value}")
-    return 1 if found.problem else 0
+    return 1 if check.problem else 0

@@ -75,7 +75,7 @@ def print_changes(changes: PromptChanges) -> None:
             print_wrapped(f"drift: no longer found; before, {old.line()}", "  ")
     if changes.weights:
         print("  weights that moved most (scaled units):")
-        rows = [(one.feature, f"{one.before:+.2f}", f"{one.after:+.2f}") for one in changes.weights]
+        rows = [(weight.feature, f"{weight.before:+.2f}", f"{weight.after:+.2f}") for weight in changes.weights]
         print_table(("feature", "before", "after"), rows)
 
 

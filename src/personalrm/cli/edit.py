@@ -97,8 +97,8 @@ def _tell(options: argparse.Namespace, prompt: PersonalPrompt, number: int, *, i
     unused = unused_sentences(prompt) if prompt.weights else []
     if options.json:
         sentences = [claim.text for claim in prompt.persona.claims]
-        told = {"user_id": options.user, "version": number, "changed": is_changed, "sentences": sentences}
-        print_json(told | {"not_used": unused})
+        content = {"user_id": options.user, "version": number, "changed": is_changed, "sentences": sentences}
+        print_json(content | {"not_used": unused})
         return
     print(f"saved as version {number}" if is_changed else f"nothing changed, version {number} stays")
     print_prompt(prompt, evidence=False)

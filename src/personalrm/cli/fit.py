@@ -23,7 +23,7 @@ from personalrm.cli.options import (
     induction_settings,
     read_options,
 )
-from personalrm.cli.printing import Progress, print_json
+from personalrm.cli.printing import Progress, print_counts, print_json
 from personalrm.errors import NewerVersion, StoreError
 from personalrm.wording import count
 
@@ -132,8 +132,8 @@ def _kept(options: argparse.Namespace) -> Iterator[Kept | None]:
         return
 
     def find(key: bytes) -> Reply | Unscored | None:
-        found = reader.find(key)
-        return None if isinstance(found, Unscored) and options.retry_unscored else found
+        answer = reader.find(key)
+        return None if isinstance(answer, Unscored) and options.retry_unscored else answer
 
     with reader:
         yield find
@@ -168,20 +168,20 @@ def _tell_kept(judge: ModelJudge, options: argparse.Namespace) -> None:
 
 
 def _usage(ledger: Ledger) -> dict[str, Any]:
-    return {"usage": {stage: vars(one) for stage, one in ledger.by_stage.items()}, "served_by": ledger.served_by}
+    return {
+        "usage": {stage: vars(amounts) for stage, amounts in ledger.by_stage.items()},
+        "served_by": ledger.served_by,
+    }
 
 
 def _print(report: FitReport, options: argparse.Namespace) -> None:
-
     print(f"{count(report.n_fitted, 'user')} fitted, {report.n_unchanged:,} unchanged, saved in {options.home}")
-    for number, noun, what in (
+    print_counts(
         (report.n_too_few, "user", "with too few pairs for anything personal"),
         (report.n_without_sentence, "user", "of whom nothing is clear enough for a sentence; show lists how they lean"),
         (report.n_without_context, "user", "with target rows only, left out"),
         (report.tally.n_bad_rows, "bad row", "left out; personalrm validate lists them"),
-    ):
-        if number:
-            print(f"{count(number, noun)} {what}")
+    )
     for line in (*report.damaged, *report.tally.warnings):
         print(f"warning: {line}")
     for title, listed in (("partly done", report.partial), ("without a new prompt", report.failed)):

@@ -61,7 +61,9 @@ def _row(version: Version, seen: dict[int, PersonalPrompt | None], prompt: Perso
     from personalrm.preferences.personal_prompts import PersonalPrompt
     from personalrm.preferences.personas import Persona
 
-    before = next((one for one in reversed(seen.values()) if one), PersonalPrompt(prompt.user_id, Persona()))
+    before = next(
+        (earlier for earlier in reversed(seen.values()) if earlier), PersonalPrompt(prompt.user_id, Persona())
+    )
     changes = compare_prompts(before, prompt)
     origin = origin_of(prompt, seen)
     return {
@@ -92,6 +94,6 @@ def _changes(row: dict[str, Any]) -> str:
     """What changed in the persona, as a clause; empty where there is nothing to tell."""
     numbers = {kind: row[f"sentences_{kind}"] for kind in ("added", "removed", "changed")}
     first, *rest = [(n, kind) for kind, n in numbers.items() if n] or [(0, "")]
-    told = ", ".join([f"{count(first[0], 'sentence')} {first[1]}", *(f"{n} {kind}" for n, kind in rest)])
-    clause = f": {told}" if first[0] and row["what"] != "fitted" else ""
+    changes = ", ".join([f"{count(first[0], 'sentence')} {first[1]}", *(f"{n} {kind}" for n, kind in rest)])
+    clause = f": {changes}" if first[0] and row["what"] != "fitted" else ""
     return clause + ("" if row["drift"] is None else f"; taste changed, since pair {row['drift']['pair_number']}")

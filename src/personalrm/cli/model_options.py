@@ -126,7 +126,7 @@ def open_judge(options: argparse.Namespace) -> Iterator[ModelJudge]:
 
 @contextmanager
 def optional_judge(options: argparse.Namespace) -> Iterator[ModelJudge | None]:
-    """`open_judge` where a model was named, else None."""
+    """`open_judge` where the flags name a model, else None."""
     if options.model is None:
         refuse_model_flags_alone(options)
         yield None
@@ -169,13 +169,15 @@ def print_usage(caller: Caller, stream: Any = None) -> None:
     if caller.purse.cost:
         print(f"cost {caller.purse.cost:.4f} USD at list prices", file=stream)
     if ledger.faults:
-        told = ", ".join(f"{kind} {n}" for kind, n in sorted(ledger.faults.items()))
-        print(f"survived or counted: {told}", file=stream)
+        faults = ", ".join(f"{kind} {n}" for kind, n in sorted(ledger.faults.items()))
+        print(f"survived or counted: {faults}", file=stream)
 
 
 def warn_of_change(caller: Caller) -> None:
     """Say so on stderr when the server named more than one model: its answers may be of different minds."""
     names = caller.ledger.served_by
     if len(names) > 1:
-        told = ", ".join(f"{name!r} {n:,}" for name, n in names.items())
-        print(f"warning: the server answered under several model names ({told}); it may have changed", file=sys.stderr)
+        counted = ", ".join(f"{name!r} {n:,}" for name, n in names.items())
+        print(
+            f"warning: the server answered under several model names ({counted}); it may have changed", file=sys.stderr
+        )

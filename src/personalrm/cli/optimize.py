@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from personalrm.cli.flags import add_flags, from_flags
 from personalrm.cli.model_options import (
@@ -109,8 +109,8 @@ def _refuse_early(options: argparse.Namespace) -> None:
 
         load_dspy()
     read = [options.file, options.dev, options.persona_prompt, *(options.instruction or [])]
-    inputs = {Path(one).resolve() for one in read if one}
-    outputs = [Path(one) for one in (options.out, options.dspy_out) if one]
+    inputs = {Path(path).resolve() for path in read if path}
+    outputs = [Path(path) for path in (options.out, options.dspy_out) if path]
     for out in outputs:
         if out.resolve() in inputs or outputs.count(out) > 1:
             raise BadInput(f"{str(out)!r} is read or written otherwise in this command; name another file")
@@ -254,22 +254,21 @@ def _tell(optimized: Optimized, transfer: Transfer | None, options: argparse.Nam
 
     student = transfer.as_json() if transfer is not None else None
     if options.json:
-        told: dict[str, Any] = optimized.as_json() | {"student": student, "out": options.out, "n_bad_rows": n_bad}
-        print_json(told)
+        print_json(optimized.as_json() | {"student": student, "out": options.out, "n_bad_rows": n_bad})
         return
     print(f"{count(optimized.n_dev_users, 'dev user')}; gain over the default judge in points, mean over users")
     print(f"  prompt to start from  {points(optimized.start_score)}")
     print(f"  prompt found          {points(optimized.score)}")
     if transfer is not None:
-        begun, ended = (
-            points(one) if one is not None else "unscored" for one in (transfer.start_score, transfer.score)
+        before, after = (
+            points(score) if score is not None else "unscored" for score in (transfer.start_score, transfer.score)
         )
-        print(f"with {transfer.model}: {begun} before, {ended} with the prompt found")
+        print(f"with {transfer.model}: {before} before, {after} with the prompt found")
     for note in optimized.notes:
         print_wrapped(f"note: {note}")
     examples = len(optimized.prompt.examples)
     print(f"saved as {options.out}, with {count(examples, 'example persona')}")
-    if any(one.pairs for one in optimized.prompt.examples):
+    if any(example.pairs for example in optimized.prompt.examples):
         print("note: the examples hold words of train users; whoever gets the file can read them", file=sys.stderr)
     if n_bad:
         print(f"{count(n_bad, 'bad row')} left out; personalrm validate lists them")

@@ -26,7 +26,7 @@ from personalrm.cli.options import (
     induction_settings,
     read_options,
 )
-from personalrm.cli.printing import Progress, print_json
+from personalrm.cli.printing import Progress, print_counts, print_json
 from personalrm.wording import count
 
 if TYPE_CHECKING:
@@ -71,8 +71,8 @@ def run(options: argparse.Namespace) -> int:
             hold_out=options.hold_out,
         )
         with Progress("prepare-prompts", len(users)) as progress:
-            for one in write_prepared(options.out, prompts):
-                if one.without is None:
+            for prompt in write_prepared(options.out, prompts):
+                if prompt.without is None:
                     progress.step("")
         if judge is not None and not options.json:
             print_usage(judge.caller)
@@ -80,18 +80,15 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _tell(report: Preparation, options: argparse.Namespace) -> int:
-
     if options.json:
         print_json(asdict(report))
     else:
         print(f"{count(report.n_users, 'user')} with a prompt, saved in {options.out}")
-        for number, noun, what in (
+        print_counts(
             (report.n_cross_fitted, "prompt", "made without one conversation"),
             (report.n_too_few, "user", f"with fewer than {options.min_pairs} choices, without a prompt"),
             (report.n_single, "user", "with one conversation only, not cross-fitted"),
-        ):
-            if number:
-                print(f"{count(number, noun)} {what}")
+        )
     for user_id, reason in report.failed.items():
         print(f"personalrm: no prompt of user {user_id!r} ({reason}); run the same command again", file=sys.stderr)
     return 3 if report.failed else 0

@@ -17,7 +17,7 @@ from personalrm.wording import count
 WIDTH = 96
 BAR = 24
 MOST_TOLD = 10
-"""Bad rows that are told one by one where they stop a command."""
+"""Bad rows that are told singly where they stop a command."""
 BEGINNING = 72
 """Characters of a completion on a terminal."""
 CONTROLS = re.compile(r"\x1b(?!\[[01]m)|[\x00-\x08\x0b-\x1a\x1c-\x1f\x7f-\x9f]")
@@ -36,7 +36,7 @@ class Harmless:
 
     def write(self, text: str) -> int:
         """Write the text, escaped."""
-        return self._stream.write(CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
+        return self._stream.write(CONTROLS.sub(lambda match: f"\\u{ord(match[0]):04x}", text))
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
@@ -71,6 +71,13 @@ def print_bad_rows(bad: Sequence[object], *, is_skipping: bool, undone: str) -> 
         first = f", the first {MOST_TOLD} above" if len(bad) > MOST_TOLD else ""
         print_error(f"{count(len(bad), 'bad row')}{first}, {undone}; fix them or pass --skip-bad", 2)
     return is_stopped
+
+
+def print_counts(*counted: tuple[int, str, str]) -> None:
+    """A line for each number that is not 0: the number with its noun, and what is the matter with them."""
+    for number, noun, what in counted:
+        if number:
+            print(f"{count(number, noun)} {what}")
 
 
 def print_json(value: Any) -> None:

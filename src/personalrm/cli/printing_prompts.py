@@ -33,7 +33,7 @@ def print_prompt(prompt: PersonalPrompt, *, evidence: bool) -> None:
         mark = f"  ({'; '.join(marks)})" if marks else ""
         print_wrapped(f"- {claim.text}{mark}", "  ")
         if evidence:
-            print_evidence(claim, [one.shown.pair for one in prompt.demonstrations])
+            print_evidence(claim, [demonstration.shown.pair for demonstration in prompt.demonstrations])
     if not prompt.persona.claims:
         print_wrapped(prompt.persona.note or "No persona.", "  ")
         if leanings := strongest_leanings(prompt):

@@ -35,7 +35,7 @@ def filters(text: str) -> tuple[str, ...]:
     names = tuple(part.strip() for part in text.split(","))
     for name in names:
         if name not in FILTERS:
-            raise argparse.ArgumentTypeError(f"{name!r} is no filter that can be left out; use {', '.join(FILTERS)}")
+            raise argparse.ArgumentTypeError(f"{name!r} is not a filter that can be left out; use {', '.join(FILTERS)}")
     return names
 
 
@@ -179,11 +179,11 @@ def _progress(point: str) -> None:
 def _predict(build: Build, options: argparse.Namespace, models: _Models) -> int:
     from personalrm.datasets.building.forecast import forecast_build
 
-    found = forecast_build(build, models.prices)
+    forecast = forecast_build(build, models.prices)
     if options.json:
-        print_json(found.as_json())
+        print_json(forecast.as_json())
     else:
-        print("\n".join(found.lines()))
+        print("\n".join(forecast.lines()))
     return 0
 
 
@@ -213,8 +213,8 @@ def _print(report: BuildReport, options: argparse.Namespace) -> None:
     accuracy = report.accuracy.line() if report.accuracy is not None else "not measured"
     print(f"accuracy of the personalizable filter: {accuracy}")
     for split, counts in report.manifest["statistics"].items():
-        told = ", ".join(f"{counts.get(f'n_{name}_pairs', 0):,} {name}" for name in ("train", "validation", "target"))
-        print(f"{split} users: {counts.get('n_users', 0):,} with {count(counts.get('n_pairs', 0), 'pair')} ({told})")
+        pairs = ", ".join(f"{counts.get(f'n_{name}_pairs', 0):,} {name}" for name in ("train", "validation", "target"))
+        print(f"{split} users: {counts.get('n_users', 0):,} with {count(counts.get('n_pairs', 0), 'pair')} ({pairs})")
     if report.n_not_answered:
         print(f"{count(report.n_not_answered, 'pair')} without a usable answer left out; ask again: --retry-unscored")
     print(f"dataset in {options.out}: data/, manifest.json, README.md")

@@ -24,17 +24,17 @@ def run(options: argparse.Namespace) -> int:
     from personalrm.stats.accuracy import percent
     from personalrm.stats.paired import points
 
-    found = compare_runs(RunFolder(options.before), RunFolder(options.after))
+    comparisons = compare_runs(RunFolder(options.before), RunFolder(options.after))
     if options.json:
-        print_json([asdict(one) for one in found])
+        print_json([asdict(pair) for pair in comparisons])
         return 0
     rows = []
-    for one in found:
-        cell, c = one.cell, one.comparison
+    for pair in comparisons:
+        cell, c = pair.cell, pair.comparison
         words = [cell.dataset, cell.method, cell.model, cell.teacher and f"by {cell.teacher}", cell.control]
         words.append(f"k={cell.k}" if cell.k is not None else None)
         gap = f"{points(c.difference)} [{points(c.low)}, {points(c.high)}]" if c.n_users > 1 else points(c.difference)
-        numbers = (percent(one.accuracy_a), percent(one.accuracy_b), gap, f"{c.p:.3g}", f"{one.p_holm:.3g}")
+        numbers = (percent(pair.accuracy_a), percent(pair.accuracy_b), gap, f"{c.p:.3g}", f"{pair.p_holm:.3g}")
         rows.append((" ".join(filter(None, words)), *numbers, str(c.n_users), str(c.n_pairs)))
     print_table(("cell", "A %", "B %", "B - A, 95 % interval", "p", "p Holm", "users", "pairs"), rows)
     print("intervals and tests are over users; p by sign flips, Holm over this table")

@@ -25,23 +25,23 @@ def run(options: argparse.Namespace) -> int:
 
     runs = runs_in(options.folder or Path(options.home) / "runs")
     if options.json:
-        print_json([asdict(one) | {"state": one.state} for one in runs])
+        print_json([asdict(entry) | {"state": entry.state} for entry in runs])
     elif not runs:
         print("no runs; personalrm bench run -c run.yaml makes one")
     else:
         rows = [
             (
-                one.name,
-                one.state,
-                f"{one.n_done}/{one.n_planned}",
-                ", ".join(one.datasets),
-                ", ".join(one.models),
-                one.last,
+                entry.name,
+                entry.state,
+                f"{entry.n_done}/{entry.n_planned}",
+                ", ".join(entry.datasets),
+                ", ".join(entry.models),
+                entry.last,
             )
-            for one in runs
+            for entry in runs
         ]
         print_table(("run", "state", "cells", "datasets", "models", "last cell"), rows)
-    for one in runs:
-        if one.problem:
-            print_error(one.problem, 3)
-    return 3 if any(one.problem for one in runs) else 0
+    for entry in runs:
+        if entry.problem:
+            print_error(entry.problem, 3)
+    return 3 if any(entry.problem for entry in runs) else 0

@@ -78,10 +78,12 @@ def _tell(asked: Asked) -> None:
         print_wrapped(line, "  ")
 
 
-def _validity(found: Mapping[str, Any]) -> list[str]:
-    lines = [f"{found['n_users']} users, {found['n_without_persona']} without a persona left out, by {found['judge']}"]
+def _validity(result: Mapping[str, Any]) -> list[str]:
+    lines = [
+        f"{result['n_users']} users, {result['n_without_persona']} without a persona left out, by {result['judge']}"
+    ]
     names = (("true", "matches with the own statement"), ("random", "matches with another's"), ("choice", "own chosen"))
-    return lines + [f"{words}: {rate_line(found[name])}" for name, words in names]
+    return lines + [f"{words}: {rate_line(result[name])}" for name, words in names]
 
 
 def rate_line(rate: Mapping[str, Any] | None) -> str:
@@ -93,27 +95,28 @@ def rate_line(rate: Mapping[str, Any] | None) -> str:
     return f"{100 * rate['share']:.1f} %{interval} of {rate['n']}, {rate['n_unscored']} unscored"
 
 
-def _concepts(found: Mapping[str, Any]) -> list[str]:
-    rows = [f"{one['n']:>5}  {one['name']}" for one in found["concepts"]] or ["no concept"]
-    return [f"{found['n_personas']} personas, {found['n_empty']} empty, by {found['judge']}", *rows]
+def _concepts(result: Mapping[str, Any]) -> list[str]:
+    rows = [f"{concept['n']:>5}  {concept['name']}" for concept in result["concepts"]] or ["no concept"]
+    return [f"{result['n_personas']} personas, {result['n_empty']} empty, by {result['judge']}", *rows]
 
 
-def _map(found: Mapping[str, Any]) -> list[str]:
+def _map(result: Mapping[str, Any]) -> list[str]:
     rows = [
-        f"{one['column']}: silhouette {one['silhouette']:.3f} (p = {one['silhouette_p']:.3g}), classifier "
-        f"{100 * one['accuracy']:.1f} % against {100 * one['chance']:.1f} % by chance (p = {one['accuracy_p']:.3g})"
-        for one in found["separability"]
+        f"{column['column']}: silhouette {column['silhouette']:.3f} (p = {column['silhouette_p']:.3g}), classifier "
+        f"{100 * column['accuracy']:.1f} % against {100 * column['chance']:.1f} % by chance "
+        f"(p = {column['accuracy_p']:.3g})"
+        for column in result["separability"]
     ]
-    rows += [f"{name}: groups too few or too small to be told apart" for name in found["left_out"]]
-    return [f"{count(len(found['points']), 'persona')} by {found['kind']}", *rows]
+    rows += [f"{name}: groups too few or too small to be told apart" for name in result["left_out"]]
+    return [f"{count(len(result['points']), 'persona')} by {result['kind']}", *rows]
 
 
-def _flips(found: Mapping[str, Any]) -> list[str]:
+def _flips(result: Mapping[str, Any]) -> list[str]:
     return [
         f"{row['kind']}: {row['n_items']} items, right without a persona {_share(row['right_alone'])}, with one "
         f"{_share(row['right_with'])}; flipped to wrong {_share(row['flipped'])}, to right {_share(row['righted'])}, "
         f"{row['n_unscored']} unscored"
-        for row in found["rows"]
+        for row in result["rows"]
     ]
 
 

@@ -82,7 +82,7 @@ def _rows(summary: Summary) -> list[tuple[str, ...]]:
     """The entries of Table 3, a row each."""
     from personalrm.stats.accuracy import percent
 
-    scripted = {one.label for one in summary.run.models if one.is_scripted}
+    scripted = {model.label for model in summary.run.models if model.is_scripted}
     rows: list[tuple[str, ...]] = []
     for entry in summary.entries:
         cell, a = entry.cell, entry.accuracy

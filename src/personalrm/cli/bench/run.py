@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from personalrm.cli.flags import add_flags, amount, from_flags, positive
 from personalrm.cli.model_options import note_destinations
 from personalrm.cli.options import add_config, add_home, add_json
-from personalrm.cli.printing import print_json, print_wrapped
+from personalrm.cli.printing import print_counts, print_json, print_wrapped
 from personalrm.errors import BadInput
 from personalrm.wording import count
 
@@ -62,7 +62,7 @@ def run(options: argparse.Namespace) -> int:
     models = _models(spec, options)
     models.check()
     datasets, persona_prompts = load_datasets(spec, base, data), load_persona_prompts(spec, base)
-    for note in (*left_out(spec), *(note for one in datasets.values() for note in one.notes)):
+    for note in (*left_out(spec), *(note for dataset in datasets.values() for note in dataset.notes)):
         print(f"warning: {note}", file=sys.stderr)
     bases = load_bases(spec, datasets, base)
     if options.dry_run:
@@ -95,11 +95,11 @@ def _with_options(spec: RunSpec, options: argparse.Namespace) -> RunSpec:
         max_cost=options.max_cost or spec.budget.max_cost,
     )
     name = spec.name if options.limit is None else f"{spec.name}-limit{options.limit}"
-    urls = dict(_label_and_url(one) for one in options.model_url or ())
+    urls = dict(_label_and_url(text) for text in options.model_url or ())
     unknown = [label for label in urls if label not in {model.label for model in spec.models}]
     if unknown:
-        raise BadInput(f"--model-url names {unknown[0]!r}, which is no model of the run file; use its label")
-    models = tuple(replace(one, base_url=urls.get(one.label, one.base_url)) for one in spec.models)
+        raise BadInput(f"--model-url names {unknown[0]!r}, which is not a model of the run file; use its label")
+    models = tuple(replace(model, base_url=urls.get(model.label, model.base_url)) for model in spec.models)
     return replace(spec, name=name, models=models, budget=budget, limit=options.limit or spec.limit)
 
 
@@ -172,44 +172,42 @@ def _tell_cell(report: CellReport) -> None:
 
 def _tell(reports: list[CellReport], datasets: dict[str, Dataset], path: Path, options: argparse.Namespace) -> int:
     """What was done; the exit code says whether it was everything."""
-    undone = [one for one in reports if not one.is_done and not one.reason.startswith("left out")]
-    n_bad_rows = sum(one.n_bad_rows for one in datasets.values())
-    told: dict[str, Any] = {
+    undone = [report for report in reports if not report.is_done and not report.reason.startswith("left out")]
+    n_bad_rows = sum(dataset.n_bad_rows for dataset in datasets.values())
+    summary: dict[str, Any] = {
         "folder": str(path),
-        "n_done": sum(one.is_done for one in reports),
-        "n_done_before": sum(one.was_done for one in reports),
-        "n_unscored": sum(one.n_unscored for one in reports),
+        "n_done": sum(report.is_done for report in reports),
+        "n_done_before": sum(report.was_done for report in reports),
+        "n_unscored": sum(report.n_unscored for report in reports),
         "n_bad_rows": n_bad_rows,
-        "not_done": {one.cell.name: one.reason for one in undone},
-        "left_out": {one.cell.name: one.reason for one in reports if one.reason.startswith("left out")},
-        "not_learned": {one.cell.name: dict(one.not_learned) for one in reports if one.not_learned},
+        "not_done": {report.cell.name: report.reason for report in undone},
+        "left_out": {report.cell.name: report.reason for report in reports if report.reason.startswith("left out")},
+        "not_learned": {report.cell.name: dict(report.not_learned) for report in reports if report.not_learned},
     }
     if options.json:
-        print_json(told)
+        print_json(summary)
     else:
-        _print(told)
-    is_partly = undone or told["n_unscored"] or n_bad_rows or told["not_learned"]
-    return 0 if not is_partly else 3 if told["n_done"] else 1
+        _print(summary)
+    is_partly = undone or summary["n_unscored"] or n_bad_rows or summary["not_learned"]
+    return 0 if not is_partly else 3 if summary["n_done"] else 1
 
 
-def _print(told: dict[str, Any]) -> None:
-    n_new = told["n_done"] - told["n_done_before"]
-    print(f"{count(n_new, 'cell')} run, {told['n_done_before']:,} finished before, in {told['folder']}")
-    for number, noun, what in (
-        (told["n_unscored"], "judgement", "unscored, counted 0.5"),
-        (told["n_bad_rows"], "bad row", "left out; personalrm validate lists them"),
-        (len(told["left_out"]), "cell", "left out, since this data cannot make them"),
-    ):
-        if number:
-            print(f"{count(number, noun)} {what}")
+def _print(summary: dict[str, Any]) -> None:
+    n_new = summary["n_done"] - summary["n_done_before"]
+    print(f"{count(n_new, 'cell')} run, {summary['n_done_before']:,} finished before, in {summary['folder']}")
+    print_counts(
+        (summary["n_unscored"], "judgement", "unscored, counted 0.5"),
+        (summary["n_bad_rows"], "bad row", "left out; personalrm validate lists them"),
+        (len(summary["left_out"]), "cell", "left out, since this data cannot make them"),
+    )
     for title, key in (("not done", "not_done"), ("with users judged knowing nothing", "not_learned")):
-        if told[key]:
-            print(f"{count(len(told[key]), 'cell')} {title}:")
-        for name, reason in list(told[key].items())[:MOST_LISTED]:
+        if summary[key]:
+            print(f"{count(len(summary[key]), 'cell')} {title}:")
+        for name, reason in list(summary[key].items())[:MOST_LISTED]:
             print_wrapped(f"{name}: {reason if isinstance(reason, str) else _users(reason)}", "  ")
-    if told["not_done"]:
+    if summary["not_done"]:
         print("the same command goes on from here")
-    print(f"next: personalrm bench report {told['folder']}")
+    print(f"next: personalrm bench report {summary['folder']}")
 
 
 def _users(reasons: dict[str, str]) -> str:

@@ -39,20 +39,22 @@ def _check_file(options: argparse.Namespace) -> int:
     load_persona_prompts(spec, base)
     datasets = load_datasets(spec, base, Path(options.data) if options.data is not None else None)
     load_bases(spec, datasets, base)
-    n_bad_rows = sum(one.n_bad_rows for one in datasets.values())
-    told: dict[str, Any] = {
+    n_bad_rows = sum(dataset.n_bad_rows for dataset in datasets.values())
+    plan: dict[str, Any] = {
         "n_cells": len(plan_cells(spec)),
-        "datasets": {name: dict(one.info.statistics) for name, one in datasets.items()},
+        "datasets": {name: dict(dataset.info.statistics) for name, dataset in datasets.items()},
         "n_bad_rows": n_bad_rows,
         "left_out": left_out(spec),
     }
     if options.json:
-        print_json(told)
+        print_json(plan)
     else:
-        print(f"{options.what}: {count(told['n_cells'], 'cell')}")
-        for name, one in told["datasets"].items():
-            print(f"  {name}: {count(one['n_target_users'], 'user')}, {count(one['n_target_pairs'], 'target pair')}")
-        for note in told["left_out"]:
+        print(f"{options.what}: {count(plan['n_cells'], 'cell')}")
+        for name, counts in plan["datasets"].items():
+            print(
+                f"  {name}: {count(counts['n_target_users'], 'user')}, {count(counts['n_target_pairs'], 'target pair')}"
+            )
+        for note in plan["left_out"]:
             print_wrapped(note, "  ")
     return 3 if n_bad_rows else 0
 
@@ -60,15 +62,15 @@ def _check_file(options: argparse.Namespace) -> int:
 def _check_folder(options: argparse.Namespace) -> int:
     from personalrm.bench.results.state import validate_run
 
-    found = validate_run(options.what)
+    report = validate_run(options.what)
     if options.json:
-        print_json(asdict(found) | {"missing": [cell.name for cell in found.missing], "is_whole": found.is_whole})
+        print_json(asdict(report) | {"missing": [cell.name for cell in report.missing], "is_whole": report.is_whole})
     else:
-        print(f"{options.what}: {count(found.n_done, 'cell')}, {count(found.n_unscored, 'unscored judgement')}")
-        for problem in found.problems[:MOST_LISTED]:
+        print(f"{options.what}: {count(report.n_done, 'cell')}, {count(report.n_unscored, 'unscored judgement')}")
+        for problem in report.problems[:MOST_LISTED]:
             print_wrapped(problem, "  ")
-        for cell in found.missing[:MOST_LISTED]:
+        for cell in report.missing[:MOST_LISTED]:
             print(f"  not finished: {cell.name}")
-        if len(found.missing) > MOST_LISTED:
-            print(f"  ... and {len(found.missing) - MOST_LISTED} more")
-    return 0 if found.is_whole else 3
+        if len(report.missing) > MOST_LISTED:
+            print(f"  ... and {len(report.missing) - MOST_LISTED} more")
+    return 0 if report.is_whole else 3
