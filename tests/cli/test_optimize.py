@@ -175,7 +175,7 @@ MODEL = ("--model", "m", "--base-url", "http://localhost:1/v1")
         ([*MODEL, "--threshold", "nan"], "threshold must lie in"),
         ([*MODEL, "--trials", "0"], "'0' is below 1"),
         ([*MODEL, "--method", "guess"], "invalid choice"),
-        ([*MODEL, "--persona-prompt", "blank.txt"], "blank.txt is no persona prompt"),
+        ([*MODEL, "--persona-prompt", "blank.txt"], "blank.txt is not JSON"),
         ([*MODEL, "--teacher-model", "big", "--teacher-base-url", "nonsense"], "base URL 'nonsense'"),
     ],
 )
