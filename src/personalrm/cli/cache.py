@@ -40,17 +40,17 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _tell(path: Path, options: argparse.Namespace) -> int:
-    from personalrm.lm.cache_reader import CacheReader
+    from personalrm.lm.cache import Cache
 
-    with CacheReader(path) as reader:
-        found = reader.report()
+    with Cache(path, read_only=True) as cache:
+        found = cache.report()
     if options.json:
         print_json({"path": str(path), **asdict(found), "by_model": dict(found.by_model)})
         return 0
     print(f"{path}  {found.n_bytes / 2**20:.1f} MB")
     print(f"  {count(found.n_answers, 'answer')}, {found.n_unscored:,} unscored, of {count(found.n_owners, 'user')}")
     for model, n in found.by_model:
-        print(f"  {n:8,}  {model or '(damaged)'}")
+        print(f"  {n:8,}  {model or '(no name)'}")
     return 0
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -119,11 +119,11 @@ def _predict(job: FitJob, options: argparse.Namespace, judge: ModelJudge | None)
 @contextmanager
 def _kept(options: argparse.Namespace) -> Iterator[Kept | None]:
     """Answers the home folder's cache holds; None where there is no sound one, as a fit would begin anew then."""
-    from personalrm.lm.cache import Unscored
-    from personalrm.lm.cache_reader import CacheReader
+    from personalrm.lm.cache import Cache, Unscored
 
+    cache = Cache(Path(options.home) / "cache.sqlite", read_only=True)
     try:
-        reader = CacheReader(Path(options.home) / "cache.sqlite")
+        cache.open()
     except NewerVersion:
         raise
     except StoreError as error:
@@ -132,10 +132,10 @@ def _kept(options: argparse.Namespace) -> Iterator[Kept | None]:
         return
 
     def find(key: bytes) -> Reply | Unscored | None:
-        answer = reader.find(key)
+        answer = cache.find(key)
         return None if isinstance(answer, Unscored) and options.retry_unscored else answer
 
-    with reader:
+    with closing(cache):
         yield find
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from personalrm.errors import AccessRefused, BudgetSpent, ModelUnavailable, UnreadableReply
-from personalrm.lm.entries import Unscored
+from personalrm.lm.answer_lines import Unscored
 from personalrm.lm.faults import Fault
 from personalrm.lm.pacing import Pacing
 from personalrm.lm.prices import estimated_tokens

@@ -13,6 +13,7 @@ import asyncio
 import hashlib
 import json
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,10 +21,9 @@ from functools import lru_cache
 from typing import Any, Generic, TypeVar
 
 from personalrm.errors import ModelUnavailable, PersonalRMError
+from personalrm.lm.answer_lines import Unscored
 from personalrm.lm.attempts import Answer, Attempts, Stopped
 from personalrm.lm.cache import Cache
-from personalrm.lm.entries import Entry, Unscored
-from personalrm.lm.keeping import Keeping
 from personalrm.lm.pacing import Pacing
 from personalrm.lm.prices import Price
 from personalrm.lm.protocol import LM, Reply, Request, Sampling
@@ -33,6 +33,8 @@ from personalrm.lm.usage import Ledger
 from personalrm.preferences.messages import Message
 
 Value = TypeVar("Value")
+CLAIM_PAUSE_S = 0.05
+"""Between two looks whether another process has an answer: well under the time of a call."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -106,15 +108,15 @@ class Caller:
         self.limits = limits or Limits()
         self.ledger = Ledger()
         self.purse = Purse(budget or Budget(), price, lm.name)
+        self._retry = retry or Retry()
         self._pacing = Pacing(self.limits)
-        self._attempts = Attempts(lm, retry or Retry(), self._pacing, self.purse, self.ledger)
+        self._attempts = Attempts(lm, self._retry, self._pacing, self.purse, self.ledger)
         self._retry_unscored = retry_unscored
         self._queue: deque[_Job] = deque()
         self._flying: dict[bytes, list[tuple[_Job, Request]]] = {}
         self._workers: set[asyncio.Task[None]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
-        self._keeping = Keeping(cache, lambda error: self.stop(ModelUnavailable(str(error))))
 
     @property
     def stopped(self) -> ModelUnavailable | None:
@@ -165,7 +167,8 @@ class Caller:
             self._thread.join()
             self._loop.close()
             self._loop = None
-        self._keeping.close()
+        if self.cache is not None:
+            self.cache.close()
 
     def __enter__(self) -> Caller:
         return self
@@ -176,7 +179,8 @@ class Caller:
 
     def _started(self) -> asyncio.AbstractEventLoop:
         if self._loop is None:
-            self._keeping.open(with_unscored=not self._retry_unscored)
+            if self.cache is not None:
+                self.cache.open(retry_unscored=self._retry_unscored)
             self._loop = asyncio.new_event_loop()
             self._thread = threading.Thread(target=self._loop.run_forever, name="personalrm-lm", daemon=True)
             self._thread.start()
@@ -185,7 +189,6 @@ class Caller:
     async def _finish(self) -> None:
         while self._workers:
             await asyncio.wait(self._workers)
-        await self._keeping.finish()
         await self.lm.close()
 
     def _abandon(self) -> None:
@@ -236,17 +239,36 @@ class Caller:
                 waiting.wave.put(waiting.place, self._outcome(waiting.ask, job.ask, asked, result))
 
     async def _resolve(self, key: bytes, request: Request, ask: Ask[Any]) -> Answer | Unscored:
-        found = await self._keeping.find(key)
-        if found is not None:
-            for account in self.ledger.accounts(request):
-                account.n_cached += 1
-            self._keeping.note(Entry(key, request.user_id, None))
-            return found if isinstance(found, Unscored) else Answer(found, ask.read(found))
+        cache = self.cache
+        if cache is None:
+            return await self._answer(request, ask)
+        await self._claim(cache, key)
+        try:
+            kept = cache.find(key, user_id=request.user_id)
+            if kept is None:
+                result = await self._answer(request, ask)
+                cache.keep(key, request.user_id, result if isinstance(result, Unscored) else result.reply)
+                return result
+        finally:
+            cache.release(key)
+        for account in self.ledger.accounts(request):
+            account.n_cached += 1
+        return kept if isinstance(kept, Unscored) else Answer(kept, ask.read(kept))
+
+    async def _claim(self, cache: Cache, key: bytes) -> None:
+        """Wait while another process asks for the same; its answer is found afterwards."""
+        waits_until = time.monotonic() + self._retry.max_total_s
+        while not cache.claim(key):
+            if self.stopped is not None:
+                raise Stopped
+            if time.monotonic() > waits_until:
+                return  # it hangs; one call paid twice is better than hanging with it
+            await asyncio.sleep(CLAIM_PAUSE_S)
+
+    async def _answer(self, request: Request, ask: Ask[Any]) -> Answer | Unscored:
         if self.stopped is not None:
             raise Stopped
-        result = await self._attempts.answer(request, ask.read)
-        self._keeping.note(Entry(key, request.user_id, result if isinstance(result, Unscored) else result.reply))
-        return result
+        return await self._attempts.answer(request, ask.read)
 
     def _outcome(
         self, ask: Ask[Any], first: Ask[Any], request: Request, result: Answer | Unscored | Stopped

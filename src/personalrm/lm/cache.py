@@ -1,263 +1,515 @@
-"""Answers that were paid for, kept for good: one SQLite file.
+"""Answers that were paid for, kept for good: one text file that only grows.
 
 Only readable answers come in. A key covers the model's identity (tenant, base URL,
-model, extra body) and the request's messages, sampling and schema. Each entry knows
-whose data asked for it, as hashes; erasing a user takes their entries, unless somebody
-else's request was the same. Unscored requests are kept apart, with their reason.
+model, extra body) and the request's messages, sampling and schema. Each line knows
+whose data asked for it, as hashes; erasing a user takes their answers, unless somebody
+else's request was the same. Unscored requests are kept too, with their reason.
 
-Each answer carries a checksum of its key and text, since SQLite has none: an answer that
-was changed on disk is forgotten and asked again, never used.
-
-New answers come by way of `journal.py`. One connection a process, used from one
-thread; a rollback journal, since the write-ahead log of SQLite before 3.51.3 is unsafe
-with two connections.
+A line is appended with one write, which survives a kill of the process once it has
+returned. (It does not wait for the disk: after a power cut the last moments are asked
+again.) Each line carries a checksum: an answer that was changed on disk is asked again,
+never used. Several processes may append to one file and read what the others wrote; a
+process that asks holds a claim, so that the others wait for its answer. Why a file of
+our own and not a database: docs/decisions/0027-answers-of-models.md.
 """
 
 from __future__ import annotations
 
+import io
 import json
 import os
-import sqlite3
-from collections.abc import Sequence
+import re
+import struct
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from personalrm.errors import NewerVersion, StoreError
-from personalrm.lm.entries import Entry, Row, Unscored, owner_of, reply_from_text, sealed, unsealed
-from personalrm.lm.journal import store_error, take_over
+from personalrm.lm.answer_lines import KIND_AT, OWNER_AT, Line, LineIndex, Unscored, owner_of
+from personalrm.lm.old_cache import SQLITE, Damaged, journals, lines_of_database
 from personalrm.lm.protocol import Reply
 
-__all__ = ["Cache", "Entry", "Unscored"]
+if sys.platform != "win32":
+    import fcntl
+
+__all__ = ["Cache", "CacheReport", "Unscored"]
 
 VERSION = 1
-ROWS_AT_ONCE = 400
-_TABLES = """
-CREATE TABLE IF NOT EXISTS answers (key BLOB PRIMARY KEY, answer TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS owners (owner BLOB NOT NULL, key BLOB NOT NULL, PRIMARY KEY (owner, key)) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS owners_by_key ON owners (key);
-CREATE TABLE IF NOT EXISTS unscored (key BLOB PRIMARY KEY, reason TEXT NOT NULL, attempts INTEGER NOT NULL)
-    WITHOUT ROWID;
-"""
+HEADER = b"personalrm answers %d\n" % VERSION
+CHUNK = 1 << 20
+LINE = 4096
+"""Bytes read at first for one line; few answers are longer."""
+OPENING = 1 << 61
+CLAIMS = 1 << 62
+"""Bytes that only locks are taken on; no file is as long."""
+
+
+@dataclass(frozen=True)
+class CacheReport:
+    """What a cache holds; counts only."""
+
+    n_bytes: int = 0
+    n_answers: int = 0
+    n_unscored: int = 0
+    """Requests that had no usable answer the last time."""
+    n_owners: int = 0
+    """Users whose data asked for something; who they are is not in the file."""
+    by_model: tuple[tuple[str, int], ...] = ()
+    """Answers by the name the server gave its model, most first."""
 
 
 class Cache:
-    """The file; `open` it in the thread that will use it."""
+    """The file, opened by `open` or `with`; used by one thread at a time.
 
-    def __init__(self, path: str | Path) -> None:
+    Args:
+        path: Where it is, or `:memory:`.
+        read_only: Write nothing; a file that is not there is an empty cache, a damaged one an error.
+    """
+
+    def __init__(self, path: str | Path, *, read_only: bool = False) -> None:
         self.path = Path(path)
         self.set_aside: Path | None = None
         """Where a damaged file was moved when this one was opened."""
         self.n_damaged = 0
         """Answers that were found changed on disk, and forgotten."""
-        self._db: sqlite3.Connection | None = None
-        self._has_unscored = False
+        self._read_only = read_only
+        self._file: IO[bytes] | None = None
+        self._forget_index()
+        self._retried_before = 0
 
-    def open(self) -> set[bytes]:
-        """Open or make the file; returns the keys it holds answers for.
+    def open(self, *, retry_unscored: bool = False) -> None:
+        """Open or make the file.
+
+        Args:
+            retry_unscored: Whether requests that had no usable answer before now count as not asked.
 
         Raises:
             NewerVersion: If a later personalrm wrote it.
             StoreError: If it cannot be read or written.
         """
+        self.close()
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                return self._connect()
-            except sqlite3.DatabaseError as error:
-                if isinstance(error, sqlite3.OperationalError):
-                    raise
-                self._move_aside()
-                return self._connect()
+            if str(self.path) == ":memory:" or (self._read_only and not self.path.exists()):
+                self._file = io.BytesIO(HEADER)
+            elif self._read_only:
+                self._file = self._opened_for_reading()
+            else:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                self._file = self._opened_for_writing()
+            self._forget_index()
+            self._catch_up()
         except StoreError:
             raise
-        except (OSError, sqlite3.Error) as error:
-            raise store_error(self.path, error) from None
+        except OSError as error:
+            raise self._error(error) from None
+        self._retried_before = self._end if retry_unscored else 0
 
-    def _connect(self) -> set[bytes]:
-        if self._db is not None:
-            self._db.close()
-        self._db = sqlite3.connect(self.path, timeout=30.0, isolation_level=None, check_same_thread=False)
-        version = _refuse_newer(self.path, self._db)
-        self._db.execute("PRAGMA journal_mode = TRUNCATE")
-        self._db.execute("PRAGMA synchronous = NORMAL")
-        self._db.executescript(_TABLES)
-        if version < VERSION:
-            self._db.execute(f"PRAGMA user_version = {VERSION}")
-        if self._db.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
-            raise sqlite3.DatabaseError("damaged")
-        self._has_unscored = self._db.execute("SELECT EXISTS (SELECT 1 FROM unscored)").fetchone()[0] == 1
-        if str(self.path) != ":memory:":
-            take_over(self.path, self.keep_rows)
-        return {row[0] for row in self._db.execute("SELECT key FROM answers")}
+    def find(self, key: bytes, *, user_id: str | None = None) -> Reply | Unscored | None:
+        """What is kept under a key, by this process or another.
 
-    def _move_aside(self) -> None:
-        if self._db is not None:
-            self._db.close()
-            self._db = None
-        number = 1
-        while (aside := self.path.with_name(f"{self.path.name}.damaged-{number}")).exists():
-            number += 1
-        os.replace(self.path, aside)
-        journal = self.path.with_name(self.path.name + "-journal")
-        if journal.exists():
-            os.replace(journal, aside.with_name(aside.name + "-journal"))
-        self.set_aside = aside
-
-    def find(self, keys: Sequence[bytes]) -> list[Reply | Unscored | None]:
-        """What is kept under each key."""
-        return [self._find(key) for key in keys]
-
-    def _find(self, key: bytes) -> Reply | Unscored | None:
-        row = self._open_db.execute("SELECT answer FROM answers WHERE key = ?", (key,)).fetchone()
-        if row is not None:
-            if (text := unsealed(key, row[0])) is not None:
-                return reply_from_text(text)
-            self.n_damaged += 1  # left for `keep` to replace, so that reading never writes
-            return None
-        row = self._open_db.execute("SELECT reason, attempts FROM unscored WHERE key = ?", (key,)).fetchone()
-        return Unscored(*row) if row is not None else None
-
-    def unscored_keys(self) -> set[bytes]:
-        """Requests that had no usable answer the last time."""
-        return {row[0] for row in self._open_db.execute("SELECT key FROM unscored")}
-
-    def keep(self, entries: Sequence[Entry]) -> None:
-        """Write all entries in one transaction; they survive a kill once this returns.
+        Args:
+            key: Of the request.
+            user_id: Becomes an owner of what is found.
 
         Raises:
-            StoreError: If the disk is full or the file cannot be written.
+            StoreError: If the file cannot be read, or the owner not be written.
         """
-        self.keep_rows([Row.of(entry) for entry in entries])
-
-    def keep_rows(self, rows: Sequence[Row]) -> None:
-        """`keep` for entries in the form they are written in; the same rows again change nothing.
-
-        Raises:
-            StoreError: If the disk is full or the file cannot be written.
-        """
-        answers = [(row.key, sealed(row.key, row.text)) for row in rows if row.kind == "answer"]
-        unscored = [(row.key, *json.loads(row.text)) for row in rows if row.kind == "unscored"]
-        db = self._open_db
         try:
-            db.execute("BEGIN IMMEDIATE")
-            _insert(db, "answers", answers, over=self.n_damaged > 0)
-            _insert(db, "owners", [(row.owner, row.key) for row in rows])
-            if unscored:
-                db.executemany("INSERT OR REPLACE INTO unscored VALUES (?, ?, ?)", unscored)
-                self._has_unscored = True
-            elif self._has_unscored:
-                db.executemany("DELETE FROM unscored WHERE key = ?", [(key,) for key, _ in answers])
-            db.execute("COMMIT")
-        except sqlite3.Error as error:
-            if db.in_transaction:
-                db.execute("ROLLBACK")
-            raise store_error(self.path, error) from None
+            self._catch_up()
+            found = self._newest(key)
+            if found is None:
+                return None
+            offset, line = found
+            if line.kind == "unscored" and offset < self._retried_before:
+                return None
+            if user_id is not None:
+                self._add_owner(line, owner_of(user_id))
+        except OSError as error:
+            raise self._error(error) from None
+        return line.result()
+
+    def keep(self, key: bytes, user_id: str, result: Reply | Unscored) -> None:
+        """Append a result; it survives a kill once this returns.
+
+        Raises:
+            StoreError: If the disk is full or the file cannot be written.
+        """
+        try:
+            self._append(Line.of(key, user_id, result))
+        except OSError as error:
+            raise self._error(error) from None
+
+    def claim(self, key: bytes) -> bool:
+        """Whether this cache may ask for a key now: False while another one, of any process, does.
+
+        The claim ends with `release`, `close` or the process, however that ends.
+        """
+        return _lock(self._opened, _claim_of(key))
+
+    def release(self, key: bytes) -> None:
+        """Let others ask for a key, or find what was kept under it."""
+        _unlock(self._opened, _claim_of(key))
 
     def erase(self, user_id: str) -> int:
-        """Take a user out; entries nobody else owns go. Returns how many went."""
-        db, owner = self._open_db, owner_of(user_id)
-        orphans = (
-            "SELECT key FROM owners WHERE owner = ? AND NOT EXISTS "
-            "(SELECT 1 FROM owners AS other WHERE other.key = owners.key AND other.owner <> owners.owner)"
-        )
+        """Take a user out, so that no byte of their answers is left in any file; returns how many answers went.
+
+        Answers that others own too stay with them. Damaged lines and damaged files that
+        were set aside may hold anybody's text and go as well. Lines are overwritten where
+        they stand, so that other processes may go on reading and appending.
+
+        Raises:
+            StoreError: If the file cannot be read or written.
+        """
+        owner = owner_of(user_id)
         try:
-            db.execute("PRAGMA secure_delete = ON")
-            db.execute("BEGIN IMMEDIATE")
-            gone = db.execute(f"DELETE FROM answers WHERE key IN ({orphans})", (owner,)).rowcount
-            db.execute(f"DELETE FROM unscored WHERE key IN ({orphans})", (owner,))
-            db.execute("DELETE FROM owners WHERE owner = ?", (owner,))
-            db.execute("COMMIT")
-        except sqlite3.Error as error:
-            raise store_error(self.path, error) from None
-        return gone
+            _lock(self._opened, OPENING, wait=True)
+            _write_all(self._opened, b"\n")  # ends a line that a kill cut short, so that it is seen below
+            owned, heirs = self._owned_by(owner)
+            n_erased = sum(
+                found is not None and found[1].kind == "answer" for found in map(self._newest, owned - heirs.keys())
+            )
+            with self.path.open("r+b", buffering=0) as file:  # a file opened for appending writes nowhere else
+                for offset, raw in self._raw_lines(len(HEADER)):
+                    line = Line.from_bytes(raw)
+                    if line is not None and line.owner != owner:
+                        continue
+                    instead = b" " * len(raw)
+                    if line is not None and line.key in heirs and line.kind != "owner":
+                        instead = replace(line, owner=heirs[line.key]).as_bytes()
+                    file.seek(offset)
+                    file.write(instead)
+                os.fsync(file.fileno())  # erased is erased, after a power cut too
+            self._remove_set_aside()
+            self._forget_index()
+            self._catch_up()
+        except OSError as error:
+            raise self._error(error) from None
+        finally:
+            _unlock(self._opened, OPENING)
+        return n_erased
+
+    def clear(self) -> int:
+        """Forget everything, damaged files that were set aside included; returns how many answers went.
+
+        Raises:
+            StoreError: If the file cannot be written.
+        """
+        n_answers = self.count()
+        try:
+            self._opened.truncate(len(HEADER))
+            self._remove_set_aside()
+        except OSError as error:
+            raise self._error(error) from None
+        return n_answers
 
     def owns(self, user_id: str) -> bool:
         """Whether a user's data asked for anything that is kept."""
-        owned = "SELECT EXISTS (SELECT 1 FROM owners WHERE owner = ?)"
-        return bool(self._open_db.execute(owned, (owner_of(user_id),)).fetchone()[0])
+        owner = owner_of(user_id)
+        return any(line.owner == owner for _, line in self._lines())
 
-    def clear(self) -> int:
-        """Forget everything, damaged files that were set aside included; returns how many answers went."""
-        db, n_answers = self._open_db, self.count()
-        try:
-            db.execute("PRAGMA secure_delete = ON")
-            db.executescript("BEGIN IMMEDIATE; DELETE FROM answers; DELETE FROM owners; DELETE FROM unscored; COMMIT;")
-            db.execute("VACUUM")
-            for aside in self.files_set_aside():
-                aside.unlink()
-        except (OSError, sqlite3.Error) as error:
-            raise store_error(self.path, error) from None
-        return n_answers
+    def owned_by(self, user_id: str) -> list[dict[str, Any]]:
+        """Every answer a user's data asked for, as JSON values, for their export."""
+        owned, _ = self._owned_by(owner_of(user_id))
+        newest = (self._newest(key) for key in sorted(owned))
+        return [json.loads(found[1].text) for found in newest if found is not None and found[1].kind == "answer"]
+
+    def count(self) -> int:
+        """How many answers are kept."""
+        return self.report().n_answers
+
+    def report(self) -> CacheReport:
+        """What the file holds."""
+        self._catch_up()
+        models, n_unscored, owners = Counter[str](), 0, set()
+        for offset, line in self._lines():
+            owners.add(line.owner)
+            if line.kind == "owner" or self._newest(line.key) != (offset, line):
+                continue
+            if line.kind == "unscored":
+                n_unscored += 1
+            else:
+                models[json.loads(line.text)["model"]] += 1
+        n_bytes = self.path.stat().st_size if self.path.exists() else 0
+        by_model = sorted(models.items(), key=lambda model: (-model[1], model[0]))
+        return CacheReport(n_bytes, models.total(), n_unscored, len(owners), tuple(by_model))
 
     def files_set_aside(self) -> list[Path]:
         """Damaged files that may still hold answers of anybody."""
         return sorted(self.path.parent.glob(f"{self.path.name}.damaged-*"))
 
-    def query(self, text: str) -> list[tuple[Any, ...]]:
-        """Rows of a query of our own."""
-        return self._open_db.execute(text).fetchall()
-
-    def owned_by(self, user_id: str) -> list[dict[str, Any]]:
-        """Every answer a user's data asked for, as JSON values, for their export."""
-        rows = self._open_db.execute(
-            "SELECT key, answer FROM answers JOIN owners USING (key) WHERE owner = ? ORDER BY key", (owner_of(user_id),)
-        )
-        return [json.loads(text) for row in rows if (text := unsealed(*row)) is not None]
-
-    def count(self) -> int:
-        """How many answers are kept."""
-        return int(self._open_db.execute("SELECT COUNT(*) FROM answers").fetchone()[0])
-
     def close(self) -> None:
-        """Close the file."""
-        if self._db is not None:
-            self._db.close()
-            self._db = None
+        """Close the file; claims end."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def __enter__(self) -> Cache:
+        self.open()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     @property
-    def _open_db(self) -> sqlite3.Connection:
-        if self._db is None:
+    def _opened(self) -> IO[bytes]:
+        if self._file is None:
             self.open()
-        assert self._db is not None
-        return self._db
+        assert self._file is not None
+        return self._file
+
+    def _error(self, error: Exception | str) -> StoreError:
+        return StoreError(f"cache {str(self.path)!r} cannot be used ({error}); check the path, the rights and the disk")
+
+    def _opened_for_reading(self) -> IO[bytes]:
+        file = self.path.open("rb", buffering=0)
+        beginning = file.read(len(HEADER) + 10)
+        if self._is_ours(beginning):
+            return file
+        file.close()
+        memory = io.BytesIO(HEADER)
+        if beginning.startswith(SQLITE):
+            try:
+                self._convert(memory, writable=False)
+            except Damaged:
+                raise self._error("it is damaged") from None
+        elif not HEADER.startswith(beginning):
+            raise self._error("it is damaged")
+        return memory
+
+    def _opened_for_writing(self) -> IO[bytes]:
+        while True:
+            file = io.FileIO(self.path, "a+b", opener=_open_private)
+            try:
+                _lock(file, OPENING, wait=True)
+                # Another process may have replaced the file while this one waited for the lock.
+                if os.path.samestat(os.fstat(file.fileno()), self.path.stat()) and self._is_in_order(file):
+                    _unlock(file, OPENING)
+                    return file
+            except FileNotFoundError:
+                pass
+            except BaseException:
+                file.close()
+                raise
+            file.close()
+
+    def _is_in_order(self, file: IO[bytes]) -> bool:
+        """Begin a new file and take up what earlier versions left; False if the path has another file now."""
+        file.seek(0)
+        beginning = file.read(len(HEADER) + 10)
+        if HEADER.startswith(beginning):  # new, or its first writer was killed
+            file.truncate(0)
+            _write_all(file, HEADER)
+        elif not self._is_ours(beginning):
+            if sys.platform == "win32":
+                file.close()  # an open file cannot be replaced there
+            if not beginning.startswith(SQLITE) or not self._rewrite_database():
+                self._move_aside()
+            return False
+        for journal, lines in journals(self.path):
+            for line in lines:
+                _write_all(file, b"\n" + line.as_bytes() + b"\n")
+            journal.unlink()
+        return True
+
+    def _is_ours(self, beginning: bytes) -> bool:
+        version = re.match(rb"personalrm answers (\d+)\n", beginning)
+        if version is not None and int(version[1]) > VERSION:
+            raise NewerVersion(
+                f"cache {str(self.path)!r} has version {int(version[1])}, this personalrm reads up to {VERSION}; "
+                "upgrade it"
+            )
+        return version is not None
+
+    def _rewrite_database(self) -> bool:
+        """Put lines in place of an earlier version's database; False if that is damaged."""
+        lines = self.path.with_name(self.path.name + ".new")
+        try:
+            with open(lines, "wb", opener=_open_private) as file:
+                file.write(HEADER)
+                self._convert(file, writable=True)
+            os.replace(lines, self.path)
+        except Damaged:
+            return False
+        finally:
+            lines.unlink(missing_ok=True)
+        self._rollback_journal().unlink(missing_ok=True)
+        return True
+
+    def _convert(self, file: IO[bytes], *, writable: bool) -> None:
+        file.seek(0, os.SEEK_END)
+        for line in lines_of_database(self.path, writable=writable):
+            if line is None:
+                self.n_damaged += 1
+            else:
+                file.write(line.as_bytes() + b"\n")
+
+    def _move_aside(self) -> None:
+        number = 1
+        while (aside := self.path.with_name(f"{self.path.name}.damaged-{number}")).exists():
+            number += 1
+        os.replace(self.path, aside)
+        if self._rollback_journal().exists():
+            os.replace(self._rollback_journal(), aside.with_name(aside.name + "-journal"))
+        self.set_aside = aside
+
+    def _rollback_journal(self) -> Path:
+        """Where SQLite left what a killed transaction of an earlier version had changed."""
+        return self.path.with_name(self.path.name + "-journal")
+
+    def _remove_set_aside(self) -> None:
+        for aside in self.files_set_aside():
+            aside.unlink()
+
+    def _forget_index(self) -> None:
+        self._results, self._more_owners = LineIndex(), LineIndex()
+        self._end = 0
+        """Up to where the file is in the index."""
+
+    def _catch_up(self) -> None:
+        """Read what was appended, by this process or another, since the last look."""
+        size = self._opened.seek(0, os.SEEK_END)
+        if size == self._end:
+            return
+        if size < self._end:  # another process cleared it
+            self._forget_index()
+        if self._end == 0:
+            sample = self._read(0, CHUNK)
+            self._results = LineIndex(sample.count(b"}\n") * size // len(sample))
+        for offset, raw in self._raw_lines(self._end):
+            self._end = offset + len(raw) + 1
+            self._note(offset, raw)
+
+    def _note(self, offset: int, raw: bytes) -> None:
+        """Put a line into the index; whether it is sound is seen when somebody wants it."""
+        try:
+            if raw[KIND_AT : KIND_AT + 1] != b"o":
+                self._results.add(int(raw[9:17], 16), offset)
+            else:
+                self._more_owners.add(int(raw[9:17], 16) ^ int(raw[OWNER_AT : OWNER_AT + 8], 16), offset)
+        except ValueError:  # neither, or damaged beyond recognition
+            return
+
+    def _raw_lines(self, start: int) -> Iterator[tuple[int, bytes]]:
+        """Where each whole line from `start` on begins, and its bytes."""
+        size = CHUNK
+        while True:
+            chunk = self._read(start, size)
+            end = chunk.rfind(b"\n")
+            if end >= 0:
+                for raw in chunk[:end].split(b"\n"):
+                    if raw:  # an empty line guards the one after it
+                        yield start, raw
+                    start += len(raw) + 1
+                size = CHUNK
+            elif len(chunk) < size:  # the end; a line that another process is writing, or that a kill cut short
+                return
+            else:
+                size *= 2
+
+    def _read(self, offset: int, size: int) -> bytes:
+        self._opened.seek(offset)
+        return self._opened.read(size)
+
+    def _lines(self) -> Iterator[tuple[int, Line]]:
+        """Every sound line and where it begins."""
+        for offset, raw in self._raw_lines(0):
+            if (line := Line.from_bytes(raw)) is not None:
+                yield offset, line
+
+    def _line_at(self, offset: int) -> tuple[Line | None, bool]:
+        """The line that begins at an offset, if it is sound, and whether it is blank, so that it was erased."""
+        size = LINE
+        while (end := (raw := self._read(offset, size)).find(b"\n")) < 0 and len(raw) == size:
+            size *= 8
+        raw = raw[:end] if end >= 0 else raw
+        return Line.from_bytes(raw), not raw.strip()
+
+    def _newest(self, key: bytes) -> tuple[int, Line] | None:
+        """The newest answer under a key, else the newest note that there was none; with where its line begins."""
+        newest: tuple[int, Line] | None = None
+        is_damaged = False
+        for offset in self._results.find(_hash(key)):
+            line, is_blank = self._line_at(offset)
+            is_damaged |= line is None and not is_blank
+            if line is not None and line.key == key:
+                if line.kind == "answer":
+                    return offset, line
+                newest = newest or (offset, line)
+        self.n_damaged += is_damaged and newest is None
+        return newest
+
+    def _add_owner(self, line: Line, owner: bytes) -> None:
+        if line.owner == owner:
+            return
+        for offset in self._more_owners.find(_hash(line.key) ^ _hash(owner)):
+            known, _ = self._line_at(offset)
+            if known is not None and (known.key, known.owner) == (line.key, owner):
+                return
+        self._append(Line(line.key, owner, "owner"))
+
+    def _append(self, line: Line) -> None:
+        raw = line.as_bytes()
+        # Begins with a line end too: what a kill or a full disk cut short before it must not spoil this line.
+        _write_all(self._opened, b"\n" + raw + b"\n")
+        stop = self._opened.tell()
+        start = stop - len(raw) - 1
+        self._note(start, raw)
+        if start - 1 == self._end:  # no other process appended in between
+            self._end = stop
+
+    def _owned_by(self, owner: bytes) -> tuple[set[bytes], dict[bytes, bytes]]:
+        """The keys of a user, and another owner of each of those that have one."""
+        owned = {line.key for _, line in self._lines() if line.owner == owner}
+        return owned, {line.key: line.owner for _, line in self._lines() if line.key in owned and line.owner != owner}
 
 
-def read_only(path: Path) -> Cache:
-    """The cache in a file that is there, for reading; nothing is written, not even a damaged file is set aside.
+def _open_private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
-    Raises:
-        NewerVersion: If a later personalrm wrote it.
-        StoreError: If it is damaged or cannot be read.
-    """
-    cache = Cache(path)
+
+def _hash(text: bytes) -> int:
+    return int.from_bytes(text[:4], "big")
+
+
+def _write_all(file: IO[bytes], text: bytes) -> None:
+    file.seek(0, os.SEEK_END)  # a file opened for appending does so anyway, one in memory does not
+    if file.write(text) < len(text):
+        raise OSError("no space is left")
+
+
+def _claim_of(key: bytes) -> int:
+    """The byte that is locked while a key is asked for."""
+    return CLAIMS | int.from_bytes(key[:7], "big")
+
+
+def _lock(file: IO[bytes], byte: int, *, wait: bool = False) -> bool:
+    """Lock a byte for this file object; False if another has it. The system unlocks it when the process ends."""
+    if isinstance(file, io.BytesIO):
+        return True
     try:
-        cache._db = db = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=30.0)
-        _refuse_newer(path, db)
-        db.execute("SELECT key, answer FROM answers LIMIT 1").fetchone()
-    except (OSError, sqlite3.Error) as error:
-        cache.close()
-        raise store_error(path, error) from None
-    return cache
+        if sys.platform == "linux":
+            command = fcntl.F_OFD_SETLKW if wait else fcntl.F_OFD_SETLK
+            fcntl.fcntl(file, command, struct.pack("hhqqi", fcntl.F_WRLCK, os.SEEK_SET, byte, 1, 0))
+        elif (
+            sys.platform != "win32"
+        ):  # locks of the whole process: two caches in one process do not wait for each other
+            fcntl.lockf(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB), 1, byte)
+    except (BlockingIOError, PermissionError):
+        return False
+    except OSError:  # a file system without locks: two processes may then pay for one answer each
+        return True
+    return True
 
 
-def _refuse_newer(path: Path, db: sqlite3.Connection) -> int:
-    """The version of the file, if this personalrm can read it."""
-    version = int(db.execute("PRAGMA user_version").fetchone()[0])
-    if version > VERSION:
-        raise NewerVersion(
-            f"cache {str(path)!r} has version {version}, this personalrm reads up to {VERSION}; upgrade it"
-        )
-    return version
-
-
-def _insert(
-    db: sqlite3.Connection, table: str, rows: Sequence[tuple[bytes, bytes | str]], *, over: bool = False
-) -> None:
-    """All rows in few statements: each one gives up the interpreter's lock, and a busy event loop takes it."""
-    for first in range(0, len(rows), ROWS_AT_ONCE):
-        some = rows[first : first + ROWS_AT_ONCE]
-        places = ",".join(["(?,?)"] * len(some))
-        db.execute(
-            f"INSERT OR {'REPLACE' if over else 'IGNORE'} INTO {table} VALUES {places}",
-            [value for row in some for value in row],
-        )
+def _unlock(file: IO[bytes], byte: int) -> None:
+    if isinstance(file, io.BytesIO):
+        return
+    with suppress(OSError):
+        if sys.platform == "linux":
+            fcntl.fcntl(file, fcntl.F_OFD_SETLK, struct.pack("hhqqi", fcntl.F_UNLCK, os.SEEK_SET, byte, 1, 0))
+        elif sys.platform != "win32":
+            fcntl.lockf(file, fcntl.LOCK_UN, 1, byte)
