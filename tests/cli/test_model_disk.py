@@ -12,7 +12,6 @@ from contextlib import closing
 import pytest
 from tests.fakes.server_process import ServerProcess
 
-from personalrm.lm.entries import CHECKSUM
 from personalrm.testing import tiny_pair, write_pairs
 
 pytestmark = pytest.mark.slow
@@ -124,11 +123,11 @@ def with_cache(whole, tmp_path):
 @pytest.mark.parametrize(
     "damage",
     [
-        lambda content: b"this is no database " * 500,
-        lambda content: content[: len(content) // 2],
-        lambda content: content[: len(content) // 2 // 4096 * 4096],
-        lambda content: content[:100] + b"\xff" * 4000 + content[4100:],
-        lambda content: content[:-4096] + b"\0" * 4096,
+        lambda content: b"this is no cache " * 500,
+        lambda content: content[1:],
+        lambda content: b"\xff" * 4000 + content[4000:],
+        lambda content: b"SQLite format 3\0" + content,
+        lambda content: b"\0" * len(content),
     ],
 )
 def test_a_damaged_cache_is_set_aside_and_the_fit_ends_with_the_same_bytes(fit, whole, with_cache, damage):
@@ -140,8 +139,26 @@ def test_a_damaged_cache_is_set_aside_and_the_fit_ends_with_the_same_bytes(fit, 
     assert (with_cache / "cache.sqlite.damaged-1").read_bytes() == damaged
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda content: content[: len(content) // 2],
+        lambda content: content[: len(content) // 2 // 4096 * 4096],
+        lambda content: content[:100] + b"\xff" * 4000 + content[4100:],
+        lambda content: content[:-4096] + b"\0" * 4096,
+    ],
+)
+def test_of_a_cache_that_is_damaged_inside_only_the_damaged_answers_are_asked_again(fit, whole, with_cache, damage):
+    path = with_cache / "cache.sqlite"
+    path.write_bytes(damage(path.read_bytes()))
+    code, err, counts = fit(with_cache)
+    assert (code, saved(with_cache), "Traceback" in err) == (0, saved(whole), False), err
+    assert 0 < counts["requests"] <= 0.6 * N_CALLS
+    assert (fit(with_cache)[2]["requests"], list(with_cache.glob("*.damaged-*"))) == (0, [])
+
+
 def test_an_answer_changed_on_disk_is_asked_again_and_never_used(fit, whole, with_cache):
-    """A bit that flips inside a text leaves a sound database and sound JSON behind."""
+    """A bit that flips inside a text leaves a sound file and sound JSON behind."""
     path = with_cache / "cache.sqlite"
     content = path.read_bytes()
     label = re.compile(rb'(\\"choice\\": \\")(first)')
@@ -152,18 +169,17 @@ def test_an_answer_changed_on_disk_is_asked_again_and_never_used(fit, whole, wit
 
 
 def test_an_answer_that_stands_under_another_key_is_asked_again(fit, whole, with_cache):
-    with closing(sqlite3.connect(with_cache / "cache.sqlite")) as db, db:
-        one, two = db.execute("SELECT key, answer FROM answers ORDER BY key LIMIT 2").fetchall()
-        assert len(one[1]) > CHECKSUM
-        db.execute("UPDATE answers SET answer = ? WHERE key = ?", (one[1], two[0]))
+    path = with_cache / "cache.sqlite"
+    content = path.read_bytes()
+    one, two = (line.split()[1] for line in [line for line in content.split(b"\n") if b" answer " in line][:2])
+    path.write_bytes(content.replace(one, b"-" * 32).replace(two, one).replace(b"-" * 32, two))
     code, _, counts = fit(with_cache)
-    assert (code, saved(with_cache), counts["requests"]) == (0, saved(whole), 1)
+    assert (code, saved(with_cache), counts["requests"]) == (0, saved(whole), 2)
 
 
 def test_a_cache_of_a_newer_version_is_refused_and_left_alone(fit, with_cache):
     path = with_cache / "cache.sqlite"
-    with closing(sqlite3.connect(path)) as db:
-        db.execute("PRAGMA user_version = 99")
+    path.write_bytes(path.read_bytes().replace(b"personalrm answers 1", b"personalrm answers 99"))
     before = path.read_bytes()
     code, err, counts = fit(with_cache)
     assert (code, counts["requests"], path.read_bytes() == before) == (1, 0, True)

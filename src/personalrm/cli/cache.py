@@ -61,12 +61,8 @@ def _clear(path: Path, options: argparse.Namespace) -> int:
         raise BadInput("nothing was erased; pass --yes to erase everybody's answers, or -u USER for those of one user")
     n_answers = 0
     if path.exists():
-        cache = Cache(path)
-        try:
-            cache.open()
+        with Cache(path) as cache:
             n_answers = _erase(cache, options.user)
-        finally:
-            cache.close()
     elif options.user is not None:
         raise _nothing(options.user, path)
     if options.json:

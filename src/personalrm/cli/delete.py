@@ -33,8 +33,6 @@ def run(options: argparse.Namespace) -> int:
         raise BadInput(f"nothing was erased; pass --yes to erase {versions} of {options.user!r}")
     n_answers = _erase_answers(options)
     home.delete(options.user)
-    for aside in _set_aside(options):
-        print_error(f"{aside} is a damaged cache and may hold answers of {options.user}; remove it by hand", 0)
     if options.json:
         print_json({"user_id": options.user, "versions_erased": n_versions, "answers_erased": n_answers})
     else:
@@ -45,23 +43,18 @@ def run(options: argparse.Namespace) -> int:
 
 def _erase_answers(options: argparse.Namespace) -> int:
     """Take the user out of the cache of model answers, first: a kill in between leaves the prompts to try again."""
-    path = Path(options.home) / "cache.sqlite"
-    if not path.exists():
+    from personalrm.lm.cache import Cache
+
+    cache = Cache(Path(options.home) / "cache.sqlite")
+    damaged = cache.files_set_aside()
+    if not (damaged or cache.path.exists()):
         return 0
-    from personalrm.lm.cache import Cache
-
-    cache = Cache(path)
-    try:
-        cache.open()
-        return cache.erase(options.user)
-    finally:
-        cache.close()
-
-
-def _set_aside(options: argparse.Namespace) -> list[Path]:
-    from personalrm.lm.cache import Cache
-
-    return Cache(Path(options.home) / "cache.sqlite").files_set_aside()
+    with cache:
+        damaged = cache.files_set_aside()  # opening may have found one more
+        n_answers = cache.erase(options.user)
+    for path in damaged:
+        print_error(f"{path} was a damaged cache that may have held answers of {options.user}; it was removed", 0)
+    return n_answers
 
 
 def _confirmed(user_id: str, versions: str) -> bool:

@@ -201,6 +201,7 @@ class Cache:
         n_answers = self.count()
         try:
             self._opened.truncate(len(HEADER))
+            self._forget_index()
             self._remove_set_aside()
         except OSError as error:
             raise self._error(error) from None
@@ -265,11 +266,10 @@ class Cache:
         return StoreError(f"cache {str(self.path)!r} cannot be used ({error}); check the path, the rights and the disk")
 
     def _opened_for_reading(self) -> IO[bytes]:
-        file = self.path.open("rb", buffering=0)
-        beginning = file.read(len(HEADER) + 10)
+        with self.path.open("rb") as file:
+            beginning = file.read(len(HEADER) + 10)
         if self._is_ours(beginning):
-            return file
-        file.close()
+            return self.path.open("rb", buffering=0)
         memory = io.BytesIO(HEADER)
         if beginning.startswith(SQLITE):
             try:
