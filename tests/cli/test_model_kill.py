@@ -164,11 +164,12 @@ def test_a_second_interrupt_does_not_wait_for_a_server_that_never_answers(people
         assert process.returncode == 3
 
 
-def test_two_processes_may_fit_into_one_home(people, whole, tmp_path):
+def test_three_processes_may_fit_into_one_home_and_pay_for_each_answer_once(people, whole, tmp_path):
     whole.server.misbehave()
-    both = [start(people, whole.server, tmp_path) for _ in range(2)]
-    assert [code_of(process) for process in both] == [0, 0]
+    processes = [start(people, whole.server, tmp_path) for _ in range(3)]
+    assert [code_of(process) for process in processes] == [0, 0, 0]
     assert (saved(tmp_path), export(tmp_path)) == (whole.saved, whole.export)
+    assert whole.server.summary()["requests"] == whole.n_calls
 
 
 def test_one_of_two_processes_is_killed_and_the_other_ends_with_the_same_bytes(people, whole, tmp_path):

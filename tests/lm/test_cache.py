@@ -1,3 +1,4 @@
+import random
 import signal
 import subprocess
 import sys
@@ -111,6 +112,36 @@ def test_what_another_process_appends_is_found(path):
         assert [cache.find(key) for cache in (one, other) for key in (A, B, C)] == [REPLY] * 6
 
 
+def test_opening_a_cache_without_answers_does_not_take_the_first_one_of_another_process(path):
+    with Cache(path) as one:
+
+        class SlowCache(Cache):
+            def _is_ours(self, beginning):
+                one.keep(A, "u", REPLY)
+                return super()._is_ours(beginning)
+
+        with SlowCache(path) as other:
+            assert other.find(A) == REPLY
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_whatever_is_damaged_nothing_fails_and_no_wrong_answer_is_found(path, seed):
+    keys = [bytes([k]) * 16 for k in range(40)]
+    with Cache(path) as cache:
+        for key in keys:
+            cache.keep(key, "u", Reply(key.hex()))
+    chance = random.Random(seed)
+    content = bytearray(path.read_bytes())
+    for _ in range(20):
+        content[chance.randrange(len(HEADER), len(content))] = chance.choice([*b"\n -_ou0", *chance.randbytes(2)])
+    path.write_bytes(content)
+    with Cache(path) as cache:
+        replies = [cache.find(key) for key in keys]
+        assert all(reply in (None, Reply(key.hex())) for key, reply in zip(keys, replies, strict=True))
+        assert cache.erase("u") >= 20
+    assert set(path.read_bytes()[len(HEADER) :]) <= set(b" \n")
+
+
 def test_of_two_that_want_to_ask_the_same_only_one_may(path):
     with Cache(path) as one, Cache(path) as other:
         assert (one.claim(A), other.claim(A), other.claim(B)) == (True, False, True)
@@ -136,8 +167,7 @@ def test_two_callers_on_one_cache_pay_for_each_answer_once(path):
     lms = [ScriptedLM(latency_s=0.02), ScriptedLM(latency_s=0.02)]
     asks = [ask(str(k)) for k in range(60)]
     with Caller(lms[0], cache=Cache(path)) as one, Caller(lms[1], cache=Cache(path)) as other:
-        values, futures = [], []
-        other.start(asks, futures.extend)
+        other.start(asks, lambda outcomes: None)
         values = [outcome.value for outcome in one.ask_all(asks)]
         assert values == [outcome.value for outcome in other.ask_all(asks)]
     assert sum(len(lm.requests) for lm in lms) == 60

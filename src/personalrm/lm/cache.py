@@ -15,6 +15,7 @@ our own and not a database: docs/decisions/0027-answers-of-models.md.
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -23,7 +24,6 @@ import struct
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
@@ -99,7 +99,7 @@ class Cache:
                 self._file = self._opened_for_reading()
             else:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
-                self._file = self._opened_for_writing()
+                self._file = self._opened_for_use()
             self._forget_index()
             self._catch_up()
         except StoreError:
@@ -152,7 +152,7 @@ class Cache:
 
     def release(self, key: bytes) -> None:
         """Let others ask for a key, or find what was kept under it."""
-        _unlock(self._opened, _claim_of(key))
+        _lock(self._opened, _claim_of(key), unlock=True)
 
     def erase(self, user_id: str) -> int:
         """Take a user out, so that no byte of their answers is left in any file; returns how many answers went.
@@ -189,7 +189,7 @@ class Cache:
         except OSError as error:
             raise self._error(error) from None
         finally:
-            _unlock(self._opened, OPENING)
+            _lock(self._opened, OPENING, unlock=True)
         return n_erased
 
     def clear(self) -> int:
@@ -198,7 +198,7 @@ class Cache:
         Raises:
             StoreError: If the file cannot be written.
         """
-        n_answers = self.count()
+        n_answers = self.report().n_answers
         try:
             self._opened.truncate(len(HEADER))
             self._forget_index()
@@ -217,10 +217,6 @@ class Cache:
         owned, _ = self._owned_by(owner_of(user_id))
         newest = (self._newest(key) for key in sorted(owned))
         return [json.loads(found[1].text) for found in newest if found is not None and found[1].kind == "answer"]
-
-    def count(self) -> int:
-        """How many answers are kept."""
-        return self.report().n_answers
 
     def report(self) -> CacheReport:
         """What the file holds."""
@@ -265,6 +261,14 @@ class Cache:
     def _error(self, error: Exception | str) -> StoreError:
         return StoreError(f"cache {str(self.path)!r} cannot be used ({error}); check the path, the rights and the disk")
 
+    def _opened_for_use(self) -> IO[bytes]:
+        try:
+            return self._opened_for_writing()
+        except OSError as error:
+            if error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM) or not self.path.exists():
+                raise
+            return self._opened_for_reading()  # what is kept can still be used; the first answer to keep is an error
+
     def _opened_for_reading(self) -> IO[bytes]:
         with self.path.open("rb") as file:
             beginning = file.read(len(HEADER) + 10)
@@ -287,7 +291,7 @@ class Cache:
                 _lock(file, OPENING, wait=True)
                 # Another process may have replaced the file while this one waited for the lock.
                 if os.path.samestat(os.fstat(file.fileno()), self.path.stat()) and self._is_in_order(file):
-                    _unlock(file, OPENING)
+                    _lock(file, OPENING, unlock=True)
                     return file
             except FileNotFoundError:
                 pass
@@ -300,10 +304,12 @@ class Cache:
         """Begin a new file and take up what earlier versions left; False if the path has another file now."""
         file.seek(0)
         beginning = file.read(len(HEADER) + 10)
-        if HEADER.startswith(beginning):  # new, or its first writer was killed
+        if self._is_ours(beginning):
+            pass  # never written anew, even without answers: another process may append its first one now
+        elif HEADER.startswith(beginning):  # empty, or its first writer was killed
             file.truncate(0)
             _write_all(file, HEADER)
-        elif not self._is_ours(beginning):
+        else:
             if sys.platform == "win32":
                 file.close()  # an open file cannot be replaced there
             if not beginning.startswith(SQLITE) or not self._rewrite_database():
@@ -372,10 +378,10 @@ class Cache:
     def _catch_up(self) -> None:
         """Read what was appended, by this process or another, since the last look."""
         size = self._opened.seek(0, os.SEEK_END)
-        if size == self._end:
-            return
         if size < self._end:  # another process cleared it
             self._forget_index()
+        if size == self._end:
+            return
         if self._end == 0:
             sample = self._read(0, CHUNK)
             self._results = LineIndex(sample.count(b"}\n") * size // len(sample))
@@ -390,7 +396,7 @@ class Cache:
                 self._results.add(int(raw[9:17], 16), offset)
             else:
                 self._more_owners.add(int(raw[9:17], 16) ^ int(raw[OWNER_AT : OWNER_AT + 8], 16), offset)
-        except ValueError:  # neither, or damaged beyond recognition
+        except (ValueError, OverflowError):  # neither, or damaged beyond recognition
             return
 
     def _raw_lines(self, start: int) -> Iterator[tuple[int, bytes]]:
@@ -486,30 +492,22 @@ def _claim_of(key: bytes) -> int:
     return CLAIMS | int.from_bytes(key[:7], "big")
 
 
-def _lock(file: IO[bytes], byte: int, *, wait: bool = False) -> bool:
-    """Lock a byte for this file object; False if another has it. The system unlocks it when the process ends."""
-    if isinstance(file, io.BytesIO):
+def _lock(file: IO[bytes], byte: int, *, wait: bool = False, unlock: bool = False) -> bool:
+    """Lock or unlock a byte for this file object; False if another has it.
+
+    The system unlocks it when the file is closed or the process ends, however that ends.
+    """
+    if isinstance(file, io.BytesIO) or sys.platform == "win32":
         return True
     try:
         if sys.platform == "linux":
+            kind = fcntl.F_UNLCK if unlock else fcntl.F_WRLCK
             command = fcntl.F_OFD_SETLKW if wait else fcntl.F_OFD_SETLK
-            fcntl.fcntl(file, command, struct.pack("hhqqi", fcntl.F_WRLCK, os.SEEK_SET, byte, 1, 0))
-        elif (
-            sys.platform != "win32"
-        ):  # locks of the whole process: two caches in one process do not wait for each other
-            fcntl.lockf(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB), 1, byte)
+            fcntl.fcntl(file, command, struct.pack("hhqqi", kind, os.SEEK_SET, byte, 1, 0))
+        else:  # belongs to the process: two caches in one process do not wait for each other
+            fcntl.lockf(file, (fcntl.LOCK_UN if unlock else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB), 1, byte)
     except (BlockingIOError, PermissionError):
         return False
     except OSError:  # a file system without locks: two processes may then pay for one answer each
-        return True
+        pass
     return True
-
-
-def _unlock(file: IO[bytes], byte: int) -> None:
-    if isinstance(file, io.BytesIO):
-        return
-    with suppress(OSError):
-        if sys.platform == "linux":
-            fcntl.fcntl(file, fcntl.F_OFD_SETLK, struct.pack("hhqqi", fcntl.F_UNLCK, os.SEEK_SET, byte, 1, 0))
-        elif sys.platform != "win32":
-            fcntl.lockf(file, fcntl.LOCK_UN, 1, byte)
