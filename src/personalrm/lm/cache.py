@@ -78,6 +78,7 @@ class Cache:
         """Answers that were found changed on disk, and forgotten."""
         self._read_only = read_only
         self._file: IO[bytes] | None = None
+        self._unwritable: OSError | None = None
         self._forget_index()
         self._retried_before = 0
 
@@ -92,6 +93,7 @@ class Cache:
             StoreError: If it cannot be read or written.
         """
         self.close()
+        self._unwritable = None
         try:
             if str(self.path) == ":memory:" or (self._read_only and not self.path.exists()):
                 self._file = io.BytesIO(HEADER)
@@ -116,9 +118,11 @@ class Cache:
             user_id: Becomes an owner of what is found.
 
         Raises:
-            StoreError: If the file cannot be read, or the owner not be written.
+            StoreError: If the file cannot be read, or an owner not be written.
         """
         try:
+            if user_id is not None and self._unwritable is not None:
+                raise self._unwritable
             self._catch_up()
             found = self._newest(key)
             if found is None:
@@ -267,7 +271,9 @@ class Cache:
         except OSError as error:
             if error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM) or not self.path.exists():
                 raise
-            return self._opened_for_reading()  # what is kept can still be used; the first answer to keep is an error
+            # Only told when somebody asks: commands that need no answer go on, and those that do end as stopped.
+            self._unwritable = error
+            return self._opened_for_reading()
 
     def _opened_for_reading(self) -> IO[bytes]:
         with self.path.open("rb") as file:
