@@ -25,9 +25,10 @@ test-fast: $(VENV)/.dev ## the same without the slow ones, in seconds
 	$(PYTEST) -m 'not gpu and not lm and not endure and not slow' $(PYTEST_ARGS)
 
 # Python 3.11 is run; the newest version is held by the type checker only.
-check: $(VENV)/.dev ## format, lint and types
+check: $(VENV)/.dev ## format, lint, types, and words that are on their way out
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/python .ci/words.py
 	$(BIN)/mypy --strict src
 	$(BIN)/mypy --strict --python-version 3.14 src
 
