@@ -117,7 +117,7 @@ def run(*arguments: object, expected: int = 0) -> str:
             code = main([str(argument) for argument in arguments])
         except SystemExit as stop:
             code = stop.code if isinstance(stop.code, int) else 1
-    assert code == expected, f"{arguments} ended with {code}: {err.getvalue()}"
+    assert code == expected, f"{arguments} ended with {code}: {err.getvalue()}{out.getvalue()}"
     return out.getvalue()
 
 
@@ -397,7 +397,7 @@ def identities_of(part: str) -> Any:
     with tempfile.TemporaryDirectory(prefix="personalrm-golden-") as name, recorder.served() as url:
         folder = Path(name)
         if part in NEED_TORCH:
-            _save_base_model(folder / "tiny")
+            save_base_model(folder / "tiny")
         os.chdir(folder)  # so that no path of a machine stands in a model or a run
         try:
             return PARTS_OF[part](Path(), recorder, url)
@@ -405,7 +405,8 @@ def identities_of(part: str) -> Any:
             os.chdir(before)
 
 
-def _save_base_model(folder: Path) -> None:
+def save_base_model(folder: Path) -> None:
+    """A random language model of a few kilobytes."""
     from personalrm.embedding.quiet_loading import quiet_loading
     from personalrm.testing.tiny_models import save_tiny_model
 
