@@ -91,4 +91,4 @@ def test_a_model_is_trained_with_old_prepared_prompts():
     more = ("--base", "tiny", "-c", "quick.yaml", "--dev-percent", "0", "--prompts", "prompts.jsonl")
     run("train", "bt", "few.jsonl", "--out", "again", *more, "--home", "home")
     record = json.loads(Path("again/model.json").read_text(encoding="utf-8"))
-    assert (record["knows"], record["training"]["n_users_told_of"]) == ("persona", 2)
+    assert (record["knows"], record["training"]["n_users_told_of"]) == ("persona", 1)
