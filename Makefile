@@ -29,8 +29,8 @@ check: $(VENV)/.dev ## format, lint, types, and words that are on their way out
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/python .ci/words.py
-	$(BIN)/mypy --strict src
-	$(BIN)/mypy --strict --python-version 3.14 src
+	$(BIN)/mypy --strict src benchmarks
+	$(BIN)/mypy --strict --python-version 3.14 src benchmarks
 
 bench: $(VENV)/.dev ## every benchmark in turn
 	@set -e; for script in $$(ls benchmarks/*.py 2>/dev/null | grep -v '/_'); do \

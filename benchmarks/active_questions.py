@@ -6,6 +6,7 @@ pairs are the pool and whose targets are only scored. `--picture FILE.svg` draws
 
 import argparse
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,9 @@ from simulations.planted import plant_users
 from personalrm.bench.report.pictures import as_svg
 from personalrm.bench.results.evaluation import in_development_half
 from personalrm.datasets.targets import hold_out
+from personalrm.preferences.pairs import PreferencePair
 from personalrm.preferences.reading.files import ReadOptions, read_pairs
+from personalrm.stats.arrays import FloatArray
 from personalrm.stylometry.features import difference
 from personalrm.stylometry.observations import observe
 from personalrm.stylometry.population import estimate_population
@@ -26,11 +29,11 @@ REAL = {"prism_turn0_subset": 3, "coauthor_choices": 50}
 MOST_POOL, MOST_TARGETS = 300, 300
 
 
-def rows(pairs):
+def rows(pairs: Sequence[PreferencePair]) -> FloatArray:
     return np.array([difference(pair.conversation, pair.chosen, pair.rejected) for pair in pairs])
 
 
-def planted_pools():
+def planted_pools() -> list[Pool]:
     users = [one.user for one in plant_users(N_USERS, POOL + TARGETS)]
     shown = {user.user_id: user.pairs[:POOL] for user in users}
     population = estimate_population({user_id: observe(pairs[:20]) for user_id, pairs in shown.items()})
@@ -40,16 +43,16 @@ def planted_pools():
     ]
 
 
-def real_pools(name):
+def real_pools(name: str) -> list[Pool]:
     path = os.path.join(os.environ["PERSONALRM_DATA"], f"{name}.jsonl.gz")
     held_out = hold_out(read_pairs(path, ReadOptions(skip_bad=True)).values())
     population = estimate_population({user.user_id: observe(user.pairs) for user in held_out.context.values()})
-    targets = {}
+    targets: dict[str, list[PreferencePair]] = {}
     for pair in held_out.targets:
         targets.setdefault(pair.user_id, []).append(pair)
     rng = np.random.default_rng(0)
 
-    def some(pairs, most):
+    def some(pairs: Sequence[PreferencePair], most: int) -> list[PreferencePair]:
         return [pairs[place] for place in np.sort(rng.permutation(len(pairs))[:most])]
 
     return [
@@ -64,7 +67,7 @@ def real_pools(name):
 
 
 def report(title: str, growth: Growth) -> None:
-    figures = {"users": len(growth.active)}
+    figures: dict[str, object] = {"users": len(growth.active)}
     last = int(growth.n_answers[-1])
     for step in sorted({1, 2, 3, 5, 10, 20, last} & set(growth.n_answers.tolist())):
         gap, interval = growth.difference(step)

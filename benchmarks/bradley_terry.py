@@ -172,7 +172,7 @@ def compare(path: str, options: argparse.Namespace, n_prompt: int) -> dict[str, 
     largest = max(abs(losses[name] - losses["trl"]) for name in losses)
     if largest > 1e-5 or max(gaps.values()) > 1e-4:
         raise SystemExit(f"the sides differ, loss by {largest:.1e} and gradients by {gaps}, so times mean nothing")
-    sides = {"trl": trl, "shared": shared, "user tree": tree}
+    sides: dict[str, Any] = {"trl": trl, "shared": shared, "user tree": tree}
     wall: dict[str, list[float]] = {name: [] for name in sides}
     busy: dict[str, list[float]] = {name: [] for name in sides}
     for _ in range(options.repeats):

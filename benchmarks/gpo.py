@@ -80,7 +80,7 @@ def step(module: torch.nn.Module, value: Callable[[], torch.Tensor]) -> Callable
 class _Counting(TorchDispatchMode):
     """Counts the operations that run inside it."""
 
-    n = 0
+    n: int = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         self.n += 1
@@ -89,7 +89,8 @@ class _Counting(TorchDispatchMode):
 
 def operations(run: Callable[[], Any]) -> int:
     """How many operations of torch a run takes, views and backward included."""
-    with _Counting() as counting:
+    counting = _Counting()  # type: ignore[no-untyped-call]  # torch gives its class no types
+    with counting:
         run()
     return counting.n
 
@@ -98,13 +99,19 @@ def measure(n_users: int, n_context: int, n_targets: int, dim: int) -> dict[str,
     """Differences, times and ratios."""
     torch.manual_seed(0)
     episode = make_episode(n_users, n_context, n_targets, dim)
-    network = GPONetwork(dim, GPOShape(has_null=False)).eval()
+    network: Any = GPONetwork(dim, GPOShape(has_null=False)).eval()
     reference = reference_from(network).eval()
     gap = float(np.abs(evaluate_ours(network, episode) - evaluate_reference(reference, episode)).max())
     shown = torch.where(episode.target_second[..., None] > 0, episode.targets[:, :, 1], episode.targets[:, :, 0])
     x, y = torch.cat([episode.context, shown], 1), torch.cat([episode.second, episode.target_second], 1)
-    losses = [lambda: episode_loss(network, episode, STYLE), lambda: loss(reference, x, y, n_context)]
-    values = [one() for one in losses]
+
+    def our_loss() -> torch.Tensor:
+        return episode_loss(network, episode, STYLE)
+
+    def reference_loss() -> torch.Tensor:
+        return loss(reference, x, y, n_context)
+
+    values = [our_loss(), reference_loss()]
     for value in values:
         value.backward()
     loss_gap = float((values[0] - values[1]).detach().abs())
@@ -114,12 +121,12 @@ def measure(n_users: int, n_context: int, n_targets: int, dim: int) -> dict[str,
     seconds = {
         "evaluation, ours": median_of_five(lambda: evaluate_ours(network, episode)),
         "evaluation, reference": median_of_five(lambda: evaluate_reference(reference, episode)),
-        "step, ours": median_of_five(step(network, losses[0])),
-        "step, reference": median_of_five(step(reference, losses[1])),
+        "step, ours": median_of_five(step(network, our_loss)),
+        "step, reference": median_of_five(step(reference, reference_loss)),
     }
     count = {
-        "ours": operations(step(network, losses[0])),
-        "reference": operations(step(reference, losses[1])),
+        "ours": operations(step(network, our_loss)),
+        "reference": operations(step(reference, reference_loss)),
     }
     ratio = {what: seconds[f"{what}, reference"] / seconds[f"{what}, ours"] for what in ("evaluation", "step")}
     return {

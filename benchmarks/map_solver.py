@@ -40,7 +40,7 @@ def ours(problems: list[ChoiceProblem]) -> Any:
 
 def sklearn_loop(problems: list[ChoiceProblem], solver: str) -> Any:
     """The same modes by one LogisticRegression a user."""
-    from sklearn.linear_model import LogisticRegression  # type: ignore[import-untyped]
+    from sklearn.linear_model import LogisticRegression
 
     model = LogisticRegression(fit_intercept=False, C=1.0 / PRECISION, tol=1e-10, solver=solver, max_iter=1000)
     y = np.arange(len(problems[0].groups)) % 2

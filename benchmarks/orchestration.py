@@ -20,6 +20,7 @@ from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import aiohttp
 from _table import show
@@ -35,6 +36,7 @@ from personalrm.lm.opening import ModelName, open_model
 from personalrm.lm.settings import Limits
 from personalrm.lm.wire import encode_request
 from personalrm.preferences.people import example_users
+from personalrm.preferences.personal_prompts import PersonalPrompt
 from personalrm.preferences.users import User
 from personalrm.testing import ScriptedLM
 from personalrm.testing.skill import fixed_with_persona
@@ -55,10 +57,11 @@ def people(n_users: int, n_pairs: int) -> list[User]:
     return users
 
 
-def log_of(url: str, *, reset: bool = False) -> dict:
+def log_of(url: str, *, reset: bool = False) -> dict[str, Any]:
     if reset:
         urllib.request.urlopen(urllib.request.Request(url.replace("/v1", "/reset"), method="POST"))
-    return json.load(urllib.request.urlopen(url.replace("/v1", "/log")))
+    log: dict[str, Any] = json.load(urllib.request.urlopen(url.replace("/v1", "/log")))
+    return log
 
 
 @contextmanager
@@ -69,7 +72,9 @@ def opened_judge(url: str, limits: Limits) -> Iterator[ModelJudge]:
             yield ModelJudge(caller)
 
 
-def induce(judge: ModelJudge, users: list[User], settings: InductionSettings = BOTH) -> tuple[float, list]:
+def induce(
+    judge: ModelJudge, users: list[User], settings: InductionSettings = BOTH
+) -> tuple[float, list[PersonalPrompt | None]]:
     """Wall seconds and the prompts."""
     inductions = (synthesize(user.user_id, user.pairs, settings, judge="fake") for user in users)
     started = time.perf_counter()
@@ -78,7 +83,9 @@ def induce(judge: ModelJudge, users: list[User], settings: InductionSettings = B
     return time.perf_counter() - started, [one.prompt for one in done]
 
 
-def fit(url: str, users: list[User], limits: Limits, settings: InductionSettings = BOTH) -> tuple[float, dict, list]:
+def fit(
+    url: str, users: list[User], limits: Limits, settings: InductionSettings = BOTH
+) -> tuple[float, dict[str, Any], list[PersonalPrompt | None]]:
     """Wall seconds, the server's log, and the prompts."""
     before = log_of(url, reset=True)
     with opened_judge(url, limits) as judge:

@@ -46,7 +46,8 @@ def fit(side: str, users: list[dict[str, Any]], latency_ms: int, rule: str) -> d
         done = subprocess.run(command, cwd=HERE, check=False, capture_output=True, text=True)
         if done.returncode:
             raise RuntimeError(f"the {side} side failed: {done.stderr[-2000:]}")
-        return json.loads(result.read_text())
+        found: dict[str, Any] = json.loads(result.read_text())
+        return found
 
 
 def check(users: list[dict[str, Any]], found: dict[str, Any]) -> None:

@@ -123,7 +123,8 @@ def main() -> None:
 
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
-    options = LanguageVPLOptions(lora=Lora(8, 16.0), **OPTIONS)
+    given: dict[str, Any] = OPTIONS
+    options = LanguageVPLOptions(lora=Lora(8, 16.0), **given)
     sizes = {"hidden_size": 256, "intermediate_size": 1024, "num_attention_heads": 4, "num_key_value_heads": 4}
     with tempfile.TemporaryDirectory() as folder, quiet_loading():
         path = save_tiny_model(Path(folder), **sizes, initializer_range=0.02)

@@ -85,7 +85,10 @@ def pal_new_users() -> dict[str, object]:
     """Mixtures of all new users in one solve, the loop run long enough to reach the same values."""
     margins = np.random.default_rng(0).normal(size=(PAL_USERS, PAIRS, PROTOTYPES))
     own = [torch.from_numpy(one).float() for one in margins]
-    loop = lambda: fit_new_users_in_a_loop(own, strength=1.0, n_steps=200, rate=0.1)  # noqa: E731
+
+    def loop() -> torch.Tensor:
+        return fit_new_users_in_a_loop(own, strength=1.0, n_steps=200, rate=0.1)
+
     gap = float(np.abs(fit_simplex(list(margins)).weights - loop().double().numpy()).max())
     return beside("PAL new users", lambda: fit_simplex(list(margins)), loop, gap)
 

@@ -11,39 +11,43 @@ import os
 import sys
 import tempfile
 import time
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
+Item = dict[str, Any]
+AskLater = Callable[[Item], Awaitable[Any]]
 os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # otherwise importing it waits for a download
 
 
-def openai_asker(url):
+def openai_asker(url: str) -> AskLater:
     from openai import AsyncOpenAI
 
     client = AsyncOpenAI(base_url=url, api_key="local")
 
-    async def ask(item):
+    async def ask(item: Item) -> Any:
         found = await client.chat.completions.create(model="fake", messages=item["messages"])
         return found.choices[0].message.content
 
     return ask
 
 
-def litellm_asker(url):
+def litellm_asker(url: str) -> AskLater:
     import litellm
 
-    async def ask(item):
+    async def ask(item: Item) -> Any:
         found = await litellm.acompletion("openai/fake", item["messages"], api_base=url, api_key="local")
         return found.choices[0].message.content
 
     return ask
 
 
-def dspy_asker(url):
+def dspy_asker(url: str) -> Callable[[Item], Any]:
     from typing import Literal
 
     import dspy
 
-    class Judge(dspy.Signature):
+    class Judge(dspy.Signature):  # type: ignore[misc]  # dspy is not installed here
         conversation: str = dspy.InputField()
         first_completion: str = dspy.InputField()
         second_completion: str = dspy.InputField()
@@ -51,9 +55,9 @@ def dspy_asker(url):
         preference: Literal["First", "Second"] = dspy.OutputField()
 
     dspy.configure(lm=dspy.LM("openai/fake", api_base=url, api_key="local"))
-    judges = {}
+    judges: dict[str, Any] = {}
 
-    def ask(item):
+    def ask(item: Item) -> Any:
         persona = item["persona"]
         if persona not in judges:
             judges[persona] = dspy.Predict(Judge.with_instructions(f"Judge. FOLLOWING PERSONA: ===\n{persona}\n==="))
@@ -67,14 +71,14 @@ def dspy_asker(url):
     return ask
 
 
-def answer(ask, item):
+def answer(ask: Callable[[Item], Any], item: Item) -> Item:
     try:
         return {"text": ask(item)}
     except Exception as error:  # noqa: BLE001  # every error of the library is an outcome here
         return {"error": type(error).__name__}
 
 
-async def answer_later(ask, item, free):
+async def answer_later(ask: AskLater, item: Item, free: asyncio.Semaphore) -> Item:
     async with free:
         try:
             return {"text": await ask(item)}
@@ -82,13 +86,13 @@ async def answer_later(ask, item, free):
             return {"error": type(error).__name__}
 
 
-def answers(client, url, items, in_flight):
+def answers(client: str, url: str, items: list[Item], in_flight: int) -> list[Item]:
     if client == "dspy":
         ask = dspy_asker(url)
         with ThreadPoolExecutor(in_flight) as threads:
             return list(threads.map(lambda item: answer(ask, item), items))
 
-    async def run():
+    async def run() -> list[Item]:
         ask = {"openai": openai_asker, "litellm": litellm_asker}[client](url)
         free = asyncio.Semaphore(in_flight)
         return await asyncio.gather(*(answer_later(ask, item, free) for item in items))
@@ -96,7 +100,7 @@ def answers(client, url, items, in_flight):
     return asyncio.run(run())
 
 
-def main(client, plan_file, result_file):
+def main(client: str, plan_file: str, result_file: str) -> None:
     with open(plan_file) as file:
         plan = json.load(file)
     found = {}

@@ -32,4 +32,5 @@ def python_of(name: str) -> str:
 
 def versions(name: str, *packages: str) -> dict[str, str]:
     """What is installed there."""
-    return json.loads(subprocess.check_output([python_of(name), "-c", _VERSIONS, *packages]))
+    installed: dict[str, str] = json.loads(subprocess.check_output([python_of(name), "-c", _VERSIONS, *packages]))
+    return installed

@@ -10,11 +10,12 @@ import tempfile
 import time
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 started = time.perf_counter()
 import aiohttp  # noqa: E402, F401  # a fit imports it when it connects; here it is timed with the rest
 
-from peers.people import pairs_of  # noqa: E402
+from peers.people import Row, pairs_of  # noqa: E402
 from personalrm.induction.settings import InductionSettings  # noqa: E402
 from personalrm.induction.synthesize import synthesize  # noqa: E402
 from personalrm.induction.waves import run_overlapping  # noqa: E402
@@ -24,19 +25,20 @@ from personalrm.lm.batch import Caller  # noqa: E402
 from personalrm.lm.cache import Cache  # noqa: E402
 from personalrm.lm.opening import ModelName, open_model  # noqa: E402
 from personalrm.lm.settings import Limits  # noqa: E402
+from personalrm.preferences.personal_prompts import PersonalPrompt  # noqa: E402
 
 IMPORT_S = time.perf_counter() - started
 IN_FLIGHT = 256
 
 
-def right(judge, prompt, user):
+def right(judge: ModelJudge, prompt: PersonalPrompt, user: Row) -> list[int]:
     """For each target 1 or 0: in the first order for all, then in the second, as the package lists them."""
     targets = pairs_of(user["user_id"], user["targets"])
     both = judge_both_orders(judge, [question_about(prompt, t.conversation, t.chosen, t.rejected) for t in targets])
     return [int(one.as_asked.choice == "first") for one in both] + [int(one.swapped.choice == "second") for one in both]
 
 
-def main(url, users_file, result_file):
+def main(url: str, users_file: str, result_file: str) -> None:
     users = json.loads(Path(users_file).read_text())
     pairs = {user["user_id"]: pairs_of(user["user_id"], user["context"]) for user in users}
     with tempfile.TemporaryDirectory() as folder:
@@ -49,7 +51,8 @@ def main(url, users_file, result_file):
             inductions = (synthesize(user_id, listed, settings, judge="fake") for user_id, listed in pairs.items())
             wall, cpu = time.perf_counter(), time.process_time()
             done = list(run_overlapping(inductions, judge, users_at_once=IN_FLIGHT))
-            result = {"wall_s": time.perf_counter() - wall, "cpu_s": time.process_time() - cpu, "import_s": IMPORT_S}
+            result: dict[str, Any] = {"import_s": IMPORT_S}
+            result |= {"wall_s": time.perf_counter() - wall, "cpu_s": time.process_time() - cpu}
             result["peak_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
             with urllib.request.urlopen(url.replace("/v1", "/log")) as answer:
                 result["server"] = json.load(answer)

@@ -11,11 +11,12 @@ import sys
 import tempfile
 import time
 import urllib.request
+from typing import Any
 
 os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # otherwise importing it waits for a download
 
 
-def main(url, users_file, result_file, cached="cache"):
+def main(url: str, users_file: str, result_file: str, cached: str = "cache") -> None:
     with tempfile.TemporaryDirectory() as cache:
         os.environ["DSPY_CACHEDIR"] = cache
         started = time.perf_counter()
@@ -25,7 +26,13 @@ def main(url, users_file, result_file, cached="cache"):
             import dspy
 
             dspy.configure_cache(enable_disk_cache=False, enable_memory_cache=False, enable_litellm_cache=False)
-        result = {"import_s": time.perf_counter() - started, "fits": [], "right": {}, "kept": {}, "failed": {}}
+        result: dict[str, Any] = {
+            "import_s": time.perf_counter() - started,
+            "fits": [],
+            "right": {},
+            "kept": {},
+            "failed": {},
+        }
         with open(users_file) as file:
             users = json.load(file)
         fitted = {}

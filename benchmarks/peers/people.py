@@ -20,7 +20,8 @@ Row = dict[str, Any]
 
 def people(n_users: int) -> list[Row]:
     """One user with 10 pairs, or many with 6 to 20; every other one likes short answers."""
-    texts = [(p.conversation, *sorted((p.chosen, p.rejected), key=len)) for user in example_users() for p in user]
+    pairs = [pair for user in example_users() for pair in user]
+    texts = [(p.conversation, min(p.chosen, p.rejected, key=len), max(p.rejected, p.chosen, key=len)) for p in pairs]
     users = []
     for number in range(n_users):
         n_pairs = 10 if n_users == 1 else 6 + 7 * number % 15

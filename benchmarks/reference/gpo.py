@@ -7,10 +7,9 @@ question by question. Weights are copied from our network so that both compute t
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
 import torch
-
-from personalrm.rewards.heads.gpo.network import GPONetwork
 
 
 class ReferenceGPO(torch.nn.Module):
@@ -33,13 +32,14 @@ class ReferenceGPO(torch.nn.Module):
         length = x.shape[1]
         mask = torch.zeros(length, length, device=x.device)
         mask[:, n_context:] = -torch.inf  # target columns are hidden from everybody, the target itself included
-        return self.head(self.encoder(h, mask=mask))[:, n_context:, 0]
+        logits: torch.Tensor = self.head(self.encoder(h, mask=mask))[:, n_context:, 0]
+        return logits
 
 
-def reference_from(network: GPONetwork) -> ReferenceGPO:
-    """The same weights in the original's modules; the network must have no null token."""
+def reference_from(network: Any) -> Any:
+    """A `GPONetwork`'s weights in the original's modules, a `ReferenceGPO`; the network must have no null token."""
     width, dim = network.first.out_features, network.first.in_features
-    reference = ReferenceGPO(dim, width, network.blocks[0].n_heads, len(network.blocks), 1 + len(network.rest))
+    reference: Any = ReferenceGPO(dim, width, network.blocks[0].n_heads, len(network.blocks), 1 + len(network.rest))
     with torch.no_grad():
         reference.embedder[0].weight.copy_(torch.cat([network.first.weight, network.label[:, None]], dim=1))
         reference.embedder[0].bias.copy_(network.first.bias)
@@ -105,4 +105,5 @@ def loss(reference: ReferenceGPO, x: torch.Tensor, y: torch.Tensor, n_context: i
     masked = torch.zeros_like(log_probabilities)
     for row, length in enumerate((x[:, n_context:].sum(dim=-1) != 0).sum(dim=1)):
         masked[row, : 2 * length] = log_probabilities[row, : 2 * length]
-    return -(masked.sum(dim=1) / logits.shape[1]).mean()
+    total: torch.Tensor = -(masked.sum(dim=1) / logits.shape[1]).mean()
+    return total

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 
-def encode_users_in_a_loop(
-    pairs: nn.Module, users: nn.Module, contexts: Sequence[tuple[Tensor, Tensor]]
-) -> tuple[Tensor, Tensor]:
+def encode_users_in_a_loop(pairs: Any, users: Any, contexts: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
     """mu and lv, one user after another; each context is chosen and rejected, `(pairs, dim)`."""
     found = []
     for chosen, rejected in contexts:

@@ -157,7 +157,7 @@ def train(
         generator = torch.Generator(device).manual_seed(seed * STEP_STRIDE + step)
         value = loss(step, generator)
         if torch.isfinite(value):
-            value.backward()  # type: ignore[no-untyped-call]
+            value.backward()
         return float(value.detach())
 
     return train_in_parts(module, accumulate, options, groups=groups, dev=dev, checkpoints=checkpoints)

@@ -158,10 +158,10 @@ def minimise(
     def closure() -> torch.Tensor:
         optimizer.zero_grad()
         value = objective()
-        value.backward()  # type: ignore[no-untyped-call]
+        value.backward()
         evaluations.append(1)
         if len(evaluations) <= n_iterations:  # line searches may look at more points than there are steps
             tell(len(evaluations), n_iterations, loss=float(value.detach()) / max(1.0, n_pairs))
         return value
 
-    optimizer.step(closure)  # type: ignore[no-untyped-call]
+    optimizer.step(closure)
