@@ -61,9 +61,12 @@ def test_an_old_model_gives_its_rewards(old, name):
     assert list(differences(old["rewards"][name], rewards_of(name), name)) == []
 
 
-def test_an_old_run_is_reported_as_it_was(old):
+def test_the_tables_of_an_old_run_are_what_they_were(old):
+    """Headings and notes may be put in other words, rows may not."""
     run("bench", "report", "run", "--output", "report")
-    assert Path("report/report.md").read_text(encoding="utf-8") == old["report"]
+    texts = (Path("report/report.md").read_text(encoding="utf-8"), old["report"])
+    now, before = ([line for line in text.splitlines() if line.startswith("|")] for text in texts)
+    assert now == before
 
 
 @pytest.mark.usefixtures("old")
