@@ -15,7 +15,7 @@ from simulations.active import Growth, Pool, grow
 from simulations.planted import plant_users
 
 from personalrm.bench.report.pictures import as_svg
-from personalrm.bench.results.evaluation import in_development_half
+from personalrm.bench.runs.evaluation import in_development_half
 from personalrm.datasets.targets import hold_out
 from personalrm.preferences.pairs import PreferencePair
 from personalrm.preferences.reading.files import ReadOptions, read_pairs

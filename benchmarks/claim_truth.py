@@ -17,7 +17,7 @@ from typing import Any
 
 from simulations.claim_truth import ClaimTruth, TruthRow, make_claims, measure_truth
 
-from personalrm.bench.results.evaluation import in_development_half
+from personalrm.bench.runs.evaluation import in_development_half
 from personalrm.datasets.targets import hold_out
 from personalrm.preferences.reading.files import read_pairs
 

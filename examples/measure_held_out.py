@@ -1,7 +1,7 @@
 """How often is it right on choices it has not seen, and is that this person's taste or anybody's?"""
 
 from personalrm import read_pairs
-from personalrm.bench.results.evaluation import evaluate
+from personalrm.bench.runs.evaluation import evaluate
 from personalrm.datasets.targets import hold_out
 from personalrm.preferences.people import example_path
 

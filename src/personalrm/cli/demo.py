@@ -143,12 +143,8 @@ def _print_accuracy(held_out: HeldOut, settings: InductionSettings, judge: Model
 
 def _measure(held_out: HeldOut, settings: InductionSettings, judge: ModelJudge | None) -> dict[str, Accuracy]:
     """Accuracy by method, the controls first."""
-    if judge is not None:
-        from personalrm.bench.model_evaluation import evaluate_model
+    from personalrm.bench.runs.evaluation import evaluate
 
-        found = evaluate_model(held_out, judge, methods=MODEL_ROWS, settings=settings, seed=settings.seed)
-        return {name: found[name].accuracy for name in MODEL_ROWS}
-    from personalrm.bench.results.evaluation import evaluate
-
-    evaluation = evaluate(held_out, methods=ROWS, seed=settings.seed, settings=settings)
-    return {name: evaluation[name].accuracy for name in ROWS if name in evaluation.correct}
+    methods = ROWS if judge is None else MODEL_ROWS
+    evaluation = evaluate(held_out, judge=judge, methods=methods, trials=settings.n_trials, seed=settings.seed)
+    return {row.method: row.accuracy for row in evaluation.rows}

@@ -8,19 +8,19 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from personalrm.cli.evaluate_model import run_with_model
 from personalrm.cli.flags import counts, non_negative, positive
-from personalrm.cli.model_options import add_model, refuse_model_flags_alone
+from personalrm.cli.model_options import add_model, optional_judge, print_usage, warn_of_change
 from personalrm.cli.options import add_config, add_home, add_json, add_reading
 from personalrm.cli.printing import bold, print_error, print_json, print_table, print_wrapped
+from personalrm.errors import BadInput
 from personalrm.wording import count
 
 if TYPE_CHECKING:
-    from personalrm.bench.by_context import Curve
-    from personalrm.bench.results.evaluation import Evaluation
-    from personalrm.datasets.targets import HeldOut
+    from personalrm.bench.runs.evaluation import Curve, Evaluation, Row
+    from personalrm.judging.model import ModelJudge
     from personalrm.stats.accuracy import Accuracy
 
+EMBEDDED_ONLY = ("population_leaves_out", "by_context", "halves", "saved")
 MOST_NAMED = 8
 
 
@@ -52,140 +52,175 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from personalrm.bench.results.evaluation import METHODS, evaluate
+    from personalrm.bench.runs.evaluation import evaluate
     from personalrm.cli.options import read_options
     from personalrm.datasets.targets import hold_out
-    from personalrm.induction.settings import InductionSettings
     from personalrm.preferences.reading.files import read_pairs
 
     users = read_pairs(options.file, read_options(options))
     held_out = hold_out(users.values(), min_pairs=options.min_pairs)
-    if options.model is not None:
-        return run_with_model(held_out, options, n_bad_rows=users.tally.n_bad_rows)
-    refuse_model_flags_alone(options)
-    methods = tuple(name.strip() for name in options.methods.split(",")) if options.methods else tuple(METHODS)
-    settings = InductionSettings(n_trials=options.trials, seed=options.seed)
-    evaluation = evaluate(
-        held_out, methods=methods, leave_out=options.population_leaves_out, seed=options.seed, settings=settings
-    )
-    halves = _halves(evaluation) if options.halves else {}
-    parts = [("all users", evaluation), *((title, half) for title, half in halves.items() if half)]
-    notes = [*evaluation.notes, *(f"no user is in the {title}" for title, half in halves.items() if not half)]
-    curve = _curve(held_out, options)
-    saved, unreadable = _saved(held_out, options)
+    for name in EMBEDDED_ONLY if options.model is not None else ():
+        if getattr(options, name):
+            raise BadInput(f"--{name.replace('_', '-')} is for the embedded engine; leave it out with --model")
+    with optional_judge(options) as judge:
+        if judge is not None:
+            judge.persona_prompt.refuse_targets(held_out.targets)
+        evaluation = evaluate(
+            held_out,
+            judge=judge,
+            methods=[name.strip() for name in options.methods.split(",")] if options.methods else None,
+            leave_out=options.population_leaves_out,
+            trials=options.trials,
+            seed=options.seed,
+            by_context=options.by_context or (),
+        )
+        if judge is not None:
+            return _tell_model(evaluation, judge, options, users.tally.n_bad_rows)
+    return _tell_engine(evaluation, options, users.tally.n_bad_rows)
+
+
+def _tell_model(evaluation: Evaluation, judge: ModelJudge, options: argparse.Namespace, n_bad_rows: int) -> int:
+    """Print what a language model did; returns the exit code."""
+    not_learned = evaluation.not_learned
     if options.json:
-        counted = {"n_bad_rows": users.tally.n_bad_rows, "notes": notes}
-        print_json(_as_json(parts, curve) | counted | _saved_as_json(saved, unreadable))
+        content = {"orders": "both", "rows": _rows_as_json(evaluation), "not_learned": dict(not_learned)}
+        print_json(content | {"n_bad_rows": n_bad_rows, "model": judge.name})
     else:
-        _print(parts, curve, saved)
+        _print_table(evaluation, "all users")
+        _print_left_out(evaluation)
+        for user_id, reason in list(not_learned.items())[:MOST_NAMED]:
+            print_wrapped(f"not learned, judged knowing nothing: {user_id} ({reason})", "  ")
+        for note in evaluation.notes:
+            print_wrapped(f"note: {note}")
+        print_usage(judge.caller)
+    warn_of_change(judge.caller)
+    return 3 if n_bad_rows or judge.caller.ledger.total.n_unscored or not_learned else 0
+
+
+def _tell_engine(evaluation: Evaluation, options: argparse.Namespace, n_bad_rows: int) -> int:
+    """Print what the embedded engine did; returns the exit code."""
+    from dataclasses import asdict
+
+    parts, curve, notes = {"all users": evaluation}, evaluation.curve, list(evaluation.notes)
+    for title, half in _halves(evaluation).items() if options.halves else ():
+        if half is None:
+            notes.append(f"no user is in the {title}")
+        else:
+            parts[title] = half
+    saved, unreadable = _saved(evaluation, options) if options.saved else (None, ())
+    if options.json:
+        content = {
+            "orders": "both",
+            "left_out_too_few": list(evaluation.held_out.too_few),
+            "left_out_no_target": list(evaluation.held_out.without_target),
+            "tables": {title: _table_as_json(part) for title, part in parts.items()},
+            "by_context": [asdict(point) for point in curve.points],
+            "by_context_slopes": {name: asdict(slope) for name, slope in curve.slopes.items()},
+            "n_bad_rows": n_bad_rows,
+            "notes": notes,
+            "saved_prompts": asdict(saved) if saved is not None else None,
+            "saved_prompts_left_out": list(unreadable),
+        }
+        print_json(content)
+    else:
+        for title, part in parts.items():
+            _print_table(part, title)
+            if part is evaluation:
+                _print_left_out(evaluation)
+        if saved is not None:
+            print(f"\nsaved prompts  {saved.line()}")
+        if curve.points:
+            _print_curve(curve)
         for note in notes:
             print_wrapped(f"note: {note}")
     for sentence in unreadable:
         print_error(f"left out of the saved prompts, {sentence}", 3)
-    return 3 if users.tally.n_bad_rows or unreadable else 0
+    return 3 if n_bad_rows or unreadable else 0
 
 
 def _halves(evaluation: Evaluation) -> dict[str, Evaluation | None]:
     """The two halves of the users by title; None for a half without a user."""
-    from personalrm.bench.results.evaluation import half_of, in_development_half
+    from personalrm.bench.runs.evaluation import half_of, in_development_half
 
-    in_first = {user_id: in_development_half(user_id) for user_id in evaluation.user_ids}
+    in_first = {user_id: in_development_half(user_id) for user_id in evaluation.held_out.context}
     return {
         "development half": half_of(evaluation, in_first.__getitem__) if any(in_first.values()) else None,
         "test half": half_of(evaluation, lambda user_id: not in_first[user_id]) if not all(in_first.values()) else None,
     }
 
 
-def _curve(held_out: HeldOut, options: argparse.Namespace) -> Curve | None:
-    from personalrm.bench.by_context import accuracy_by_context
-
-    return accuracy_by_context(held_out, options.by_context, seed=options.seed) if options.by_context else None
-
-
-def _saved(held_out: HeldOut, options: argparse.Namespace) -> tuple[Accuracy | None, tuple[str, ...]]:
+def _saved(evaluation: Evaluation, options: argparse.Namespace) -> tuple[Accuracy | None, tuple[str, ...]]:
     """Accuracy of the saved prompts, None when there are none to score, and a sentence for each that was left out."""
-    if not options.saved:
-        return None, ()
-    from personalrm.bench.results.evaluation import score_prompts
+    from personalrm.bench.runs.evaluation import score_prompts
     from personalrm.stats.accuracy import mean_correctness
     from personalrm.store.home import Home
 
-    saved = score_prompts(held_out, Home(options.home).load)
-    if not saved.user_ids:
-        return None, saved.unreadable
-    return mean_correctness(saved.correct, saved.user_ids, seed=options.seed), saved.unreadable
+    saved = score_prompts(evaluation.held_out, Home(options.home).load)
+    accuracy = mean_correctness(saved.correct, saved.user_ids) if saved.user_ids else None
+    return accuracy, saved.unreadable
 
 
-def _print(parts: list[tuple[str, Evaluation]], curve: Curve | None, saved: Accuracy | None) -> None:
-    for title, evaluation in parts:
-        print_evaluation(evaluation, title)
-    if saved is not None:
-        print(f"\nsaved prompts  {saved.line()}")
-    if curve:
-        print(bold("\naccuracy by number of context choices") + " (macro; users with at least that many)")
-        header = ("choices", "users", "population", "personal", "95 % interval")
-        print_table(header, [point.cells() for point in curve.points])
-        _print_slopes(curve)
+def _print_table(evaluation: Evaluation, title: str) -> None:
+    """The rows of one part of the users; those of a language model say how its two orders agree."""
+    first, with_model = evaluation.rows[0].accuracy, evaluation.reference == "default"
+    head, unscored = (title, "") if with_model else (f"\n{title}", f", {first.n_unscored} unscored")
+    print(
+        bold(head) + f": {count(first.n_users, 'user')}, {count(first.n_pairs, 'target pair')}, both orders{unscored}"
+    )
+    orders = ("unscored", "orders agree %") if with_model else ()
+    header = ("method", "accuracy %", "95 % interval", "macro %", *orders, f"against {evaluation.reference}")
+    print_table(header, [_cells(row, with_orders=with_model) for row in evaluation.rows])
 
 
-def _print_slopes(curve: Curve) -> None:
-    """How many points of accuracy one more choice is worth."""
-    for what, slope in (("personal", curve.personal), ("population", curve.population), ("the gain", curve.gain)):
-        if slope is not None:
-            ends = f"[{100 * slope.low:+.3f}, {100 * slope.high:+.3f}]"
-            print(f"  slope of {what}: {100 * slope.slope:+.3f} {ends} points a choice")
-
-
-def print_evaluation(evaluation: Evaluation, title: str) -> None:
-    """The table of one part of the users."""
+def _cells(row: Row, *, with_orders: bool) -> tuple[str, ...]:
     from personalrm.stats.accuracy import percent
     from personalrm.stats.paired import points
 
-    first = evaluation.rows[0].accuracy
-    n_users = first.n_users
-    print(
-        bold(f"\n{title}")
-        + f": {count(n_users, 'user')}, {count(first.n_pairs, 'target pair')}, both orders, {first.n_unscored} unscored"
-    )
-    rows = []
-    for row in evaluation.rows:
-        a, c = row.accuracy, row.against_population
-        gap = f"{points(c.difference)} [{points(c.low)}, {points(c.high)}]" if c and n_users > 1 else ""
-        interval = f"[{percent(a.low)}, {percent(a.high)}]" if n_users > 1 else ""
-        rows.append((row.method, percent(a.accuracy), interval, percent(a.macro), gap))
-    print_table(("method", "accuracy %", "95 % interval", "macro %", "against population"), rows)
-    for names, why in ((evaluation.too_few, "too few pairs"), (evaluation.without_target, "no target pair")):
-        if names and title == "all users":
+    a, c = row.accuracy, row.against_reference
+    interval = f"[{percent(a.low)}, {percent(a.high)}]" if a.n_users > 1 else ""
+    gap = f"{points(c.difference)} [{points(c.low)}, {points(c.high)}]" if c and a.n_users > 1 else ""
+    orders = (str(a.n_unscored), percent(row.position_consistency)) if with_orders else ()
+    return (row.method, percent(a.accuracy), interval, percent(a.macro), *orders, gap)
+
+
+def _print_left_out(evaluation: Evaluation) -> None:
+    held_out = evaluation.held_out
+    for names, why in ((held_out.too_few, "too few pairs"), (held_out.without_target, "no target pair")):
+        if names:
             listed = ", ".join(names[:MOST_NAMED]) + (", ..." if len(names) > MOST_NAMED else "")
             print_wrapped(f"left out, {why}: {count(len(names), 'user')} ({listed})", "  ")
 
 
-def _saved_as_json(saved: Accuracy | None, unreadable: tuple[str, ...]) -> dict[str, Any]:
+def _print_curve(curve: Curve) -> None:
+    """Accuracy by number of choices, and how many points of accuracy one more choice is worth."""
+    from personalrm.stats.accuracy import percent
+
+    rows = []
+    for point in curve.points:
+        a, n_users = point.personal, point.personal.n_users
+        interval = f"[{percent(a.macro_low)}, {percent(a.macro_high)}]" if n_users > 1 else ""
+        rows.append((str(point.n_choices), str(n_users), percent(point.population.macro), percent(a.macro), interval))
+    print(bold("\naccuracy by number of context choices") + " (macro; users with at least that many)")
+    print_table(("choices", "users", "population", "personal", "95 % interval"), rows)
+    for name, slope in curve.slopes.items():
+        ends = f"[{100 * slope.low:+.3f}, {100 * slope.high:+.3f}]"
+        what = "the gain" if name == "gain" else name
+        print(f"  slope of {what}: {100 * slope.slope:+.3f} {ends} points a choice")
+
+
+def _table_as_json(evaluation: Evaluation) -> dict[str, Any]:
+    first = evaluation.rows[0].accuracy
+    return {"n_users": first.n_users, "n_target_pairs": first.n_pairs, "rows": _rows_as_json(evaluation)}
+
+
+def _rows_as_json(evaluation: Evaluation) -> dict[str, Any]:
     from dataclasses import asdict
 
-    return {"saved_prompts": asdict(saved) if saved is not None else None, "saved_prompts_left_out": list(unreadable)}
-
-
-def _as_json(parts: list[tuple[str, Evaluation]], curve: Curve | None) -> dict[str, Any]:
-    from dataclasses import asdict
-
-    tables = {
-        title: {
-            "n_users": evaluation.rows[0].accuracy.n_users,
-            "n_target_pairs": len(evaluation.user_ids),
-            "rows": {row.method: asdict(row) for row in evaluation.rows},
-        }
-        for title, evaluation in parts
-    }
-    return {
-        "orders": "both",
-        "left_out_too_few": list(parts[0][1].too_few),
-        "left_out_no_target": list(parts[0][1].without_target),
-        "tables": tables,
-        "by_context": [asdict(point) for point in curve.points] if curve else [],
-        "by_context_slopes": {
-            name: asdict(slope)
-            for name in ("personal", "population", "gain")
-            if (slope := getattr(curve, name, None)) is not None
-        },
-    }
+    rows = {}
+    for row in evaluation.rows:
+        content = asdict(row)
+        against = content.pop("against_reference")
+        if evaluation.reference != "default":  # the embedded engine gives margins, which need no order
+            del content["position_consistency"], content["accuracy_orders"]
+        rows[row.method] = content | {f"against_{evaluation.reference}": against}
+    return rows

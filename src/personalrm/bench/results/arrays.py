@@ -85,13 +85,14 @@ def measure(folders: Sequence[RunFolder]) -> tuple[list[Measured], list[str]]:
     measured = []
     for cell in sorted(groups, key=lambda cell: cell.name):
         if any(groups[cell].values()):
-            measured.append(_measured(cell, groups[cell]))
+            measured.append(measured_of(cell, groups[cell]))
         elif groups[cell]:
             left_out.append(f"cell {cell.name!r} holds no judgements")
     return measured, left_out
 
 
-def _measured(cell: Cell, seeds: Mapping[int, Sequence[JudgementRow]]) -> Measured:
+def measured_of(cell: Cell, seeds: Mapping[int, Sequence[JudgementRow]]) -> Measured:
+    """The judgements of a cell, by seed, as arrays; at least one judgement."""
     rows = [row for rows in seeds.values() for row in rows]
     keys = sorted({(row.user, row.pair) for row in rows})
     places = {key: place for place, key in enumerate(keys)}

@@ -39,10 +39,11 @@ class RunFolder:
 
     Args:
         path: The folder; made by the first write.
+        is_temporary: It goes when the run ends: personal prompts are not kept, and an interrupt stops the run at once.
     """
 
-    def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+    def __init__(self, path: str | Path, *, is_temporary: bool = False) -> None:
+        self.path, self.is_temporary = Path(path), is_temporary
 
     def write_info(self, info: RunInfo) -> None:
         """Write `run.json`; equal runs give equal bytes.

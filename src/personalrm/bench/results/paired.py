@@ -110,14 +110,14 @@ def slopes(measured: Sequence[Measured]) -> Iterator[SlopeRow]:
     for cell, points in curves.items():
         if len(points) > 1:
             numbers = sorted(points)
-            sums, counts = _totals([points[k] for k in numbers])
+            sums, counts = totals([points[k] for k in numbers])
             x = np.array(numbers, dtype=np.float64)
             always = (counts > 0).all(axis=1)
             same = clustered_slope(x, sums[always], counts[always]) if always.any() else None
             yield SlopeRow(cell, tuple(numbers), clustered_slope(x, sums, counts), same)
 
 
-def _totals(points: Sequence[Measured]) -> tuple[FloatArray, FloatArray]:
+def totals(points: Sequence[Measured]) -> tuple[FloatArray, FloatArray]:
     """Sums of correctness and numbers of pairs, shape `(users, points)` each."""
     places = {user: place for place, user in enumerate(sorted({user for point in points for user in point.users}))}
     sums, counts = np.zeros((len(places), len(points))), np.zeros((len(places), len(points)))

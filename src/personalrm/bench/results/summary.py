@@ -20,12 +20,13 @@ from personalrm.bench.results.arrays import Measured, lengths, measure
 from personalrm.bench.results.folder import RunFolder
 from personalrm.bench.results.paired import PairedRow, SlopeRow, comparisons, slopes
 from personalrm.bench.results.records import RunInfo
-from personalrm.errors import BadInput
+from personalrm.errors import BadInput, NoScoredPairs
 from personalrm.stats.accuracy import Accuracy, correctness, mean_correctness
 from personalrm.stats.bootstrap import Interval, cluster, clustered_mean, paper_interval
 from personalrm.stats.calibration import Calibration, LengthStrata, calibration, length_strata
 from personalrm.stats.runs import RunMean, run_mean
 from personalrm.typed_values import finite, plain
+from personalrm.wording import count
 
 SUMMARY_VERSION = 1
 Named = TypeVar("Named")
@@ -143,7 +144,7 @@ def _entry(measured: Measured, characters: tuple[np.ndarray, np.ndarray] | None)
     return EntrySummary(
         cell=measured.cell,
         seeds=measured.seeds,
-        accuracy=_accuracy(measured) if is_scored else None,
+        accuracy=accuracy_of(measured) if is_scored else None,
         n_judgements=len(measured.margins),
         n_unscored=measured.n_unscored,
         reasons=measured.reasons,
@@ -158,8 +159,17 @@ def _entry(measured: Measured, characters: tuple[np.ndarray, np.ndarray] | None)
     )
 
 
-def _accuracy(measured: Measured) -> Accuracy:
+def accuracy_of(measured: Measured) -> Accuracy:
+    """Accuracy over pairs, each the mean over its judgements.
+
+    Raises:
+        NoScoredPairs: If no judgement could be read; what was not measured is not 0.5.
+    """
     scored = ~measured.unscored
+    if not scored.any():
+        raise NoScoredPairs(
+            f"none of {count(len(measured.pairs), 'pair')} was scored, so there is no accuracy to report"
+        )
     return mean_correctness(
         measured.correct,
         measured.users,

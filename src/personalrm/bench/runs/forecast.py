@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from personalrm.bench.by_context import draw_users
 from personalrm.bench.methods.pools import divide, pool_users
 from personalrm.bench.methods.table import METHODS
 from personalrm.bench.plan.cells import Cell, kind_of, n_draws, n_targets, plan_cells
@@ -13,6 +12,7 @@ from personalrm.bench.plan.reward_spec import writer_of
 from personalrm.bench.plan.spec import ModelSpec, RunSpec
 from personalrm.bench.runs.bases import pool_of
 from personalrm.bench.runs.data import Dataset
+from personalrm.bench.runs.runner import draw_users
 from personalrm.bench.runs.trainings import n_conversations, stopping
 from personalrm.induction.settings import InductionSettings
 from personalrm.induction.synthesize import synthesis_calls

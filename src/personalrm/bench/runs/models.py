@@ -3,16 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Protocol
 
 from personalrm.bench.plan.spec import BudgetSpec, ModelSpec
 from personalrm.errors import BadInput, BudgetSpent, UnknownName
+from personalrm.judging.model import JudgeOptions, ModelJudge
 from personalrm.lm.batch import Caller
 from personalrm.lm.cache import Cache
 from personalrm.lm.opening import ModelName, open_model
 from personalrm.lm.prices import price_of
 from personalrm.lm.settings import Budget, Limits, Retry
+
+SEEDS_APART = 1000
+"""Sampling seeds of two runs lie so far apart that their samples never share one."""
+
+
+class OpensModels(Protocol):
+    """The language models of a run, by label."""
+
+    def opened(self, label: str) -> AbstractContextManager[Caller]:
+        """The caller of a model, for a while."""
+        ...
+
+    def judge(self, label: str, seed: int, caller: Caller) -> ModelJudge:
+        """The model as a judge under a seed of the run, asked through its caller."""
+        ...
 
 
 class Models:
@@ -41,9 +58,6 @@ class Models:
         self._cache, self._budget, self._keys = cache, budget or BudgetSpec(), keys or {}
         self._retry, self._retry_unscored = retry, retry_unscored
         self._n_calls, self._cost = 0, 0.0
-
-    def __getitem__(self, label: str) -> ModelSpec:
-        return self._models[label]
 
     def check(self) -> None:
         """Refuse what could only fail later: a name that says not where the model is, a price nobody knows.
@@ -89,6 +103,18 @@ class Models:
             finally:
                 self._n_calls += caller.purse.n_calls
                 self._cost += caller.purse.cost
+
+    def judge(self, label: str, seed: int, caller: Caller) -> ModelJudge:
+        """The model as a judge; its sampling seeds follow the seed of the run."""
+        model = self._models[label]
+        options = JudgeOptions(
+            temperature=model.temperature,
+            max_tokens=model.max_tokens,
+            seed=SEEDS_APART * seed,
+            n_samples=model.samples,
+            max_prompt_tokens=model.context_tokens,
+        )
+        return ModelJudge(caller, options)
 
     def _left(self) -> Budget | None:
         """What may still be spent; None when nothing is left."""

@@ -8,14 +8,15 @@ no budget, no server) does not stop the cells of other models.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import groupby
 from pathlib import Path
 
-from personalrm.bench.by_context import draw_users
+import numpy as np
+
 from personalrm.bench.methods.embedded import Engine
 from personalrm.bench.methods.method import Judgement, Knowledge, Method
 from personalrm.bench.methods.model import nobody
@@ -27,8 +28,8 @@ from personalrm.bench.results.folder import RunFolder
 from personalrm.bench.results.records import JudgementRow
 from personalrm.bench.runs.bases import Base
 from personalrm.bench.runs.data import Dataset
-from personalrm.bench.runs.models import Models
-from personalrm.bench.runs.tools import Shared, Toolbox, options_of
+from personalrm.bench.runs.models import OpensModels
+from personalrm.bench.runs.tools import Shared, Toolbox
 from personalrm.errors import BadInput, ModelUnavailable, PersonalRMError
 from personalrm.judging.model import ModelJudge
 from personalrm.lm.batch import Caller
@@ -51,6 +52,8 @@ class CellReport:
     """Whether an earlier run had finished it."""
     reason: str = ""
     """Why it is not done, or was left out on purpose."""
+    error: PersonalRMError | None = None
+    """What it failed with, if it failed."""
     n_rows: int = 0
     n_unscored: int = 0
     """Pairs without a verdict in either order."""
@@ -77,7 +80,7 @@ class Runner:
         spec: RunSpec,
         datasets: Mapping[str, Dataset],
         folder: RunFolder,
-        models: Models,
+        models: OpensModels,
         persona_prompts: Mapping[str, PersonaPrompt],
         *,
         retry_unscored: bool = False,
@@ -87,9 +90,11 @@ class Runner:
         self._spec, self._datasets, self._folder, self._models = spec, datasets, folder, models
         self._retry_unscored = retry_unscored
         self._caller: list[Caller] = []
+        self._last: tuple[Cell, Method, list[Knowledge]] | None = None
         self._shared = Shared(
             spec,
             {name: Engine(one.spec.population_leaves_out) for name, one in datasets.items()},
+            models,
             persona_prompts,
             embeddings,
             folder,
@@ -97,12 +102,17 @@ class Runner:
             self._judge,
         )
 
-    def run(self) -> Iterator[CellReport]:
-        """Every cell as it is finished; an interrupt keeps what is under way and ends the run."""
-        with Drain(lambda: _stop(self._caller)) as drain:
-            for (kind, label), cells in groupby(plan_cells(self._spec), key=lambda cell: (kind_of(cell), cell.model)):
+    def run(self, cells: Iterable[Cell] | None = None) -> Generator[CellReport, None, None]:
+        """Every cell as it is finished; an interrupt keeps what is under way and ends the run.
+
+        Args:
+            cells: Those of the plan to run, in its order; all when None.
+        """
+        planned = plan_cells(self._spec) if cells is None else cells
+        with Drain(self._interrupt) as drain:
+            for (kind, label), group in groupby(planned, key=lambda cell: (kind_of(cell), cell.model)):
                 todo = []
-                for cell in cells:
+                for cell in group:
                     if self._is_finished(cell):
                         yield CellReport(cell, True, was_done=True)
                     else:
@@ -129,7 +139,14 @@ class Runner:
     def _judge(self, label: str, seed: int) -> Iterator[ModelJudge]:
         """The judge of a model, for a while."""
         with self._opened(label) as opened:
-            yield ModelJudge(opened, options_of(self._models[label], seed))
+            yield self._models.judge(label, seed, opened)
+
+    def _interrupt(self) -> None:
+        """Let what is under way finish, where that is of use to a later run."""
+        if self._folder.is_temporary:
+            raise KeyboardInterrupt
+        for caller in self._caller:
+            caller.stop(ModelUnavailable("interrupted"))
 
     def _is_finished(self, cell: Cell) -> bool:
         if not self._folder.has_cell(cell):
@@ -141,6 +158,7 @@ class Runner:
     ) -> Iterator[CellReport]:
         """The cells of one model; once it cannot be asked any more, the rest is not tried."""
         bench = Toolbox(self._shared, caller)
+        self._last = None  # what was learned with the tools before asks a model that is closed
         reason = ""
         for cell in cells:
             if is_asked():
@@ -152,9 +170,9 @@ class Runner:
                 yield self._run_cell(cell, bench)
             except ModelUnavailable as error:
                 reason = str(error)
-                yield CellReport(cell, False, reason=reason)
+                yield CellReport(cell, False, reason=reason, error=error)
             except PersonalRMError as error:
-                yield CellReport(cell, False, reason=str(error))
+                yield CellReport(cell, False, reason=str(error), error=error)
 
     def _run_cell(self, cell: Cell, bench: Toolbox) -> CellReport:
         started, before = time.monotonic(), bench.usage
@@ -164,9 +182,7 @@ class Runner:
             users = draw_users(users, cell.k, seed=cell.seed)
         if not users or (cell.control == "shuffled_user" and len(users) < 2):
             return CellReport(cell, False, reason=ONE_USER if users else f"left out: nobody has {cell.k} choices")
-        method = make_method(cell.method, bench.tools(cell))
-        method.learn(dataset.held_out, dataset.surveys)
-        known = self._taught(cell, users) if cell.teacher else method.know(users)
+        method, known = self._learned(cell, bench, users)
         of_users = {user.user_id for user in users}
         targets = [pair for pair in dataset.held_out.targets if pair.user_id in of_users]
         if cell.control == "identical":
@@ -177,6 +193,17 @@ class Runner:
         n_unscored = sum(not row.is_scored for row in rows)
         not_learned = {one.user_id: one.note for one in known if one.note}
         return CellReport(cell, True, n_rows=len(rows), n_unscored=n_unscored, not_learned=not_learned)
+
+    def _learned(self, cell: Cell, bench: Toolbox, users: Sequence[User]) -> tuple[Method, list[Knowledge]]:
+        """The method of a cell and what it knows of the users; a control judges with what its row has learned."""
+        row = replace(cell, control=None)
+        if self._last is None or self._last[0] != row:
+            self._last = None  # a trained language model must go before the next one comes
+            dataset = self._datasets[cell.dataset]
+            method = make_method(cell.method, bench.tools(cell))
+            method.learn(dataset.held_out, dataset.surveys)
+            self._last = (row, method, self._taught(cell, users) if cell.teacher else method.know(users))
+        return self._last[1:]
 
     def _judged(
         self, cell: Cell, method: Method, known: Sequence[Knowledge], targets: Sequence[PreferencePair]
@@ -212,7 +239,7 @@ class Runner:
 
     def _keep(self, cell: Cell, known: Sequence[Knowledge], rows: Sequence[JudgementRow]) -> None:
         """Prompts first: a cell that is there has all of them."""
-        if cell.control is None and cell.k is None and cell.teacher is None:
+        if cell.control is None and cell.k is None and cell.teacher is None and not self._folder.is_temporary:
             for one in known:
                 if isinstance(one.value, PersonalPrompt):
                     self._folder.write_prompt(cell, one.value)
@@ -226,9 +253,21 @@ class Runner:
         )
 
 
-def _stop(callers: Sequence[Caller]) -> None:
-    for caller in callers:
-        caller.stop(ModelUnavailable("interrupted"))
+def draw_users(users: Iterable[User], n_choices: int, *, seed: int = 0) -> list[User]:
+    """The users with at least `n_choices` context choices, each with so many of them, drawn at random."""
+    rng = np.random.default_rng([seed, n_choices])
+    able = [user for user in users if len({pair.choice_key for pair in user.pairs}) >= n_choices]
+    return [User(user.user_id, draw_choices(user.pairs, n_choices, rng)) for user in able]
+
+
+def draw_choices(
+    pairs: Sequence[PreferencePair], n_choices: int, rng: np.random.Generator
+) -> tuple[PreferencePair, ...]:
+    """A random `n_choices` of the choices, all pairs of each, in their order."""
+    numbers: dict[str, int] = {}
+    of_pair = [numbers.setdefault(pair.choice_key, len(numbers)) for pair in pairs]
+    kept = set(rng.permutation(len(numbers))[:n_choices].tolist())
+    return tuple(pair for pair, number in zip(pairs, of_pair, strict=True) if number in kept)
 
 
 def _row(pair: PreferencePair, judgement: Judgement, draw: int) -> JudgementRow:

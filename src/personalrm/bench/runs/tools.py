@@ -13,21 +13,18 @@ from personalrm.bench.methods.model import Inductions
 from personalrm.bench.methods.table import Tools
 from personalrm.bench.plan.cells import Cell, kind_of
 from personalrm.bench.plan.reward_spec import RunEncoder
-from personalrm.bench.plan.spec import ModelSpec, RunSpec
+from personalrm.bench.plan.spec import RunSpec
 from personalrm.bench.results.folder import RunFolder
 from personalrm.bench.runs.bases import Base, pool_of
+from personalrm.bench.runs.models import OpensModels
 from personalrm.bench.runs.trainings import Means, OpenJudge, trainings_of
 from personalrm.induction.settings import InductionSettings
 from personalrm.judging.model import ModelJudge
-from personalrm.judging.options import JudgeOptions
 from personalrm.lm.batch import Caller
 from personalrm.preferences.persona_prompts import PersonaPrompt
 from personalrm.rewards.methods import make_reward_model, reward_method
 from personalrm.rewards.reward_model import RewardModel
 from personalrm.rewards.trained import open_store
-
-SEEDS_APART = 1000
-"""Sampling seeds of two runs lie so far apart that their samples never share one."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -37,6 +34,7 @@ class Shared:
     spec: RunSpec
     engines: Mapping[str, Engine]
     """The embedded engine of each dataset."""
+    models: OpensModels
     persona_prompts: Mapping[str, PersonaPrompt]
     """Of larger models, by label of the model that uses them."""
     embeddings: str | Path
@@ -85,22 +83,10 @@ class Toolbox:
             pool = partial(pool_of, spec)
             return Tools(engine, settings=settings, rewards=maker, pool=pool)
         model = next(one for one in spec.models if one.label == cell.model)
-        options = options_of(model, cell.seed)
-        judge = ModelJudge(self._caller, options)
+        judge = self._shared.models.judge(model.label, cell.seed, self._caller)
         theta = self._shared.persona_prompts.get(model.label)
-        distilled = Inductions(ModelJudge(self._caller, options, theta), settings) if theta is not None else None
+        distilled = Inductions(ModelJudge(self._caller, judge.options, theta), settings) if theta is not None else None
         return Tools(engine, judge, Inductions(judge, settings), distilled, settings)
-
-
-def options_of(model: ModelSpec, seed: int) -> JudgeOptions:
-    """How a model of the run is asked under a seed."""
-    return JudgeOptions(
-        temperature=model.temperature,
-        max_tokens=model.max_tokens,
-        seed=SEEDS_APART * seed,
-        n_samples=model.samples,
-        max_prompt_tokens=model.context_tokens,
-    )
 
 
 def reward_maker(
