@@ -205,7 +205,7 @@ def _print_curve(curve: Curve) -> None:
     for name, slope in curve.slopes.items():
         ends = f"[{100 * slope.low:+.3f}, {100 * slope.high:+.3f}]"
         what = "the gain" if name == "gain" else name
-        print(f"  slope of {what}: {100 * slope.slope:+.3f} {ends} points a choice")
+        print(f"  slope of {what}, over pairs: {100 * slope.slope:+.3f} {ends} points a choice")
 
 
 def _table_as_json(evaluation: Evaluation) -> dict[str, Any]:

@@ -8,16 +8,20 @@ Also the paper's own interval over single judgements, for comparison with its ta
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
+from numpy.typing import NDArray
 
 from personalrm.errors import BadInput, NoScoredPairs
-from personalrm.stats.arrays import FloatArray
+from personalrm.stats.arrays import FloatArray, IntArray
 
 CHUNK = 1 << 20
 """Numbers drawn at a time, about 8 MB; part of the result, since it orders the random stream."""
+MOST_KEPT = 1 << 23
+"""Numbers drawn that are kept for the next mean, 16 MB; a user cannot be drawn so often that 16 bits overflow."""
 
 
 @dataclass(frozen=True)
@@ -125,16 +129,30 @@ def resampled_users(columns: FloatArray, n_resamples: int, seed: int) -> FloatAr
     """Column totals of each resample of the rows, shape `(resamples, columns)`, in chunks of bounded memory."""
     if n_resamples < 1:
         raise BadInput(f"n_resamples must be at least 1, got {n_resamples!r}; 10000 is usual")
-    rng = np.random.default_rng(seed)
     n_users, n_columns = columns.shape
     totals = np.empty((n_resamples, n_columns))
+    is_small = n_resamples * n_users <= MOST_KEPT
+    start = 0
+    for times in _kept_draws(n_users, n_resamples, seed) if is_small else _draws(n_users, n_resamples, seed):
+        totals[start : start + len(times)] = times.astype(np.float64) @ columns
+        start += len(times)
+    return totals
+
+
+def _draws(n_users: int, n_resamples: int, seed: int) -> Iterator[IntArray]:
+    """How often each user is drawn in each resample, `(resamples, users)`, in chunks."""
+    rng = np.random.default_rng(seed)
     step = max(1, CHUNK // n_users)
     for start in range(0, n_resamples, step):
         size = min(step, n_resamples - start)
         drawn = rng.integers(0, n_users, size=(size, n_users)) + n_users * np.arange(size)[:, None]
-        times = np.bincount(drawn.ravel(), minlength=size * n_users).reshape(size, n_users)
-        totals[start : start + size] = times.astype(np.float64) @ columns
-    return totals
+        yield np.bincount(drawn.ravel(), minlength=size * n_users).reshape(size, n_users)
+
+
+@lru_cache(maxsize=1)
+def _kept_draws(n_users: int, n_resamples: int, seed: int) -> tuple[NDArray[np.uint16], ...]:
+    """The same, kept for the next mean: the rows of a table are resampled over the same users with the same seed."""
+    return tuple(times.astype(np.uint16) for times in _draws(n_users, n_resamples, seed))
 
 
 def _percentile(values: FloatArray) -> Interval:

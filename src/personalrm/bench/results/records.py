@@ -152,11 +152,13 @@ class RunInfo:
     datasets: tuple[DatasetInfo, ...] = ()
 
 
+_DEFAULTS = {one.name: one.default for one in fields(JudgementRow)}
+
+
 def row_to_dict(row: JudgementRow) -> dict[str, Any]:
     """The row without fields that say nothing; numbers at nine digits."""
-    values = ((one.name, one.default, getattr(row, one.name)) for one in fields(JudgementRow))
-    return {name: _rounded(value) for name, default, value in values if name in ("pair", "user") or value != default}
-
-
-def _rounded(value: Any) -> Any:
-    return float(f"{value:.9g}") if isinstance(value, float) else value
+    return {
+        name: float(f"{value:.9g}") if isinstance(value, float) else value
+        for name, default in _DEFAULTS.items()
+        if (value := getattr(row, name)) != default or name in ("pair", "user")
+    }

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from personalrm.bench.model_evaluation import evaluate_model
+from personalrm.bench.runs.evaluation import evaluate
 from personalrm.datasets.targets import hold_out
 from personalrm.errors import UnknownName
 from personalrm.judging.model import ModelJudge
@@ -37,12 +37,12 @@ def people_of_two_tastes(n_users, n_pairs):
 @pytest.fixture(scope="module")
 def evaluation():
     with Caller(ScriptedLM(skilled(0.85)), cache=Cache(":memory:")) as caller:
-        return evaluate_model(hold_out(people_of_two_tastes(60, 14)), ModelJudge(caller), n_shuffles=20)
+        return evaluate(hold_out(people_of_two_tastes(60, 14)), judge=ModelJudge(caller), n_shuffles=20)
 
 
 @pytest.mark.parametrize("method", ["just_persona", "just_demonstrations", "persona_and_demonstrations"])
 def test_knowing_the_person_beats_the_default(evaluation, method):
-    assert evaluation[method].against_default.low > 0.0
+    assert evaluation[method].against_reference.low > 0.0
     assert evaluation[method].accuracy.accuracy > 0.75
 
 
@@ -61,10 +61,10 @@ def test_replies_nobody_can_read_are_counted_as_unscored():
         return "hm" if "day 6?" in messages[-1]["content"] else skilled(1.0)(messages)
 
     with Caller(ScriptedLM(mumbling), cache=Cache(":memory:")) as caller:
-        row = evaluate_model(hold_out(tiny_users(6, 8)), ModelJudge(caller), methods=["default"])["default"]
+        row = evaluate(hold_out(tiny_users(6, 8)), judge=ModelJudge(caller), methods=["default"])["default"]
     assert (row.accuracy.n_unscored, row.accuracy.n_pairs) == (6, 12)
 
 
 def test_an_unknown_method_is_one_sentence():
     with Caller(ScriptedLM()) as caller, pytest.raises(UnknownName, match="unknown method 'magic'"):
-        evaluate_model(hold_out(tiny_users(2, 8)), ModelJudge(caller), methods=["magic"])
+        evaluate(hold_out(tiny_users(2, 8)), judge=ModelJudge(caller), methods=["magic"])

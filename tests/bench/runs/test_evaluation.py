@@ -1,3 +1,4 @@
+import math
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -5,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from personalrm.bench.by_context import accuracy_by_context, draw_choices
-from personalrm.bench.results.evaluation import METHODS, evaluate, half_of, in_development_half
+from personalrm.bench.runs.evaluation import METHODS, evaluate, half_of, in_development_half
+from personalrm.bench.runs.runner import draw_choices
 from personalrm.datasets.targets import hold_out
 from personalrm.errors import BadInput, UnknownName
 from personalrm.preferences.reading.files import ReadOptions, read_pairs
@@ -36,7 +37,7 @@ def test_turning_the_targets_around_changes_no_prediction():
     targets = {pair.hash for pair in hold_out(users).targets}
     turned = [User(u.user_id, tuple(p.reversed() if p.hash in targets else p for p in u)) for u in users]
     before, after = (evaluate(hold_out(one), methods=CHEAP) for one in (users, turned))
-    assert np.allclose(before.correct["personal"], 1 - after.correct["personal"])
+    assert np.allclose(before.correct("personal"), 1 - after.correct("personal"))
 
 
 def test_users_without_targets_are_named():
@@ -61,7 +62,7 @@ def test_rows_of_the_targets_item_leave_its_population():
     """Everybody but u0 likes short answers, all on one item; without that item nothing of it remains."""
     users = [replace(u, pairs=tuple(replace(p, meta={"item": p.order_index}) for p in u)) for u in tiny_users(6, 8)]
     with_item, without = (evaluate(hold_out(users), methods=["population"], leave_out=name) for name in (None, "item"))
-    assert with_item.correct["population"].shape == without.correct["population"].shape
+    assert with_item.correct("population").shape == without.correct("population").shape
     with pytest.raises(UnknownName, match="'colour'"):
         evaluate(hold_out(users), leave_out="colour")
 
@@ -82,7 +83,6 @@ def test_one_user_is_judged_by_the_shipped_prior_and_a_note_says_so():
     evaluation = evaluate(hold_out(tiny_users(1, 10)))
     assert [row.method for row in evaluation.rows] == [name for name in METHODS if name != "shuffled_user"]
     assert len(evaluation.notes) == 1
-    assert accuracy_by_context(hold_out(tiny_users(1, 10)), [1, 2]).points == ()
 
 
 def test_drawn_choices_are_whole_and_in_order():
@@ -92,8 +92,12 @@ def test_drawn_choices_are_whole_and_in_order():
     assert [pair for pair in pairs if pair in drawn] == list(drawn)
 
 
+def curve(users, numbers):
+    return evaluate(hold_out(users), methods=["population"], by_context=numbers).curve
+
+
 def test_the_curve_leaves_out_numbers_nobody_has():
-    points = accuracy_by_context(hold_out(tiny_users(8, 8)), [1, 3, 500]).points
+    points = curve(tiny_users(8, 8), [1, 3, 500]).points
     assert [point.n_choices for point in points] == [1, 3]
     assert points[1].personal.macro >= points[0].population.macro
 
@@ -106,7 +110,7 @@ def test_prism_shows_a_personal_gain_that_is_not_anybody_elses():
     personal = evaluation["personal"]
     assert (personal.accuracy.n_users, personal.accuracy.n_pairs, personal.accuracy.n_unscored) == (237, 654, 0)
     assert personal.accuracy.accuracy > evaluation["shuffled_user"].accuracy.accuracy
-    assert personal.against_population is not None and personal.against_population.difference > 0
+    assert personal.against_reference is not None and personal.against_reference.difference > 0
 
 
 @needs_data
@@ -115,7 +119,7 @@ def test_personalization_does_not_hurt_where_taste_is_shared():
     evaluation = evaluate(held("mt_bench_human"), methods=["personal"], leave_out="choice_id")
     personal = evaluation["personal"]
     assert (personal.accuracy.n_users, personal.accuracy.n_pairs) == (64, 815)
-    assert personal.against_population is not None and personal.against_population.difference > -0.01
+    assert personal.against_reference is not None and personal.against_reference.difference > -0.01
 
 
 @needs_data
@@ -134,13 +138,19 @@ def test_every_coauthor_target_is_scored():
     assert (personal.n_users, personal.n_pairs, personal.n_unscored) == (53, 12522, 0)
 
 
-def test_the_slope_by_context_is_that_of_the_macro_means():
-    curve = accuracy_by_context(hold_out(tiny_users(8, 8)), [1, 3, 5])
-    means = [point.personal.macro for point in curve.points]
-    assert curve.personal.slope == pytest.approx(np.polyfit([1, 3, 5], means, 1)[0])
-    assert curve.gain.slope == pytest.approx(curve.personal.slope - curve.population.slope)
-    assert curve.personal.low <= curve.personal.slope <= curve.personal.high
+def test_the_curve_of_one_user_has_no_interval():
+    points = curve(tiny_users(1, 10), [1, 2]).points
+    assert [(point.n_choices, point.personal.n_users) for point in points] == [(1, 1), (2, 1)]
+    assert math.isnan(points[0].personal.low)
+
+
+def test_the_slope_by_context_is_that_of_the_means_over_pairs():
+    found = curve(tiny_users(8, 8), [1, 3, 5])
+    means = [point.personal.accuracy for point in found.points]
+    assert found.personal.slope == pytest.approx(np.polyfit([1, 3, 5], means, 1)[0])
+    assert found.gain.slope == pytest.approx(found.personal.slope - found.population.slope)
+    assert found.personal.low <= found.personal.slope <= found.personal.high
 
 
 def test_one_point_has_no_slope():
-    assert accuracy_by_context(hold_out(tiny_users(8, 8)), [2]).personal is None
+    assert curve(tiny_users(8, 8), [2]).slopes == {}
