@@ -1,6 +1,11 @@
 """Commands with a language model, against the fake server: faults, stops, resumption, the same bytes."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 
 import pytest
 
@@ -190,3 +195,35 @@ def test_erasing_a_user_takes_their_cached_answers_too(run, fit, tmp_path):
 def test_wrong_model_flags_are_one_sentence(run, people, arguments, message):
     code, out, err = run("fit", people, *arguments)
     assert (code, out, message in err) == (2, "", True), err
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_evaluation_removes_its_folder_and_keeps_the_answers(run, people, tmp_path, number):
+    (tmp_path / "temporary").mkdir()
+    home = tmp_path / "home"
+    with FakeServer(skilled(), latency_s=0.2) as server:
+        command = (
+            "evaluate",
+            people,
+            "--model",
+            "fake",
+            "--base-url",
+            server.url,
+            "--home",
+            home,
+            "--max-in-flight",
+            "2",
+        )
+        process = subprocess.Popen(
+            [sys.executable, "-m", "personalrm", *map(str, command)],
+            env={**os.environ, "TMPDIR": str(tmp_path / "temporary")},
+            stderr=subprocess.PIPE,
+        )
+        while server.log.n_answered < 6:
+            time.sleep(0.05)
+        assert list((tmp_path / "temporary").iterdir()) != []
+        process.send_signal(number)
+        assert b"stopped; what was finished is saved" in process.communicate(timeout=60)[1]
+        assert (process.returncode, list((tmp_path / "temporary").iterdir())) == (3, [])
+        assert run(*command[:-1], "64", "--trials", "1")[0] == 0
+        assert max(server.log.calls.values()) <= 2

@@ -1,5 +1,7 @@
 import math
 import os
+import tempfile
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -154,3 +156,12 @@ def test_the_slope_by_context_is_that_of_the_means_over_pairs():
 
 def test_one_point_has_no_slope():
     assert curve(tiny_users(8, 8), [2]).slopes == {}
+
+
+@pytest.mark.parametrize("leave_out", [None, "colour"])
+def test_the_folder_of_the_run_is_gone_afterwards(tmp_path, monkeypatch, leave_out):
+    """Also when the run fails: nobody has a column `colour`."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with nullcontext() if leave_out is None else pytest.raises(UnknownName, match="'colour'"):
+        evaluate(hold_out(tiny_users(4, 8)), methods=CHEAP, leave_out=leave_out)
+    assert list(tmp_path.iterdir()) == []

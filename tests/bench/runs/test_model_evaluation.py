@@ -1,15 +1,17 @@
 """A judge of known skill: the rows of the table come out as its rule says they must."""
 
 import random
+from dataclasses import asdict
 
 import pytest
 
 from personalrm.bench.runs.evaluation import evaluate
 from personalrm.datasets.targets import hold_out
-from personalrm.errors import UnknownName
-from personalrm.judging.model import ModelJudge
+from personalrm.errors import NoScoredPairs, UnknownName
+from personalrm.judging.model import JudgeOptions, ModelJudge
 from personalrm.lm.batch import Caller
 from personalrm.lm.cache import Cache
+from personalrm.preferences.messages import digest
 from personalrm.preferences.pairs import PreferencePair
 from personalrm.preferences.people import example_users
 from personalrm.preferences.users import User
@@ -68,3 +70,43 @@ def test_replies_nobody_can_read_are_counted_as_unscored():
 def test_an_unknown_method_is_one_sentence():
     with Caller(ScriptedLM()) as caller, pytest.raises(UnknownName, match="unknown method 'magic'"):
         evaluate(hold_out(tiny_users(2, 8)), judge=ModelJudge(caller), methods=["magic"])
+
+
+def asked(seed, judge_seed, **more):
+    """Every request of an evaluation in 16 digits, and how many there are."""
+    lm = ScriptedLM(skilled(0.8))
+    with Caller(lm, cache=Cache(":memory:")) as caller:
+        judge = ModelJudge(caller, JudgeOptions(seed=judge_seed))
+        evaluate(hold_out(tiny_users(4, 8)), judge=judge, trials=3, seed=seed, **more)
+    requests = [
+        digest([asdict(message) for message in request.messages], asdict(request.sampling)) for request in lm.requests
+    ]
+    return len(requests), digest(*sorted(requests))
+
+
+@pytest.mark.parametrize(
+    ("seed", "judge_seed", "methods", "before"),
+    [
+        (0, 0, None, (160, "df36a835d68b4777")),
+        (3, 7, None, (152, "0cbbfb3fec16d62c")),
+        (1, 0, ["shuffled_user"], (138, "6f3dd431e6db6a5d")),
+    ],
+)
+def test_what_is_asked_is_what_was_asked_before_an_evaluation_became_a_run(seed, judge_seed, methods, before):
+    """So that answers in old caches serve: the seed of the server is its own, one control is judged, none of equals."""
+    assert asked(seed, judge_seed, methods=methods) == before
+
+
+def test_one_user_alone_has_no_shuffled_row_and_a_note_says_so():
+    with Caller(ScriptedLM(skilled()), cache=Cache(":memory:")) as caller:
+        evaluation = evaluate(hold_out(tiny_users(1, 8)), judge=ModelJudge(caller), trials=2)
+    assert "shuffled_user" not in [row.method for row in evaluation.rows]
+    assert len(evaluation.notes) == 1
+
+
+def test_a_row_of_which_nothing_can_be_read_is_refused():
+    with (
+        Caller(ScriptedLM(lambda messages: "hm"), cache=Cache(":memory:")) as caller,
+        pytest.raises(NoScoredPairs, match="none of 4 pairs was scored"),
+    ):
+        evaluate(hold_out(tiny_users(2, 8)), judge=ModelJudge(caller), methods=["default"])
