@@ -43,7 +43,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--trials", type=positive, default=10, metavar="T", help="trials a search (default: %(default)s)"
     )
-    parser.add_argument("--seed", type=non_negative, default=0, help="seed of every draw (default: %(default)s)")
+    parser.add_argument(
+        "--seed", type=non_negative, default=0, help="seed of trials, shuffles and drawn choices (default: %(default)s)"
+    )
     add_home(parser)
     add_reading(parser)
     add_model(parser)
