@@ -8,7 +8,8 @@ import pytest
 from personalrm.bench.runs.evaluation import evaluate
 from personalrm.datasets.targets import hold_out
 from personalrm.errors import NoScoredPairs, UnknownName
-from personalrm.judging.model import JudgeOptions, ModelJudge
+from personalrm.judging.model import ModelJudge
+from personalrm.judging.options import JudgeOptions
 from personalrm.lm.batch import Caller
 from personalrm.lm.cache import Cache
 from personalrm.preferences.messages import digest

@@ -9,7 +9,8 @@ from typing import Protocol
 
 from personalrm.bench.plan.spec import BudgetSpec, ModelSpec
 from personalrm.errors import BadInput, BudgetSpent, UnknownName
-from personalrm.judging.model import JudgeOptions, ModelJudge
+from personalrm.judging.model import ModelJudge
+from personalrm.judging.options import JudgeOptions
 from personalrm.lm.batch import Caller
 from personalrm.lm.cache import Cache
 from personalrm.lm.opening import ModelName, open_model
