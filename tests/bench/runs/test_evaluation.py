@@ -65,8 +65,8 @@ def test_rows_of_the_targets_item_leave_its_population():
     users = [replace(u, pairs=tuple(replace(p, meta={"item": p.order_index}) for p in u)) for u in tiny_users(6, 8)]
     with_item, without = (evaluate(hold_out(users), methods=["population"], leave_out=name) for name in (None, "item"))
     assert with_item.correct("population").shape == without.correct("population").shape
-    with pytest.raises(UnknownName, match="'colour'"):
-        evaluate(hold_out(users), leave_out="colour")
+    with pytest.raises(UnknownName, match="'color'"):
+        evaluate(hold_out(users), leave_out="color")
 
 
 @pytest.mark.parametrize("named", [{}, {"pair_id": "p"}])
@@ -158,10 +158,10 @@ def test_one_point_has_no_slope():
     assert curve(tiny_users(8, 8), [2]).slopes == {}
 
 
-@pytest.mark.parametrize("leave_out", [None, "colour"])
+@pytest.mark.parametrize("leave_out", [None, "color"])
 def test_the_folder_of_the_run_is_gone_afterwards(tmp_path, monkeypatch, leave_out):
-    """Also when the run fails: nobody has a column `colour`."""
+    """Also when the run fails: nobody has a column `color`."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    with nullcontext() if leave_out is None else pytest.raises(UnknownName, match="'colour'"):
+    with nullcontext() if leave_out is None else pytest.raises(UnknownName, match="'color'"):
         evaluate(hold_out(tiny_users(4, 8)), methods=CHEAP, leave_out=leave_out)
     assert list(tmp_path.iterdir()) == []
