@@ -6,7 +6,7 @@ from personalrm import read_pairs
 from personalrm.preferences.people import example_path
 from personalrm.rewards.encoder_spec import EncoderSpec
 from personalrm.rewards.language.trl_rewards import reward_function
-from personalrm.rewards.methods import make_reward_model
+from personalrm.rewards.methods import reward_method
 from personalrm.rewards.trained import open_store
 
 users = read_pairs(example_path())
@@ -14,7 +14,7 @@ training = [pair for name, user in users.items() if name != "mara" for pair in u
 
 with tempfile.TemporaryDirectory() as folder:
     store = open_store(folder, EncoderSpec("stylometric"))  # or a Hugging Face model by name
-    model = make_reward_model("low_rank", store).fit(training)
+    model = reward_method("low_rank").make(store=store).fit(training)
     states = {"mara": model.condition(users["mara"].pairs)}
     personal = reward_function(model, states)  # users without a state are the average user
     prompts = ["Is it worth repairing a ten-year-old bike?"] * 3

@@ -7,7 +7,7 @@ from pathlib import Path
 from personalrm import Message, read_pairs
 from personalrm.preferences.people import example_path
 from personalrm.rewards.encoder_spec import EncoderSpec
-from personalrm.rewards.methods import REWARD_METHODS, load_reward_model, make_reward_model, reward_method
+from personalrm.rewards.methods import REWARD_MODELS, reward_method
 from personalrm.rewards.trained import open_store
 
 users = read_pairs(example_path())
@@ -18,11 +18,12 @@ quick = {"optimization": {"n_steps": 20}}  # for a demonstration; leave it out t
 
 with tempfile.TemporaryDirectory() as folder:
     store = open_store(Path(folder) / "embeddings", EncoderSpec("stylometric"))  # or a Hugging Face model by name
-    for name in sys.argv[1:] or REWARD_METHODS:
+    heads = [name for name, method in REWARD_MODELS.items() if not method.trains_language_model]
+    for name in sys.argv[1:] or heads:
         method = reward_method(name)
-        options = method.options(quick if method.takes_steps or name == "mrm" else {}, where=name)
-        make_reward_model(name, store, options).fit(training).save(Path(folder) / name)
-        model = load_reward_model(name, Path(folder) / name, store)
+        options = method.options(quick if method.takes_steps else {}, where=name)
+        method.make(options, store=store).fit(training).save(Path(folder) / name)
+        model = method.load(Path(folder) / name, store=store)
         mara, anybody = model.condition_many([users["mara"].pairs, []])
         of_mara, of_anybody = (model.score(state, question, drafts) for state in (mara, anybody))
         print(f"{name:<20} mara {of_mara[0] - of_mara[1]:+.2f}, the average user {of_anybody[0] - of_anybody[1]:+.2f}")

@@ -52,7 +52,7 @@ def mentioned(file: str) -> str:
             if package and (SOURCE / package).is_dir() and f"{package}/__init__.py" != file:
                 lines.append(mentioned(f"{package}/__init__.py"))
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-            lines.append(f"personalrm.{node.value}")  # tables name modules as `heads.two_level:TwoLevel`
+            lines += [f"personalrm.{node.value}", node.value]  # tables name modules as text, with or without ours
     return "\n".join(lines)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -19,7 +20,7 @@ from personalrm.embedding.store import EmbeddingStore
 from personalrm.errors import BadInput, CorruptFile, NotFitted, StoreError
 from personalrm.preferences.pairs import PreferencePair
 from personalrm.rewards.heads.bases import LowRankOptions
-from personalrm.rewards.heads.gpo.model import FAITHFUL, GPO, GPOOptions
+from personalrm.rewards.heads.gpo.model import GPO, GPOOptions
 from personalrm.rewards.heads.gpo.network import GPOShape
 from personalrm.rewards.heads.low_rank import LowRank
 from personalrm.rewards.heads.mrm import MRM, MRMOptions
@@ -31,7 +32,7 @@ from personalrm.rewards.language.bradley_terry.cluster_soups import BradleyTerry
 from personalrm.rewards.language.bradley_terry.model import BradleyTerry
 from personalrm.rewards.language.user_turns import Nothing, RawHistory, UserTurns
 from personalrm.rewards.language.vpl_lm.model import LanguageVPL
-from personalrm.rewards.methods import REWARD_METHODS, make_reward_model
+from personalrm.rewards.methods import MATERIALS, REWARD_MODELS
 from personalrm.rewards.reward_model import DevUser, RewardModel, ScoreItem, margins
 from personalrm.rewards.training import Optimization
 from personalrm.testing import tiny_pair
@@ -54,7 +55,9 @@ SMALL = GPOOptions(
     optimization=Optimization(n_steps=10, learning_rate=1e-2),
 )
 WIDE = replace(SMALL, tokens="concatenated", labels="zero_pad", shape=replace(SMALL.shape, has_target_bit=True))
-FAITHFUL_SMALL = replace(FAITHFUL, shape=replace(SMALL.shape, has_null=False), optimization=SMALL.optimization)
+FAITHFUL_SMALL = replace(
+    GPOOptions.faithful(), shape=replace(SMALL.shape, has_null=False), optimization=SMALL.optimization
+)
 SMALL_MRM = MRMOptions(n_bases=3, spread=0.1, optimization=Optimization(n_steps=10, learning_rate=1e-2))
 MODELS: dict[str, Row] = {
     "population": Row(lambda store: LowRank(store, LowRankOptions(n_bases=1)), LowRank.load),
@@ -277,7 +280,9 @@ STEPPING = {
 
 
 def test_every_method_that_takes_steps_is_resumed_below() -> None:
-    assert set(STEPPING) == {name for name, method in REWARD_METHODS.items() if method.takes_steps}
+    assert set(STEPPING) == {
+        name for name, one in REWARD_MODELS.items() if one.takes_steps and not one.trains_language_model
+    }
 
 
 @pytest.mark.parametrize("name", STEPPING)
@@ -287,10 +292,11 @@ def test_a_training_that_was_stopped_goes_on_with_the_same_curve(
     often = replace(QUICK, n_steps=12, check_every=2, checkpoint_every=3)
     options = replace(STEPPING[name], optimization=often)
     dev = [DevUser(tuple(user_pairs(user)[:3]), tuple(user_pairs(user)[3:])) for user in (7, 8)]
-    whole = make_reward_model(name, store, options).fit(TRAINING, dev=dev)
+    make = REWARD_MODELS[name].make
+    whole = make(options, store=store).fit(TRAINING, dev=dev)
     with stopped_at(8), pytest.raises(KeyboardInterrupt):
-        make_reward_model(name, store, options, checkpoint=tmp_path / "run").fit(TRAINING, dev=dev)
-    resumed = make_reward_model(name, store, options, checkpoint=tmp_path / "run").fit(TRAINING, dev=dev)
+        make(options, store=store, checkpoint=tmp_path / "run").fit(TRAINING, dev=dev)
+    resumed = make(options, store=store, checkpoint=tmp_path / "run").fit(TRAINING, dev=dev)
     rewards = [one.score(one.condition(CONTEXT), QUESTION, COMPLETIONS).tolist() for one in (resumed, whole)]
     assert rewards[0] == rewards[1]
     curves = [vars(one)["curve"] for one in (resumed, whole)]
@@ -317,3 +323,17 @@ def test_scoring_leaves_nothing_behind_unless_it_has_an_owner(model: RewardModel
     before = len(store)
     model.score(model.condition([]), QUESTION, ("Never seen before.", "Nor this."))
     assert len(store) == before
+
+
+@pytest.mark.parametrize("name", REWARD_MODELS)
+def test_the_table_says_what_a_class_is_made_of(name: str) -> None:
+    method = REWARD_MODELS[name]
+    parameters = inspect.signature(method.model_class).parameters
+    assert [one for one in MATERIALS if one in parameters] == sorted(method.made_of, key=MATERIALS.index)
+    assert set(parameters) <= {*MATERIALS, "options", "cache"}
+    assert method.has_published == hasattr(method.model_class.options_type, "faithful")
+
+
+def test_every_class_of_the_table_has_a_row_here(store: EmbeddingStore) -> None:
+    tested = {type(row.make(store)) for row in MODELS.values()}
+    assert {method.model_class for method in REWARD_MODELS.values()} <= tested

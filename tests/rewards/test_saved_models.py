@@ -17,7 +17,8 @@ from personalrm.embedding.store import EmbeddingStore
 from personalrm.errors import BadInput, CorruptFile, NewerVersion, PersonalRMError, StoreError, UnknownName
 from personalrm.rewards.encoder_spec import EncoderSpec
 from personalrm.rewards.heads.bases import LowRankOptions
-from personalrm.rewards.trained import Embedded, open_trained, train_to_folder
+from personalrm.rewards.methods import Recipe, reward_method
+from personalrm.rewards.trained import open_store, open_trained, train_to_folder
 from personalrm.testing import tiny_users
 
 pytestmark = pytest.mark.slow
@@ -142,7 +143,8 @@ def test_a_language_model_that_does_not_say_over_which_is_refused(
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("trained") / "model"
     options = LowRankOptions(n_bases=1, n_iterations=2)
-    train_to_folder(tiny_users(), folder, Embedded("low_rank", EncoderSpec(), folder.parent, options))
+    recipe = Recipe(reward_method("low_rank"), options, lambda: open_store(folder.parent, EncoderSpec()))
+    train_to_folder(tiny_users(), folder, recipe, encoder=EncoderSpec())
     return folder
 
 

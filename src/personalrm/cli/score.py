@@ -42,15 +42,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from personalrm.cli.train import user_turns
-    from personalrm.rewards.language.user_turns import RawHistory
+    from personalrm.rewards.language.user_turns import turns_told
     from personalrm.rewards.trained import open_trained
 
     items, bad = _read(options)
     if print_bad_rows(bad, is_skipping=options.skip_bad, undone="nothing was scored"):
         return 2
-    turns = RawHistory(k=options.history) if options.history else None
-    turns = turns or user_turns(options.prompts, demonstrations=options.demonstrations)
+    turns = turns_told(options.prompts, demonstrations=options.demonstrations, n_shown=options.history)
     model = open_trained(options.model_folder, f"{options.home}/embeddings", turns=turns, device=options.device)
     contexts, n_left_out = _contexts(options.context, skip_bad=options.skip_bad)
     users = list(dict.fromkeys(user for _, user, _, _ in items))

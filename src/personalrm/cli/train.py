@@ -1,9 +1,9 @@
 """Train a reward model on preference pairs of many users; a killed training goes on with the same command.
 
-On embeddings: bradley_terry_head, low_rank, mrm, soup, two_level, gpo, vpl, pal. On a causal language model (--base),
-with LoRA: bradley_terry, or bt, told of users by --prompts (what prepare-prompts wrote) or --history;
-bradley_terry_soup, or bt_soup, one adapter a cluster of users; and vpl, which reads a user's choices as embeddings and
-the completions with the language model. Progress is on stderr; --json shows none.
+Heads on embeddings, such as low_rank, gpo or vpl, and causal language models (--base) with LoRA, such as bt, which
+--prompts (what prepare-prompts wrote) or --history tell of users; with --base, vpl reads completions with the language
+model. docs/reward-models.md describes them all. A class of your own is named package.module:Class. Progress is on
+stderr; --json shows none.
 
 Example: personalrm train vpl prefs.jsonl --out models/vpl
 """
@@ -24,6 +24,10 @@ from personalrm.wording import count
 
 if TYPE_CHECKING:
     from personalrm.preferences.users import User
+    from personalrm.rewards.encoder_spec import EncoderSpec
+    from personalrm.rewards.language.user_turns import Knows, UserTurns
+    from personalrm.rewards.methods import Recipe
+    from personalrm.rewards.trained import TrainingReport
 
 DEVICE = (
     "where encoder and language model run: auto, cpu or cuda (default: the encoder on the CPU, a language model on a "
@@ -34,7 +38,7 @@ DEVICE = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "method",
-        help="bt, bt_soup (language models); bradley_terry_head, low_rank, mrm, soup, two_level, gpo, vpl, pal (heads)",
+        help="a reward model, such as low_rank or bt, or package.module:Class; a name there is none of lists them",
     )
     parser.add_argument("file", help="file of preference pairs")
     parser.add_argument("--out", type=folder, required=True, metavar="DIR", help="folder of the trained model")
@@ -46,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--base",
         metavar="NAME",
-        help="language model that bt, bt_soup or vpl's decoder trains with LoRA; name or folder",
+        help="language model that is trained with LoRA; name or folder",
     )
     parser.add_argument("--prompts", metavar="FILE", help="personal prompts that bt is told, from prepare-prompts")
     parser.add_argument("--demonstrations", action="store_true", help="tell the prompts' demonstrations too")
@@ -75,128 +79,79 @@ def run(options: argparse.Namespace) -> int:
 
     content = (read_yaml(options.settings, "settings file") or {}) if options.settings else {}
     users, report = _read(options)
-    if options.base is not None and options.device is not None:
-        from personalrm.rewards.language.placing import train_on
-
-        train_on(options.device)
     with TrainingProgress(options.method, is_silent=options.json) as progress, watched(progress.moved):
-        made = _made(options, content, users, progress)
+        recipe, encoder, turns = _recipe(options, content, users, progress)
         if options.sweep is not None:
-            trained = _sweep(options, users, made, progress)
+            trained = _sweep(options, users, recipe, encoder, progress)
         else:
-            trained = train_to_folder(users, options.out, made, dev_percent=options.dev_percent)
+            trained = train_to_folder(
+                users, options.out, recipe, encoder=encoder, turns=turns, dev_percent=options.dev_percent
+            )
     _tell(trained, report, options)
     return 3 if report.n_bad_rows else 0
 
 
-def _made(
+def _recipe(
     options: argparse.Namespace, content: dict[str, Any], users: Sequence[User], progress: TrainingProgress
-) -> Any:
-    """The untrained model, or how it is made."""
-    if options.method in ("bt", "bradley_terry"):
-        return _language_model(options, content, users)
-    if options.method in ("bt_soup", "bradley_terry_soup"):
-        return _soup(options, content)
-    return _embedded(options, content, progress)
+) -> tuple[Recipe, EncoderSpec | None, UserTurns | None]:
+    """What is to be trained, what reads texts for it, and what it is told of users in words."""
+    from functools import partial
+
+    from personalrm.errors import BadInput
+    from personalrm.preferences.prepared_prompts import PreparedPrompts
+    from personalrm.rewards.encoder_spec import STYLOMETRIC, EncoderSpec
+    from personalrm.rewards.language.user_turns import turns_told
+    from personalrm.rewards.methods import Recipe, method_meant
+    from personalrm.rewards.trained import learnable, open_store
+
+    pairs = learnable(users)
+    knows: Knows = "persona_demonstrations" if options.demonstrations else "persona" if options.prompts else "nothing"
+    method = method_meant(options.method, base=options.base, knows="history" if options.history else knows)
+    turns = turns_told(options.prompts, demonstrations=options.demonstrations, n_shown=options.history, pairs=pairs)
+    if options.encoder is not None and "store" not in method.made_of:
+        raise BadInput(
+            f"{options.method} reads texts with its base model itself; leave --encoder {options.encoder!r} out"
+        )
+    if options.faithful and not method.has_published:
+        raise BadInput(f"{options.method} has no published settings apart from its defaults; leave --faithful out")
+    if turns is None and method.needs_prompts:
+        raise BadInput(f"{options.method} tells a language model personas; pass --prompts with a file of them")
+    where = options.settings or options.method
+    chosen = method.options(content, where=where, faithful=options.faithful)
+    if turns is None and method.knows == "history":
+        turns = method.turns(PreparedPrompts(), pairs, k=method.n_shown(content, where), seed=0)
+    encoder = EncoderSpec(options.encoder or STYLOMETRIC)
+    if options.device is not None:
+        encoder = encoder.on(options.device)
+    store = partial(open_store, f"{options.home}/embeddings", encoder, watch=progress.embedded)
+    device = options.device if method.trains_language_model else None
+    recipe = Recipe(method, chosen, store, options.base, device)
+    return recipe, encoder if "store" in method.made_of else None, turns
 
 
-def _sweep(options: argparse.Namespace, users: Sequence[User], made: Any, progress: TrainingProgress) -> Any:
+def _sweep(
+    options: argparse.Namespace,
+    users: Sequence[User],
+    recipe: Recipe,
+    encoder: EncoderSpec | None,
+    progress: TrainingProgress,
+) -> TrainingReport:
     """Every combination with a line on stderr; the report of the best."""
     from personalrm.errors import BadInput
-    from personalrm.rewards.sweep import Tried, combinations, sweep
-    from personalrm.rewards.trained import Embedded
+    from personalrm.rewards.trained import Tried, combinations, sweep
     from personalrm.typed_values import read_yaml
 
-    if not isinstance(made, Embedded) or options.settings or options.faithful:
+    if encoder is None or options.settings or options.faithful:
         raise BadInput(
             "--sweep goes with methods on embeddings, without --settings and --faithful; put all into its file"
         )
     settings = combinations(read_yaml(options.sweep, "sweep file") or {}, where=options.sweep)
-    for told in sweep(users, options.out, made, settings, dev_percent=options.dev_percent):
+    for told in sweep(users, options.out, recipe, settings, encoder=encoder, dev_percent=options.dev_percent):
         if not isinstance(told, Tried):
             return told
         progress.clear()
         print(f"  loss {told.loss:.4f}, accuracy {100 * told.accuracy:.1f} %  {dict(told.settings)}", file=sys.stderr)
     raise AssertionError("a sweep ends with a report")
-
-
-def _embedded(options: argparse.Namespace, content: dict[str, Any], progress: TrainingProgress) -> Any:
-    from personalrm.errors import BadInput
-    from personalrm.rewards.encoder_spec import STYLOMETRIC, EncoderSpec
-    from personalrm.rewards.methods import method_over, reward_method
-    from personalrm.rewards.trained import Embedded
-
-    method = method_over(options.method, options.base)
-    if options.prompts is not None or options.history is not None or options.demonstrations:
-        raise BadInput(
-            f"--prompts, --demonstrations and --history tell bt of users; {options.method} reads their choices itself"
-        )
-    where = options.settings or options.method
-    chosen = reward_method(method).options(content, where=where, faithful=options.faithful)
-    encoder = EncoderSpec(options.encoder or STYLOMETRIC)
-    if options.device is not None:
-        encoder = encoder.on(options.device)
-    return Embedded(method, encoder, f"{options.home}/embeddings", chosen, base=options.base, watch=progress.embedded)
-
-
-def _language_model(options: argparse.Namespace, content: dict[str, Any], users: Sequence[User]) -> Any:
-    from pathlib import Path
-
-    from personalrm.errors import BadInput
-    from personalrm.rewards.language.bradley_terry.model import BradleyTerry
-    from personalrm.rewards.language.bradley_terry.training import BradleyTerryOptions
-    from personalrm.rewards.language.user_turns import RawHistory
-    from personalrm.rewards.trained import CHECKPOINT
-    from personalrm.typed_values import spec_from
-
-    _refuse_unused(options)
-    chosen = spec_from(BradleyTerryOptions, content, options.settings or "bt")
-    if options.demonstrations and options.prompts is None:
-        raise BadInput("--demonstrations are those of a file of prompts and none was named; pass --prompts too")
-    turns: Any = user_turns(options.prompts, demonstrations=options.demonstrations)
-    if options.history is not None:
-        if turns is not None:
-            raise BadInput("--prompts and --history both say what to tell of users; pass one of them")
-        turns = RawHistory([pair for user in users for pair in user.pairs if pair.split != "target"], k=options.history)
-    return BradleyTerry(options.base, chosen, turns=turns, checkpoint=Path(options.out) / CHECKPOINT)
-
-
-def _soup(options: argparse.Namespace, content: dict[str, Any]) -> Any:
-    from pathlib import Path
-
-    from personalrm.errors import BadInput
-    from personalrm.rewards.language.bradley_terry.cluster_soups import BradleyTerrySoup, BradleyTerrySoupOptions
-    from personalrm.rewards.trained import CHECKPOINT
-    from personalrm.typed_values import spec_from
-
-    _refuse_unused(options)
-    if options.prompts or options.history or options.demonstrations:
-        raise BadInput("bt_soup tells the model nothing of users in words; leave --prompts and --history out")
-    chosen = spec_from(BradleyTerrySoupOptions, content, options.settings or "bt_soup")
-    return BradleyTerrySoup(options.base, chosen, checkpoint=Path(options.out) / CHECKPOINT)
-
-
-def _refuse_unused(options: argparse.Namespace) -> None:
-    """Refuse a language model without its base, and what it has no use for."""
-    from personalrm.errors import BadInput
-
-    method = options.method
-    if options.base is None:
-        raise BadInput(f"{method} trains a language model and none was named; pass --base with a name or folder")
-    if options.encoder is not None:
-        raise BadInput(f"{method} reads texts with its base model itself; leave --encoder {options.encoder!r} out")
-    if options.faithful:
-        raise BadInput(f"{method} has no published settings apart from its defaults; leave --faithful out")
-
-
-def user_turns(prompts: str | None, *, demonstrations: bool) -> Any:
-    """What a language model is told of users, from a file of prepared prompts; None without one."""
-    if prompts is None:
-        return None
-    from personalrm.preferences.prepared_prompts import read_prepared
-    from personalrm.rewards.language.user_turns import SavedPrompts
-
-    return SavedPrompts(read_prepared(prompts), "persona_demonstrations" if demonstrations else "persona")
 
 
 def _read(options: argparse.Namespace) -> tuple[list[Any], Any]:

@@ -2,72 +2,93 @@
 
 <folder>/model.json, model.safetensors   the model (see `saving.py`)
 <folder>/encoder.json                     what reads texts for it
-<folder>/training.json                    what it was trained on and how that went
+<folder>/training.json                    what it was trained on and how that went; written last
 <folder>/README.md                        model card
 <folder>/checkpoint.safetensors           a run that is not finished
+
+`personalrm train` makes such folders, and `bench run` keeps its language models in them.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
+
+import numpy as np
 
 from personalrm.embedding.store import EmbeddingStore
 from personalrm.errors import BadInput, CorruptFile, StoreError
 from personalrm.preferences.messages import digest
+from personalrm.preferences.pairs import PreferencePair
 from personalrm.preferences.splits import split_context, split_user
 from personalrm.preferences.users import User
+from personalrm.rewards.controls import Controls, controls
 from personalrm.rewards.encoder_spec import EncoderSpec, open_encoder
-from personalrm.rewards.methods import LANGUAGE_METHODS, load_reward_model, make_reward_model
-from personalrm.rewards.reward_model import DevUser, RewardModel
+from personalrm.rewards.language.user_turns import UserTurns
+from personalrm.rewards.methods import Device, Recipe, RewardMethod, reward_method
+from personalrm.rewards.reward_model import DevUser, RewardModel, target_margins
 from personalrm.rewards.saving import saved_part
-from personalrm.rewards.training_report import TrainingReport, controls_section, make_report, model_card
+from personalrm.stats.accuracy import percent
+from personalrm.stats.paired import points
 from personalrm.store.atomic import replace_file
 
-if TYPE_CHECKING:
-    from personalrm.rewards.language.bradley_terry.cluster_soups import BradleyTerrySoup
-    from personalrm.rewards.language.bradley_terry.model import BradleyTerry
-    from personalrm.rewards.language.user_turns import UserTurns
-
-LANGUAGE_MODELS = {"BradleyTerry": "bradley_terry", "BradleyTerrySoup": "bradley_terry_soup"}
-"""The methods that train a language model instead of a head on embeddings, by their classes."""
 CHECKPOINT = "checkpoint.safetensors"
-OUR_FILES = {"training.json", "encoder.json", CHECKPOINT, CHECKPOINT + ".tmp"}
+RECORD = "training.json"
+"""Written last: a folder that holds it holds a whole model."""
+OUR_FILES = {RECORD, "encoder.json", CHECKPOINT, CHECKPOINT + ".tmp"}
 OUR_FILES |= {"model.json", "model.safetensors", "model.json.tmp", "model.safetensors.tmp"}
 """A folder that holds one of them was made by a training."""
+MOST_TRIED = 1000
+"""Combinations of a sweep."""
 
 
 @dataclass(frozen=True)
-class Embedded:
-    """A model that stands on embeddings: how it is made again."""
+class Tried:
+    """One combination of settings."""
+
+    settings: Mapping[str, Any]
+    loss: float
+    """Mean of log(1 + exp(-margin)) over the dev users' targets; 0.693 is a coin."""
+    accuracy: float
+    """Share of them won, ties half."""
+
+
+@dataclass(frozen=True)
+class TrainingReport:
+    """What a model was trained on and how it does on users it has not seen."""
 
     method: str
-    encoder: EncoderSpec
-    store_folder: str | Path
-    """Where embeddings of all encoders are kept."""
-    options: Any = None
-    """Of the method; its defaults where None."""
-    base: str | None = None
-    """The language model that is trained along, for methods that do."""
-    watch: Callable[[int, int], None] | None = None
-    """Told how many of how many texts are embedded."""
-
-    def make(self, folder: Path | None) -> RewardModel[Any]:
-        """The untrained model; a killed training goes on from a file in the folder, if there is one."""
-        store = open_store(self.store_folder, self.encoder, watch=self.watch)
-        checkpoint = folder / CHECKPOINT if folder else None
-        return make_reward_model(self.method, store, self.options, base=self.base, checkpoint=checkpoint)
+    n_pairs: int
+    n_users: int
+    n_targets: int
+    """Rows that the data itself declares targets, left out."""
+    n_dev_users: int
+    n_dev_targets: int
+    dev: str = ""
+    """Accuracy on the targets of the dev users, with its interval; they also stopped the training."""
+    dev_accuracy: float | None = None
+    n_steps: int | None = None
+    n_skipped: int | None = None
+    """Steps left out because loss or gradient were no numbers."""
+    controls: str = ""
+    """Active units and own minus somebody else's state over the dev users, in words."""
+    active_share: float | None = None
+    own_minus_shuffled: float | None = None
+    """Accuracy under the dev users' own states minus that under other dev users'; None with fewer than two."""
 
 
 def train_to_folder(
     users: Sequence[User],
     folder: str | Path,
-    made: Embedded | BradleyTerry | BradleyTerrySoup,
+    recipe: Recipe,
     *,
+    encoder: EncoderSpec | None = None,
+    turns: UserTurns | None = None,
     dev_percent: int = 10,
 ) -> TrainingReport:
     """Train a model and save it; a killed run goes on when the same call is made again.
@@ -75,8 +96,9 @@ def train_to_folder(
     Args:
         users: Who to learn from; pairs the data declares targets are left out and counted.
         folder: Where the model goes.
-        made: What is trained: a method on embeddings, or a Bradley-Terry language model, or a
-            soup of them, whose `checkpoint` lies in the folder.
+        recipe: What is trained.
+        encoder: What reads texts for it, if it reads embeddings.
+        turns: What a language model is told of users in words.
         dev_percent: Share of the users, by a hash of their id, that stop the training and are not learned from.
 
     Raises:
@@ -84,42 +106,52 @@ def train_to_folder(
         StoreError: If the folder cannot be written.
     """
     train, dev = divided(users, dev_percent)
-    pairs = [pair for user in train for pair in user.pairs if pair.split != "target"]
+    pairs = learnable(train)
     if not pairs:
         raise BadInput("there is no pair to learn from; add users, or lower --dev-percent")
-    path = claim_folder(folder, _name(made))
-    model: Any = made.make(path) if isinstance(made, Embedded) else made
+    path = claim_folder(folder, recipe.method.family)
+    model = recipe.make(turns=turns, checkpoint=path / CHECKPOINT)
     model.fit(pairs, dev=dev)
-    return save_trained(model, made, train, dev, path)
+    return save_trained(model, recipe.method, train, dev, path, encoder=encoder)
 
 
 def save_trained(
     model: Any,
-    made: Embedded | BradleyTerry | BradleyTerrySoup,
+    method: RewardMethod,
     train: Sequence[User],
     dev: Sequence[DevUser],
     path: Path,
+    *,
+    encoder: EncoderSpec | None = None,
 ) -> TrainingReport:
     """Write a trained model with its report and card; returns the report.
 
     The report goes first and comes last: a folder that has one holds a whole model, and never that of another.
     """
-    (path / "training.json").unlink(missing_ok=True)
+    (path / RECORD).unlink(missing_ok=True)
     model.save(path)
-    pairs = [pair for user in train for pair in user.pairs if pair.split != "target"]
-    n_targets = sum(pair.split == "target" for user in train for pair in user.pairs)
-    method = _name(made)
-    report = make_report(method, model, pairs, dev, n_targets)
-    if isinstance(made, Embedded):
-        _write(path, "encoder.json", _json(asdict(made.encoder)))
-    if isinstance(made, Embedded) and made.base is None:
-        _write(path, "README.md", model_card(report, made.encoder))
-    else:  # a language model has written its own
-        _write(path, "README.md", (path / "README.md").read_text(encoding="utf-8") + controls_section(report))
-    _write(path, "training.json", _json(asdict(report)))
-    for checkpoint in path.glob("checkpoint*.safetensors"):
-        checkpoint.unlink()
+    pairs = learnable(train)
+    report = make_report(method.family, model, pairs, dev, sum(len(user.pairs) for user in train) - len(pairs))
+    if encoder is not None and "store" in method.made_of:
+        _write(path, "encoder.json", _json(asdict(encoder)))
+    card = path / "README.md"
+    if method.trains_language_model and card.exists():  # it has written its own
+        _write(path, card.name, card.read_text(encoding="utf-8") + controls_section(report))
+    else:
+        _write(path, card.name, model_card(report, method, encoder))
+    finish_folder(path, asdict(report))
     return report
+
+
+def finish_folder(path: Path, record: Mapping[str, Any]) -> None:
+    """Write the record of a training whose model is saved, and take its checkpoints away.
+
+    Raises:
+        StoreError: If the folder cannot be written.
+    """
+    _write(path, RECORD, _json(record))
+    for checkpoint in path.glob("checkpoint*"):  # a soup keeps one a cluster
+        checkpoint.unlink()
 
 
 def open_trained(
@@ -128,7 +160,7 @@ def open_trained(
     """The model of a folder.
 
     Args:
-        folder: What `train_to_folder` wrote.
+        folder: What `train_to_folder` or a run of the benchmark wrote.
         store_folder: Where embeddings of all encoders are kept.
         turns: What a Bradley-Terry language model is told of users; of the kind it was trained with.
         device: Where encoder or language model run: `auto`, `cpu`, `cuda`; where None, the encoder where it ran in
@@ -140,52 +172,86 @@ def open_trained(
         BadInput: If the turns are not of the kind it was trained with, or the device is not there.
     """
     path = Path(folder)
-    method = str(_read(path, "training.json").get("method"))
-    if method in LANGUAGE_MODELS.values():
-        return _moved(_open_language_model(method, path, turns), device)
-    encoder = saved_part(EncoderSpec, {"encoder.json": _read(path, "encoder.json")}, "encoder.json", path)
-    encoder = encoder.on(device) if device is not None else encoder
-    model = load_reward_model(method, path, open_store(store_folder, encoder))
-    return _moved(model, device) if method in LANGUAGE_METHODS else model
-
-
-def _moved(model: Any, device: str | None) -> RewardModel[Any]:
-    """A language model's reward model, its network on the device."""
-    from personalrm.rewards.language.placing import Device, placed
-
-    if device is not None:
-        model.network.to(placed(cast(Device, device)))  # it refuses what is none
-    moved: RewardModel[Any] = model
-    return moved
-
-
-def _read(path: Path, name: str) -> dict[str, Any]:
-    """The keys and values of a JSON file of the folder."""
-    try:
-        content = json.loads((path / name).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise StoreError(
-            f"there is no trained model in {str(path)!r} ({error.strerror or error}); make one with personalrm train"
-        ) from None
-    except (ValueError, RecursionError) as error:
-        raise CorruptFile(f"model folder {str(path)!r} is damaged ({type(error).__name__}); train it again") from None
-    if not isinstance(content, dict):
-        raise CorruptFile(f"{name} of model folder {str(path)!r} holds no keys and values; train it again")
-    return content
-
-
-def _open_language_model(method: str, path: Path, turns: UserTurns | None) -> RewardModel[Any]:
-    if method == "bradley_terry":
-        from personalrm.rewards.language.bradley_terry.model import BradleyTerry
-
-        return BradleyTerry.load(path, turns=turns)
-    from personalrm.rewards.language.bradley_terry.cluster_soups import BradleyTerrySoup
-
-    if turns is not None:
+    record = _read(path, RECORD)
+    method = reward_method(str(record.get("method")))
+    if turns is not None and "turns" not in method.made_of and method.trains_language_model:
         raise BadInput(
-            f"the soup in {str(path)!r} is told nothing of users in words; leave --prompts and --history out"
+            f"the {method.name} in {str(path)!r} is told nothing of users in words; leave --prompts and --history out"
         )
-    return BradleyTerrySoup.load(path)
+    store = None
+    if "store" in method.made_of:
+        # A run of the benchmark keeps no encoder.json; an encoder other than the usual is refused with the model.
+        is_of_run = "fold" in record and not (path / "encoder.json").exists()
+        facts = asdict(EncoderSpec()) if is_of_run else _read(path, "encoder.json")
+        encoder = saved_part(EncoderSpec, {"encoder.json": facts}, "encoder.json", path)
+        store = open_store(store_folder, encoder.on(device) if device is not None else encoder)
+    where = cast(Device, device)  # refused where it is none of them
+    return method.load(path, store=store, turns=turns, device=where if method.trains_language_model else None)
+
+
+def sweep(
+    users: Sequence[User],
+    folder: str | Path,
+    recipe: Recipe,
+    settings: Sequence[Mapping[str, Any]],
+    *,
+    encoder: EncoderSpec | None = None,
+    dev_percent: int = 10,
+) -> Iterator[Tried | TrainingReport]:
+    """Train every combination of settings in one process, telling of each; at last the best is saved and reported.
+
+    Texts are embedded once. The settings with the least loss on the dev users' targets are kept; that loss is the best
+    of many on the same pairs, so it flatters: measure on other users.
+
+    Args:
+        users: As for `train_to_folder`.
+        folder: Where the best model goes.
+        recipe: What is trained; its options are replaced.
+        settings: What `combinations` returned.
+        encoder: As for `train_to_folder`.
+        dev_percent: As for `train_to_folder`.
+
+    Raises:
+        BadInput: If there are no dev users to choose by, or no pair to learn from.
+    """
+    train, dev = divided(users, dev_percent)
+    if not dev:
+        raise BadInput("a sweep chooses by dev users and there are none; raise --dev-percent or add users")
+    path = claim_folder(folder, recipe.method.family)
+    best: tuple[float, RewardModel[Any]] | None = None
+    options = [recipe.method.options(content, where="the sweep") for content in settings]  # all checked first
+    for content, chosen in zip(settings, options, strict=True):
+        model = replace(recipe, options=chosen).make()
+        model.fit(learnable(train), dev=dev)
+        tried = _measured(model, content, dev)
+        if best is None or tried.loss < best[0]:
+            best = (tried.loss, model)
+        yield tried
+    assert best is not None
+    yield save_trained(best[1], recipe.method, train, dev, path, encoder=encoder)
+
+
+def combinations(grid: Mapping[str, Any], *, where: str) -> list[dict[str, Any]]:
+    """Every combination of the values in lists; `a.b` is key b inside a.
+
+    >>> combinations({"n_bases": [2, 4], "optimization.n_steps": [100]}, where="grid")
+    [{'n_bases': 2, 'optimization': {'n_steps': 100}}, {'n_bases': 4, 'optimization': {'n_steps': 100}}]
+
+    Raises:
+        BadInput: If a value is not a list, a list is empty, or there are too many combinations.
+    """
+    for name, values in grid.items():
+        if not isinstance(values, list) or not values:
+            raise BadInput(f"{name} of {where} is {values!r}; write a list of values to try, such as [2, 4, 8]")
+    n_combinations = int(np.prod([len(values) for values in grid.values()], dtype=np.int64))
+    if n_combinations > MOST_TRIED:
+        raise BadInput(f"{where} has {n_combinations:,} combinations; try at most {MOST_TRIED:,} at a time")
+    return [_nested(dict(zip(grid, values, strict=True))) for values in product(*grid.values())]
+
+
+def learnable(users: Sequence[User]) -> list[PreferencePair]:
+    """Their pairs, but those that the data itself declares targets."""
+    return [pair for user in users for pair in user.pairs if pair.split != "target"]
 
 
 def open_store(
@@ -217,11 +283,6 @@ def _as_dev(user: User) -> DevUser:
     return DevUser(split.context, split.target)
 
 
-def _name(made: Embedded | BradleyTerry | BradleyTerrySoup) -> str:
-    """The method, as reports name it."""
-    return made.method if isinstance(made, Embedded) else LANGUAGE_MODELS[type(made).__name__]
-
-
 def claim_folder(folder: str | Path, method: str) -> Path:
     """The folder of a model, made before hours are spent; a model may replace one of its method, nothing else.
 
@@ -243,6 +304,99 @@ def claim_folder(folder: str | Path, method: str) -> Path:
     if there != method:
         raise BadInput(f"folder {str(path)!r} holds a model of {there!r}; name another folder for {method}")
     return path
+
+
+def make_report(
+    method: str, model: Any, pairs: Sequence[PreferencePair], dev: Sequence[DevUser], n_targets: int
+) -> TrainingReport:
+    """The report of a model that was just trained; the dev users are asked once more."""
+    curve, found = getattr(model, "curve", None), controls(model, dev)
+    against = found.against_shuffled if found else None
+    return TrainingReport(
+        method=method,
+        n_pairs=len(pairs),
+        n_users=len({pair.user_id for pair in pairs}),
+        n_targets=n_targets,
+        n_dev_users=len(dev),
+        n_dev_targets=sum(len(one.targets) for one in dev),
+        dev=str(found.own) if found else "",
+        dev_accuracy=found.own.accuracy if found else None,
+        n_steps=len(curve.losses) if curve else None,
+        n_skipped=curve.n_skipped if curve else None,
+        controls=in_words(found) if found else "",
+        active_share=found.active_share if found else None,
+        own_minus_shuffled=against.difference if against else None,
+    )
+
+
+def in_words(found: Controls) -> str:
+    """One line of both controls."""
+    line = f"{percent(found.active_share)} % of the units of a user's state are active"
+    against = found.against_shuffled
+    if against is None:
+        return line + "; own minus another's state needs two users"
+    if found.is_same_for_all:
+        return "rewards are the same for everybody: whose state it is makes no difference"
+    interval = f" [{points(against.low)}, {points(against.high)}]" if against.low == against.low else ""
+    return f"{line}; own minus another user's state {points(against.difference)} points{interval}"
+
+
+def model_card(report: TrainingReport, method: RewardMethod, encoder: EncoderSpec | None) -> str:
+    """A model card that says what the model is, what it saw, and what it must not be used for."""
+    role = ", who also stopped the training or chose settings" if method.uses_dev else ""
+    what = "A personal reward model" if method.is_personal else "A reward model, the same for everybody,"
+    read_by = f"- encoder: `{encoder.name}`; the model only works with vectors of this encoder\n" if encoder else ""
+    return f"""# {method.title}
+
+{what} trained by personalrm (`personalrm train {report.method}`), after {method.source}.
+
+{read_by}- learned from {report.n_pairs:,} preference pairs of {report.n_users:,} users
+- held-out pairs of {report.n_dev_users:,} other users{role}: {report.dev or "not measured"}
+- whether it is personal, over the same users: {report.controls or "not measured"}
+
+Rewards are real numbers without unit: compare them within one conversation and one user only. The model predicts what
+a person prefers, which may be wrong or harmful; deploy it beside a policy that does not depend on taste.
+"""
+
+
+def controls_section(report: TrainingReport) -> str:
+    """What is added to the card a language model writes of itself."""
+    return (
+        f"\n## On dev users\n\n- accuracy on {report.n_dev_targets:,} held-out pairs of {report.n_dev_users:,} users, "
+        f"who also stopped the training: {report.dev or 'not measured'}\n"
+        f"- whether it is personal, over the same users: {report.controls or 'not measured'}\n"
+    )
+
+
+def _measured(model: RewardModel[Any], settings: Mapping[str, Any], dev: Sequence[DevUser]) -> Tried:
+    found = target_margins(model, dev)
+    return Tried(settings, float(np.logaddexp(0.0, -found).mean()), float((0.5 * (1.0 + np.sign(found))).mean()))
+
+
+def _nested(flat: Mapping[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in flat.items():
+        outer, dot, inner = name.partition(".")
+        if dot:
+            found.setdefault(outer, {})[inner] = value
+        else:
+            found[outer] = value
+    return found
+
+
+def _read(path: Path, name: str) -> dict[str, Any]:
+    """The keys and values of a JSON file of the folder."""
+    try:
+        content = json.loads((path / name).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise StoreError(
+            f"there is no trained model in {str(path)!r} ({error.strerror or error}); make one with personalrm train"
+        ) from None
+    except (ValueError, RecursionError) as error:
+        raise CorruptFile(f"model folder {str(path)!r} is damaged ({type(error).__name__}); train it again") from None
+    if not isinstance(content, dict):
+        raise CorruptFile(f"{name} of model folder {str(path)!r} holds no keys and values; train it again")
+    return content
 
 
 def _json(content: Any) -> str:

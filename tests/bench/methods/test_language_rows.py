@@ -7,17 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from personalrm.bench.methods.language_models import LanguageRow, LanguageTools, RunPrompts, Trainings
-from personalrm.bench.methods.method import Knowledge, outcome_of
-from personalrm.bench.methods.pools import PoolSettings
-from personalrm.bench.methods.target_judgements import judge_targets
+from personalrm.bench.methods.method import Knowledge, judge_targets, outcome_of
+from personalrm.bench.methods.trained import RewardRow, RunPrompts, Shelf
 from personalrm.datasets.targets import hold_out
 from personalrm.errors import NotFitted
 from personalrm.preferences.personal_prompts import PersonalPrompt
 from personalrm.preferences.personas import Claim, Persona
 from personalrm.preferences.prepared_prompts import PreparedPrompts
 from personalrm.preferences.users import User
-from personalrm.rewards.language_models import FINE_TUNED
+from personalrm.rewards.methods import Recipe, reward_method
 from personalrm.testing import tiny_pair, tiny_users
 
 HELD = hold_out(tiny_users(6, 8))
@@ -48,30 +46,34 @@ class Toy:
 @dataclass
 class ToyMethod:
     needs_prompts: bool = False
-    reads_embeddings: bool = False
+    made_of: tuple = ("base",)
+    name: str = "toy"
+    usual_pool: str = "unfiltered"
+    trains_language_model: bool = True
+    uses_dev: bool = True
     fits: list = field(default_factory=list)
     loads: list = field(default_factory=list)
     n_released: int = 0
 
-    def make(self, base, settings, told, *, device, checkpoint):
-        assert told.store == ("a store" if self.reads_embeddings else None)
+    def make(self, options, *, store, **materials):
+        assert store == ("a store" if "store" in self.made_of else None)
         return Toy(self)
 
     def release(self):
         self.n_released += 1
 
-    def load(self, folder, base, settings, told, *, device):
+    def load(self, folder, **materials):
         self.loads.append(Path(folder).name)
         assert (folder / "toy").read_text() == "saved"
         return Toy(self)
 
 
 def row_of(method, folder, prompts=None):
-    tools = LanguageTools(
-        "base", lambda name: None, lambda name: PoolSettings(), lambda name, fold: folder / f"{name}.f{fold}",
-        lambda held_out: RunPrompts(prompts or PreparedPrompts(), "written by m"), lambda: "a store",
-    )  # fmt: skip
-    return LanguageRow(method, "toy", Trainings(tools))
+    shelf = Shelf(
+        lambda name, fold: folder / f"{name}.f{fold}",
+        lambda held_out: RunPrompts(prompts or PreparedPrompts(), "written by m"),
+    )
+    return RewardRow(Recipe(method, store=lambda: "a store", base="base"), shelf=shelf)
 
 
 def judged(row, users=USERS):
@@ -149,7 +151,7 @@ def test_a_user_stops_a_training_only_by_pairs_their_prompt_has_not_seen(tmp_pat
 
 
 def test_a_method_that_reads_embeddings_is_given_their_store(tmp_path):
-    row = row_of(ToyMethod(reads_embeddings=True), tmp_path)
+    row = row_of(ToyMethod(made_of=("store", "base")), tmp_path)
     row.learn(HELD, {})
     assert (judged(row) > 0).all()
 
@@ -161,9 +163,10 @@ def test_it_must_learn_first(tmp_path):
 
 @pytest.mark.slow  # imports torch
 def test_a_history_is_as_long_as_its_setting_says_and_precision_is_the_base_models():
-    method = FINE_TUNED["bradley_terry_history"]
-    found = method.settings({"k": 7, "learning_rate": 1e-5}, dtype="bfloat16", seed=3, where="it")
-    assert (found.k, found.options.seed, found.options.network.precision) == (7, 3, "bfloat16")
+    method, content = reward_method("bradley_terry_history"), {"k": 7, "learning_rate": 1e-5}
+    options = method.options(content, precision="bfloat16", seed=3, where="it")
+    found = (method.n_shown(content, "it"), options.seed, options.network.precision)
+    assert found == (7, 3, "bfloat16")
 
 
 SMALL = {"lora": {"rank": 2}, "epochs": 1, "max_tokens": 256}
@@ -179,17 +182,19 @@ def test_methods_that_read_choices_are_trained_saved_and_read_back(tmp_path, nam
 
     from personalrm.embedding.store import EmbeddingStore
 
-    method = FINE_TUNED[name]
-    settings = method.settings(content, dtype="float32", seed=3, where="it")
-    assert (settings.training.seed, settings.training.lora.rank) == (3, 2)
-    tools = LanguageTools(
-        str(tiny_model()), lambda _: settings, lambda _: PoolSettings(), lambda row, fold: tmp_path / f"{row}.f{fold}",
-        lambda held_out: RunPrompts(PreparedPrompts(), ""), lambda: EmbeddingStore(tmp_path / "e", PlantedEncoder()),
-        device="cpu",
-    )  # fmt: skip
+    method = reward_method(name)
+    options = method.options(content, precision="float32", seed=3, where="it")
+    assert (method.training(options).seed, method.training(options).lora.rank) == (3, 2)
+    store = EmbeddingStore(tmp_path / "e", PlantedEncoder())
+    recipe = Recipe(method, options, lambda: store, str(tiny_model()), "cpu")
+
+    def row():
+        shelf = Shelf(lambda row, fold: tmp_path / f"{row}.f{fold}", lambda _: RunPrompts(PreparedPrompts(), ""))
+        return RewardRow(recipe, shelf=shelf)
+
     dev = {name: User(name, tuple(tiny_pair(name, k) for k in range(8))) for name in ("d0", "d1")}
     held_out = replace(HELD, dev=dev)
-    first, again = (LanguageRow(method, name, Trainings(tools)) for _ in range(2))
+    first, again = row(), row()
     first.learn(held_out, {})
     margins = judged(first)
     again.learn(held_out, {})

@@ -1,13 +1,14 @@
 """One conformance suite over every row of the table of methods, with the embedded engine and with a model."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from personalrm.bench.methods.embedded import Engine
-from personalrm.bench.methods.method import Judgement, Knowledge, outcome_of
+from personalrm.bench.methods.method import Judgement, Knowledge, judge_shuffled, judge_targets, outcome_of
 from personalrm.bench.methods.model import Inductions
 from personalrm.bench.methods.table import METHODS, Tools, make_method
-from personalrm.bench.methods.target_judgements import judge_shuffled, judge_targets
 from personalrm.datasets.targets import hold_out
 from personalrm.errors import BadInput, NotFitted, UnknownName
 from personalrm.induction.settings import InductionSettings
@@ -157,3 +158,8 @@ def test_equal_probabilities_in_both_orders_are_a_tie_whatever_their_last_digit(
 def test_a_margin_that_is_missing_is_unscored():
     outcome = outcome_of([Judgement(margin=1.0), Judgement(unscored="no embedding"), Judgement(margin=-2.0)])
     assert (outcome.n_unscored, outcome.n_half_scored, outcome.accuracy_orders) == (1, 0, 0.5)
+
+
+def test_every_row_is_in_the_docs():
+    page = (Path(__file__).parents[3] / "docs" / "benchmark.md").read_text(encoding="utf-8")
+    assert [name for name in METHODS if f"`{name}`" not in page] == []

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from personalrm.bench.methods.pools import PoolSettings, divide, pool_users
+from personalrm.bench.methods.trained import PoolSettings, divide, pool_users
 from personalrm.datasets.targets import HeldOut, hold_out
 from personalrm.errors import BadInput
 from personalrm.preferences.messages import Message

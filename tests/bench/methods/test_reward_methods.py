@@ -1,21 +1,17 @@
 """A reward model behind the adapter, told by a toy model that remembers the length each user likes."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
 
-from personalrm.bench.methods.folds import N_FOLDS
-from personalrm.bench.methods.method import Knowledge, outcome_of
-from personalrm.bench.methods.pools import PoolSettings
-from personalrm.bench.methods.table import Tools, make_method
-from personalrm.bench.methods.target_judgements import judge_targets
-from personalrm.bench.methods.trained import RewardRow
-from personalrm.bench.plan.spec import RunSpec
-from personalrm.bench.runs.bases import pool_of
+from personalrm.bench.methods.method import Knowledge, judge_targets, outcome_of
+from personalrm.bench.methods.trained import N_FOLDS, PoolSettings, RewardRow, fold_of
+from personalrm.bench.plan.spec import RunSpec, pool_of
 from personalrm.datasets.targets import HeldOut, hold_out
 from personalrm.errors import BadInput, NotFitted
 from personalrm.preferences.users import User
+from personalrm.rewards.methods import Recipe
 from personalrm.testing import tiny_pair, tiny_users
 from personalrm.typed_values import spec_from
 
@@ -39,8 +35,28 @@ class Lengths:
         return [np.array([item.state * len(text) for text in item.completions], dtype=float) for item in items]
 
 
+@dataclass
+class Toy:
+    """A method whose model is a toy in memory."""
+
+    model: type = Lengths
+    uses_dev: bool = True
+    name: str = "toy"
+    usual_pool: str = "plus_context"
+    made_of: tuple = ()
+    trains_language_model: bool = False
+    needs_prompts: bool = False
+
+    def make(self, options, **materials):
+        return self.model()
+
+
+def row_of(model=Lengths, pool=None, *, uses_dev=True):
+    return RewardRow(Recipe(Toy(model, uses_dev)), pool)
+
+
 def test_a_reward_model_is_a_row_like_any_other():
-    method = RewardRow(Lengths)
+    method = row_of()
     method.learn(HELD, {})
     outcome = outcome_of(judge_targets(method, method.know(USERS), HELD.targets))
     assert (outcome.margins > 0).all()
@@ -48,18 +64,19 @@ def test_a_reward_model_is_a_row_like_any_other():
 
 
 def test_a_user_is_scored_by_a_model_that_has_not_seen_them():
-    method = RewardRow(Lengths)
+    method = row_of()
     method.learn(HELD, {})
     targets = {pair.hash for pair in HELD.targets}
-    for fold, model in enumerate(method._models):
+    assert set(method._models) == {fold_of(user.user_id, N_FOLDS) for user in USERS}
+    for fold, model in method._models.items():
         seen = {pair.user_id for pair in model.pairs} | {p.user_id for one in model.dev for p in one.context}
-        assert seen == {user.user_id for user in USERS if method._fold(user.user_id) != fold}
+        assert seen == {user.user_id for user in USERS if fold_of(user.user_id, N_FOLDS) != fold}
         assert not targets & {pair.hash for pair in model.pairs}
 
 
 def test_train_users_are_learned_from_whole_and_dev_users_stop_it():
     train, dev = {"t": tiny_users(1, 4)[0]}, {user.user_id: user for user in tiny_users(2, 8)}
-    method = RewardRow(Lengths, n_folds=1)
+    method = row_of()
     method.learn(HeldOut(HELD.context, HELD.targets, (), (), train, dev), {})
     assert [len(one.targets) > 0 for one in method._models[0].dev] == [True, True]
 
@@ -85,9 +102,9 @@ def renamed(user_id):
     ],
 )
 def test_a_row_learns_from_its_pool_and_from_no_target(pool, wanted):
-    held_out, method = split_data(), RewardRow(Lengths, pool=PoolSettings(pool))
+    held_out, method = split_data(), row_of(pool=PoolSettings(pool))
     method.learn(held_out, {})
-    (model,) = method._models
+    (model,) = method._models.values()
     learned = {pair.hash for pair in model.pairs}
     of_dev = {pair.hash for one in model.dev for pair in one.targets}
     assert {pair.user_id for pair in model.pairs} == wanted and of_dev
@@ -101,7 +118,7 @@ def test_a_row_learns_from_its_pool_and_from_no_target(pool, wanted):
 
 def test_a_row_that_no_dev_user_stops_learns_from_train_users_whole():
     train = {f"t{number}": renamed(f"t{number}") for number in range(12)}
-    rows = [RewardRow(Lengths, uses_dev=uses, pool=PoolSettings("train_users")) for uses in (True, False)]
+    rows = [row_of(pool=PoolSettings("train_users"), uses_dev=uses) for uses in (True, False)]
     for row in rows:
         row.learn(replace(HELD, train=train), {})
     n_learned = [len(row._models[0].pairs) for row in rows]
@@ -123,7 +140,7 @@ def test_a_reward_that_is_no_number_is_unscored():
         def score_many(self, items):
             return [np.array([np.nan, 1.0]) for _ in items]
 
-    method = RewardRow(Broken)
+    method = row_of(Broken)
     method.learn(HELD, {})
     judged = judge_targets(method, method.know(USERS), HELD.targets)
     assert {one.unscored for one in judged} == {"the reward model gave no finite reward"}
@@ -131,30 +148,14 @@ def test_a_reward_that_is_no_number_is_unscored():
 
 def test_it_must_learn_first_and_needs_pairs():
     with pytest.raises(NotFitted, match="was not trained"):
-        RewardRow(Lengths).judge([(Knowledge("u0"), HELD.targets[0])])
+        row_of().judge([(Knowledge("u0"), HELD.targets[0])])
     with pytest.raises(BadInput, match="learns from other users"):
-        RewardRow(Lengths).learn(HeldOut({}, (), (), ()), {})
-
-
-def test_a_row_and_its_control_share_one_training():
-    fits = []
-
-    class Counted(Lengths):
-        def fit(self, pairs, *, dev=()):
-            fits.append(len(pairs))
-            return super().fit(pairs, dev=dev)
-
-    tools = Tools(rewards=lambda _: Counted())
-    for _ in ("the row", "its shuffled-user control"):
-        method = make_method("gpo", tools)
-        method.learn(HELD, {})
-    assert len(fits) == N_FOLDS
-    assert make_method("vpl", tools) is not method
+        row_of().learn(HeldOut({}, (), (), ()), {})
 
 
 def test_a_method_without_use_for_dev_users_learns_from_everybody_outside_the_fold():
-    method = RewardRow(Lengths, uses_dev=False)
+    method = row_of(uses_dev=False)
     method.learn(HELD, {})
-    for fold, model in enumerate(method._models):
-        outside = {user.user_id for user in USERS if method._fold(user.user_id) != fold}
+    for fold, model in method._models.items():
+        outside = {user.user_id for user in USERS if fold_of(user.user_id, N_FOLDS) != fold}
         assert {pair.user_id for pair in model.pairs} == outside and model.dev == ()

@@ -6,8 +6,7 @@ from dataclasses import replace
 import pytest
 
 from personalrm.bench.plan.cells import left_out, plan_cells
-from personalrm.bench.plan.file import read_run_file, settings_of, spec_of
-from personalrm.bench.plan.spec import ModelSpec
+from personalrm.bench.plan.spec import ModelSpec, read_run_file, settings_of, spec_of
 from personalrm.errors import BadFile, BadInput, UnknownName
 
 WHOLE = """

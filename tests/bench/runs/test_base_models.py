@@ -11,17 +11,15 @@ import pytest
 from tests.bench.plan.test_run_file import read
 
 from personalrm.bench.plan.cells import Cell, kind_of, n_draws, plan_cells
-from personalrm.bench.plan.file import read_run_file, settings_of, spec_of
-from personalrm.bench.plan.spec import BudgetSpec
+from personalrm.bench.plan.spec import BudgetSpec, encoder_of, options_of, read_run_file, settings_of, spec_of
 from personalrm.bench.report.writing import write_report
 from personalrm.bench.results.comparison import compare_runs
 from personalrm.bench.results.folder import RunFolder
 from personalrm.bench.results.state import state_of, validate_run
-from personalrm.bench.runs.bases import load_bases, settings_for
 from personalrm.bench.runs.forecast import forecast_run
 from personalrm.bench.runs.models import Models
 from personalrm.bench.runs.runner import Runner
-from personalrm.bench.runs.setup import begin_run, load_datasets
+from personalrm.bench.runs.setup import begin_run, load_bases, load_datasets
 from personalrm.errors import BadInput, MissingExtra, PersonalRMError, TargetLeak, UnknownName
 from personalrm.lm.settings import Retry
 from personalrm.preferences.personal_prompts import PersonalPrompt
@@ -316,4 +314,6 @@ base_models: [{{label: base, name: tiny, encoder: small}}]
 reward_models: [{{method: vpl_lm, settings: {own}}}]
 """
     spec = read(tmp_path, text)
-    assert settings_for(spec, "vpl_lm", spec.base_models[0], seed=0).options.pooling == expected
+    base = spec.base_models[0]
+    options = options_of(spec, "vpl_lm", seed=0, base=base, encoder=encoder_of(base, spec.encoders))
+    assert options.pooling == expected

@@ -26,7 +26,7 @@ from personalrm.rewards.heads.gpo.episodes import (
     pair_sequence,
     tokens_of,
 )
-from personalrm.rewards.heads.gpo.model import FAITHFUL, GPO, GPOOptions
+from personalrm.rewards.heads.gpo.model import GPO, GPOOptions
 from personalrm.rewards.heads.gpo.network import GPONetwork, GPOShape
 from personalrm.rewards.heads.low_rank import LowRank
 from personalrm.rewards.heads.pair_table import make_pair_table
@@ -238,7 +238,7 @@ def test_every_share_of_empty_contexts_is_kept(tmp_path: Path) -> None:
     assert draw(tmp_path / "none", EpisodeSizes(8, empty_share=0.0)).mask.any(dim=1).all()
 
 
-@pytest.mark.parametrize("options", [SMALL, replace(FAITHFUL, shape=replace(SHAPE, has_null=False))])
+@pytest.mark.parametrize("options", [SMALL, replace(GPOOptions.faithful(), shape=replace(SHAPE, has_null=False))])
 def test_swapping_the_completions_flips_the_margin_exactly(tmp_path: Path, options: GPOOptions) -> None:
     population = plant(tmp_path, np.random.default_rng(0).normal(size=(4, DIM)), 8)
     model = GPO(population.store, replace(options, optimization=SMALL.optimization)).fit(population.flat(range(4)))

@@ -1,27 +1,33 @@
-"""What a row of the benchmark is: a method that learns, knows its users, and judges pairs.
+"""What a row of the benchmark is: a method that learns, knows its users, and judges pairs; and how it is asked.
 
 Judges, the embedded engine, controls and trained reward models all answer this one
-protocol, so the runner, the shuffled-user control, curves and transfer are written once.
+protocol, so the runner, the shuffled-user control, curves and transfer are written once. Targets are judged here
+alone, with each user's own knowledge or with somebody else's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Protocol
 
 import numpy as np
 
 from personalrm.datasets.targets import HeldOut
+from personalrm.errors import BadInput
 from personalrm.preferences.pairs import PreferencePair
 from personalrm.preferences.reading.surveys import Survey
 from personalrm.preferences.users import User
 from personalrm.stats.accuracy import correctness
 from personalrm.stats.arrays import FloatArray
+from personalrm.stats.derangements import derangements
 from personalrm.stats.orders import OrderedOutcome, combine_orders
 
 Surveys = Mapping[str, Survey]
 """Survey of each user who filled one in, by user id."""
+N_DERANGEMENTS = 20
+"""Derangements the shuffled-user control is the mean of, where judging is free."""
 DIGITS = 12
 """Probabilities are compared at so many digits: 1 - (1 - p) differs from p in the last one, and a tie must stay one."""
 
@@ -84,6 +90,54 @@ class Method(Protocol):
     def judge(self, items: Sequence[Item]) -> list[Judgement]:
         """A judgement an item, in order; both orders where order matters."""
         ...
+
+
+def judge_targets(method: Method, known: Sequence[Knowledge], targets: Sequence[PreferencePair]) -> list[Judgement]:
+    """A judgement of each target pair by what is known of its owner."""
+    of_user = {one.user_id: one for one in known}
+    return method.judge([(of_user[pair.user_id], pair) for pair in targets])
+
+
+def sample_of(targets: Sequence[PreferencePair], n: int) -> list[PreferencePair]:
+    """The n targets with the smallest hashes, the same ones for every judge and in every run."""
+    return sorted(targets, key=lambda pair: pair.hash)[:n]
+
+
+def judge_identical(method: Method, known: Sequence[Knowledge], targets: Sequence[PreferencePair]) -> list[Judgement]:
+    """The A/A test: each target with its chosen completion in both places, by what is known of its owner.
+
+    Raises:
+        BadInput: If the method asks no language model; a margin of equals is zero and says nothing.
+    """
+    ask = getattr(method, "judge_identical", None)
+    if ask is None:
+        raise BadInput("the control 'identical' is for rows that ask a language model; leave it out for this method")
+    of_user = {one.user_id: one for one in known}
+    judged: list[Judgement] = ask([(of_user[pair.user_id], pair) for pair in targets])
+    return judged
+
+
+def judge_shuffled(
+    method: Method, known: Sequence[Knowledge], targets: Sequence[PreferencePair], n_draws: int, *, seed: int
+) -> list[list[Judgement]]:
+    """The shuffled-user control: judgements by what is known of somebody else, one list a derangement.
+
+    Args:
+        method: The row.
+        known: What it knows of everybody, at least two users.
+        targets: The pairs to judge.
+        n_draws: Number of derangements; all are judged at once.
+        seed: Of the derangements.
+
+    Raises:
+        BadInput: If there is only one user.
+    """
+    place_of = {one.user_id: place for place, one in enumerate(known)}
+    owners = [place_of[pair.user_id] for pair in targets]
+    draws = derangements(len(known), n_draws, seed=seed)
+    items = [(known[shuffle[owner]], pair) for shuffle in draws for owner, pair in zip(owners, targets, strict=True)]
+    judged: Iterator[Judgement] = iter(method.judge(items))
+    return [list(islice(judged, len(targets))) for _ in draws]
 
 
 def outcome_of(judgements: Sequence[Judgement]) -> OrderedOutcome:

@@ -1,18 +1,20 @@
 """The one table of methods: every row of the benchmark, what it is called and how it is made.
 
 A row that runs on the embedded engine and on a language model (just persona, just
-demonstrations, both) stands once; which of the two judges is the cell's model.
+demonstrations, both) stands once; which of the two judges is the cell's model. A class of another
+package needs no row: `package.module:Class`, or the name of its entry point, is its method's name.
 """
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Literal
 
 from personalrm.bench.methods.controls import Control, coin, first_wins, longer_wins
 from personalrm.bench.methods.embedded import Engine, induced_method, personal_method, population_method
-from personalrm.bench.methods.language_models import Trainings
 from personalrm.bench.methods.method import Method
 from personalrm.bench.methods.model import (
     CountCalls,
@@ -23,20 +25,20 @@ from personalrm.bench.methods.model import (
     persona_only,
     read_surveys,
 )
-from personalrm.bench.methods.pools import PoolSettings
 from personalrm.bench.methods.prompt_writers import by_memory, by_profile, by_synthesis, show_history, synthesis_of
-from personalrm.bench.methods.trained import RewardRow
 from personalrm.errors import BadInput, UnknownName
 from personalrm.induction.guided_profile import PROFILE_CALLS
 from personalrm.induction.memory import memory_calls
 from personalrm.induction.settings import InductionSettings, Variant
 from personalrm.induction.waves import Calls
 from personalrm.judging.model import ModelJudge
-from personalrm.rewards.language_models import FINE_TUNED
-from personalrm.rewards.methods import REWARD_METHODS, RewardMethod
-from personalrm.rewards.reward_model import RewardModel
+from personalrm.plugins import entry_points_of, load_class, place_of
+from personalrm.rewards.methods import REWARD_MODELS, RewardMethod, own_reward_method
+from personalrm.typed_values import suggestion
 
 Need = Literal["survey", "persona_prompt", "encoder"]
+JUDGE = ("learn", "know", "judge")
+"""What a class must have to be a row."""
 Group = Literal["controls", "judges", "embedded engine", "SynthesizeMe", "reward models"]
 
 
@@ -54,14 +56,8 @@ class Tools:
     """The same with the persona prompt of a larger model (rows + distill)."""
     settings: InductionSettings = field(default_factory=InductionSettings)
     """Trials and seed; each row sets its own variant."""
-    rewards: RewardMaker | None = None
-    """Makes reward models on the embeddings of an encoder; None without one."""
-    pool: Callable[[str], PoolSettings] | None = None
-    """What each of them learns from where the data splits its users; folds of users where None."""
-    trainings: Trainings | None = None
-    """Trained language models on one base model; None without one."""
-    trained: dict[str, RewardRow] = field(default_factory=dict)
-    """Reward models by name, once trained."""
+    reward_row: Callable[[str], Method] | None = None
+    """The row of a reward model on an encoder or base model, the same one for all its cells; None without either."""
 
     @property
     def needed_judge(self) -> ModelJudge:
@@ -75,8 +71,6 @@ class Tools:
         return self.judge
 
 
-RewardMaker = Callable[[str], RewardModel[Any]]
-"""An untrained reward model of a name."""
 Make = Callable[[Tools], Method]
 
 
@@ -103,30 +97,33 @@ class Entry:
     needs: frozenset[Need] = frozenset()
     is_personal: bool = True
     """Whether it knows the user, so that the shuffled-user control says something."""
+    judges_identical: bool = True
+    """Whether it can be asked about two equal completions (A/A test), if it asks a language model."""
 
 
-def _trained(name: str, method: RewardMethod) -> Entry:
+def _trained(method: RewardMethod) -> Entry:
+    """The row of a reward model; on what it is made follows from what it is made of."""
+    # Personas that a language model is told are counted by who writes them: one file serves all rows of a base model.
+    facts: dict[str, Any] = {
+        "title": method.title,
+        "group": "reward models",
+        "calls": asks_nothing,
+        "is_personal": method.is_personal,
+    }
+
     def make(tools: Tools) -> Method:
-        maker = tools.rewards
-        if maker is None:
-            raise BadInput(f"method {name!r} stands on embeddings and no encoder was given; name one in encoders")
-        if name not in tools.trained:
-            pool = tools.pool(name) if tools.pool else None
-            tools.trained[name] = RewardRow(lambda: maker(name), uses_dev=method.uses_dev, pool=pool)
-        # A row's control judges with the models of the row: training takes minutes, another context none.
-        return tools.trained[name]
+        if tools.reward_row is not None:
+            # A row's control judges with the models of the row: training takes minutes, another context none.
+            return tools.reward_row(method.name)
+        if method.trains_language_model:
+            raise BadInput(
+                f"method {method.name!r} trains a language model and none was given; name one in base_models"
+            )
+        raise BadInput(f"method {method.name!r} stands on embeddings and no encoder was given; name one in encoders")
 
-    return Entry(method.title, "reward models", asks_nothing, encoder=make, is_personal=method.is_personal)
-
-
-def _fine_tuned(name: str, title: str, *, is_personal: bool) -> Entry:
-    def make(tools: Tools) -> Method:
-        if tools.trainings is None:
-            raise BadInput(f"method {name!r} trains a language model and none was given; name one in base_models")
-        return tools.trainings.row(name)
-
-    # Personas that it is told are counted by who writes them: one file serves all rows of a base model.
-    return Entry(title, "reward models", asks_nothing, base_model=make, is_personal=is_personal)
+    if method.trains_language_model:
+        return Entry(**facts, base_model=make)
+    return Entry(**facts, encoder=make) if "store" in method.made_of else Entry(**facts, alone=make)
 
 
 def _control(title: str, make: Make) -> Entry:
@@ -230,9 +227,68 @@ METHODS: Mapping[str, Entry] = {
         model=_written(_BOTH, "both", distilled=True),
         needs=frozenset({"persona_prompt"}),
     ),
-    **{name: _trained(name, method) for name, method in REWARD_METHODS.items()},
-    **{name: _fine_tuned(name, one.title, is_personal=one.is_personal) for name, one in FINE_TUNED.items()},
+    **{name: _trained(method) for name, method in REWARD_MODELS.items()},
 }
+
+
+def entry_of(name: str, where: str = "") -> Entry:
+    """The row of a name: of the table, of `package.module:Class`, or of an entry point.
+
+    Args:
+        name: The name.
+        where: Where it was read, for errors: ` in the run file`.
+
+    Raises:
+        UnknownName: If there is none, with the one that was probably meant.
+        BadInput: If a class of another package does not fit.
+    """
+    if name in METHODS:
+        return METHODS[name]
+    if place := place_of(name, METHODS, "judges", "reward_models"):
+        return _own(name, place)
+    raise UnknownName(f"unknown method {name!r}{where}; {suggestion(name, known_methods())}")
+
+
+def known_methods() -> list[str]:
+    """All names but those of classes that are named by their place."""
+    return [*METHODS, *entry_points_of("judges"), *entry_points_of("reward_models")]
+
+
+@cache
+def _own(name: str, place: str) -> Entry:
+    """The row of a class of another package: a reward model, or a judge, which is given what its parameters name.
+
+    A judge that names `judge` is given a language model and runs on each of the run; `engine` is the embedded engine;
+    `seed` is that of the cell. One that also has `judge_identical(items)` takes the A/A test. Its attributes `title`,
+    `is_personal` and, with a language model, `calls` (a static method) say what the table says of ours.
+    """
+    if callable(getattr(load_class(place, "method"), "score_many", None)):
+        return _trained(own_reward_method(name, place))
+    judge = load_class(place, "judge", JUDGE)
+    parameters = inspect.signature(judge).parameters
+    for parameter in parameters.values():
+        is_open = parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+        if parameter.default is parameter.empty and not is_open and parameter.name not in ("judge", "engine", "seed"):
+            raise BadInput(
+                f"judge {place!r} needs {parameter.name!r}, which judges are not given; name it judge, engine or seed, "
+                "or give it a default"
+            )
+
+    def make(tools: Tools) -> Method:
+        given: dict[str, Any] = {"engine": tools.engine, "seed": tools.settings.seed}
+        if "judge" in parameters:
+            given["judge"] = tools.needed_judge
+        method: Method = judge(**{key: value for key, value in given.items() if key in parameters})
+        return method
+
+    title, is_personal = getattr(judge, "title", judge.__name__), getattr(judge, "is_personal", True)
+    if "judge" in parameters:
+        is_able = hasattr(judge, "judge_identical")
+        calls: CountCalls | None = getattr(judge, "calls", None)
+        return Entry(title, "judges", calls, model=make, is_personal=is_personal, judges_identical=is_able)
+    if "engine" in parameters:
+        return Entry(title, "judges", asks_nothing, embedded=make, is_personal=is_personal)
+    return Entry(title, "judges", asks_nothing, alone=make, is_personal=is_personal)
 
 
 def make_method(name: str, tools: Tools) -> Method:
@@ -242,9 +298,7 @@ def make_method(name: str, tools: Tools) -> Method:
         UnknownName: If there is no such method.
         BadInput: If it runs on a language model and there is none, or the other way round.
     """
-    if name not in METHODS:
-        raise UnknownName(f"unknown method {name!r}; use some of {', '.join(METHODS)}")
-    entry = METHODS[name]
+    entry = entry_of(name)
     make = (
         entry.alone or entry.encoder or entry.base_model or (entry.model if tools.judge is not None else entry.embedded)
     )

@@ -13,9 +13,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Literal, get_args
 
-from personalrm.bench.methods.table import METHODS
-from personalrm.bench.plan.reward_spec import EMBEDDED
-from personalrm.bench.plan.spec import RunSpec
+from personalrm.bench.methods.table import entry_of
+from personalrm.bench.plan.spec import EMBEDDED, RunSpec
 from personalrm.errors import BadInput
 
 Control = Literal["shuffled_user", "identical"]
@@ -29,7 +28,7 @@ class Cell:
 
     dataset: str
     method: str
-    """Key of the table of methods."""
+    """Key of the table of methods, or what names a class of another package."""
     model: str | None = None
     """Label of the model or engine that judges; None for a method without one (random, longer)."""
     seed: int = 0
@@ -77,7 +76,7 @@ def plan_cells(spec: RunSpec) -> list[Cell]:
 
 def kind_of(cell: Cell) -> Kind:
     """What runs a cell; a base model may bear the label of a model, so the method decides."""
-    entry = METHODS[cell.method]
+    entry = entry_of(cell.method)
     if entry.alone is not None:
         return "alone"
     if entry.encoder is not None:
@@ -89,7 +88,7 @@ def kind_of(cell: Cell) -> Kind:
 
 def engines_of(spec: RunSpec, method: str) -> list[str | None]:
     """Who can run a method in this run: None without any engine, `embedded`, labels of models."""
-    entry = METHODS[method]
+    entry = entry_of(method)
     if entry.alone is not None:
         return [None]
     engines: list[str | None] = [EMBEDDED] if entry.embedded is not None and spec.embedded else []
@@ -113,7 +112,7 @@ def left_out(spec: RunSpec) -> list[str]:
 
 
 def _wanted(method: str) -> str:
-    entry = METHODS[method]
+    entry = entry_of(method)
     if entry.encoder is not None:
         return "one of `encoders`"
     if entry.base_model is not None:
@@ -148,9 +147,10 @@ def _table(spec: RunSpec) -> Iterator[Cell]:
 def _with_controls(spec: RunSpec, cell: Cell) -> Iterator[Cell]:
     yield cell
     control = replace(cell, control="shuffled_user")
-    if METHODS[cell.method].is_personal and n_draws(spec, control):
+    if entry_of(cell.method).is_personal and n_draws(spec, control):
         yield control
-    if spec.identical and kind_of(cell) == "model":  # whatever gives a margin has no order to be biased by
+    # whatever gives a margin has no order to be biased by
+    if spec.identical and kind_of(cell) == "model" and entry_of(cell.method).judges_identical:
         yield replace(cell, control="identical")
 
 

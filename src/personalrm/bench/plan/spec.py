@@ -1,33 +1,38 @@
-"""What a run of the benchmark is to do, as small frozen values; `file.py` reads them from YAML."""
+"""What a run of the benchmark is to do, as small frozen values, and the run file (YAML) that says it.
+
+Datasets, models and experiments first, then trained reward models, then the run itself, then how it is read from a
+file and written into `run.json`. Wrong keys and types are refused with the place and a suggestion.
+"""
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from personalrm.bench.methods.table import METHODS
-from personalrm.bench.methods.target_judgements import N_DERANGEMENTS
-from personalrm.bench.plan.reward_spec import (
-    EMBEDDED,
-    BaseModel,
-    RewardSettings,
-    RunEncoder,
-    check_prompts_of,
-    check_reward_models,
-)
+from personalrm.bench.methods.method import N_DERANGEMENTS
+from personalrm.bench.methods.table import entry_of
+from personalrm.bench.methods.trained import PoolFinal, PoolSettings
 from personalrm.errors import BadInput, UnknownName
 from personalrm.induction.settings import InductionSettings
 from personalrm.judging.options import JudgeOptions
 from personalrm.lm.settings import Limits
-from personalrm.rewards.language_models import FINE_TUNED
-from personalrm.typed_values import suggestion
+from personalrm.rewards.encoder_spec import STYLOMETRIC, EncoderSpec
+from personalrm.rewards.methods import Pool, RewardMethod, reward_method
+from personalrm.typed_values import plain, read_yaml, spec_from, suggestion
 
 EXAMPLE = "example"
 """Path of the preferences that ship with the package."""
+EMBEDDED = "embedded"
+"""Label of the embedded engine where models are named."""
+PLACES = ("base_url", "key_variable")
+"""Where a model is found is not a setting of a run: the same model elsewhere gives the same run."""
+HASHES = ("persona_prompts", "prepared_prompts")
+"""What `run.json` says of files beside the settings."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -153,6 +158,88 @@ class BudgetSpec:
 
 
 @dataclass(frozen=True)
+class RunEncoder:
+    """What reads texts for trained reward models; their rows of the table are run on each."""
+
+    label: str
+    """What tables call it."""
+    name: str = STYLOMETRIC
+    """`stylometric` (no model), or a Hugging Face model: a name on the hub or a folder."""
+    pooling: Literal["last", "mean"] = "last"
+    max_tokens: int = 8192
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        if not self.label.strip() or self.label == EMBEDDED:
+            raise BadInput(f"label of encoder {self.name!r} is {self.label!r}; give it a name other than {EMBEDDED!r}")
+
+    @property
+    def encoder(self) -> EncoderSpec:
+        """What opens it."""
+        return EncoderSpec(self.name, max_tokens=self.max_tokens, device=self.device)
+
+
+@dataclass(frozen=True)
+class BaseModel:
+    """A language model that is fine-tuned into reward models; their rows of the table are run on each."""
+
+    label: str
+    """What tables call it; the label of a model of the run puts both into one column."""
+    name: str
+    """A Hugging Face causal language model: a name on the hub or a folder, relative to the run file."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where it is trained and scores; `auto` is a GPU where there is one."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Of the frozen part; what is trained is fp32 in any case."""
+    family: str = ""
+    n_parameters: float | None = None
+    plain_template: bool = False
+    """Take a model without a chat template, with a plain one of ours."""
+    prompts_of: str | None = None
+    """Label of the model that writes the personas, or `embedded`; left out: the model of this label, else the only
+    one, else the embedded engine."""
+    prompts: str | None = None
+    """A file of `prepare-prompts` in place of that."""
+    cross_fitted: bool = False
+    """A training pair's persona is written without its conversation; of a file of prompts, the file decides."""
+    encoder: str | None = None
+    """Label of the encoder by which a method reads users' choices, where it does; left out: the first, else
+    stylometric features."""
+
+    def __post_init__(self) -> None:
+        if not self.label.strip() or self.label == EMBEDDED:
+            raise BadInput(
+                f"label of base model {self.name!r} is {self.label!r}; give it a name other than {EMBEDDED!r}"
+            )
+        if not self.name.strip():
+            raise BadInput(f"base model {self.label!r} has no name; write a name on the hub or a folder")
+        if self.n_parameters is not None and not (math.isfinite(self.n_parameters) and self.n_parameters > 0):
+            raise BadInput(
+                f"n_parameters of base model {self.label!r} is {self.n_parameters!r}; write a positive number"
+            )
+        if self.prompts is not None and (self.prompts_of is not None or self.cross_fitted):
+            raise BadInput(
+                f"base model {self.label!r} has a file of prompts, which says all of them; leave out prompts_of and "
+                "cross_fitted"
+            )
+
+
+@dataclass(frozen=True)
+class RewardSettings:
+    """Settings of one trained reward model that differ from its defaults."""
+
+    method: str
+    settings: dict[str, Any] = field(default_factory=dict)
+    faithful: bool = False
+    """Start from the published settings instead of ours."""
+    pool: Pool | None = None
+    """What is learned from where the data splits its users; left out: what is usual for the method, `unfiltered`
+    for most on base models and `plus_context` for most on embeddings."""
+    pool_final: PoolFinal | None = None
+    """`selection`: dev users choose the step; `paper`: their targets are learned from too, the last step is kept."""
+
+
+@dataclass(frozen=True)
 class RunSpec:
     """Methods x models x datasets x seeds, and the experiments around them."""
 
@@ -184,7 +271,7 @@ class RunSpec:
             raise BadInput(f"run {self.name!r} has no datasets or no methods; name at least one of each")
         _check_different("dataset", [one.name for one in self.datasets])
         _check_different("label of a model", self._own_labels)
-        check_reward_models(self.base_models, self.reward_models, [one.label for one in self.encoders])
+        _check_reward_models(self.base_models, self.reward_models, [one.label for one in self.encoders])
         if not self.seeds or min(self.seeds) < 0 or (self.families and min(self.families.seeds, default=-1) < 0):
             raise BadInput("seeds must be whole numbers of at least 0, one or more")
         if self.trials < 1 or (self.limit is not None and self.limit < 1):
@@ -192,8 +279,9 @@ class RunSpec:
         if self.identical < 0:
             raise BadInput(f"identical is {self.identical!r}; it counts pairs of equal completions, write 0 or more")
         for names in (self.methods, *(one.methods for one in self._experiments)):
-            _check_known("method", names, METHODS)
-        check_prompts_of(self.base_models, self.methods, [one.label for one in self.models])
+            for name in names:
+                entry_of(name, " in the run file")  # which refuses what is not there
+        _check_prompts_of(self.base_models, self.methods, [one.label for one in self.models])
         self._check_curves()
         self._check_labels()
         self._check_prompts()
@@ -222,18 +310,152 @@ class RunSpec:
     def _check_curves(self) -> None:
         """A curve over k needs what is known of any k pairs; a persona is written from all of them, by one model."""
         for name in self.transfer.methods if self.transfer else ():
-            if name in FINE_TUNED:
+            if entry_of(name).base_model is not None:
                 raise BadInput(f"transfer cannot show {name!r}, which is trained and judges no prompts; leave it out")
         for name in self.by_context.methods if self.by_context else ():
-            if name in FINE_TUNED and FINE_TUNED[name].needs_prompts:
+            if (method := trained_method(name)) is not None and method.needs_prompts:
                 raise BadInput(
                     f"by_context cannot show {name!r}, whose personas are written from all pairs; leave it out"
                 )
 
     def _check_prompts(self) -> None:
         for name in self.methods:
-            if "persona_prompt" in METHODS[name].needs and not any(one.persona_prompt for one in self.models):
+            if "persona_prompt" in entry_of(name).needs and not any(one.persona_prompt for one in self.models):
                 raise BadInput(f"method {name!r} needs a model with a persona_prompt; name the file of one model")
+
+
+def trained_method(name: str) -> RewardMethod | None:
+    """The language model that the row of a name trains; None for every other row."""
+    return reward_method(name) if entry_of(name).base_model is not None else None
+
+
+def given_for(spec: RunSpec, name: str) -> RewardSettings:
+    """What the run file sets for a reward model: under its own name, else under that of its family."""
+    given = {one.method: one for one in spec.reward_models}
+    return given.get(name) or given.get(reward_method(name).family) or RewardSettings(name)
+
+
+def pool_of(spec: RunSpec, name: str) -> PoolSettings:
+    """What a reward model learns from where the data splits its users."""
+    given = given_for(spec, name)
+    return PoolSettings(given.pool or reward_method(name).usual_pool, given.pool_final or "selection")
+
+
+def options_of(
+    spec: RunSpec, name: str, *, seed: int, base: BaseModel | None = None, encoder: RunEncoder | None = None
+) -> Any:
+    """The options of a reward model, by the run's settings and a cell's seed.
+
+    Args:
+        spec: The run.
+        name: Of the method.
+        seed: What holds where the settings name none.
+        base: The language model it trains, if it does.
+        encoder: What reads texts for it; for a base model, what reads users' choices.
+    """
+    given = given_for(spec, name)
+    return reward_method(name).options(
+        given.settings,
+        where=f"settings of reward model {name!r}",
+        faithful=given.faithful,
+        pooling=encoder.pooling if encoder is not None else None,
+        seed=seed,
+        precision=base.dtype if base is not None else None,
+    )
+
+
+def encoder_of(base: BaseModel, encoders: Sequence[RunEncoder]) -> RunEncoder:
+    """What reads users' choices for a base model."""
+    return next((one for one in encoders if base.encoder in (None, one.label)), RunEncoder(STYLOMETRIC))
+
+
+def writer_of(base: BaseModel, models: Sequence[str]) -> str | None:
+    """Who writes the personas a base model is told: a label, `embedded`, or None where nothing says who."""
+    if base.prompts_of is not None:
+        return base.prompts_of
+    if base.label in models:
+        return base.label
+    return EMBEDDED if not models else models[0] if len(models) == 1 else None
+
+
+def read_run_file(path: str | Path) -> RunSpec:
+    """The run a file describes; paths in it are relative to the file's folder.
+
+    Raises:
+        BadFile: If it cannot be read or is not YAML.
+        UnknownName: If a key, method or model is unknown, with the one that was probably meant.
+        BadInput: If a value is missing or does not fit.
+    """
+    return spec_from(RunSpec, read_yaml(path, "run file"), str(path))
+
+
+def settings_of(spec: RunSpec) -> dict[str, Any]:
+    """The run as plain values for `run.json`, without where models are found and what may be spent."""
+    settings: dict[str, Any] = plain(spec)
+    for model in settings["models"]:
+        for name in PLACES:
+            model.pop(name)
+    settings.pop("budget")
+    return settings
+
+
+def spec_of(settings: Mapping[str, Any], where: str) -> RunSpec:
+    """The run that `settings_of` wrote down; its models have no place and cannot be asked."""
+    return spec_from(RunSpec, {key: value for key, value in settings.items() if key not in HASHES}, where)
+
+
+def _check_reward_models(
+    bases: Sequence[BaseModel], settings: Sequence[RewardSettings], encoders: Sequence[str]
+) -> None:
+    """Refuse labels that meet, devices that differ, and settings of nobody.
+
+    Raises:
+        UnknownName: If settings are of something that is not a reward model.
+        BadInput: If anything else does not fit.
+    """
+    labels = [one.label for one in bases]
+    for label in labels:
+        if labels.count(label) > 1 or label in encoders:
+            raise BadInput(f"label of a base model {label!r} stands twice; keep one")
+    for base in bases:
+        if base.encoder is not None and base.encoder not in encoders:
+            raise UnknownName(
+                f"unknown encoder {base.encoder!r} of base model {base.label!r}; {suggestion(base.encoder, encoders)}"
+            )
+    if len({one.device for one in bases}) > 1:
+        raise BadInput("base models of one run train on one device; give all of them the same, or make two runs")
+    for given in settings:
+        method = reward_method(given.method)
+        if given.faithful and not method.has_published:
+            raise BadInput(
+                f"reward model {method.name!r} has no published settings apart from ours; leave out faithful"
+            )
+
+
+def _check_prompts_of(bases: Sequence[BaseModel], methods: Iterable[str], models: Sequence[str]) -> None:
+    """Refuse rows without a base model, and a base model of which nobody knows who writes its personas.
+
+    Raises:
+        UnknownName: If `prompts_of` is not a model of the run.
+        BadInput: If there is no base model, or `prompts_of` is left out where several could be meant.
+    """
+    trained = [method for name in methods if (method := trained_method(name)) is not None]
+    if trained and not bases:
+        raise BadInput(
+            f"method {trained[0].name!r} trains a language model and the run file names none; add base_models"
+        )
+    told = [method.name for method in trained if method.needs_prompts]
+    for base in bases:
+        if base.prompts_of is not None and base.prompts_of not in (EMBEDDED, *models):
+            raise UnknownName(
+                f"unknown model {base.prompts_of!r} in prompts_of of base model {base.label!r}; "
+                f"{suggestion(base.prompts_of, (EMBEDDED, *models))}"
+            )
+        if told and base.prompts is None and writer_of(base, models) is None:
+            raise BadInput(
+                f"method {told[0]!r} tells base model {base.label!r} personas and {len(models)} models could write "
+                "them; name one in prompts_of"
+            )
 
 
 def _check_name(what: str, name: str) -> None:

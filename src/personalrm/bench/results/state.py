@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from personalrm.bench.plan.cells import Cell, n_draws, n_targets, plan_cells
-from personalrm.bench.plan.file import spec_of
-from personalrm.bench.plan.spec import RunSpec
+from personalrm.bench.plan.spec import RunSpec, spec_of
 from personalrm.bench.results.folder import RunFolder
 from personalrm.errors import PersonalRMError
 

@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from personalrm.bench.methods.target_judgements import N_DERANGEMENTS
+from personalrm.bench.methods.method import N_DERANGEMENTS
 from personalrm.bench.plan.cells import Cell, plan_cells
 from personalrm.bench.plan.spec import ByContextSpec, DatasetSpec, ModelSpec, RunSpec, ShuffledSpec
 from personalrm.bench.results.arrays import Measured, common_pairs, measured_of

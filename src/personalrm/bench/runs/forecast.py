@@ -5,21 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from personalrm.bench.methods.pools import divide, pool_users
-from personalrm.bench.methods.table import METHODS
+from personalrm.bench.methods.table import entry_of
+from personalrm.bench.methods.trained import divide, n_conversations, pool_users, stopping
 from personalrm.bench.plan.cells import Cell, kind_of, n_draws, n_targets, plan_cells
-from personalrm.bench.plan.reward_spec import writer_of
-from personalrm.bench.plan.spec import ModelSpec, RunSpec
-from personalrm.bench.runs.bases import pool_of
+from personalrm.bench.plan.spec import ModelSpec, RunSpec, pool_of, writer_of
 from personalrm.bench.runs.data import Dataset
 from personalrm.bench.runs.runner import draw_users
-from personalrm.bench.runs.trainings import n_conversations, stopping
 from personalrm.induction.settings import InductionSettings
 from personalrm.induction.synthesize import synthesis_calls
 from personalrm.induction.waves import Calls
 from personalrm.preferences.splits import split_context
 from personalrm.preferences.users import User
-from personalrm.rewards.language_models import FINE_TUNED
+from personalrm.rewards.methods import reward_method
 
 
 @dataclass(frozen=True)
@@ -59,7 +56,7 @@ def _with_training(spec: RunSpec, one: CellForecast, dataset: Dataset, counted: 
         return one
     counted.add(key)
     portions = divide(dataset.held_out, pool_of(spec, cell.method)).portions
-    n_calls = _calls_to_tell(spec, cell, dataset, counted) if FINE_TUNED[cell.method].needs_prompts else 0
+    n_calls = _calls_to_tell(spec, cell, dataset, counted) if reward_method(cell.method).needs_prompts else 0
     return replace(
         one, n_calls=n_calls, n_trainings=len(portions), n_training_pairs=sum(len(each.pairs) for each in portions)
     )
@@ -89,7 +86,7 @@ def _forecast(spec: RunSpec, cell: Cell, dataset: Dataset, model: ModelSpec | No
     ids = {user.user_id for user in users}
     n = sum(pair.user_id in ids for pair in dataset.held_out.targets)
     n = n_draws(spec, cell) * n_targets(spec, cell, n)
-    count_calls = METHODS[cell.method].calls
+    count_calls = entry_of(cell.method).calls
     if model is None or count_calls is None:
         return CellForecast(cell, n, 0, is_bounded=count_calls is not None)
     # The A/A test shows the same completion twice, so both orders are one request.

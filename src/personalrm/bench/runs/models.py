@@ -79,7 +79,7 @@ class Models:
                 raise BadInput(f"{name} of the budget is {value!r}; write a positive number")
 
     def name_of(self, model: ModelSpec) -> ModelName:
-        """How the door knows a model."""
+        """What is needed to open a model."""
         return ModelName(model.name, model.base_url, timeout_s=model.timeout_s, key=self._keys.get(model.label))
 
     @contextmanager

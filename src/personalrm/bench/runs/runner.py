@@ -7,36 +7,62 @@ no budget, no server) does not stop the cells of other models.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from functools import cache
 from itertools import groupby
 from pathlib import Path
 
 import numpy as np
 
 from personalrm.bench.methods.embedded import Engine
-from personalrm.bench.methods.method import Judgement, Knowledge, Method
-from personalrm.bench.methods.model import nobody
-from personalrm.bench.methods.table import make_method
-from personalrm.bench.methods.target_judgements import judge_identical, judge_shuffled, judge_targets, sample_of
+from personalrm.bench.methods.method import (
+    Judgement,
+    Knowledge,
+    Method,
+    judge_identical,
+    judge_shuffled,
+    judge_targets,
+    sample_of,
+)
+from personalrm.bench.methods.model import Inductions, nobody
+from personalrm.bench.methods.table import Tools, make_method
+from personalrm.bench.methods.trained import RewardRow, RunPrompts, Shelf, pool_users, stopping
 from personalrm.bench.plan.cells import Cell, kind_of, n_draws, n_targets, plan_cells
-from personalrm.bench.plan.spec import RunSpec
+from personalrm.bench.plan.spec import (
+    EMBEDDED,
+    RunSpec,
+    encoder_of,
+    given_for,
+    options_of,
+    pool_of,
+    writer_of,
+)
 from personalrm.bench.results.folder import RunFolder
 from personalrm.bench.results.records import JudgementRow
-from personalrm.bench.runs.bases import Base
 from personalrm.bench.runs.data import Dataset
 from personalrm.bench.runs.models import OpensModels
-from personalrm.bench.runs.tools import Shared, Toolbox
-from personalrm.errors import BadInput, ModelUnavailable, PersonalRMError
+from personalrm.bench.runs.setup import Base
+from personalrm.datasets.targets import HeldOut
+from personalrm.errors import BadInput, ModelUnavailable, PersonalRMError, StoreError
+from personalrm.induction.embedded_fit import EmbeddedFitEngine
+from personalrm.induction.fit_job import NOT_DONE, FitEngine
+from personalrm.induction.model_fit import ModelFit
+from personalrm.induction.prepared import Preparation, prepare_prompts
+from personalrm.induction.settings import InductionSettings
 from personalrm.judging.model import ModelJudge
 from personalrm.lm.batch import Caller
 from personalrm.preferences.pairs import PreferencePair
 from personalrm.preferences.persona_prompts import PersonaPrompt
 from personalrm.preferences.personal_prompts import PersonalPrompt
+from personalrm.preferences.prepared_prompts import read_prepared, write_prepared
 from personalrm.preferences.users import User
+from personalrm.rewards.methods import Recipe, reward_method
+from personalrm.rewards.trained import open_store
 from personalrm.stopping import Drain
 
 ONE_USER = "left out: the shuffled-user control needs two users"
@@ -91,16 +117,8 @@ class Runner:
         self._retry_unscored = retry_unscored
         self._caller: list[Caller] = []
         self._last: tuple[Cell, Method, list[Knowledge]] | None = None
-        self._shared = Shared(
-            spec,
-            {name: Engine(one.spec.population_leaves_out) for name, one in datasets.items()},
-            models,
-            persona_prompts,
-            embeddings,
-            folder,
-            bases or {},
-            self._judge,
-        )
+        self._engines = {name: Engine(one.spec.population_leaves_out) for name, one in datasets.items()}
+        self._persona_prompts, self._embeddings, self._bases = persona_prompts, embeddings, bases or {}
 
     def run(self, cells: Iterable[Cell] | None = None) -> Generator[CellReport, None, None]:
         """Every cell as it is finished; an interrupt keeps what is under way and ends the run.
@@ -157,7 +175,7 @@ class Runner:
         self, cells: Sequence[Cell], caller: Caller | None, is_asked: Callable[[], bool]
     ) -> Iterator[CellReport]:
         """The cells of one model; once it cannot be asked any more, the rest is not tried."""
-        bench = Toolbox(self._shared, caller)
+        tools: dict[tuple[str, int], Tools] = {}  # of each dataset and seed, so that nothing is learned twice
         self._last = None  # what was learned with the tools before asks a model that is closed
         reason = ""
         for cell in cells:
@@ -167,40 +185,43 @@ class Runner:
                 yield CellReport(cell, False, reason=reason)
                 continue
             try:
-                yield self._run_cell(cell, bench)
+                key = (cell.dataset, cell.seed)
+                if key not in tools:
+                    tools[key] = self._tools(cell, caller)
+                yield self._run_cell(cell, tools[key], caller)
             except ModelUnavailable as error:
                 reason = str(error)
                 yield CellReport(cell, False, reason=reason, error=error)
             except PersonalRMError as error:
                 yield CellReport(cell, False, reason=str(error), error=error)
 
-    def _run_cell(self, cell: Cell, bench: Toolbox) -> CellReport:
-        started, before = time.monotonic(), bench.usage
+    def _run_cell(self, cell: Cell, tools: Tools, caller: Caller | None) -> CellReport:
+        started, before = time.monotonic(), _usage(caller)
         dataset = self._datasets[cell.dataset]
         users = list(dataset.held_out.context.values())
         if cell.k is not None:
             users = draw_users(users, cell.k, seed=cell.seed)
         if not users or (cell.control == "shuffled_user" and len(users) < 2):
             return CellReport(cell, False, reason=ONE_USER if users else f"left out: nobody has {cell.k} choices")
-        method, known = self._learned(cell, bench, users)
+        method, known = self._learned(cell, tools, users)
         of_users = {user.user_id for user in users}
         targets = [pair for pair in dataset.held_out.targets if pair.user_id in of_users]
         if cell.control == "identical":
             targets = sample_of(targets, n_targets(self._spec, cell, len(targets)))
         rows = self._judged(cell, method, known, targets)
         self._keep(cell, known, rows)
-        self._note(cell, started, before, bench)
+        self._note(cell, started, before, _usage(caller))
         n_unscored = sum(not row.is_scored for row in rows)
         not_learned = {one.user_id: one.note for one in known if one.note}
         return CellReport(cell, True, n_rows=len(rows), n_unscored=n_unscored, not_learned=not_learned)
 
-    def _learned(self, cell: Cell, bench: Toolbox, users: Sequence[User]) -> tuple[Method, list[Knowledge]]:
+    def _learned(self, cell: Cell, tools: Tools, users: Sequence[User]) -> tuple[Method, list[Knowledge]]:
         """The method of a cell and what it knows of the users; a control judges with what its row has learned."""
         row = replace(cell, control=None)
         if self._last is None or self._last[0] != row:
             self._last = None  # a trained language model must go before the next one comes
             dataset = self._datasets[cell.dataset]
-            method = make_method(cell.method, bench.tools(cell))
+            method = make_method(cell.method, tools)
             method.learn(dataset.held_out, dataset.surveys)
             self._last = (row, method, self._taught(cell, users) if cell.teacher else method.know(users))
         return self._last[1:]
@@ -245,12 +266,98 @@ class Runner:
                     self._folder.write_prompt(cell, one.value)
         self._folder.write_cell(cell, rows)
 
-    def _note(self, cell: Cell, started: float, before: Mapping[str, float], bench: Toolbox) -> None:
-        usage = {name: value - before.get(name, 0) for name, value in bench.usage.items()}
+    def _note(self, cell: Cell, started: float, before: Mapping[str, float], after: Mapping[str, float]) -> None:
+        usage = {name: value - before.get(name, 0) for name, value in after.items()}
         finished = datetime.now(UTC).isoformat(timespec="seconds")
         self._folder.note_timing(
             {"cell": cell.name, "finished": finished, "seconds": round(time.monotonic() - started, 3), "usage": usage}
         )
+
+    def _tools(self, cell: Cell, caller: Caller | None) -> Tools:
+        """What the methods of a cell's dataset, model and seed are made of."""
+        spec, engine = self._spec, self._engines[cell.dataset]
+        settings = InductionSettings(n_trials=spec.trials, schedule=spec.schedule, seed=cell.seed)
+        if caller is None:
+            return Tools(engine, settings=settings, reward_row=self._reward_rows(cell, settings))
+        model = next(one for one in spec.models if one.label == cell.model)
+        judge = self._models.judge(model.label, cell.seed, caller)
+        larger = self._persona_prompts.get(model.label)
+        distilled = Inductions(ModelJudge(caller, judge.options, larger), settings) if larger is not None else None
+        return Tools(engine, judge, Inductions(judge, settings), distilled, settings)
+
+    def _reward_rows(self, cell: Cell, settings: InductionSettings) -> Callable[[str], RewardRow]:
+        """Makes the rows of reward models on the cell's encoder or base model."""
+        spec = self._spec
+        base = self._bases.get(cell.model or "") if kind_of(cell) == "base_model" else None
+        encoder = next((one for one in spec.encoders if one.label == cell.model), None)
+        if base is not None:
+            encoder = encoder_of(base.spec, spec.encoders)
+
+        def folder(method: str, fold: int) -> Path:
+            return self._folder.model_folder(Cell(cell.dataset, method, cell.model, cell.seed), fold)
+
+        shelf = Shelf(folder, lambda held_out: self._prompts(base, cell, settings, held_out)) if base else None
+        # One store for all rows: it holds the encoder, which may be a language model.
+        store = cache(lambda: open_store(self._embeddings, encoder.encoder)) if encoder is not None else None
+
+        @cache
+        def row(name: str) -> RewardRow:
+            method, where = reward_method(name), f"settings of reward model {name!r}"
+            options = options_of(spec, name, seed=cell.seed, base=base.spec if base else None, encoder=encoder)
+            n_shown = method.n_shown(given_for(spec, name).settings, where)
+            path, device = (base.path, base.spec.device) if base else (None, None)
+            return RewardRow(Recipe(method, options, store, path, device, n_shown), pool_of(spec, name), shelf=shelf)
+
+        return row
+
+    def _prompts(self, base: Base, cell: Cell, settings: InductionSettings, held_out: HeldOut) -> RunPrompts:
+        """The personas a base model is told: from a file, from the run folder, or written now."""
+        if base.prompts is not None:
+            return RunPrompts(base.prompts, f"from {Path(base.spec.prompts or '').name}")
+        is_crossed = base.spec.cross_fitted
+        writer = writer_of(base.spec, [model.label for model in self._spec.models]) or EMBEDDED
+        named = Cell(cell.dataset, "cross-fitted" if is_crossed else "whole", writer, cell.seed)
+        path = self._folder.path / "prepared" / f"{named.name}.jsonl"
+        if not path.is_file():
+            users = pool_users(held_out, self._datasets[cell.dataset].spec.min_pairs)
+            only = None if is_crossed else stopping(users, held_out)
+            chosen = replace(settings, variant="both")
+            if writer == EMBEDDED:
+                _write_prompts(path, EmbeddedFitEngine(chosen), users, only)
+            else:
+                with self._judge(writer, cell.seed) as opened:
+                    _write_prompts(path, ModelFit(opened, chosen), users, only)
+        return RunPrompts(read_prepared(path), f"written by {writer}")
+
+
+def _write_prompts(path: Path, engine: FitEngine, users: Sequence[User], only: Mapping[str, set[str]] | None) -> None:
+    """All prompts in one file, there whole or not at all.
+
+    Raises:
+        ModelUnavailable: If the model could not be asked to the end; what it answered is kept in the cache.
+        StoreError: If the file cannot be written.
+    """
+    report, unfinished = Preparation(), path.with_suffix(".part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        prompts = prepare_prompts(engine, users, report, min_pairs=1, cross_fitted=True, only=only)
+        for _ in write_prepared(unfinished, prompts):
+            pass
+        if NOT_DONE in report.failed.values():
+            raise _stopped(engine)
+        os.replace(unfinished, path)
+    except OSError as error:
+        raise StoreError(f"{str(path)!r} cannot be written ({error.strerror or error}); check the disk") from None
+
+
+def _stopped(engine: FitEngine) -> ModelUnavailable:
+    judge = getattr(engine, "judge", None)
+    return (judge.caller.stopped if judge is not None else None) or ModelUnavailable("the run was stopped")
+
+
+def _usage(caller: Caller | None) -> dict[str, float]:
+    """What a model was asked so far."""
+    return asdict(caller.ledger.total) if caller is not None else {}
 
 
 def draw_users(users: Iterable[User], n_choices: int, *, seed: int = 0) -> list[User]:

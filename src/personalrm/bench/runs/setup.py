@@ -1,4 +1,8 @@
-"""Before the first cell: datasets are read, the run is described, and an earlier run in the folder must be the same."""
+"""Before the first cell: what a run reads and trains is opened and checked, before anything is paid for.
+
+Datasets, persona prompts and base models are read here; the run is described, and an earlier run in its folder must be
+the same.
+"""
 
 from __future__ import annotations
 
@@ -6,24 +10,35 @@ import hashlib
 import json
 import platform
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from personalrm import __version__
-from personalrm.bench.methods.table import METHODS
-from personalrm.bench.plan.cells import plan_cells
-from personalrm.bench.plan.file import settings_of
-from personalrm.bench.plan.reward_spec import EMBEDDED
-from personalrm.bench.plan.spec import RunSpec
+from personalrm.bench.methods.table import entry_of
+from personalrm.bench.methods.trained import dev_targets
+from personalrm.bench.plan.cells import kind_of, plan_cells
+from personalrm.bench.plan.spec import (
+    EMBEDDED,
+    BaseModel,
+    RunSpec,
+    encoder_of,
+    given_for,
+    options_of,
+    pool_of,
+    settings_of,
+    trained_method,
+)
 from personalrm.bench.results.folder import RunFolder
 from personalrm.bench.results.records import MethodInfo, ModelInfo, RunInfo
-from personalrm.bench.runs.bases import Base
 from personalrm.bench.runs.data import Dataset, load_dataset
-from personalrm.errors import BadFile, BadInput
+from personalrm.errors import BadFile, BadInput, TargetLeak
 from personalrm.preferences.persona_prompts import PersonaPrompt, persona_prompt_from_json
+from personalrm.preferences.personal_prompts import PersonalPrompt
+from personalrm.preferences.prepared_prompts import PreparedPrompts, read_prepared
+from personalrm.rewards.methods import reward_method
 from personalrm.typed_values import plain
 
 
@@ -44,7 +59,7 @@ def load_datasets(spec: RunSpec, base: Path, data: Path | None = None) -> dict[s
     datasets = {one.name: load_dataset(one, places[one.name], limit=spec.limit) for one in spec.datasets}
     for method in spec.methods:
         for name, dataset in datasets.items():
-            if "survey" in METHODS[method].needs and not dataset.surveys:
+            if "survey" in entry_of(method).needs and not dataset.surveys:
                 raise BadInput(f"method {method!r} needs surveys and dataset {name!r} has none; name a file in surveys")
     for name, dataset in datasets.items():
         _check_column(dataset, name)
@@ -56,7 +71,7 @@ def load_persona_prompts(spec: RunSpec, base: Path) -> dict[str, PersonaPrompt]:
 
     Raises:
         BadFile: If a file cannot be read.
-        CorruptFile: If it is no persona prompt.
+        CorruptFile: If it is not a persona prompt.
     """
     found = {}
     for model in spec.models:
@@ -70,6 +85,47 @@ def load_persona_prompts(spec: RunSpec, base: Path) -> dict[str, PersonaPrompt]:
                 ) from None
             found[model.label] = persona_prompt_from_json(text, where=model.persona_prompt)
     return found
+
+
+@dataclass(frozen=True, repr=False)
+class Base:
+    """A base model, ready to be trained."""
+
+    spec: BaseModel
+    path: str
+    """Where transformers finds it: a folder, or its name on the hub."""
+    prompts: PreparedPrompts | None = None
+    """From a file; None where a model of the run writes them."""
+    prompts_hash: str = ""
+
+
+def load_bases(spec: RunSpec, datasets: Mapping[str, Dataset], base: Path) -> dict[str, Base]:
+    """The base models that the run trains, by label; each can be trained with the run's settings.
+
+    Args:
+        spec: The run.
+        datasets: Its datasets.
+        base: What paths are relative to: the folder of the run file.
+
+    Raises:
+        MissingExtra: If torch, transformers or PEFT is not installed.
+        UnknownName: If a setting is unknown.
+        BadInput: If a base model cannot be trained, a pool has nobody, or a file of prompts cannot be read.
+        TargetLeak: If a prompt of a file was made from a pair that is to be scored or stops the training.
+    """
+    planned = plan_cells(spec)
+    for method in dict.fromkeys(cell.method for cell in planned if kind_of(cell) in ("base_model", "encoder")):
+        _check_pool(spec, method, datasets)
+    cells = [cell for cell in planned if kind_of(cell) == "base_model"]
+    bases = {}
+    for model in spec.base_models:
+        methods = list(dict.fromkeys(cell.method for cell in cells if cell.model == model.label))
+        if methods:
+            bases[model.label] = _base(spec, model, methods, base)
+    for label, loaded in bases.items():
+        for dataset in datasets.values():
+            _refuse_targets(loaded, label, dataset)
+    return bases
 
 
 def begin_run(
@@ -119,7 +175,8 @@ def describe_run(
 ) -> RunInfo:
     """What `run.json` says; equal settings and data give equal bytes."""
     used = dict.fromkeys(cell.method for cell in plan_cells(spec))
-    methods = [MethodInfo(name, METHODS[name].title, METHODS[name].group, METHODS[name].is_personal) for name in used]
+    entries = {name: entry_of(name) for name in used}
+    methods = [MethodInfo(name, entry.title, entry.group, entry.is_personal) for name, entry in entries.items()]
     models = [ModelInfo(EMBEDDED, "embedded engine")] if spec.embedded else []
     models += [ModelInfo(one.label, f"encoder {one.name}") for one in spec.encoders]
     for one in spec.models:
@@ -167,3 +224,52 @@ def _difference(earlier: Any, now: Any, where: str = "") -> str:
 def _short(value: Any) -> str:
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _base(spec: RunSpec, model: BaseModel, methods: list[str], base: Path) -> Base:
+    """A base model that can be trained by these methods, with the prompts of its file."""
+    from personalrm.rewards.language.base_models import check_base
+
+    path = str(base / model.name) if (base / model.name).is_dir() else model.name
+    for name in methods:
+        method, encoder = reward_method(name), encoder_of(model, spec.encoders)
+        method.n_shown(given_for(spec, name).settings, f"settings of reward model {name!r}")
+        options = method.training(options_of(spec, name, seed=0, base=model, encoder=encoder))
+        if hasattr(options, "lora"):  # a class of another package may train it otherwise
+            check_base(path, options, device=model.device, plain_template=model.plain_template)
+    if model.prompts is None or not any(reward_method(name).needs_prompts for name in methods):
+        return Base(model, path)
+    prompts = read_prepared(base / model.prompts)
+    return Base(model, path, prompts, hashlib.sha256((base / model.prompts).read_bytes()).hexdigest()[:16])
+
+
+def _check_pool(spec: RunSpec, method: str, datasets: Mapping[str, Dataset]) -> None:
+    """Refuse a pool that the data cannot fill."""
+    given = given_for(spec, method)
+    # Folds have no train users; of those on embeddings none reads more than context pairs.
+    of_parts = ("train_users",) if trained_method(method) is not None else ("train_users", "unfiltered")
+    told = [f"pool {given.pool}"] if given.pool in of_parts else []
+    told += ["pool_final paper"] if given.pool_final == "paper" else []
+    for name, dataset in datasets.items():
+        held_out = dataset.held_out
+        if told and not held_out.has_parts:
+            raise BadInput(
+                f"{told[0]} of method {method!r} needs train and dev users and dataset {name!r} does not split its "
+                "users; leave it out, everybody is then scored by a model that has not seen them"
+            )
+        if held_out.has_parts and not held_out.train and pool_of(spec, method).pool == "train_users":
+            raise BadInput(f"dataset {name!r} has no train users to learn from; choose pool plus_context or unfiltered")
+
+
+def _refuse_targets(base: Base, label: str, dataset: Dataset) -> None:
+    """Prompts of a file must have seen no target of a user who is scored or stops the training."""
+    targets = {pair.hash for pair in (*dataset.held_out.targets, *dev_targets(dataset.held_out))}
+    prompts: list[PersonalPrompt] = []
+    if base.prompts is not None:
+        prompts = [*base.prompts.whole.values(), *base.prompts.cross_fitted.values()]
+    for prompt in prompts:
+        if seen := prompt.context_hashes & targets:
+            raise TargetLeak(
+                f"the prompt of user {prompt.user_id!r} in {base.spec.prompts!r} of base model {label!r} was made from "
+                f"{len(seen)} target pairs of dataset {dataset.spec.name!r}; prepare it with --hold-out"
+            )

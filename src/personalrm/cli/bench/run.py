@@ -51,11 +51,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     from personalrm.bench.plan.cells import left_out
-    from personalrm.bench.plan.file import read_run_file
+    from personalrm.bench.plan.spec import read_run_file
     from personalrm.bench.results.folder import RunFolder
-    from personalrm.bench.runs.bases import load_bases
     from personalrm.bench.runs.runner import Runner
-    from personalrm.bench.runs.setup import begin_run, load_datasets, load_persona_prompts
+    from personalrm.bench.runs.setup import begin_run, load_bases, load_datasets, load_persona_prompts
 
     spec, base = _with_options(read_run_file(options.run_file), options), Path(options.run_file).parent
     data = Path(options.data) if options.data is not None else None

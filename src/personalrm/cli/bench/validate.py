@@ -31,9 +31,8 @@ def run(options: argparse.Namespace) -> int:
 def _check_file(options: argparse.Namespace) -> int:
     """Settings, datasets, persona prompts, base models; models are not asked, weights not loaded."""
     from personalrm.bench.plan.cells import left_out, plan_cells
-    from personalrm.bench.plan.file import read_run_file
-    from personalrm.bench.runs.bases import load_bases
-    from personalrm.bench.runs.setup import load_datasets, load_persona_prompts
+    from personalrm.bench.plan.spec import read_run_file
+    from personalrm.bench.runs.setup import load_bases, load_datasets, load_persona_prompts
 
     spec, base = read_run_file(options.what), Path(options.what).parent
     load_persona_prompts(spec, base)

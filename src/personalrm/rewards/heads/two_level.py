@@ -109,6 +109,7 @@ class TwoLevel:
     """
 
     name = "two_level"
+    options_type = TwoLevelOptions
 
     def __init__(self, store: EmbeddingStore, options: TwoLevelOptions | None = None) -> None:
         self.store, self.options = store, options or TwoLevelOptions()

@@ -1,7 +1,7 @@
 """What a Bradley-Terry model is told of a user, as a system turn in front of every conversation.
 
 Nothing (plain), the persona, persona and demonstrations (paper 5.1), or raw pairs of the
-user's history (few-shot). Users of whom nothing is known get no turn.
+user's history (few-shot, as FSPO does). Users of whom nothing is known get no turn.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Literal, Protocol
 
 from personalrm.errors import BadInput
 from personalrm.preferences.pairs import PreferencePair
-from personalrm.preferences.prepared_prompts import PreparedPrompts
+from personalrm.preferences.prepared_prompts import PreparedPrompts, read_prepared
 from personalrm.prompts.rendering import reward_instructions
 
 Knows = Literal["nothing", "persona", "persona_demonstrations", "history"]
@@ -141,3 +141,32 @@ class RawHistory:
 
     def _order(self, pair: PreferencePair) -> bytes:
         return hashlib.sha256(f"{self.seed} {pair.hash}".encode()).digest()
+
+
+def turns_told(
+    prompts: str | None,
+    *,
+    demonstrations: bool = False,
+    n_shown: int | None = None,
+    pairs: Sequence[PreferencePair] = (),
+) -> UserTurns | None:
+    """What the command line asks to be told of users; None for nothing.
+
+    Args:
+        prompts: A file of prepared prompts.
+        demonstrations: Whether the prompts' demonstrations are told too.
+        n_shown: Tell so many raw pairs of each user instead.
+        pairs: What is trained on, for those.
+
+    Raises:
+        BadInput: If the options do not go together, or the file cannot be read.
+    """
+    if demonstrations and prompts is None:
+        raise BadInput("--demonstrations are those of a file of prompts and none was named; pass --prompts too")
+    if prompts is not None and n_shown is not None:
+        raise BadInput("--prompts and --history both say what to tell of users; pass one of them")
+    if n_shown is not None:
+        return RawHistory(pairs, k=n_shown)
+    if prompts is None:
+        return None
+    return SavedPrompts(read_prepared(prompts), "persona_demonstrations" if demonstrations else "persona")

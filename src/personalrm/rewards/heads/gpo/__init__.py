@@ -1,6 +1,6 @@
 """GPO (paper 5.1): a user's choices are the context of a small transformer."""
 
-from personalrm.rewards.heads.gpo.model import FAITHFUL, GPO, GPOOptions
+from personalrm.rewards.heads.gpo.model import GPO, GPOOptions
 from personalrm.rewards.heads.gpo.network import GPOShape
 
-__all__ = ["FAITHFUL", "GPO", "GPOOptions", "GPOShape"]
+__all__ = ["GPO", "GPOOptions", "GPOShape"]

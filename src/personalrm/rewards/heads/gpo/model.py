@@ -1,6 +1,6 @@
 """GPO (Zhao et al. 2023): a user's choices are the context of a small transformer, no weight is fitted for them.
 
-The paper's adaptation (SynthesizeMe, A.2) is `FAITHFUL`; the default repairs what it leaves
+The paper's adaptation (SynthesizeMe, A.2) is `GPOOptions.faithful()`; the default repairs what it leaves
 open: +1/-1 labels instead of 0/1 beside padding that is 0 too,
 standardised embeddings, a null token for empty contexts, and logits antisymmetrised over
 the two orders of a pair, so that position decides nothing.
@@ -155,9 +155,10 @@ class GPOOptions:
     seed: int = 0
     device: str = "cpu"
 
-
-FAITHFUL = GPOOptions("pair", "zero_pad", False, False, GPOShape(has_null=False), EpisodeSizes(empty_share=0.0))
-"""The paper's reading; rate and steps, which it does not tell or which serve a larger set, are ours."""
+    @classmethod
+    def faithful(cls) -> GPOOptions:
+        """The paper's reading; rate and steps, which it does not tell or which serve a larger set, are ours."""
+        return cls("pair", "zero_pad", False, False, GPOShape(has_null=False), EpisodeSizes(empty_share=0.0))
 
 
 @dataclass(frozen=True, repr=False)
@@ -181,6 +182,7 @@ class GPO:
     """
 
     name = "gpo"
+    options_type = GPOOptions
 
     def __init__(
         self, store: EmbeddingStore, options: GPOOptions | None = None, *, checkpoint: Path | None = None

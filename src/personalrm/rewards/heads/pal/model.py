@@ -148,6 +148,7 @@ class PAL:
     """
 
     name = "pal"
+    options_type = PALOptions
 
     def __init__(
         self, store: EmbeddingStore, options: PALOptions | None = None, *, checkpoint: Path | None = None

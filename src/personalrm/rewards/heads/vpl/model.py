@@ -58,6 +58,7 @@ class VPL:
     """
 
     name = "vpl"
+    options_type = VPLOptions
 
     def __init__(
         self, store: EmbeddingStore, options: VPLOptions | None = None, *, checkpoint: Path | None = None

@@ -150,6 +150,7 @@ class BradleyTerrySoup:
     """
 
     name = KIND
+    options_type = BradleyTerrySoupOptions
 
     def __init__(
         self, base: str | Path, options: BradleyTerrySoupOptions | None = None, *, checkpoint: str | Path | None = None

@@ -89,6 +89,8 @@ class BradleyTerry:
         checkpoint: File to keep a training in and to go on from.
     """
 
+    options_type = BradleyTerryOptions
+
     def __init__(
         self,
         base: str | Path,

@@ -115,6 +115,7 @@ class LanguageVPL:
     """
 
     name = "vpl_lm"
+    options_type = LanguageVPLOptions
 
     def __init__(
         self,
