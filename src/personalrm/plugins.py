@@ -1,12 +1,12 @@
-"""Classes from outside the package: written as `package.module:Class`, or by the name of an entry point.
+"""Classes and layouts from outside the package: written as `package.module:Class`, or by the name of an entry point.
 
 A package that wants its classes found by name declares them under `personalrm.judges`,
-`personalrm.reward_models` or `personalrm.layouts`. Loading a class runs the code of its module, as importing does.
+`personalrm.reward_models` or `personalrm.layouts`. Loading one runs the code of its module, as importing does.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cache
 from importlib import import_module
 from typing import Any, Literal
@@ -73,9 +73,31 @@ def load_class(place: str, what: str, methods: Sequence[str] = ()) -> Any:
         BadInput: If the place is not written so, its module cannot be imported, or it does not fit.
         UnknownName: If the module has no such class, with the one that was probably meant.
     """
+    found = load_named(place, what, "class", lambda value: isinstance(value, type), example="Class")
+    missing = [method for method in methods if not callable(getattr(found, method, None))]
+    if missing:
+        wanted = ", ".join(methods[:-1]) + f" and {methods[-1]}"
+        raise BadInput(f"{what} {place!r} has no method {missing[0]!r}; a {what} has {wanted}")
+    return found
+
+
+def load_named(place: str, what: str, kind: str, fits: Callable[[object], bool], *, example: str) -> Any:
+    """What `package.module:name` names.
+
+    Args:
+        place: Where it is.
+        what: What it is to be, for errors: `layout`.
+        kind: What the module must have under that name, for errors: `class`.
+        fits: Whether a value of the module is of this kind.
+        example: How errors write the name in a place.
+
+    Raises:
+        BadInput: If the place is not written so, or its module cannot be imported.
+        UnknownName: If the module has nothing of the kind under that name, with what was probably meant.
+    """
     module, colon, name = place.partition(":")
     if not colon or not all(part.isidentifier() for part in (*module.split("."), name)):
-        raise BadInput(f"{what} {place!r} does not name a class; write package.module:Class")
+        raise BadInput(f"{what} {place!r} does not name a {kind}; write package.module:{example}")
     try:
         content = import_module(module)
     except PersonalRMError:  # one of our own modules that lacks an extra
@@ -91,12 +113,8 @@ def load_class(place: str, what: str, methods: Sequence[str] = ()) -> Any:
         raise BadInput(
             f"module {module!r} of {what} {place!r} cannot be imported ({type(error).__name__}: {said}); correct it"
         ) from error
-    found = getattr(content, name, None)  # a module may hand out its names lazily
-    if not isinstance(found, type):
-        classes = [key for key, value in vars(content).items() if isinstance(value, type)]
-        raise UnknownName(f"module {module!r} has no class {name!r} ({what} {place!r}); {suggestion(name, classes)}")
-    missing = [method for method in methods if not callable(getattr(found, method, None))]
-    if missing:
-        wanted = ", ".join(methods[:-1]) + f" and {methods[-1]}"
-        raise BadInput(f"{what} {place!r} has no method {missing[0]!r}; a {what} has {wanted}")
-    return found
+    value = getattr(content, name, None)  # a module may hand out its names lazily
+    if not fits(value):
+        known = [key for key, other in vars(content).items() if fits(other) and not key.startswith("_")]
+        raise UnknownName(f"module {module!r} has no {kind} {name!r} ({what} {place!r}); {suggestion(name, known)}")
+    return value

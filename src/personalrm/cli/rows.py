@@ -13,8 +13,8 @@ from typing import TypeVar
 from personalrm.errors import BadFile, BadInput, BadRow
 from personalrm.preferences.messages import Conversation, check_conversation
 from personalrm.preferences.pairs import PreferencePair
-from personalrm.preferences.reading.fields import read_conversation, read_id, read_text
-from personalrm.preferences.reading.layouts import CONVERSATION_NAMES, find_layout, read_implicit, read_own
+from personalrm.preferences.reading.fields import read_id, read_text
+from personalrm.preferences.reading.layouts import find_layout, read_first_conversation, read_implicit, read_own
 from personalrm.preferences.reading.options import ReadOptions
 from personalrm.preferences.reading.rows import Numbered, Row, iter_lines, iter_rows
 
@@ -86,9 +86,7 @@ def conversation_of(row: Row) -> Conversation:
     Raises:
         BadRow: If there is none, or a turn has a wrong role or content.
     """
-    given = [name for name in CONVERSATION_NAMES if row.get(name) not in (None, [])]
-    name = next((name for name in given if row[name] != ""), (*given, *CONVERSATION_NAMES)[0])
-    return check_conversation(read_conversation(row.get(name), name))
+    return check_conversation(read_first_conversation(row)[1])
 
 
 def completions_of(row: Row) -> list[str]:

@@ -14,7 +14,7 @@ from personalrm.cli.printing import bold, print_json
 from personalrm.wording import count
 
 if TYPE_CHECKING:
-    from personalrm.preferences.reading.validation import ValidationReport
+    from personalrm.preferences.reading.files import ValidationReport
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from personalrm.preferences.reading.validation import validate
+    from personalrm.preferences.reading.files import validate
 
     report = validate(options.file, read_options(options))
     if options.json:

@@ -13,11 +13,10 @@ from typing import Literal, get_args
 
 from personalrm.datasets.snapshots import SPLIT_NAMES, Fetch, data_files, fetch_snapshot, rows_of_files, split_of
 from personalrm.errors import BadFile, BadInput, UnknownName
-from personalrm.preferences.reading.files import pairs_of_rows
+from personalrm.preferences.reading.files import Tally, pairs_of_rows
 from personalrm.preferences.reading.grouping import group_by_user
 from personalrm.preferences.reading.options import ReadOptions
 from personalrm.preferences.reading.surveys import Survey, read_surveys
-from personalrm.preferences.reading.tally import Tally
 from personalrm.preferences.users import User
 
 UserSplit = Literal["train", "dev", "test"]

@@ -17,11 +17,10 @@ from pathlib import Path
 from personalrm.datasets.snapshots import Fetch, data_files, fetch_snapshot, rows_of_files
 from personalrm.errors import BadFile, UnknownName
 from personalrm.preferences.pairs import PreferencePair
-from personalrm.preferences.reading.files import pairs_of_rows
+from personalrm.preferences.reading.files import Tally, pairs_of_rows
 from personalrm.preferences.reading.options import ReadOptions
 from personalrm.preferences.reading.rows import Numbered, Row
 from personalrm.preferences.reading.surveys import Survey, surveys_from_rows
-from personalrm.preferences.reading.tally import Tally
 
 BLOCK = 1 << 20
 

@@ -9,9 +9,8 @@ import pytest
 
 from personalrm.errors import BadInput, BadRow
 from personalrm.preferences.reading.columns import list_columns
-from personalrm.preferences.reading.files import ReadOptions, read_pairs
+from personalrm.preferences.reading.files import ReadOptions, read_pairs, validate
 from personalrm.preferences.reading.rows import iter_lines, iter_rows
-from personalrm.preferences.reading.validation import validate
 
 ROW = {"user_id": "u1", "prompt": "Which tea?", "chosen": "Green tea.", "rejected": "Black tea."}
 

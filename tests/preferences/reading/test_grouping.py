@@ -12,10 +12,11 @@ from personalrm.errors import BadInput
 from personalrm.preferences.messages import Message
 from personalrm.preferences.pairs import PreferencePair
 from personalrm.preferences.prompt_json import pair_to_dict
-from personalrm.preferences.reading.files import iter_pairs, iter_users, read_pairs
+from personalrm.preferences.reading.files import Tally, iter_users, pairs_of_rows, read_pairs
 from personalrm.preferences.reading.grouping import group_by_user
 from personalrm.preferences.reading.layouts import read_own
 from personalrm.preferences.reading.options import ReadOptions
+from personalrm.preferences.reading.rows import iter_rows
 from personalrm.testing import tiny_pair, tiny_users, write_pairs
 
 PEAK = """
@@ -97,7 +98,8 @@ def test_a_grouping_on_disk_leaves_nothing_to_find_in_the_temporary_folder(tmp_p
 
 def test_pairs_stream_in_the_order_of_the_rows(tmp_path):
     pairs = [tiny_pair(name, k) for k in range(3) for name in ("b", "a")]
-    assert list(iter_pairs(write_pairs(tmp_path / "prefs.jsonl", pairs))) == pairs
+    rows = iter_rows(write_pairs(tmp_path / "prefs.jsonl", pairs))
+    assert [pair for _, pair in pairs_of_rows(rows, ReadOptions(), Tally(), where="prefs.jsonl")] == pairs
 
 
 def test_a_pair_reads_back_as_it_was_written(tmp_path):

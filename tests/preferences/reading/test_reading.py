@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 
 from personalrm.errors import BadFile, BadInput, UnknownName, UnknownUser
-from personalrm.preferences.reading.files import ReadOptions, read_pairs
-from personalrm.preferences.reading.validation import validate
+from personalrm.preferences.reading.files import ReadOptions, read_pairs, validate
 from personalrm.preferences.splits import split_user
 
 ROW = {"user_id": "u1", "prompt": "Which tea?", "chosen": "Green tea.", "rejected": "Black tea."}

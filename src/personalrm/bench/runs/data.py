@@ -17,9 +17,8 @@ from personalrm.errors import BadInput
 from personalrm.preferences.messages import conversation_digest
 from personalrm.preferences.pairs import PreferencePair
 from personalrm.preferences.people import example_path
-from personalrm.preferences.reading.files import ReadOptions, iter_users
+from personalrm.preferences.reading.files import ReadOptions, Tally, iter_users
 from personalrm.preferences.reading.surveys import read_surveys
-from personalrm.preferences.reading.tally import Tally
 from personalrm.preferences.splits import split_context
 from personalrm.preferences.users import User
 

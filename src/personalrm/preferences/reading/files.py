@@ -1,34 +1,113 @@
 """Files of preferences into pairs and users, streaming.
 
-`iter_pairs` yields pairs in the order of the rows; `iter_users` groups them by user,
+`pairs_of_rows` yields pairs in the order of the rows; `iter_users` groups them by user,
 on disk when there are many, so that memory does not grow with the file; `read_pairs`
-holds everything, for data that fits.
+holds everything, for data that fits. Every row that makes no pair is counted in the
+`Tally`, with its reason; `validate` reports it.
 """
 
 from __future__ import annotations
 
 import difflib
+import unicodedata
+from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
+from statistics import median_low
+from typing import Any
 
 from personalrm.errors import BadInput, BadRow, UnknownName, UnknownUser
 from personalrm.preferences.pairs import PreferencePair
 from personalrm.preferences.reading.columns import list_columns
 from personalrm.preferences.reading.grouping import group_by_user
-from personalrm.preferences.reading.layouts import LAYOUTS, detect_layout, find_layout
+from personalrm.preferences.reading.layouts import Dropped, Outcome, detect_layout, find_layout, layout_named
 from personalrm.preferences.reading.options import ReadOptions
-from personalrm.preferences.reading.rated import Dropped
 from personalrm.preferences.reading.rows import Numbered, Row, iter_rows
-from personalrm.preferences.reading.tally import Problem, Tally
 from personalrm.preferences.users import User
 from personalrm.wording import count
 
-__all__ = ["PairsByUser", "Problem", "ReadOptions", "Tally", "iter_pairs", "iter_users", "pairs_of_rows", "read_pairs"]
+__all__ = ["PairsByUser", "Problem", "ReadOptions", "Tally", "iter_users", "pairs_of_rows", "read_pairs", "validate"]
 LISTED = 20
 """Bad rows listed in the error that stops a reading."""
 LOOKED_AT = 1000
 """Rows among which the first one of a known layout is looked for."""
+MOST_PROBLEMS = 1000
+"""Bad rows kept with their message; all are counted."""
+MOST_IDS = 100_000
+"""Users among whom look-alike ids are searched, so that memory stays flat."""
+ENOUGH_PAIRS = 5
+"""Pairs of a user that `validate` counts as enough; `min_pairs` of a run file is the same by default."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One bad row."""
+
+    line: int
+    field: str
+    rule: str
+    message: str
+
+
+@dataclass
+class Tally:
+    """Counts that grow while a file is read."""
+
+    n_rows: int = 0
+    n_pairs: int = 0
+    n_bad_rows: int = 0
+    n_duplicates: int = 0
+    """Exact copies of a pair of the same user, counted once."""
+    n_both_outcomes: int = 0
+    """Pairs that stand in the file with either completion chosen; both are kept."""
+    bad_by_rule: Counter[str] = field(default_factory=Counter)
+    dropped: Counter[str] = field(default_factory=Counter)
+    """Rows or rated couples that make no pair, such as ties, by reason."""
+    problems: list[Problem] = field(default_factory=list)
+    layout: str = ""
+    _look_alikes: dict[str, str] = field(default_factory=dict, repr=False)
+    _id_warnings: list[str] = field(default_factory=list, repr=False)
+
+    def add_bad(self, line: int, error: BadRow) -> None:
+        """Count a bad row."""
+        self.n_bad_rows += 1
+        self.bad_by_rule[error.rule] += 1
+        if len(self.problems) < MOST_PROBLEMS:
+            self.problems.append(Problem(line, error.field, error.rule, str(error)))
+
+    def see_user(self, user_id: str) -> None:
+        """Notice ids that differ only in case or Unicode form; they are different users."""
+        folded = unicodedata.normalize("NFKC", user_id).casefold()
+        other = self._look_alikes.get(folded)
+        if other is None:
+            if len(self._look_alikes) < MOST_IDS:
+                self._look_alikes[folded] = user_id
+        elif other != user_id and len(self._id_warnings) < MOST_PROBLEMS:
+            line = f"users {other!r} and {user_id!r} differ only in case or Unicode form and are kept apart"
+            if line not in self._id_warnings:
+                self._id_warnings.append(line)
+
+    @property
+    def warnings(self) -> list[str]:
+        """What a person should know about rows that were not refused."""
+        lines = [f"{count} dropped: {reason}" for reason, count in sorted(self.dropped.items())]
+        if self.n_duplicates:
+            lines.append(f"exact duplicates of a pair, counted once: {self.n_duplicates}")
+        if self.n_both_outcomes:
+            lines.append(f"pairs that stand in the file with both outcomes, both kept: {self.n_both_outcomes}")
+        return lines + self._id_warnings
+
+    def as_json(self) -> dict[str, Any]:
+        """The counts for machines."""
+        names = ("n_rows", "n_pairs", "n_bad_rows", "n_duplicates", "n_both_outcomes", "layout")
+        counted = {name: getattr(self, name) for name in names}
+        return counted | {
+            "bad_by_rule": dict(self.bad_by_rule),
+            "dropped": dict(self.dropped),
+            "warnings": self.warnings,
+        }
 
 
 class PairsByUser(Mapping[str, User]):
@@ -84,8 +163,8 @@ def iter_users(path: str | Path, options: ReadOptions | None = None, *, tally: T
 
     A file of more than `grouping.IN_MEMORY` pairs is partitioned on disk by a hash of the
     user id; users then come partition by partition, the same way every time. Bad rows stop
-    it as they stop `iter_pairs`, before the first user; only a pair that is declared both
-    context and target is found later when the file is partitioned.
+    it before the first user, once all are found; only a pair that is declared both context
+    and target is found later when the file is partitioned.
 
     Args:
         path: As for `read_pairs`.
@@ -94,7 +173,7 @@ def iter_users(path: str | Path, options: ReadOptions | None = None, *, tally: T
     """
     chosen = options or ReadOptions()
     counted = tally if tally is not None else Tally()
-    for user in group_by_user(_numbered_pairs(path, chosen, counted), report=counted.add_bad):
+    for user in group_by_user(pairs_of_rows(iter_rows(path), chosen, counted, where=str(path)), report=counted.add_bad):
         counted.n_duplicates += user.n_duplicates
         counted.n_both_outcomes += user.n_both_outcomes
         counted.see_user(user.user_id)
@@ -102,19 +181,6 @@ def iter_users(path: str | Path, options: ReadOptions | None = None, *, tally: T
             yield user
     if counted.n_bad_rows and not chosen.skip_bad:
         raise _refusal(path, counted)
-
-
-def iter_pairs(
-    path: str | Path, options: ReadOptions | None = None, *, tally: Tally | None = None
-) -> Iterator[PreferencePair]:
-    """Pairs in the order of the rows.
-
-    Bad rows are counted; unless `skip_bad` is set, reading goes on to the end of the file
-    to find them all, and then stops with an error that lists them.
-    """
-    counted = tally if tally is not None else Tally()
-    for _, pair in _numbered_pairs(path, options or ReadOptions(), counted):
-        yield pair
 
 
 def pairs_of_rows(
@@ -129,6 +195,7 @@ def pairs_of_rows(
         where: What messages call the rows' origin.
 
     Raises:
+        UnknownName: If the layout or the user column is unknown.
         BadInput: At the end, if rows are bad and `skip_bad` is off; the message lists them.
     """
     for line, outcome in _outcomes(rows, options, tally, where):
@@ -144,21 +211,22 @@ def pairs_of_rows(
         raise _refusal(where, tally)
 
 
-def _numbered_pairs(path: str | Path, options: ReadOptions, tally: Tally) -> Iterator[tuple[int, PreferencePair]]:
-    """Pairs of a file with their lines, the rest counted."""
-    return pairs_of_rows(iter_rows(path), options, tally, where=str(path))
-
-
 def _outcomes(
-    numbered_rows: Iterator[Numbered], options: ReadOptions, tally: Tally, where: str
-) -> Iterator[tuple[int, PreferencePair | BadRow | Dropped]]:
-    if options.layout is not None and options.layout not in LAYOUTS:
-        raise UnknownName(f"unknown layout {options.layout!r}; use one of {', '.join(LAYOUTS)}")
-    rows = _counted(numbered_rows, tally)
-    head: list[tuple[int, Row | BadRow]] = []
+    rows: Iterator[Numbered], options: ReadOptions, tally: Tally, where: str
+) -> Iterator[tuple[int, Outcome]]:
+    """What becomes of the rows, read by the layout that is named, or that the first row shows which shows one."""
+    layout = None if options.layout is None else layout_named(options.layout)
+
+    def shows_layout(row: Row | BadRow) -> bool:
+        if isinstance(row, BadRow) or (options.user_column is not None and options.user_column not in row):
+            return False
+        return layout is not None or find_layout(row) is not None
+
+    head: list[Numbered] = []
+    rows = _counted(rows, tally)
     for numbered in rows:  # bad rows may come before the first that shows the layout
         head.append(numbered)
-        if _shows_layout(numbered[1], options) or len(head) == LOOKED_AT:
+        if shows_layout(numbered[1]) or len(head) == LOOKED_AT:
             break
     readable = [row for _, row in head if not isinstance(row, BadRow)]
     if not readable:
@@ -167,19 +235,11 @@ def _outcomes(
     if options.user_column is not None and not any(options.user_column in row for row in readable):
         columns = list_columns(readable[0])
         raise UnknownName(f"{where!r} has no column {options.user_column!r}; it has {columns}")
-    shown = next((row for row in readable if _shows_layout(row, options)), readable[0])
-    tally.layout = options.layout or detect_layout(shown)
-    yield from LAYOUTS[tally.layout].read(chain(head, rows), options)
+    tally.layout = options.layout or detect_layout(next(filter(shows_layout, readable), readable[0]))
+    yield from layout_named(tally.layout).outcomes(chain(head, rows), options)
 
 
-def _shows_layout(row: Row | BadRow, options: ReadOptions) -> bool:
-    """Whether the row has every column that is needed to know how to read the file."""
-    if isinstance(row, BadRow) or (options.user_column is not None and options.user_column not in row):
-        return False
-    return options.layout is not None or find_layout(row) is not None
-
-
-def _counted(rows: Iterator[tuple[int, Row | BadRow]], tally: Tally) -> Iterator[tuple[int, Row | BadRow]]:
+def _counted(rows: Iterator[Numbered], tally: Tally) -> Iterator[Numbered]:
     for numbered in rows:
         tally.n_rows += 1
         yield numbered
@@ -192,4 +252,54 @@ def _refusal(path: str | Path, tally: Tally) -> BadInput:
     return BadInput(
         f"{str(path)!r} has {count(tally.n_bad_rows, 'bad row')} of {tally.n_rows:,}; fix them, or leave them out with "
         f"--skip-bad (skip_bad=True):{listed}{more}"
+    )
+
+
+@dataclass(frozen=True)
+class ValidationReport:
+    """What a file holds."""
+
+    layout: str
+    n_rows: int
+    n_pairs: int
+    """Pairs that can be used, duplicates counted once."""
+    n_users: int
+    n_users_with_enough: int
+    """Users with at least `ENOUGH_PAIRS` pairs."""
+    pairs_per_user: tuple[int, int, int]
+    """Least, median, most."""
+    n_duplicates: int
+    """Exact copies, left out."""
+    n_both_outcomes: int
+    """Pairs that stand in the file with either completion chosen; both are kept."""
+    n_bad_rows: int
+    bad_by_rule: Mapping[str, int]
+    problems: tuple[Problem, ...]
+    """The first bad rows, with line, field and rule."""
+    warnings: tuple[str, ...]
+    """Degradations that refuse nothing: ties, duplicates, look-alike ids."""
+
+
+def validate(path: str | Path, options: ReadOptions | None = None) -> ValidationReport:
+    """The report; bad rows are listed, never raised.
+
+    Raises:
+        BadFile: If the file cannot be read at all.
+        UnknownName: If its layout is not known.
+    """
+    tally = Tally()
+    sizes = [len(user) for user in iter_users(path, replace(options or ReadOptions(), skip_bad=True), tally=tally)]
+    return ValidationReport(
+        layout=tally.layout,
+        n_rows=tally.n_rows,
+        n_pairs=sum(sizes),
+        n_users=len(sizes),
+        n_users_with_enough=sum(size >= ENOUGH_PAIRS for size in sizes),
+        pairs_per_user=(min(sizes), median_low(sizes), max(sizes)) if sizes else (0, 0, 0),
+        n_duplicates=tally.n_duplicates,
+        n_both_outcomes=tally.n_both_outcomes,
+        n_bad_rows=tally.n_bad_rows,
+        bad_by_rule=dict(tally.bad_by_rule),
+        problems=tuple(sorted(tally.problems, key=lambda problem: problem.line)),
+        warnings=tuple(tally.warnings),
     )

@@ -7,17 +7,70 @@ read is a `BadFile`.
 
 from __future__ import annotations
 
+import csv
 import gzip
 import io
 import json
+import re
+import shutil
+import tempfile
 import zlib
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from io import TextIOBase
+from itertools import chain
 from pathlib import Path
+from typing import IO, Any
 
-from personalrm.errors import BadFile, BadRow
-from personalrm.preferences.reading.columnar import arrow_rows, parquet_rows
-from personalrm.preferences.reading.csv_rows import csv_rows
-from personalrm.preferences.reading.raw_rows import Numbered, Row, checked, too_deep
+from personalrm.errors import BadFile, BadRow, MissingExtra
+from personalrm.preferences.reading.columns import list_columns, look_like_names
+from personalrm.wording import install_hint, kind_of
+
+Row = dict[str, Any]
+Numbered = tuple[int, Row | BadRow]
+DEEPEST = 100
+"""Levels of nesting beyond which a row is refused, so that no later step meets the limits of recursion."""
+
+
+def checked(value: Any, number: int, text: str | None = None) -> Row | BadRow:
+    """The row, unless it is no object, is nested too deep or holds what cannot be written to a file.
+
+    Args:
+        value: What was parsed.
+        number: Its line.
+        text: Where it was parsed from, if at hand; most texts show at a glance that there is nothing to check.
+    """
+    if not isinstance(value, dict):
+        return BadRow(f"the row is {kind_of(value)}, not an object", line=number, rule="not an object")
+    if (text is None or text.count("[") + text.count("{") > DEEPEST) and _is_deep(value):
+        return too_deep(number)
+    if text is None or "\\u" in text:  # in UTF-8 a lone surrogate can only come from an escape
+        try:
+            json.dumps(value, ensure_ascii=False, default=str).encode("utf-8")
+        except UnicodeEncodeError:
+            return BadRow("a text holds a lone surrogate", line=number, rule="lone surrogate")
+    return value
+
+
+def too_deep(number: int) -> BadRow:
+    """The row of that line is nested too deep."""
+    return BadRow(f"the row is nested more than {DEEPEST} levels deep", line=number, rule="nested too deep")
+
+
+def _is_deep(value: Any) -> bool:
+    """Whether lists and objects lie more than `DEEPEST` levels inside each other."""
+    level = [value]
+    for _ in range(DEEPEST):
+        level = [
+            inner
+            for outer in level
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+            if isinstance(inner, dict | list)
+        ]
+        if not level:
+            return False
+    return True
+
 
 __all__ = ["SUFFIXES", "Numbered", "Row", "iter_lines", "iter_rows", "parse_line"]
 SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".arrow")
@@ -123,3 +176,187 @@ def _csv(file: Path) -> Iterator[Numbered]:
     is_tsv = file.name.lower().removesuffix(".gz").endswith(".tsv")
     with _open(file) as stream:
         yield from csv_rows(stream, separator="\t" if is_tsv else ",", where=str(file))
+
+
+LONGEST_CELL = 1 << 30
+SEPARATORS = (",", ";", "\t", "|")
+SEPARATOR_LINE = re.compile(r'"?sep=([,;\t|])"?')
+"""What Excel reads, and some programs write, above the header."""
+JSON_CELLS = frozenset({"completions", "meta"})
+"""Columns that are always JSON."""
+TURN_CELLS = frozenset(
+    {"conversation", "prompt", "context", "chosen", "rejected"}
+    | {"conversation_a", "conversation_b", "conversation_history"}
+)
+"""Columns that may hold turns as JSON; other JSON in them is text that somebody wrote."""
+
+
+def csv_rows(stream: TextIOBase, *, separator: str, where: str) -> Iterator[Numbered]:
+    """The rows of an open file.
+
+    Args:
+        stream: Opened with `newline=""`.
+        separator: What stands between cells if the header has it.
+        where: Name of the file for messages.
+
+    Raises:
+        BadFile: If two columns have one name.
+    """
+    csv.field_size_limit(LONGEST_CELL)
+    n_blank, header = _first_line(stream)
+    delimiter = _separator(header, separator)
+    if (named := SEPARATOR_LINE.fullmatch(header.strip())) is not None:
+        delimiter, header = named[1], "\n"
+    lines = chain(["\n"] * n_blank, [header], stream)  # the reader counts lines, so none may be missing
+    records = _records(csv.reader(lines, delimiter=delimiter))
+    names = _header(where, next(records, (1, None))[1])
+    for number, cells in records:
+        yield number, cells if isinstance(cells, BadRow) else _from_cells(names, cells, number)
+
+
+def _first_line(stream: TextIOBase) -> tuple[int, str]:
+    """How many blank lines come first, and the line after them."""
+    n_blank = 0
+    for line in stream:
+        if line.strip():
+            return n_blank, line
+        n_blank += 1
+    return n_blank, "\n"
+
+
+def _separator(header: str, promised: str) -> str:
+    return next((one for one in (promised, *SEPARATORS) if one in header), promised)
+
+
+def _records(reader: Any) -> Iterator[tuple[int, list[str] | BadRow]]:
+    """Records that are not empty, each with the line it begins on."""
+    while True:
+        number = reader.line_num + 1
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error:
+            yield number, BadRow("the line is not CSV", line=number, rule="not CSV")
+            continue
+        if cells:
+            yield number, cells
+
+
+def _header(where: str, cells: list[str] | BadRow | None) -> Sequence[str]:
+    names = cells if isinstance(cells, list) else []
+    twice = next((name for name, times in Counter(names).items() if times > 1), None)
+    if twice is not None:
+        which = repr(twice) if look_like_names(names) else f"of one name among {list_columns(names)}"
+        raise BadFile(f"{where!r} has two columns {which}; rename one")
+    return names
+
+
+def _from_cells(names: Sequence[str], cells: list[str], number: int) -> Row | BadRow:
+    """A record as a row; an empty cell is a value that is not there."""
+    if len(cells) > len(names):
+        return BadRow(
+            f"the row has {len(cells)} cells, the header {len(names)}", line=number, rule="more cells than the header"
+        )
+    values = (_cell(name, cell) if cell else None for name, cell in zip(names, cells, strict=False))
+    row = dict.fromkeys(names) | dict(zip(names, values, strict=False))
+    return checked(row, number, "".join(cells))
+
+
+def _cell(name: str, value: str) -> Any:
+    """A cell; conversations and messages may be written as JSON."""
+    if name not in JSON_CELLS | TURN_CELLS or value.lstrip()[:1] not in ("[", "{"):
+        return value
+    try:
+        parsed = json.loads(value)
+    except (ValueError, RecursionError):
+        return value
+    return parsed if name in JSON_CELLS or _are_turns(parsed) else value
+
+
+def _are_turns(parsed: Any) -> bool:
+    """Whether this is meant as messages or text parts, and is not a completion that happens to be JSON."""
+    turns = parsed if isinstance(parsed, list) else [parsed]
+    return bool(turns) and all(isinstance(turn, dict) and turn.keys() & {"role", "content", "text"} for turn in turns)
+
+
+PARQUET_ROWS = 256
+"""Rows decoded at once; a row with a value out of range costs the others of its part a second try."""
+
+
+def parquet_rows(file: Path) -> Iterator[Numbered]:
+    """The rows of a Parquet file, numbered from 1."""
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError:
+        raise MissingExtra(f"{str(file)!r} is Parquet, which needs pyarrow; {install_hint('parquet')}") from None
+    with _uncompressed(file) as stream:
+        try:
+            yield from _rows(pyarrow.parquet.ParquetFile(stream).iter_batches(batch_size=PARQUET_ROWS))
+        except (pyarrow.ArrowException, OSError) as error:
+            raise BadFile(
+                f"{str(file)!r} is not a whole Parquet file ({type(error).__name__}); write it again"
+            ) from None
+
+
+def arrow_rows(file: Path) -> Iterator[Numbered]:
+    """A stream of record batches, as `datasets` saves to disk."""
+    try:
+        import pyarrow
+    except ImportError:
+        raise MissingExtra(f"{str(file)!r} is Arrow, which needs pyarrow; {install_hint('parquet')}") from None
+    with _uncompressed(file) as stream:
+        try:
+            yield from _rows(pyarrow.ipc.open_stream(stream))
+        except (pyarrow.ArrowException, OSError) as error:
+            raise BadFile(
+                f"{str(file)!r} is not a whole Arrow stream ({type(error).__name__}); write it again"
+            ) from None
+
+
+def _rows(batches: Iterable[Any]) -> Iterator[Numbered]:
+    """The rows of all batches, numbered from 1."""
+    parts = (batch.slice(at, PARQUET_ROWS) for batch in batches for at in range(0, batch.num_rows, PARQUET_ROWS))
+    rows = (row for part in parts for row in _decoded(_without_nanoseconds(part)))
+    for number, row in enumerate(rows, 1):
+        yield number, row or BadRow("a date or number is beyond what Python holds", line=number, rule="out of range")
+
+
+def _decoded(part: Any) -> Iterator[Row | None]:
+    """The rows of a part; None for one that holds something out of range, such as the year 30,000."""
+    try:
+        yield from part.to_pylist()
+    except UnicodeDecodeError:  # a ValueError too, but of the whole file
+        raise
+    except (OverflowError, ValueError):
+        if part.num_rows == 1:
+            yield None
+            return
+        for at in range(part.num_rows):
+            yield from _decoded(part.slice(at, 1))
+
+
+def _without_nanoseconds(batch: Any) -> Any:
+    """The batch with times in microseconds, the finest that Python has."""
+    import pyarrow
+
+    fields = [
+        field.with_type(pyarrow.timestamp("us", field.type.tz))
+        if pyarrow.types.is_timestamp(field.type) and field.type.unit == "ns"
+        else field
+        for field in batch.schema
+    ]
+    schema = pyarrow.schema(fields)
+    return batch if schema.equals(batch.schema) else pyarrow.Table.from_batches([batch]).cast(schema, safe=False)
+
+
+def _uncompressed(file: Path) -> IO[bytes]:
+    """The file itself, or a temporary copy without gzip, since Parquet is read from its end."""
+    if not file.name.lower().endswith(".gz"):
+        return file.open("rb")
+    copy = tempfile.TemporaryFile()  # noqa: SIM115  # the caller closes it
+    with gzip.open(file, "rb") as packed:
+        shutil.copyfileobj(packed, copy)
+    copy.seek(0)
+    return copy
