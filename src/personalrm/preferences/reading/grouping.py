@@ -43,29 +43,18 @@ def group_by_user(pairs: Iterable[Numbered], *, report: Report, in_memory: int =
         StoreError: If the temporary folder is full or not writable.
     """
     stream = iter(pairs)
-    held = _first(stream, in_memory)
-    following = next(stream, None)
-    if following is None:
-        yield from list(_gather(held, report))
-        return
-    with ExitStack() as open_files:
-        for partition in _partition(chain(_emptied(held), [following], stream), open_files):
-            yield from _gather((_from_line(line) for line in partition), report)
-            partition.close()
-
-
-def _first(stream: Iterator[Numbered], in_memory: int) -> list[Numbered]:
-    """As many pairs as may be held."""
     held: list[Numbered] = []
     n_characters = 0
-    while len(held) < in_memory and n_characters < IN_MEMORY_CHARACTERS:
-        numbered = next(stream, None)
-        if numbered is None:
-            break
-        held.append(numbered)
-        pair = numbered[1]
+    for line, pair in stream:
+        if len(held) >= in_memory or n_characters >= IN_MEMORY_CHARACTERS:
+            with ExitStack() as open_files:
+                for partition in _partition(chain(_emptied(held), [(line, pair)], stream), open_files):
+                    yield from _gather(map(_from_line, partition), report)
+                    partition.close()
+            return
+        held.append((line, pair))
         n_characters += len(pair.chosen) + len(pair.rejected) + sum(len(turn.content) for turn in pair.conversation)
-    return held
+    yield from list(_gather(held, report))
 
 
 def _emptied(held: list[Numbered]) -> Iterator[Numbered]:
@@ -73,12 +62,6 @@ def _emptied(held: list[Numbered]) -> Iterator[Numbered]:
     held.reverse()
     while held:
         yield held.pop()
-
-
-def _no_room(error: OSError) -> StoreError:
-    return StoreError(
-        f"the temporary folder cannot be written ({error.strerror or error}); make room or set TMPDIR to another folder"
-    )
 
 
 def _partition(pairs: Iterable[Numbered], open_files: ExitStack) -> list[IO[str]]:
@@ -91,17 +74,17 @@ def _partition(pairs: Iterable[Numbered], open_files: ExitStack) -> list[IO[str]
             ]
             for line, pair in pairs:
                 number = hashlib.sha256(pair.user_id.encode("utf-8", "surrogatepass")).digest()[0] % N_PARTITIONS
-                files[number].write(_to_line(line, pair))
+                row = {**pair_to_dict(pair), "meta": dict(pair.meta), "line": line}
+                files[number].write(json.dumps(row, default=str) + "\n")
             for file in files:
                 file.seek(0)
             open_files.push(stack.pop_all())
     except OSError as error:
-        raise _no_room(error) from None
+        raise StoreError(
+            f"the temporary folder cannot be written ({error.strerror or error}); make room or set TMPDIR to another "
+            "folder"
+        ) from None
     return files
-
-
-def _to_line(line: int, pair: PreferencePair) -> str:
-    return json.dumps({**pair_to_dict(pair), "meta": dict(pair.meta), "line": line}, default=str) + "\n"
 
 
 def _from_line(line: str) -> Numbered:
@@ -114,20 +97,16 @@ def _gather(pairs: Iterable[Numbered], report: Report) -> Iterator[User]:
     by_user: dict[str, list[Numbered]] = {}
     for numbered in pairs:
         by_user.setdefault(numbered[1].user_id, []).append(numbered)
-    for user_id, own in by_user.items():
-        yield _without_copies(user_id, own, report)
-
-
-def _without_copies(user_id: str, own: list[Numbered], report: Report) -> User:
-    seen: dict[tuple[Conversation, str, str], PreferencePair] = {}
-    n_both = n_copies = 0
-    for line, pair in own:
-        copy = seen.setdefault((pair.conversation, pair.chosen, pair.rejected), pair)
-        if copy is pair:
-            n_both += (pair.conversation, pair.rejected, pair.chosen) in seen
-        elif (copy.split == "target") != (pair.split == "target"):
-            message = f"pair {pair.id!r} of user {user_id!r} is declared context and target at once"
-            report(line, BadRow(message, line=line, field="split", rule="context and target at once"))
-        else:
-            n_copies += 1
-    return User(user_id, tuple(seen.values()), n_copies, n_both)
+    for user_id, numbered_pairs in by_user.items():
+        seen: dict[tuple[Conversation, str, str], PreferencePair] = {}
+        n_both = n_copies = 0
+        for line, pair in numbered_pairs:
+            copy = seen.setdefault((pair.conversation, pair.chosen, pair.rejected), pair)
+            if copy is pair:
+                n_both += (pair.conversation, pair.rejected, pair.chosen) in seen
+            elif (copy.split == "target") != (pair.split == "target"):
+                message = f"pair {pair.id!r} of user {user_id!r} is declared context and target at once"
+                report(line, BadRow(message, line=line, field="split", rule="context and target at once"))
+            else:
+                n_copies += 1
+        yield User(user_id, tuple(seen.values()), n_copies, n_both)
