@@ -42,6 +42,6 @@ def example_tastes() -> dict[str, ExampleTaste]:
     """The hidden taste of every invented person, by user id; for tests and validity checks only."""
     rows = json.loads((files("personalrm") / "people" / "tastes.json").read_text(encoding="utf-8"))
     return {
-        user: ExampleTaste(row["kind"], row["taste"], tuple(one["taste"] for one in row["false_tastes"]))
+        user: ExampleTaste(row["kind"], row["taste"], tuple(taste["taste"] for taste in row["false_tastes"]))
         for user, row in rows.items()
     }

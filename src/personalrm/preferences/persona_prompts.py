@@ -1,4 +1,4 @@
-"""The persona prompt: instructions that write personas, with example personas (the paper's optimised prompt)."""
+"""The persona prompt: instructions that write personas, with example personas (the paper's optimized prompt)."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class PersonaPrompt:
     instruction: str
     examples: tuple[ExamplePersona, ...] = ()
     source: str = ""
-    """Who wrote or optimised it."""
+    """Who wrote or optimized it."""
     n_trimmed: int = 0
     """Examples left out to keep the token budget."""
     provenance: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
@@ -48,12 +48,12 @@ class PersonaPrompt:
     def trimmed(self, max_characters: int) -> PersonaPrompt:
         """The same with as many whole examples, from the first on, as fit; the others are counted."""
         kept: list[ExamplePersona] = []
-        room = max_characters
+        n_left = max_characters
         for example in self.examples:
             size = len(example.choices) + len(example.persona)
-            if size <= room:
+            if size <= n_left:
                 kept.append(example)
-                room -= size
+                n_left -= size
         return replace(self, examples=tuple(kept), n_trimmed=len(self.examples) - len(kept))
 
     def refuse_targets(self, targets: Iterable[PreferencePair]) -> None:
@@ -156,8 +156,12 @@ def _from_dspy(content: Mapping[str, Any], where: str) -> PersonaPrompt:
         )
         instruction = _text(signature["instructions"])
         return _checked(PersonaPrompt(instruction, examples, exported.source, provenance=exported.provenance), where)
+    # a description `${name}` is DSPy's where nobody wrote one, and says nothing
+    described = [entry for entry in signature.get("fields", ()) if entry.get("description")]
     descriptions = [
-        f"- {entry['prefix']} {entry['description']}" for entry in signature.get("fields", ()) if _describes(entry)
+        f"- {entry['prefix']} {entry['description']}"
+        for entry in described
+        if not str(entry["description"]).startswith("${")
     ]
     instruction = "\n".join([_text(signature["instructions"]), *descriptions])
     examples = tuple(
@@ -169,11 +173,6 @@ def _from_dspy(content: Mapping[str, Any], where: str) -> PersonaPrompt:
         if demo.get("synthesized_persona")
     )
     return PersonaPrompt(instruction, examples, f"DSPy program {where}")
-
-
-def _describes(entry: Mapping[str, Any]) -> bool:
-    """Whether a field's description says something; DSPy writes `${name}` where nobody did."""
-    return bool(entry.get("description")) and not str(entry["description"]).startswith("${")
 
 
 def _flat(value: Any) -> str:

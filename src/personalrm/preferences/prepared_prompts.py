@@ -52,13 +52,13 @@ class PreparedPrompts:
     @classmethod
     def of(cls, prompts: Iterable[PreparedPrompt]) -> PreparedPrompts:
         """The prompts, sorted by kind; of two for the same, the later counts."""
-        found = cls({}, {})
+        sorted_prompts = cls({}, {})
         for prepared in prompts:
             if prepared.without is None:
-                found.whole[prepared.user_id] = prepared.prompt
+                sorted_prompts.whole[prepared.user_id] = prepared.prompt
             else:
-                found.cross_fitted[prepared.user_id, prepared.without] = prepared.prompt
-        return found
+                sorted_prompts.cross_fitted[prepared.user_id, prepared.without] = prepared.prompt
+        return sorted_prompts
 
     def for_training(self, pair: PreferencePair) -> PersonalPrompt | None:
         """The prompt to train on a pair with: one made without it where there is one; None for users without."""
@@ -131,9 +131,9 @@ def read_prepared(path: str | Path) -> PreparedPrompts:
         raise BadFile(
             f"{str(path)!r} cannot be read ({type(error).__name__}); pass what prepare-prompts wrote"
         ) from None
-    return PreparedPrompts.of(_read(line, f"{path} line {number}") for number, line in enumerate(lines, 1))
-
-
-def _read(line: str, where: str) -> PreparedPrompt:
-    saved = saved_value(_SavedLine, saved_object(line, where, again=AGAIN), where, again=AGAIN)
-    return PreparedPrompt(prompt_from_dict(saved.prompt, where), saved.without)
+    prompts = []
+    for number, line in enumerate(lines, 1):
+        where = f"{path} line {number}"
+        saved = saved_value(_SavedLine, saved_object(line, where, again=AGAIN), where, again=AGAIN)
+        prompts.append(PreparedPrompt(prompt_from_dict(saved.prompt, where), saved.without))
+    return PreparedPrompts.of(prompts)

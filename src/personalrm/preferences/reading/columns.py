@@ -1,6 +1,6 @@
 """Columns of a file in messages: what it has, and which to rename to what we read.
 
-A first row that is no header holds somebody's texts, so columns are named only where all
+A first row that is not a header holds somebody's texts, so columns are named only where all
 look like names; those to rename are named only where they are on a list of ours.
 """
 
@@ -67,8 +67,8 @@ def advise_columns(names: Iterable[object]) -> str:
     renamed = {name: target for target in MEANT if (name := lookalike(target, columns))}
     if len(sides) == 2 and votes:
         renamed = {name: target for name, target in renamed.items() if target not in ("chosen", "rejected")}
-    told = ", ".join(f"{name!r} to {target!r}" for name, target in renamed.items())
-    advice = [f"rename {told}"] if told else []
+    renames = ", ".join(f"{name!r} to {target!r}" for name, target in renamed.items())
+    advice = [f"rename {renames}"] if renames else []
     if len(sides) == 2 and votes:
         both = ", ".join(map(repr, sides))
         advice.append(f"write the text that {votes[0]!r} prefers into 'chosen' and the other of {both} into 'rejected'")
@@ -84,11 +84,11 @@ def lookalike(wanted: str, names: Iterable[object]) -> str:
     columns = [str(name) for name in names]
     if wanted in columns:
         return ""
-    own = [name for name in columns if _plain(name) == _plain(wanted)]
+    same = [name for name in columns if _plain(name) == _plain(wanted)]
     known = [name for name in columns if _plain(name) in MEANT.get(wanted, ()) and name not in MEANT]
-    return next(iter([*own, *known]), "")
+    return next(iter([*same, *known]), "")
 
 
 def _plain(name: str) -> str:
-    """A name in lower case without signs: `User_ID`, `userId` and `user id` are one."""
+    """A name in lower case without signs: `User_ID`, `userId` and `user id` are the same."""
     return "".join(character for character in name.lower() if character.isalnum())

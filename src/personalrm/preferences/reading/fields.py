@@ -42,7 +42,13 @@ def read_id(row: Mapping[str, Any], name: str) -> str:
     if isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
     if value is None:
-        raise _missing(name, _no_id(row, name))
+        advice = ""
+        if meant := lookalike(name, row):
+            option = f", or pass --user-column {shlex.quote(meant)}" if name == "user_id" else ""
+            advice = f"; rename column {meant!r} to {name!r}{option}"
+        elif name == "user_id" and name not in row:
+            advice = "; add it, or pass --user-column or --default-user"
+        raise _bad(name, f"is missing{advice}", "missing")
     if not isinstance(value, str):
         raise _bad(name, f"is {kind_of(value)}, not text", "wrong type")
     if not value.strip():
@@ -50,16 +56,6 @@ def read_id(row: Mapping[str, Any], name: str) -> str:
     if not value.isprintable() and any(unicodedata.category(character) == "Cc" for character in value):
         raise _bad(name, "holds a control character", "control character")
     return value
-
-
-def _no_id(row: Mapping[str, Any], name: str) -> str:
-    """That an id is missing, and where it may stand under another name."""
-    meant = lookalike(name, row)
-    if meant:
-        instead = f", or pass --user-column {shlex.quote(meant)}" if name == "user_id" else ""
-        return f"is missing; rename column {meant!r} to {name!r}{instead}"
-    hint = "; add it, or pass --user-column or --default-user" if name == "user_id" and name not in row else ""
-    return f"is missing{hint}"
 
 
 def read_user(row: Mapping[str, Any], options: ReadOptions) -> str:
@@ -116,23 +112,18 @@ def read_conversation(value: Any, name: str) -> Conversation:
         if not value:
             raise _bad(name, "is missing or empty", "missing")
         raise _bad(name, f"is {kind_of(value)}, not a list of turns", "wrong type")
-    return tuple(read_message(turn, name) for turn in value)
-
-
-def read_message(turn: Any, name: str) -> Message:
-    """One turn.
-
-    Raises:
-        BadRow: If the role is unknown or missing, or the content is no text.
-    """
-    if isinstance(turn, Message):
-        return turn
-    if not isinstance(turn, Mapping):
-        raise _bad(name, f"has a turn that is {kind_of(turn)}, not {{role, content}}", "wrong type")
-    role = turn.get("role")
-    if not isinstance(role, str) or role not in ROLES:
-        raise _bad(name, f"has a turn with role {_short(role)}; use {', '.join(ROLES)}", "unknown role")
-    return Message(turn["role"], _content(turn.get("content"), name))
+    turns = []
+    for turn in value:
+        if isinstance(turn, Message):
+            turns.append(turn)
+            continue
+        if not isinstance(turn, Mapping):
+            raise _bad(name, f"has a turn that is {kind_of(turn)}, not {{role, content}}", "wrong type")
+        role = turn.get("role")
+        if not isinstance(role, str) or role not in ROLES:
+            raise _bad(name, f"has a turn with role {_short(role)}; use {', '.join(ROLES)}", "unknown role")
+        turns.append(Message(turn["role"], _content(turn.get("content"), name)))
+    return tuple(turns)
 
 
 def read_timestamp(value: Any) -> float | None:
@@ -166,7 +157,7 @@ def read_order(value: Any) -> int | None:
     """An order index; None when there is none.
 
     Raises:
-        BadRow: If it is no whole number.
+        BadRow: If it is not a whole number.
     """
     if value in (None, ""):
         return None
@@ -193,7 +184,7 @@ def read_rating(value: Any, name: str) -> float:
     """A finite rating.
 
     Raises:
-        BadRow: If it is missing, NaN or no number.
+        BadRow: If it is missing, NaN or not a number.
     """
     number = _number(value)
     if number is None:
@@ -204,7 +195,7 @@ def read_rating(value: Any, name: str) -> float:
 
 
 def _number(value: Any) -> float | None:
-    """The value as a number, infinite when it is too large for one; None when it is none."""
+    """The value as a number, infinite when it is too large for one; None when it is not a number."""
     if isinstance(value, bool):
         return None
     try:
@@ -228,7 +219,7 @@ def _content(value: Any, name: str) -> str:
             return "".join(str(part) for part in parts)
         raise _bad(name, "has a part that is not text", "part that is not text")
     if value is None:
-        raise _missing(name, "is missing or null")
+        raise _bad(name, "is missing or null", "missing")
     raise _bad(name, f"has content that is {kind_of(value)}, not text", "wrong type")
 
 
@@ -237,10 +228,6 @@ def _short(value: Any) -> str:
     if not isinstance(value, str):
         return "None" if value is None else kind_of(value)
     return repr(value) if NAME.fullmatch(value) else f"a text of {len(value)} characters"
-
-
-def _missing(name: str, what: str = "is missing") -> BadRow:
-    return _bad(name, what, "missing")
 
 
 def _bad(name: str, what: str, rule: str) -> BadRow:

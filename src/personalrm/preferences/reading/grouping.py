@@ -81,7 +81,7 @@ def _partition(pairs: Iterable[Numbered], open_files: ExitStack) -> list[IO[str]
             open_files.push(stack.pop_all())
     except OSError as error:
         raise StoreError(
-            f"the temporary folder cannot be written ({error.strerror or error}); make room or set TMPDIR to another "
+            f"the temporary folder cannot be written ({error.strerror or error}); free some space or set TMPDIR to another "
             "folder"
         ) from None
     return files

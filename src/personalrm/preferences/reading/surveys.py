@@ -20,7 +20,7 @@ from personalrm.wording import count, kind_of
 
 PLAIN = ("age", "gender", "employment_status", "education", "marital_status", "english_proficiency")
 """Demographic questions of PRISM whose answer is one text."""
-CATEGORISED = ("religion", "ethnicity")
+CATEGORIZED = ("religion", "ethnicity")
 """Questions answered in the person's own words, with a category beside them: the category is taken."""
 PLACES = ("birth_country", "reside_country")
 """Of the question `location`."""
@@ -65,6 +65,8 @@ def surveys_from_rows(rows: Iterable[Numbered], *, where: str) -> dict[str, Surv
     problems: list[str] = []
     for line, row in rows:
         try:
+            if isinstance(row, BadRow):
+                raise row
             survey = _survey(row)
             if survey.user_id in surveys:
                 raise BadRow(f"user {survey.user_id!r} has two surveys; keep one", field="user_id", rule="two surveys")
@@ -86,28 +88,23 @@ def survey_to_dict(survey: Survey) -> dict[str, Any]:
     }
 
 
-def _survey(row: Row | BadRow) -> Survey:
-    if isinstance(row, BadRow):
-        raise row
+def _survey(row: Row) -> Survey:
     user_id = fields.read_id(row, "user_id")
     if "demographics" in row:
         given = _mapping(row, "demographics")
         demographics = {str(name): answer for name, value in given.items() if (answer := _answer(value))}
         return Survey(user_id, MappingProxyType(demographics), _answer(row.get("stated_preference")))
-    found = {name: _answer(row.get(name)) for name in PLAIN}
-    for name in CATEGORISED:
-        answers = _mapping(row, name)
-        categories = (_answer(answers.get(key)) for key in ("simplified", "categorised", "self_described"))
-        found[name] = next(filter(None, categories), "")
+    answers = {name: _answer(row.get(name)) for name in PLAIN}
+    for name in CATEGORIZED:
+        parts = _mapping(row, name)
+        categories = (_answer(parts.get(key)) for key in ("simplified", "categorised", "self_described"))
+        answers[name] = next(filter(None, categories), "")
     places = _mapping(row, "location")
-    found |= {name: _answer(places.get(name)) for name in PLACES}
-    demographics = {name: answer for name, answer in found.items() if answer}
-    return Survey(user_id, MappingProxyType(demographics), _stated_preference(row))
-
-
-def _stated_preference(row: Row) -> str:
-    """PRISM asks for a description of oneself and for a constitution of the model (`system_string`)."""
-    return "\n\n".join(filter(None, (_answer(row.get("self_description")), _answer(row.get("system_string")))))
+    answers |= {name: _answer(places.get(name)) for name in PLACES}
+    demographics = {name: answer for name, answer in answers.items() if answer}
+    # PRISM asks for a description of oneself, and how the model ought to be (`system_string`)
+    stated = filter(None, (_answer(row.get("self_description")), _answer(row.get("system_string"))))
+    return Survey(user_id, MappingProxyType(demographics), "\n\n".join(stated))
 
 
 def _mapping(row: Row, name: str) -> Mapping[str, Any]:
