@@ -81,8 +81,8 @@ def _partition(pairs: Iterable[Numbered], open_files: ExitStack) -> list[IO[str]
             open_files.push(stack.pop_all())
     except OSError as error:
         raise StoreError(
-            f"the temporary folder cannot be written ({error.strerror or error}); free some space or set TMPDIR to another "
-            "folder"
+            f"the temporary folder cannot be written ({error.strerror or error}); free some space there, or set TMPDIR "
+            "to another folder"
         ) from None
     return files
 

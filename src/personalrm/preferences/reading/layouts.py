@@ -441,7 +441,8 @@ def _other_layout(name: str, place: str) -> Layout:
     layout = loaded if isinstance(loaded, Layout) else Layout(loaded)
     for key in ("columns", "together"):
         names = getattr(layout, key)
-        if isinstance(names, str) or not all(isinstance(column, str) for column in names):
+        is_group = isinstance(names, Set | Sequence) and not isinstance(names, str)
+        if not is_group or not all(isinstance(column, str) for column in names):
             raise BadInput(f"{key} of layout {name!r} is {names!r}, not names of columns; write them as a set or tuple")
     try:
         inspect.signature(layout.read).bind(None, None)
@@ -487,9 +488,9 @@ def _called(name: str, call: Callable[[], Any]) -> Any:
     except PersonalRMError:  # such as an extra that is not installed
         raise
     except Exception as error:  # whatever somebody else's function raises
-        package = str(Path(__file__).parents[2])
+        ours = Path(__file__).parents[2]
         frames = [
-            frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(package)
+            frame for frame in traceback.extract_tb(error.__traceback__) if ours not in Path(frame.filename).parents
         ]
         where = f" in line {frames[0].lineno} of {Path(frames[0].filename).name}" if frames else ""
         key = str(error.args[0]) if isinstance(error, KeyError) and error.args else ""
