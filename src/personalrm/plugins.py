@@ -32,7 +32,7 @@ def place_of(name: str, ours: Collection[str], *groups: Group) -> str | None:
         return name
     for group in groups:
         places = entry_points_of(group)
-        if clash := next((one for one in places if one in ours), None):
+        if clash := next((taken for taken in places if taken in ours), None):
             raise BadInput(
                 f"entry point {clash!r} of personalrm.{group} ({places[clash]}) has the name of one of ours; rename it "
                 "in its package"

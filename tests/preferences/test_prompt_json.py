@@ -39,7 +39,7 @@ DRIFT = Drift("p3", 3, 9, 2.5, 0.01, ("length",), ("p1", "p2"), ("p3",))
 def test_a_change_of_taste_reads_back_and_marks_the_format():
     text = prompt_to_json(replace(PROMPT, drift=DRIFT))
     assert prompt_from_json(text, where="f").drift == DRIFT
-    assert [json.loads(one)["format_version"] for one in (text, prompt_to_json(PROMPT))] == [2, 1]
+    assert [json.loads(written)["format_version"] for written in (text, prompt_to_json(PROMPT))] == [2, 1]
 
 
 def test_a_prompt_without_a_change_is_written_as_before_changes_were_known():
@@ -114,7 +114,7 @@ def test_a_newer_version_and_another_user_are_refused():
         prompt_from_json(json.dumps(content), where="f", expected_user="u2")
 
 
-def test_a_misspelt_key_is_corrected_and_a_weight_must_be_finite():
+def test_a_misspelled_key_is_corrected_and_a_weight_must_be_finite():
     content = json.loads(prompt_to_json(PROMPT))
     with pytest.raises(CorruptFile, match="'persona'"):
         prompt_from_json(json.dumps(content | {"persnoa": {}}), where="f")
