@@ -12,8 +12,10 @@ from personalrm.settings import check_bounds, setting
 class ReadOptions:
     """Options of the readers."""
 
-    layout: str | None = setting(None, "layout of the rows", flag="layout", unset="recognized from the first row")
-    """Name of the layout; None recognizes it from the first row."""
+    layout: str | None = setting(
+        None, "layout of the rows, also package.module:name", flag="layout", unset="recognized from the first row"
+    )
+    """Name of the layout, or where another package has one (docs/data.md); None recognizes it from the first row."""
     user_column: str | None = setting(
         None, "column that names the user, if not user_id", flag="user-column", metavar="NAME"
     )
