@@ -13,7 +13,7 @@ from personalrm.preferences.pairs import PreferencePair
 from personalrm.preferences.splits import in_time_order
 from personalrm.preferences.users import User
 from personalrm.stats.bootstrap import Interval
-from personalrm.stylometry.drift import LEAST_SIDE, Turn, find_turns
+from personalrm.stylometry.drift import LEAST_SIDE, Turn, find_turn
 from personalrm.stylometry.observations import observe
 from personalrm.stylometry.population import Prior, estimate_population
 from personalrm.stylometry.timelines import Timeline, observe_in_time
@@ -43,7 +43,7 @@ def find_in(users: Sequence[User], priors: Mapping[str, Prior]) -> list[tuple[Ti
     """The timeline of each user, and the change found in it."""
     timelines = [observe_in_time(user.pairs) for user in users]
     weights = fit_weights([timeline.choices for timeline in timelines], [priors[user.user_id] for user in users])
-    return list(zip(timelines, find_turns(timelines, weights), strict=True))
+    return [(timeline, find_turn(timeline, fit)) for timeline, fit in zip(timelines, weights, strict=True)]
 
 
 def count_found(users: Sequence[User], priors: Mapping[str, Prior], *, turn: int | None = None) -> ShareFound:

@@ -8,7 +8,7 @@ from personalrm.preferences.splits import in_time_order
 from personalrm.preferences.users import User
 from personalrm.stats.bradley_terry import ChoiceProblem, fit_map, make_batch
 from personalrm.stylometry.claims import Leaning, read_claim
-from personalrm.stylometry.drift import LEAST_SIDE, _log_evidence, find_turns
+from personalrm.stylometry.drift import LEAST_SIDE, find_turn, log_evidence
 from personalrm.stylometry.observations import Choices, observe
 from personalrm.stylometry.population import Prior
 from personalrm.stylometry.recency import fit_present, write_present
@@ -36,7 +36,7 @@ def test_of_the_example_people_only_nadia_is_found_and_at_her_eighth_choice():
     priors = priors_of(users)
     timelines = [observe_in_time(user.pairs) for user in users]
     weights = fit_weights([one.choices for one in timelines], [priors[user.user_id] for user in users])
-    turns = dict(zip([user.user_id for user in users], find_turns(timelines, weights), strict=True))
+    turns = dict(zip([user.user_id for user in users], map(find_turn, timelines, weights), strict=True))
     found = {name: turn.first + 1 for name, turn in turns.items() if turn is not None}
     assert found == {"nadia": 8}
 
@@ -119,13 +119,13 @@ def test_one_wild_difference_neither_overflows_nor_looks_like_a_change():
     wild = observe_in_time([*pairs, tiny_pair("u", 12)])
     wild.choices.differences[3] *= 1e6
     weights = fit_weights([wild.choices], [shipped_prior()])
-    assert find_turns([wild], weights) == [None]
+    assert find_turn(wild, weights[0]) is None
 
 
 def test_the_evidence_of_no_choices_is_one_and_agrees_with_a_quadrature_in_one_dimension():
     prior = Prior(np.ones(1), np.zeros(1), np.array([0.5]))
     x = np.array([[1.0], [0.5], [-0.3]])
-    found = _log_evidence([Choices(x, np.arange(3))], prior)[0]
+    found = log_evidence([Choices(x, np.arange(3))], prior)[0]
     w = np.linspace(-8, 8, 20_001)
     density = np.exp(-(w**2)) / np.sqrt(np.pi) * np.prod(1 / (1 + np.exp(-x * w)), axis=0)
     assert found == pytest.approx(np.log(np.trapezoid(density, w)), abs=0.02)

@@ -1,4 +1,4 @@
-"""Names of the array types that this room takes and returns."""
+"""Names of the array types that these modules take and return."""
 
 from __future__ import annotations
 

@@ -97,7 +97,7 @@ def clustered_mean(clusters: Clusters, *, n_resamples: int = 10_000, seed: int =
     columns = np.stack([clusters.sums, clusters.counts, clusters.means], axis=1)  # (users, 3)
     totals = resampled_users(columns, n_resamples, seed)  # (resamples, 3)
     return ClusteredMean(
-        micro, _percentile(totals[:, 0] / totals[:, 1]), macro, _percentile(totals[:, 2] / n_users), n_users
+        micro, middle_interval(totals[:, 0] / totals[:, 1]), macro, middle_interval(totals[:, 2] / n_users), n_users
     )
 
 
@@ -120,7 +120,7 @@ def paper_interval(correct: FloatArray, *, n_resamples: int = 10_000, seed: int 
         raise NoScoredPairs("there are no judgements, so there is no interval; pass at least one")
     values, counts = np.unique(correct, return_counts=True)
     drawn = np.random.default_rng(seed).multinomial(n, counts / n, size=n_resamples)  # (resamples, distinct)
-    around = _percentile(drawn @ values / n)
+    around = middle_interval(drawn @ values / n)
     mean = float(np.mean(correct))
     return Interval(2.0 * mean - around.high, 2.0 * mean - around.low)
 
@@ -155,7 +155,7 @@ def _kept_draws(n_users: int, n_resamples: int, seed: int) -> tuple[NDArray[np.u
     return tuple(times.astype(np.uint16) for times in _draws(n_users, n_resamples, seed))
 
 
-def _percentile(values: FloatArray) -> Interval:
-    """The middle 95 %."""
+def middle_interval(values: FloatArray) -> Interval:
+    """The middle 95 % of resampled values."""
     low, high = np.percentile(values, [2.5, 97.5])
     return Interval(float(low), float(high))

@@ -8,12 +8,10 @@ d_j = x(chosen) - x(rejected_j) its likelihood is
 the Bradley-Terry model when there is a single j. With w ~ N(mu, diag(1 / precision))
 the posterior mode is found by Newton steps with halving on the (concave) log posterior.
 Users are padded to one array, so a thousand small problems cost a few array operations.
-`newton.py` holds the two coordinate systems the steps are taken in.
 
-Newton's method with step halving for many conditional logits at once, in two coordinate systems.
-
-Write w = mu + v / sqrt(precision) and A for the rows divided by sqrt(precision). The
-objective of one user, to be minimised, is
+The steps are taken in one of two coordinate systems, whichever is smaller. Write
+w = mu + v / sqrt(precision) and A for the rows divided by sqrt(precision). The
+objective of one user, to be minimized, is
 
     f(v) = sum_c log(1 + sum_j exp(-m_cj)) + |v|^2 / 2,    m = m_0 + A v.
 
@@ -27,7 +25,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 
@@ -39,36 +36,18 @@ ROUNDING = 1e-11
 """Relative rise of the objective that is put down to rounding, not to too long a step."""
 
 
-class Space(Protocol):
-    """Coordinates in which the objective is a function of `z`, shape `(users, coordinates)`."""
-
-    real: FloatArray
-
-    def margins(self, z: FloatArray) -> FloatArray:
-        """Shape `(users, choices, alternatives)`."""
-        ...
-
-    def squared_norm(self, z: FloatArray, margins: FloatArray) -> FloatArray:
-        """|v|^2 of each user, shape `(users,)`."""
-        ...
-
-    def step(self, z: FloatArray, p: FloatArray) -> FloatArray:
-        """Newton's step at `z`, where the rejected rows have the probabilities `p`."""
-        ...
-
-
 class FeatureSpace:
-    """z is v itself; one dim x dim system a user and step."""
+    """z is v itself; one dim x dim system a user and step.
+
+    Margins have shape `(users, choices, alternatives)`, `p` that of the margins: the
+    probabilities of the rejected rows at `z`.
+    """
 
     def __init__(self, whitened: FloatArray, real: FloatArray, at_mean: FloatArray) -> None:
         self.real = real
         self._at_mean = at_mean
         self._a = whitened.reshape(whitened.shape[0], -1, whitened.shape[-1])  # (users, rows, dim)
         self._identity = np.eye(whitened.shape[-1])
-
-    def origin(self) -> FloatArray:
-        """The prior mean."""
-        return np.zeros((self._a.shape[0], self._a.shape[2]))
 
     def margins(self, z: FloatArray) -> FloatArray:
         """m_0 + A v."""
@@ -91,17 +70,9 @@ class RowSpace:
     def __init__(self, whitened: FloatArray, real: FloatArray, at_mean: FloatArray) -> None:
         self.real = real
         self._at_mean = at_mean
-        self._a = whitened.reshape(whitened.shape[0], -1, whitened.shape[-1])  # (users, rows, dim)
-        self._k = self._a @ np.swapaxes(self._a, 1, 2)  # (users, rows, rows)
-        self._identity = np.eye(self._a.shape[1])
-
-    def origin(self) -> FloatArray:
-        """The prior mean."""
-        return np.zeros(self._a.shape[:2])
-
-    def features(self, z: FloatArray) -> FloatArray:
-        """v = A' alpha, shape `(users, dim)`."""
-        return np.asarray((z[:, None, :] @ self._a)[:, 0])
+        a = whitened.reshape(whitened.shape[0], -1, whitened.shape[-1])  # (users, rows, dim)
+        self._k = a @ np.swapaxes(a, 1, 2)  # (users, rows, rows)
+        self._identity = np.eye(a.shape[1])
 
     def margins(self, z: FloatArray) -> FloatArray:
         """m_0 + K alpha."""
@@ -116,26 +87,33 @@ class RowSpace:
         return _solve(self._identity + spread(p, self._k), p.reshape(z.shape) - z)
 
 
-def minimise(space: Space, z: FloatArray, *, max_steps: int, tolerance: float) -> FloatArray:
+def minimize(space: RowSpace | FeatureSpace, z: FloatArray, *, max_steps: int, tolerance: float) -> FloatArray:
     """The modes in the coordinates of `space`, from `z`: users step together, each halving its own step if need be."""
-    objective, p = _evaluate(space, z)
+
+    def evaluate(z: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Objective of each user and the probabilities of the rejected rows at `z`."""
+        margins = space.margins(z)
+        log_z, p = normalizer(margins, space.real)
+        return log_z.sum(axis=1) + 0.5 * space.squared_norm(z, margins), p
+
+    objective, p = evaluate(z)
     for _ in range(max_steps):
         step = space.step(z, p)
         bound = objective + ROUNDING * (1.0 + np.abs(objective))
-        trial, p = _evaluate(space, z + step)
+        trial, p = evaluate(z + step)
         for _ in range(MOST_HALVINGS):
             worse = ~(trial <= bound)
             if not worse.any():
                 break
             step[worse] /= 2.0
-            trial, p = _evaluate(space, z + step)
+            trial, p = evaluate(z + step)
         z, objective = z + step, trial
         if np.abs(step).max(initial=0.0) < tolerance:
             break
     return z
 
 
-def normaliser(margins: FloatArray, real: FloatArray) -> tuple[FloatArray, FloatArray]:
+def normalizer(margins: FloatArray, real: FloatArray) -> tuple[FloatArray, FloatArray]:
     """log(1 + sum_j exp(-m_j)), `(users, choices)`, and each term over that sum, `(users, choices, alternatives)`.
 
     The largest exponent is taken out first, so margins of any size neither overflow nor lose the small terms.
@@ -161,13 +139,6 @@ def spread(p: FloatArray, columns: FloatArray) -> FloatArray:
     weighted = p[..., None] * columns.reshape(n_users, n_choices, n_alternatives, -1)
     weighted -= p[..., None] * weighted.sum(axis=2, keepdims=True)
     return np.asarray(weighted.reshape(columns.shape))
-
-
-def _evaluate(space: Space, z: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Objective of each user and the probabilities of the rejected rows at `z`."""
-    margins = space.margins(z)
-    log_z, p = normaliser(margins, space.real)
-    return log_z.sum(axis=1) + 0.5 * space.squared_norm(z, margins), p
 
 
 def _solve(matrices: FloatArray, right: FloatArray) -> FloatArray:
@@ -244,14 +215,14 @@ def buckets(problems: Sequence[ChoiceProblem]) -> list[tuple[IntArray, Batch]]:
     np.maximum.at(n_alternatives, user, place + 1)
     # frexp's exponent is the bit length: 0 -> 0, 1 -> 1, 2-3 -> 2, 4-7 -> 3, ...
     kinds = np.stack([np.frexp(n_choices)[1], np.frexp(n_alternatives)[1]], axis=1)
-    found, kind = np.unique(kinds, axis=0, return_inverse=True)
-    members = [np.flatnonzero(kind.ravel() == number) for number in range(len(found))]
+    different, kind = np.unique(kinds, axis=0, return_inverse=True)
+    members = [np.flatnonzero(kind.ravel() == number) for number in range(len(different))]
     return [(places, make_batch([problems[place] for place in places.tolist()])) for places in members]
 
 
 def log_likelihood(batch: Batch, w: FloatArray) -> FloatArray:
     """Log-likelihood of each user at `w` of shape `(users, dim)`; result `(users,)`."""
-    log_z, _ = normaliser(_margins(batch, w), batch.real)
+    log_z, _ = normalizer(_margins(batch, w), batch.real)
     return np.asarray(-log_z.sum(axis=1))
 
 
@@ -259,7 +230,7 @@ def derivatives(batch: Batch, w: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Gradient `(users, dim)` and negative Hessian `(users, dim, dim)` of the log-likelihood."""
     x = batch.differences
     n_users, dim = x.shape[0], x.shape[-1]
-    _, p = normaliser(_margins(batch, w), batch.real)  # (users, choices, alternatives)
+    _, p = normalizer(_margins(batch, w), batch.real)  # (users, choices, alternatives)
     rows = x.reshape(n_users, -1, dim)
     transposed = np.swapaxes(rows, 1, 2)
     gradient = (transposed @ p.reshape(n_users, -1, 1))[..., 0]
@@ -297,19 +268,15 @@ def fit_map(
     mu = np.broadcast_to(np.asarray(mean, dtype=np.float64), (n_users, dim))
     root = np.sqrt(lam)
     whitened = batch.differences / root[:, None, None, :]  # (users, choices, alternatives, dim)
-    space: RowSpace | FeatureSpace
+    at_mean, n_rows = _margins(batch, mu), batch.real[0].size
     # A start is a point in feature space that need not be reachable from the rows.
-    if start is None and batch.real[0].size < dim:
-        space = RowSpace(whitened, batch.real, _margins(batch, mu))
-        v = space.features(minimise(space, space.origin(), max_steps=max_steps, tolerance=tolerance))
+    if start is None and n_rows < dim:
+        rows = RowSpace(whitened, batch.real, at_mean)
+        alpha = minimize(rows, np.zeros((n_users, n_rows)), max_steps=max_steps, tolerance=tolerance)
+        v = (alpha[:, None, :] @ whitened.reshape(n_users, n_rows, dim))[:, 0]
     else:
-        space = FeatureSpace(whitened, batch.real, _margins(batch, mu))
-        v = minimise(
-            space,
-            space.origin() if start is None else (start - mu) * root,
-            max_steps=max_steps,
-            tolerance=tolerance,
-        )
+        z = np.zeros((n_users, dim)) if start is None else (start - mu) * root
+        v = minimize(FeatureSpace(whitened, batch.real, at_mean), z, max_steps=max_steps, tolerance=tolerance)
     w = mu + v / root
     hessian = derivatives(batch, w)[1]
     hessian[:, np.arange(dim), np.arange(dim)] += lam

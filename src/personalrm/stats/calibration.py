@@ -83,7 +83,20 @@ def calibration(probabilities: FloatArray, *, n_bins: int = 10) -> Calibration:
     scored = p[~np.isnan(p)]
     if scored.size == 0:
         raise NoScoredPairs(f"none of {p.size} pairs was scored, so there is no calibration to report")
-    bins = _bins(np.maximum(scored, 1.0 - scored), correctness(scored - 0.5), n_bins)
+    confidence = np.maximum(scored, 1.0 - scored)
+    edges = 0.5 + 0.5 * np.arange(n_bins + 1) / n_bins
+    # Searched, not multiplied out: a confidence equal to a printed edge must open the bin that says so.
+    place = np.minimum(np.searchsorted(edges, confidence, side="right") - 1, n_bins - 1)  # (scored,), 1 in the last
+    counts = np.bincount(place, minlength=n_bins)
+    with np.errstate(invalid="ignore"):  # an empty bin is 0 / 0, which is the NaN we promise
+        mean_confidence = np.bincount(place, weights=confidence, minlength=n_bins) / counts
+        mean_correct = np.bincount(place, weights=correctness(scored - 0.5), minlength=n_bins) / counts
+    bins = tuple(
+        CalibrationBin(
+            float(edges[k]), float(edges[k + 1]), int(counts[k]), float(mean_confidence[k]), float(mean_correct[k])
+        )
+        for k in range(n_bins)
+    )
     return Calibration(
         brier=float(((1.0 - scored) ** 2).mean()),
         ece=sum(b.n_pairs * abs(b.accuracy - b.confidence) for b in bins if b.n_pairs) / scored.size,
@@ -113,23 +126,6 @@ def length_strata(margins: FloatArray, chosen_lengths: FloatArray, rejected_leng
         raise NoScoredPairs(f"none of {margins.size} pairs was scored, so there is no accuracy to report")
     return LengthStrata(
         _stratum(margins[longer_by > 0]), _stratum(margins[longer_by < 0]), _stratum(margins[longer_by == 0])
-    )
-
-
-def _bins(confidence: FloatArray, correct: FloatArray, n_bins: int) -> tuple[CalibrationBin, ...]:
-    """Equal-width bins over [0.5, 1]; confidence 1 belongs to the last."""
-    edges = 0.5 + 0.5 * np.arange(n_bins + 1) / n_bins
-    # Searched, not multiplied out: a confidence equal to a printed edge must open the bin that says so.
-    place = np.minimum(np.searchsorted(edges, confidence, side="right") - 1, n_bins - 1)  # (scored,)
-    counts = np.bincount(place, minlength=n_bins)
-    with np.errstate(invalid="ignore"):  # an empty bin is 0 / 0, which is the NaN we promise
-        mean_confidence = np.bincount(place, weights=confidence, minlength=n_bins) / counts
-        mean_correct = np.bincount(place, weights=correct, minlength=n_bins) / counts
-    return tuple(
-        CalibrationBin(
-            float(edges[k]), float(edges[k + 1]), int(counts[k]), float(mean_confidence[k]), float(mean_correct[k])
-        )
-        for k in range(n_bins)
     )
 
 

@@ -31,8 +31,8 @@ def derangements(n: int, count: int = 20, *, seed: int = 0) -> IntArray:
     if count < 0:
         raise BadInput(f"count must not be negative, got {count!r}; 20 is usual")
     rng = np.random.default_rng(seed)
-    found = np.empty((0, n), dtype=np.int64)
-    while len(found) < count:
-        drawn = rng.permuted(np.tile(np.arange(n), (3 * (count - len(found)), 1)), axis=1)  # (draws, n)
-        found = np.concatenate([found, drawn[(drawn != np.arange(n)).all(axis=1)]])
-    return found[:count]
+    rows = np.empty((0, n), dtype=np.int64)
+    while len(rows) < count:
+        drawn = rng.permuted(np.tile(np.arange(n), (3 * (count - len(rows)), 1)), axis=1)  # (draws, n)
+        rows = np.concatenate([rows, drawn[(drawn != np.arange(n)).all(axis=1)]])
+    return rows[:count]

@@ -21,6 +21,7 @@ from personalrm.stats.bradley_terry import Batch
 NODES, NODE_WEIGHTS = np.polynomial.hermite_e.hermegauss(15)
 NODE_WEIGHTS = NODE_WEIGHTS / NODE_WEIGHTS.sum()
 DAMPING = 0.8
+"""Share of each new factor that is taken: all factors change at once, and would swing if taken whole."""
 MOST_PRECISION = 1e4
 SWEEPS = 12
 
@@ -73,7 +74,25 @@ def refine(sites: Sites, mean: FloatArray, variance: FloatArray) -> Refined:
     solve = _in_rows if x.shape[1] <= x.shape[2] else _in_features
     solved = solve(sites, sites.shift - sites.precision * prior_margin, variance)
     margin_mean = prior_margin + (x @ solved.deviation[..., None])[..., 0]
-    matched = _match(sites, margin_mean, np.maximum(solved.margin_variance, 1e-12))
+    margin_variance = np.maximum(solved.margin_variance, 1e-12)
+    # Each factor is taken out (the cavity), and a new one made from the moments its likelihood tilts the margin to.
+    cavity_precision = np.maximum(1.0 / margin_variance - sites.precision, 1e-8)
+    cavity_shift = margin_mean / margin_variance - sites.shift
+    location, scale = cavity_shift / cavity_precision, 1.0 / np.sqrt(cavity_precision)
+    t = location[..., None] + scale[..., None] * NODES
+    likelihood = np.exp(-sites.share[..., None] * np.logaddexp(0.0, -t)) * NODE_WEIGHTS
+    z = likelihood.sum(axis=-1)
+    first = (likelihood * t).sum(axis=-1) / z
+    second = np.maximum((likelihood * t * t).sum(axis=-1) / z - first**2, 1e-12)
+    precision = np.clip(1.0 / second - cavity_precision, 0.0, MOST_PRECISION)
+    shift = first / second - cavity_shift
+    real = sites.share > 0
+    matched = Sites(
+        sites.x,
+        sites.share,
+        np.where(real, (1 - DAMPING) * sites.precision + DAMPING * precision, 0.0),
+        np.where(real, (1 - DAMPING) * sites.shift + DAMPING * shift, 0.0),
+    )
     return Refined(matched, solved.deviation, np.maximum(solved.variance, 1e-12))
 
 
@@ -119,24 +138,3 @@ def moments(batch: Batch, mean: FloatArray, variance: FloatArray) -> Refined:
     for _ in range(SWEEPS):
         refined = refine(refined.sites, mean, variance)
     return refined
-
-
-def _match(sites: Sites, mean: FloatArray, variance: FloatArray) -> Sites:
-    """New factors from the tilted moments of each margin; `mean`, `variance` are `(users, rows)`."""
-    cavity_precision = np.maximum(1.0 / variance - sites.precision, 1e-8)
-    cavity_shift = mean / variance - sites.shift
-    location, scale = cavity_shift / cavity_precision, 1.0 / np.sqrt(cavity_precision)
-    t = location[..., None] + scale[..., None] * NODES
-    likelihood = np.exp(-sites.share[..., None] * np.logaddexp(0.0, -t)) * NODE_WEIGHTS
-    z = likelihood.sum(axis=-1)
-    first = (likelihood * t).sum(axis=-1) / z
-    second = np.maximum((likelihood * t * t).sum(axis=-1) / z - first**2, 1e-12)
-    precision = np.clip(1.0 / second - cavity_precision, 0.0, MOST_PRECISION)
-    shift = first / second - cavity_shift
-    real = sites.share > 0
-    return Sites(
-        sites.x,
-        sites.share,
-        np.where(real, (1 - DAMPING) * sites.precision + DAMPING * precision, 0.0),
-        np.where(real, (1 - DAMPING) * sites.shift + DAMPING * shift, 0.0),
-    )

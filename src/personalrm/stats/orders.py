@@ -76,7 +76,12 @@ def combine_orders(chosen_first: FloatArray, chosen_second: FloatArray) -> Order
     >>> combine_orders(np.array([0.9, 1.0, np.nan]), np.array([0.3, 1.0, 0.2])).margins.round(3).tolist()
     [0.3, 0.0, 0.3]
     """
-    p12, p21 = _checked(chosen_first, chosen_second)
+    p12, p21 = np.asarray(chosen_first, dtype=np.float64), np.asarray(chosen_second, dtype=np.float64)
+    if p12.shape != p21.shape or p12.ndim != 1:
+        raise BadInput(f"both orders need the same pairs, got shapes {p12.shape!r} and {p21.shape!r}")
+    for name, values in (("chosen_first", p12), ("chosen_second", p21)):
+        if ((values < 0.0) | (values > 1.0)).any():
+            raise BadInput(f"{name} holds values outside [0, 1]; pass probabilities, or NaN where unscored")
     read_12, read_21 = ~np.isnan(p12), ~np.isnan(p21)
     both = read_12 & read_21
     # (p12 - p21) / 2 and not a mean of p12 and 1 - p21: equal probabilities must give exactly zero.
@@ -93,17 +98,6 @@ def combine_orders(chosen_first: FloatArray, chosen_second: FloatArray) -> Order
         accuracy_orders=_mean(single) if (read_12 | read_21).any() else float("nan"),
         single_orders=single,
     )
-
-
-def _checked(chosen_first: FloatArray, chosen_second: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Both as float arrays of one shape, each value a probability or NaN."""
-    p12, p21 = np.asarray(chosen_first, dtype=np.float64), np.asarray(chosen_second, dtype=np.float64)
-    if p12.shape != p21.shape or p12.ndim != 1:
-        raise BadInput(f"both orders need the same pairs, got shapes {p12.shape!r} and {p21.shape!r}")
-    for name, values in (("chosen_first", p12), ("chosen_second", p21)):
-        if ((values < 0.0) | (values > 1.0)).any():
-            raise BadInput(f"{name} holds values outside [0, 1]; pass probabilities, or NaN where unscored")
-    return p12, p21
 
 
 def _mean(values: FloatArray) -> float:

@@ -84,7 +84,15 @@ def compare(
         NoScoredPairs: If there are no pairs.
         BadInput: If the shapes differ or a value lies outside [0, 1].
     """
-    difference = _difference(correct_a, correct_b)
+    a, b = np.asarray(correct_a, dtype=np.float64), np.asarray(correct_b, dtype=np.float64)
+    if a.shape != b.shape:
+        raise BadInput(f"both methods must be scored on the same pairs, got shapes {a.shape!r} and {b.shape!r}")
+    if a.size == 0:
+        raise NoScoredPairs("there are no pairs to compare on; pass at least one pair")
+    for name, values in (("correct_a", a), ("correct_b", b)):
+        if not ((values >= 0.0) & (values <= 1.0)).all():
+            raise BadInput(f"{name} holds values outside [0, 1]; pass what correctness() returns, not margins")
+    difference = a - b
     clusters = cluster(difference, user_ids)
     mean = clustered_mean(clusters, n_resamples=n_resamples, seed=seed)
     n_better, n_worse = int((difference > 0).sum()), int((difference < 0).sum())
@@ -166,19 +174,6 @@ def holm(p_values: Sequence[float]) -> tuple[float, ...]:
         largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[place]))
         adjusted[place] = largest
     return tuple(adjusted)
-
-
-def _difference(correct_a: FloatArray, correct_b: FloatArray) -> FloatArray:
-    """a - b, after checking that both are correctness of the same pairs."""
-    a, b = np.asarray(correct_a, dtype=np.float64), np.asarray(correct_b, dtype=np.float64)
-    if a.shape != b.shape:
-        raise BadInput(f"both methods must be scored on the same pairs, got shapes {a.shape!r} and {b.shape!r}")
-    if a.size == 0:
-        raise NoScoredPairs("there are no pairs to compare on; pass at least one pair")
-    for name, values in (("correct_a", a), ("correct_b", b)):
-        if not ((values >= 0.0) & (values <= 1.0)).all():
-            raise BadInput(f"{name} holds values outside [0, 1]; pass what correctness() returns, not margins")
-    return a - b
 
 
 def points(fraction: float) -> str:

@@ -47,7 +47,7 @@ def student_t_bound(freedom: int, *, coverage: float = 0.95) -> float:
     """The t with P(|T| < t) = coverage for a whole number of degrees of freedom, by bisection.
 
     Raises:
-        BadInput: If there is no degree of freedom or coverage is no probability below 1.
+        BadInput: If there is no degree of freedom, or coverage is not inside (0, 1).
 
     >>> round(student_t_bound(4), 3)
     2.776

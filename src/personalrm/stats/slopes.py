@@ -8,7 +8,7 @@ import numpy as np
 
 from personalrm.errors import BadInput
 from personalrm.stats.arrays import FloatArray
-from personalrm.stats.bootstrap import Interval, resampled_users
+from personalrm.stats.bootstrap import Interval, middle_interval, resampled_users
 
 
 @dataclass(frozen=True)
@@ -58,8 +58,7 @@ def clustered_slope(
     interval = Interval(float("nan"), float("nan"))
     if len(sums) > 1:
         drawn = _slopes(x, resampled_users(np.concatenate([sums, counts], axis=1), n_resamples, seed))
-        low, high = np.percentile(drawn[~np.isnan(drawn)], [2.5, 97.5])
-        interval = Interval(float(low), float(high))
+        interval = middle_interval(drawn[~np.isnan(drawn)])
     return Slope(slope, interval.low, interval.high, len(sums), len(x))
 
 

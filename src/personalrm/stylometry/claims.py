@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from personalrm.preferences.personas import Claim, Persona
-from personalrm.stats.arrays import FloatArray
+from personalrm.stats.arrays import BoolArray, FloatArray
 from personalrm.stats.bradley_terry import ChoiceProblem, buckets
 from personalrm.stats.expectation_propagation import moments
 from personalrm.stylometry.features import BY_NAME, FEATURES, INDEX
@@ -80,30 +80,19 @@ def _side(before: str, phrase: str, held: str) -> tuple[int, str]:
     against = list(_AGAINST.finditer(clause))
     if len(against) > 1:
         return 0, ""
-    if against:
-        kind = against[0].lastgroup or "word"
-        side = _side_after(kind, clause[against[0].end() :])
-    elif held and not earlier:
-        kind, side = held, _side_held(held, clause, phrase)
+    kind = (against[0].lastgroup or "word") if against else "" if earlier else held
+    if kind == "verb":
+        side = 0 if "," in (clause[against[0].end() :] if against else clause) else -1
+    elif against:
+        between = clause[against[0].end() :]
+        side = 1 if "," in between else -1 if _FILLERS.fullmatch(between) else 0
+    elif kind:  # a word against the phrase before, as in `no emojis or bullet points`
+        side = 1 if _OWN_AMOUNT.match(phrase) else -1 if clause.strip() == "or" else 0
     else:
-        kind, side = "", 1
+        side = 1
     if side == 1:
         kind = "word" if phrase.startswith("no ") else ""
     return side, kind
-
-
-def _side_after(kind: str, between: str) -> int:
-    """The side of a phrase with a word against it in the same clause."""
-    if kind == "verb":
-        return 0 if "," in between else -1
-    return 1 if "," in between else -1 if _FILLERS.fullmatch(between) else 0
-
-
-def _side_held(kind: str, between: str, phrase: str) -> int:
-    """The side of a phrase that follows one with a word against it, as in `hates emojis and bullet points`."""
-    if kind == "verb":
-        return 0 if "," in between else -1
-    return 1 if _OWN_AMOUNT.match(phrase) else -1 if between.strip() == "or" else 0
 
 
 SHARED_TASTES = 0.5
@@ -116,6 +105,13 @@ NOT_USED = "not used by this engine"
 _PAST = re.compile(r"; before that, .*", re.DOTALL)
 """What a sentence about a change of taste says of the past, which is not wanted any more."""
 _ADVERB = re.compile(r"\b(" + "|".join(adverb for adverb, _ in LEVELS) + r")\b")
+_MEANINGS = {
+    phrase: (feature.name, sign)
+    for feature in FEATURES
+    for sign, shown, others in ((1.0, feature.more, feature.also_more), (-1.0, feature.less, feature.also_less))
+    for phrase in (shown, *others)
+}
+"""Every phrase that stands for a feature and a side."""
 
 
 @dataclass(frozen=True)
@@ -138,14 +134,19 @@ def find_leanings(
     pairs contradict than support it) is left out: nobody would believe the sentence.
     """
     problems = [ChoiceProblem(c.differences / prior.scale, c.groups) for c, prior in zip(choices, priors, strict=True)]
-    found: list[list[Leaning]] = [[] for _ in problems]
+    leanings: list[list[Leaning]] = [[] for _ in problems]
     for places, batch in buckets(problems):
         mean = np.array([priors[place].mean for place in places])
         variance = np.array([priors[place].variance for place in places])
         posterior = moments(batch, mean, variance)
         for place, shift, spread in zip(places, posterior.deviation, posterior.variance, strict=True):
-            found[place] = _clear(shift, _doubt(shift, spread, priors[place].variance), choices[place], most_doubt)
-    return found
+            doubt = _doubt(shift, spread, priors[place].variance)  # (features,)
+            for feature in np.argsort(doubt, kind="stable"):
+                leaning = Leaning(FEATURES[feature].name, float(shift[feature]))
+                agrees, disagrees = _sides([leaning], choices[place])
+                if doubt[feature] <= most_doubt and agrees.sum() > disagrees.sum():
+                    leanings[place].append(leaning)
+    return leanings
 
 
 def _doubt(shift: FloatArray, posterior: FloatArray, prior: FloatArray) -> FloatArray:
@@ -167,11 +168,17 @@ def _doubt(shift: FloatArray, posterior: FloatArray, prior: FloatArray) -> Float
     return np.asarray(1.0 - differs * right_side)
 
 
-def _clear(shift: FloatArray, doubt: FloatArray, choices: Choices, most_doubt: float) -> list[Leaning]:
-    """The leanings of one user, most certain first; `shift` and `doubt` are `(features,)`."""
-    order = np.argsort(doubt, kind="stable")
-    leanings = [Leaning(FEATURES[place].name, float(shift[place])) for place in order if doubt[place] <= most_doubt]
-    return [leaning for leaning in leanings if _net_support(leaning, choices) > 0]
+def _sides(leanings: Sequence[Leaning], choices: Choices) -> tuple[BoolArray, BoolArray]:
+    """Which rows agree with at least one of the leanings and with none the other way round, and which speak against."""
+    signs = np.array([np.sign(leaning.shift) for leaning in leanings])
+    sides = np.sign(choices.differences[:, [INDEX[leaning.feature] for leaning in leanings]]) * signs  # (rows, said)
+    disagrees = (sides < 0).any(axis=1)
+    return (sides > 0).any(axis=1) & ~disagrees, disagrees
+
+
+def _ids_of(leanings: Sequence[Leaning], choices: Choices) -> tuple[tuple[str, ...], ...]:
+    """Ids of the pairs that agree with these leanings, and of those that speak against them."""
+    return tuple(tuple(choices.pair_ids[row] for row in np.flatnonzero(rows)) for rows in _sides(leanings, choices))
 
 
 def write_persona(leanings: Sequence[Leaning], choices: Choices) -> Persona:
@@ -192,16 +199,16 @@ def read_claim(text: str) -> list[Leaning]:
     sentence = _PAST.sub("", text.casefold().replace("’", "'"))
     if UNUSABLE.search(sentence):
         return []
-    meanings, sizes = _meanings(), dict(LEVELS)
-    found: dict[str, float] = {}
+    sizes = dict(LEVELS)
+    shifts: dict[str, float] = {}
     adverb = "clearly"
-    for mention in find_mentions(sentence, list(meanings)):
+    for mention in find_mentions(sentence, list(_MEANINGS)):
         adverb = (_ADVERB.findall(mention.before) or [adverb])[-1]
-        name, sign = meanings[mention.phrase]
+        name, sign = _MEANINGS[mention.phrase]
         shift = sign * mention.side * sizes[adverb]
-        if found.setdefault(name, shift) * shift <= 0:
+        if shifts.setdefault(name, shift) * shift <= 0:
             return []
-    return [Leaning(name, shift) for name, shift in found.items()]
+    return [Leaning(name, shift) for name, shift in shifts.items()]
 
 
 def link_claim(text: str, choices: Choices) -> Claim | None:
@@ -211,17 +218,7 @@ def link_claim(text: str, choices: Choices) -> Claim | None:
     them and with none the other way round; pairs on which it says nothing are in neither list.
     """
     leanings = read_claim(text)
-    if not leanings:
-        return None
-    signs = np.array([np.sign(leaning.shift) for leaning in leanings])
-    sides = np.sign(choices.differences[:, [INDEX[leaning.feature] for leaning in leanings]]) * signs  # (rows, said)
-    agrees, disagrees = (sides > 0).any(axis=1), (sides < 0).any(axis=1)
-    ids = choices.pair_ids
-    return Claim(
-        text,
-        tuple(ids[row] for row in np.flatnonzero(agrees & ~disagrees)),
-        tuple(ids[row] for row in np.flatnonzero(disagrees)),
-    )
+    return Claim(text, *_ids_of(leanings, choices)) if leanings else None
 
 
 def read_persona(persona: Persona) -> tuple[list[Leaning], list[str]]:
@@ -246,34 +243,10 @@ def with_claims(prior: Prior, leanings: Sequence[Leaning]) -> Prior:
 
 def write_claim(leaning: Leaning, choices: Choices) -> Claim:
     """The sentence of a leaning, with the choices that speak for and against it."""
-    supporting, contradicting = _evidence(leaning, choices)
+    supporting, contradicting = _ids_of([leaning], choices)
     feature = BY_NAME[leaning.feature]
     wanted = feature.more if leaning.shift > 0 else feature.less
     adverb = min(LEVELS, key=lambda level: abs(math.log(level[1] / abs(leaning.shift))))[0]
     n_pairs = len(supporting) + len(contradicting)
     text = f"Prefers {adverb} {wanted} than most people: {len(supporting)} of {n_pairs} pairs."
     return Claim(text, supporting, contradicting)
-
-
-def _evidence(leaning: Leaning, choices: Choices) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Ids of the pairs that agree with a leaning and of those that speak against it."""
-    signed = choices.differences[:, INDEX[leaning.feature]] * np.sign(leaning.shift)
-    ids = choices.pair_ids
-    return (
-        tuple(ids[row] for row in np.flatnonzero(signed > 0)),
-        tuple(ids[row] for row in np.flatnonzero(signed < 0)),
-    )
-
-
-def _net_support(leaning: Leaning, choices: Choices) -> int:
-    return int(np.sign(choices.differences[:, INDEX[leaning.feature]] * np.sign(leaning.shift)).sum())
-
-
-def _meanings() -> dict[str, tuple[str, float]]:
-    """Every phrase that stands for a feature and a side."""
-    return {
-        phrase: (feature.name, sign)
-        for feature in FEATURES
-        for sign, own, others in ((1.0, feature.more, feature.also_more), (-1.0, feature.less, feature.also_less))
-        for phrase in (own, *others)
-    }

@@ -23,8 +23,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from personalrm.stats.arrays import FloatArray, IntArray
-from personalrm.stats.bradley_terry import ChoiceProblem, Posterior, buckets, fit_map, log_likelihood
+from personalrm.stats.arrays import FloatArray
+from personalrm.stats.bradley_terry import ChoiceProblem, buckets, fit_map, log_likelihood
 from personalrm.stylometry.features import FEATURES
 from personalrm.stylometry.observations import Choices
 from personalrm.stylometry.population import Prior
@@ -45,7 +45,7 @@ MOST_POINTS = 16
 FIRST_ORDERS = 99
 """Orders tried first; for most constant users they are enough to end the test."""
 NUMBERS_AT_ONCE = 2_000_000
-MOST_TOLD = 3
+MOST_NAMED = 3
 """Features named as changed at most."""
 
 
@@ -61,21 +61,17 @@ class Turn:
     """Share of random orders of the conversations that look as changed (p-value)."""
     changed: tuple[int, ...]
     """Places of the features whose own evidence speaks for a change, strongest first; never empty."""
-    told: tuple[int, ...]
+    named: tuple[int, ...]
     """Those of them that are worth a sentence."""
 
 
-def find_turns(timelines: Sequence[Timeline], weights: Sequence[Weights]) -> list[Turn | None]:
-    """For each user the change of taste that is found, or None.
+def find_turn(timeline: Timeline, weights: Weights) -> Turn | None:
+    """A user's change of taste, or None where none is found.
 
     Args:
-        timelines: The users' choices in time order.
-        weights: The MAP fit to all choices of each, with the prior it started from.
+        timeline: The user's choices in time order.
+        weights: The MAP fit to all of them, with the prior it started from.
     """
-    return [_find(timeline, one) for timeline, one in zip(timelines, weights, strict=True)]
-
-
-def _find(timeline: Timeline, weights: Weights) -> Turn | None:
     if timeline.n_conversations < 2 * LEAST_SIDE:
         return None
     scores = _read_scores(timeline, weights)
@@ -84,25 +80,23 @@ def _find(timeline: Timeline, weights: Weights) -> Turn | None:
     if by_point.max() < LEAST_HINT:
         return None
     points = np.sort(np.argsort(-by_point, kind="stable")[:MOST_POINTS])
-    exact = _weigh_points(timeline, points + LEAST_SIDE, weights.prior)
-    log_evidence = _log_sum(exact) - np.log(len(by_point))
-    if log_evidence < LEAST_EVIDENCE:
+    halves = [half for point in points + LEAST_SIDE for half in timeline.halves(int(point))]
+    evidence = log_evidence([timeline.choices, *halves], weights.prior)
+    exact = evidence[1::2] + evidence[2::2] - evidence[0]  # (points,), log Bayes factor of a change at each
+    highest = exact.max()
+    log_factor = float(highest + np.log(np.exp(exact - highest).sum())) - np.log(len(by_point))
+    if log_factor < LEAST_EVIDENCE:
         return None
     chance = _chance(scores, float(_looks_changed(by_feature)[0]))
     if chance > MOST_CHANCE:
         return None
     best = int(points[exact.argmax()])
     of_best = by_feature[0, best]
-    changed = _changed(of_best)
-    told = [place for place in changed if of_best[place] >= of_best[changed[0]] / 2.0][:MOST_TOLD]
-    return Turn(best + LEAST_SIDE, float(log_evidence), chance, changed, tuple(told))
-
-
-def _changed(evidence: FloatArray) -> tuple[int, ...]:
-    """Features with evidence for a change, strongest first; at least the strongest."""
-    order = np.argsort(-evidence, kind="stable")
-    n_for = max(1, int((evidence > 0).sum()))
-    return tuple(int(place) for place in order[:n_for])
+    n_changed = max(1, int((of_best > 0).sum()))
+    changed = tuple(int(place) for place in np.argsort(-of_best, kind="stable")[:n_changed])
+    strongest = of_best[changed[0]]
+    named = [place for place in changed if of_best[place] >= min(strongest, strongest / 2.0)][:MOST_NAMED]
+    return Turn(best + LEAST_SIDE, float(log_factor), chance, changed, tuple(named))
 
 
 @dataclass(frozen=True, repr=False)
@@ -157,22 +151,15 @@ def _read_scores(timeline: Timeline, weights: Weights) -> _Scores:
     )
 
 
-def _weigh_points(timeline: Timeline, points: IntArray, prior: Prior) -> FloatArray:
-    """Log Bayes factor of a change at each of the points, shape `(points,)`."""
-    parts = [timeline.choices, *(half for point in points for half in timeline.halves(int(point)))]
-    evidence = _log_evidence(parts, prior)
-    return np.asarray(evidence[1::2] + evidence[2::2] - evidence[0])
-
-
-def _log_evidence(parts: Sequence[Choices], prior: Prior) -> FloatArray:
+def log_evidence(parts: Sequence[Choices], prior: Prior) -> FloatArray:
     """log Z of each part under the prior, by Laplace; shape `(parts,)`."""
-    found = np.empty(len(parts))
+    evidence = np.empty(len(parts))
     for places, batch in buckets([ChoiceProblem(part.differences / prior.scale, part.groups) for part in parts]):
-        posterior: Posterior = fit_map(batch, prior.mean, 1.0 / prior.variance)
+        posterior = fit_map(batch, prior.mean, 1.0 / prior.variance)
         away = ((posterior.mode - prior.mean) ** 2 / prior.variance).sum(axis=1)
         volume = np.linalg.slogdet(posterior.hessian)[1] + np.log(prior.variance).sum()
-        found[places] = log_likelihood(batch, posterior.mode) - 0.5 * (away + volume)
-    return found
+        evidence[places] = log_likelihood(batch, posterior.mode) - 0.5 * (away + volume)
+    return evidence
 
 
 def _chance(scores: _Scores, seen: float) -> float:
@@ -192,8 +179,3 @@ def _chance(scores: _Scores, seen: float) -> float:
 def _looks_changed(by_feature: FloatArray) -> FloatArray:
     """How changed each order looks: the Bayes factor of one changed feature, summed over features and points."""
     return np.asarray(np.logaddexp.reduce(by_feature.reshape(len(by_feature), -1), axis=1))
-
-
-def _log_sum(values: FloatArray) -> float:
-    highest = values.max()
-    return float(highest + np.log(np.exp(values - highest).sum()))

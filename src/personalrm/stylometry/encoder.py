@@ -12,7 +12,6 @@ import numpy as np
 
 from personalrm.embedding.encoders import Embedded, TextSequence
 from personalrm.preferences.messages import digest
-from personalrm.stats.arrays import FloatArray
 from personalrm.stylometry.features import INDEX, NAMES, covered, echo, read
 
 VERSION = 1
@@ -27,14 +26,11 @@ class StylometricEncoder:
 
     def embed(self, sequences: Sequence[TextSequence]) -> Embedded:
         """One vector of features a sequence; 0 where its language or script is not covered."""
-        found = np.array([_features(sequence) for sequence in sequences]).reshape(-1, self.dim).astype(np.float32)
-        return Embedded(found, found)
-
-
-def _features(sequence: TextSequence) -> FloatArray:
-    question = read(next((turn.content for turn in reversed(sequence.conversation) if turn.role == "user"), ""))
-    reading = question if sequence.completion is None else read(sequence.completion)
-    values = reading.values.copy()
-    values[INDEX["echo"]] = 0.0 if sequence.completion is None else echo(question, reading)
-    values[~covered(reading, reading)] = 0.0
-    return values
+        vectors = np.zeros((len(sequences), self.dim), dtype=np.float32)
+        for place, sequence in enumerate(sequences):
+            question = read(next((turn.content for turn in reversed(sequence.conversation) if turn.role == "user"), ""))
+            reading = question if sequence.completion is None else read(sequence.completion)
+            vectors[place] = reading.values
+            vectors[place, INDEX["echo"]] = 0.0 if sequence.completion is None else echo(question, reading)
+            vectors[place, ~covered(reading, reading)] = 0.0
+        return Embedded(vectors, vectors)

@@ -12,7 +12,6 @@ same thing is worth less.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -76,8 +75,10 @@ def choose_informative(weights: Weights, differences: FloatArray, n: int) -> lis
         best = int(bits.argmax())
         left[best] = False
         p = _chances(mean[best : best + 1], variance[best : best + 1])
-        features = _named(reach[best] * d[best])
-        chosen.append(Informative(best, float(bits[best]), float(p[0] @ NODE_WEIGHTS), features))
+        unknown = reach[best] * d[best]  # (features,), sums to the margin's variance
+        strongest = [place for place in np.argsort(-unknown, kind="stable")[:MOST_NAMED] if unknown.sum() > 0]
+        named = tuple(FEATURES[place].name for place in strongest if unknown[place] >= LEAST_SHARE * unknown.sum())
+        chosen.append(Informative(best, float(bits[best]), float(p[0] @ NODE_WEIGHTS), named))
         curvature = float((p * (1.0 - p))[0] @ NODE_WEIGHTS)
         covariance -= np.outer(reach[best], reach[best]) * (curvature / (1.0 + curvature * variance[best]))
     return chosen
@@ -92,10 +93,3 @@ def _entropy(p: FloatArray) -> FloatArray:
     """Entropy of a coin in bits; 0 at the ends."""
     inside = np.clip(p, 1e-300, 1.0 - 1e-16)
     return np.asarray(-(inside * np.log2(inside) + (1.0 - inside) * np.log2(1.0 - inside)))
-
-
-def _named(unknown: FloatArray) -> tuple[str, ...]:
-    """The features that make up most of a margin's variance; `unknown` is `(features,)` and sums to it."""
-    order: Sequence[int] = np.argsort(-unknown, kind="stable")[:MOST_NAMED].tolist()
-    total = unknown.sum()
-    return tuple(FEATURES[place].name for place in order if total > 0 and unknown[place] >= LEAST_SHARE * total)

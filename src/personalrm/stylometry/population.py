@@ -20,6 +20,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -35,7 +36,7 @@ FIRST_VARIANCE = 0.3
 """Where the EM for Sigma starts."""
 LEAST_VARIANCE = 1e-4
 MOST_VARIANCE = 4.0
-SHARED_ROUNDS, OWN_ROUNDS = 14, 12
+SHARED_ROUNDS, SEPARATE_ROUNDS = 14, 12
 FIRST_STRETCH, MOST_STRETCH = 4.0, 16.0
 """How far an EM step is stretched at first and at most."""
 N_GROUPS = 4
@@ -95,13 +96,9 @@ class Population:
         ]
         return leave_out(self.rows, self.mean, masks)
 
-    @property
+    @cached_property
     def _places(self) -> dict[str, int]:
-        places = self.__dict__.get("_places_by_id")
-        if places is None:
-            places = {user_id: place for place, user_id in enumerate(self.user_ids)}
-            object.__setattr__(self, "_places_by_id", places)
-        return places
+        return {user_id: place for place, user_id in enumerate(self.user_ids)}
 
 
 def estimate_population(choices: Mapping[str, Choices]) -> Population:
@@ -115,14 +112,22 @@ def estimate_population(choices: Mapping[str, Choices]) -> Population:
         raise BadInput(f"a population needs two users with choices, got {len(users)}; use the shipped prior")
     scale = root_mean_square([choices[user].differences for user in users])
     problems = [ChoiceProblem(choices[user].differences / scale, choices[user].groups) for user in users]
-    rows, owners = _all_rows(problems)
+    n_choices = [int(problem.groups[-1]) + 1 for problem in problems]
+    offsets = np.concatenate([[0], np.cumsum(n_choices)[:-1]])
+    numbers = np.concatenate([problem.groups + offset for problem, offset in zip(problems, offsets, strict=True)])
+    rows = ChoiceProblem(np.vstack([problem.differences for problem in problems]), numbers)
+    owners = np.repeat(np.arange(len(problems)), [len(problem.groups) for problem in problems])
     mean = fit_map(make_batch([rows]), np.zeros(len(scale)), np.full(len(scale), RIDGE)).mode[0]
     means = leave_out(rows, mean, [owners == place for place in range(len(users))])
-    groups = _deal(users)
+    if len(users) <= LEAVE_ONE_OUT:
+        groups = np.arange(len(users))
+    else:
+        hashes = (hashlib.sha256(user.encode("utf-8", "surrogatepass")).digest() for user in users)
+        groups = np.array([digest[1] % N_GROUPS for digest in hashes])
     kept = [np.flatnonzero(groups != group) for group in range(groups.max() + 1)]
     kept_means = leave_out(rows, mean, [groups[owners] == group for group in range(len(kept))])
     variances = np.array(
-        [_variance([problems[place] for place in places], one) for places, one in zip(kept, kept_means, strict=True)]
+        [_variance([problems[place] for place in places], mu) for places, mu in zip(kept, kept_means, strict=True)]
     )
     return Population(tuple(users), scale, mean, variances.mean(axis=0), means, variances, groups, rows, owners)
 
@@ -141,27 +146,22 @@ def leave_out(rows: ChoiceProblem, start: FloatArray, masks: Sequence[BoolArray]
     """
     whole = fit_map(make_batch([rows]), np.zeros(len(start)), np.full(len(start), RIDGE), start=start[None])
     inverse = np.linalg.inv(whole.hessian[0])
-    return np.vstack(
-        [
-            _leave_out_some(rows, start, inverse, np.array(masks[first : first + JOBS_AT_ONCE]))
-            for first in range(0, len(masks), JOBS_AT_ONCE)
-        ]
-    )
-
-
-def _leave_out_some(rows: ChoiceProblem, start: FloatArray, inverse: FloatArray, masks: BoolArray) -> FloatArray:
-    x, kept = rows.differences, (~masks).T.astype(float)  # (rows, jobs)
+    x = rows.differences
     firsts = np.flatnonzero(np.diff(rows.groups, prepend=-1))
     sizes = np.diff(firsts, append=len(rows.groups))
-    w = np.tile(start, (len(masks), 1))
-    for _ in range(MOST_LEAVE_OUT_STEPS):
-        terms = np.exp(np.clip(-(x @ w.T), -500.0, 500.0)) * kept
-        p = terms / np.repeat(1.0 + np.add.reduceat(terms, firsts, axis=0), sizes, axis=0)
-        step = (p.T @ x - RIDGE * w) @ inverse
-        w += step
-        if np.abs(step).max() < LEAVE_OUT_TOLERANCE:
-            break
-    return w
+    fits = []
+    for first in range(0, len(masks), JOBS_AT_ONCE):
+        kept = (~np.array(masks[first : first + JOBS_AT_ONCE])).T.astype(float)  # (rows, jobs)
+        w = np.tile(start, (kept.shape[1], 1))
+        for _ in range(MOST_LEAVE_OUT_STEPS):
+            terms = np.exp(np.clip(-(x @ w.T), -500.0, 500.0)) * kept
+            p = terms / np.repeat(1.0 + np.add.reduceat(terms, firsts, axis=0), sizes, axis=0)
+            step = (p.T @ x - RIDGE * w) @ inverse
+            w += step
+            if np.abs(step).max() < LEAVE_OUT_TOLERANCE:
+                break
+        fits.append(w)
+    return np.vstack(fits)
 
 
 def _variance(problems: Sequence[ChoiceProblem], mean: FloatArray) -> FloatArray:
@@ -171,14 +171,10 @@ def _variance(problems: Sequence[ChoiceProblem], mean: FloatArray) -> FloatArray
     both, since a single feature's spread is uncertain with few users.
     """
     users = [_Users(batch, mean) for _, batch in buckets(problems)]
-    shared = _ascend(users, np.full(len(mean), FIRST_VARIANCE), SHARED_ROUNDS, _pooled)
-    own = _ascend(users, shared, OWN_ROUNDS, np.asarray)
-    return np.asarray((own + shared) / 2.0)
-
-
-def _pooled(moment: FloatArray) -> FloatArray:
-    """One value for all features."""
-    return np.full_like(moment, moment.mean())
+    start = np.full(len(mean), FIRST_VARIANCE)
+    shared = _ascend(users, start, SHARED_ROUNDS, lambda moment: np.full_like(moment, moment.mean()))
+    separate = _ascend(users, shared, SEPARATE_ROUNDS, np.asarray)
+    return np.asarray((separate + shared) / 2.0)
 
 
 def _ascend(
@@ -213,19 +209,3 @@ class _Users:
         refined = refine(self._sites, self._mean, variance)
         self._sites = refined.sites
         return np.asarray((refined.deviation**2 + refined.variance).sum(axis=0))
-
-
-def _all_rows(problems: Sequence[ChoiceProblem]) -> tuple[ChoiceProblem, IntArray]:
-    """All users' rows in one problem, choices numbered through, and each row's user."""
-    n_choices = [int(problem.groups[-1]) + 1 for problem in problems]
-    offsets = np.concatenate([[0], np.cumsum(n_choices)[:-1]])
-    groups = np.concatenate([problem.groups + offset for problem, offset in zip(problems, offsets, strict=True)])
-    owners = np.repeat(np.arange(len(problems)), [len(problem.groups) for problem in problems])
-    return ChoiceProblem(np.vstack([problem.differences for problem in problems]), groups), owners
-
-
-def _deal(users: Sequence[str]) -> IntArray:
-    """Group of each user: everyone alone while users are few, else one of four by hash of the id."""
-    if len(users) <= LEAVE_ONE_OUT:
-        return np.arange(len(users))
-    return np.array([hashlib.sha256(user.encode("utf-8", "surrogatepass")).digest()[1] % N_GROUPS for user in users])

@@ -17,15 +17,15 @@ from personalrm.preferences.drift import Drift
 from personalrm.preferences.personas import Claim, Persona
 from personalrm.stats.arrays import FloatArray
 from personalrm.stylometry.claims import Leaning, find_leanings, write_claim
-from personalrm.stylometry.drift import Turn, find_turns
-from personalrm.stylometry.features import BY_NAME, FEATURES, INDEX
+from personalrm.stylometry.drift import Turn, find_turn
+from personalrm.stylometry.features import FEATURES, INDEX, Feature
 from personalrm.stylometry.observations import Choices
 from personalrm.stylometry.population import Prior
 from personalrm.stylometry.timelines import Timeline
 from personalrm.stylometry.weights import Weights, fit_weights
 
 LEAST_SHIFT = 0.1
-"""A change that moves the weight less than the smallest adverb says is still told with that adverb."""
+"""A change that moves the weight less than the smallest adverb says still gets that adverb."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -47,11 +47,9 @@ def fit_present(choices: Sequence[Choices], timelines: Sequence[Timeline], prior
         timelines: The same choices in time order.
         priors: The prior of each.
     """
-    constant = fit_weights(choices, priors)
-    turns = find_turns(timelines, constant)
     return [
-        Present(weights) if turn is None else _since(timeline, weights.prior, turn)
-        for timeline, weights, turn in zip(timelines, constant, turns, strict=True)
+        Present(weights) if (turn := find_turn(timeline, weights)) is None else _since(timeline, weights.prior, turn)
+        for timeline, weights in zip(timelines, fit_weights(choices, priors), strict=True)
     ]
 
 
@@ -84,62 +82,38 @@ def write_present(present: Present, timeline: Timeline) -> tuple[Persona, Drift]
         raise AssertionError("write_present is for users whose taste has changed")
     number, pair_id = timeline.first_pair(turn.first)
     before, since = timeline.halves(turn.first)
-    changes = [
-        _Change(FEATURES[place].name, float(old), float(weights.mean[place] - weights.prior.mean[place]))
-        for place, old in zip(turn.changed, present.before - weights.prior.mean[list(turn.changed)], strict=True)
-        if place in turn.told
-    ]
-    common = [
-        leaning
+    claims: list[Claim] = []
+    proofs: list[tuple[Claim, Claim]] = []  # of each sentence about a change: what was wanted before, and since
+    for place, weight_before in zip(turn.changed, present.before, strict=True):
+        if place not in turn.named:
+            continue
+        feature, population = FEATURES[place], weights.prior.mean[place]
+        old = _leaning(feature, weight_before - population)
+        past = write_claim(old, before)
+        new = write_claim(_leaning(feature, weights.mean[place] - population), since)
+        proofs.append((past, new))
+        says = new.text.removeprefix("Prefers ").rstrip(".")
+        wanted = feature.more if old.shift > 0 else feature.less
+        evidence = f"{len(past.supporting)} of {len(past.supporting) + len(past.contradicting)}"
+        text = f"Since about pair {number} prefers {says}; before that, {wanted}: {evidence}."
+        claims.append(replace(new, text=text))
+    features = tuple(FEATURES[place].name for place in turn.changed if place in turn.named)
+    claims += [
+        write_claim(leaning, timeline.choices)
         for leaning in find_leanings([timeline.choices], [weights.prior])[0]
         if INDEX[leaning.feature] not in turn.changed
     ]
-    claims = [_claim(change, before, since, number) for change in changes]
-    claims += [write_claim(leaning, timeline.choices) for leaning in common]
     return Persona(tuple(claims)), Drift(
         pair_id=pair_id,
         pair_number=number,
         n_pairs=len(timeline.choices.pair_ids),
         log_evidence=turn.log_evidence,
         chance=turn.chance,
-        features=tuple(change.feature for change in changes),
-        before=_proof(changes[0].old, before),
-        since=_proof(changes[0].new, since),
+        features=features,
+        before=proofs[0][0].supporting,
+        since=proofs[0][1].supporting,
     )
 
 
-@dataclass(frozen=True)
-class _Change:
-    """One feature's weights minus the population's, before and since."""
-
-    feature: str
-    before: float
-    since: float
-
-    @property
-    def old(self) -> Leaning:
-        """What was wanted before."""
-        return Leaning(self.feature, _at_least(self.before))
-
-    @property
-    def new(self) -> Leaning:
-        """What is wanted now."""
-        return Leaning(self.feature, _at_least(self.since))
-
-
-def _at_least(shift: float) -> float:
-    return float(np.copysign(max(abs(shift), LEAST_SHIFT), shift))
-
-
-def _claim(change: _Change, before: Choices, since: Choices, number: int) -> Claim:
-    claim, past = write_claim(change.new, since), write_claim(change.old, before)
-    says = claim.text.removeprefix("Prefers ").rstrip(".")
-    feature = BY_NAME[change.feature]
-    wanted = feature.more if change.before > 0 else feature.less
-    n_past = len(past.supporting) + len(past.contradicting)
-    text = f"Since about pair {number} prefers {says}; before that, {wanted}: {len(past.supporting)} of {n_past}."
-    return replace(claim, text=text)
-
-
-def _proof(leaning: Leaning, choices: Choices) -> tuple[str, ...]:
-    return write_claim(leaning, choices).supporting
+def _leaning(feature: Feature, shift: float) -> Leaning:
+    return Leaning(feature.name, float(np.copysign(max(abs(shift), LEAST_SHIFT), shift)))

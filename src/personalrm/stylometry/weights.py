@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from personalrm.stats.arrays import FloatArray
-from personalrm.stats.bradley_terry import ChoiceProblem, buckets, fit_map
+from personalrm.stats.bradley_terry import ChoiceProblem, fit_map_many
 from personalrm.stylometry.observations import Choices
 from personalrm.stylometry.population import Prior
 
@@ -40,15 +40,17 @@ def fit_weights(choices: Sequence[Choices], priors: Sequence[Prior]) -> list[Wei
 
     A user without choices keeps the prior: mean mu and covariance Sigma.
     """
-    problems = [ChoiceProblem(c.differences / prior.scale, c.groups) for c, prior in zip(choices, priors, strict=True)]
-    found: list[Weights | None] = [None] * len(problems)
-    for places, batch in buckets(problems):
-        means = np.array([priors[place].mean for place in places])
-        precisions = np.array([1.0 / priors[place].variance for place in places])
-        posterior = fit_map(batch, means, precisions)
-        for row, (place, covariance) in enumerate(zip(places, posterior.covariance(), strict=True)):
-            found[place] = Weights(priors[place], posterior.mode[row], covariance, choices[place].n_choices)
-    return [weights for weights in found if weights is not None]
+    if not choices:
+        return []
+    posterior = fit_map_many(
+        [ChoiceProblem(c.differences / prior.scale, c.groups) for c, prior in zip(choices, priors, strict=True)],
+        np.array([prior.mean for prior in priors]),
+        np.array([1.0 / prior.variance for prior in priors]),
+    )
+    return [
+        Weights(prior, mode, covariance, c.n_choices)
+        for c, prior, mode, covariance in zip(choices, priors, posterior.mode, posterior.covariance(), strict=True)
+    ]
 
 
 def probability(margin: FloatArray) -> FloatArray:
