@@ -14,9 +14,8 @@ from personalrm.preferences.splits import in_time_order
 from personalrm.preferences.users import User
 from personalrm.stats.bootstrap import Interval
 from personalrm.stylometry.drift import LEAST_SIDE, Turn, find_turn
-from personalrm.stylometry.observations import observe
+from personalrm.stylometry.observations import Timeline, observe, observe_in_time
 from personalrm.stylometry.population import Prior, estimate_population
-from personalrm.stylometry.timelines import Timeline, observe_in_time
 from personalrm.stylometry.weights import fit_weights
 
 NEAR = 2

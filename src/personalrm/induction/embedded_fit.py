@@ -24,11 +24,10 @@ from personalrm.preferences.pairs import PreferencePair
 from personalrm.preferences.personal_prompts import PersonalPrompt
 from personalrm.preferences.splits import split_context
 from personalrm.preferences.users import User
-from personalrm.stylometry.observations import Choices, observe, share_uncovered
+from personalrm.stylometry.drift import fit_present, write_present
+from personalrm.stylometry.observations import Choices, observe, observe_in_time, share_uncovered
 from personalrm.stylometry.population import Prior, estimate_population
-from personalrm.stylometry.recency import fit_present, write_present
 from personalrm.stylometry.shipped import shipped_prior
-from personalrm.stylometry.timelines import observe_in_time
 from personalrm.stylometry.weights import Weights
 
 SAMPLE = 2_000

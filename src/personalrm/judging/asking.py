@@ -20,11 +20,10 @@ from personalrm.preferences.messages import Conversation, check_conversation
 from personalrm.preferences.pairs import PreferencePair
 from personalrm.preferences.personal_prompts import PersonalPrompt
 from personalrm.preferences.verdicts import Judge
+from personalrm.stylometry.drift import fit_present
 from personalrm.stylometry.features import INDEX, difference
 from personalrm.stylometry.information import choose_informative
-from personalrm.stylometry.observations import observe
-from personalrm.stylometry.recency import fit_present
-from personalrm.stylometry.timelines import observe_in_time
+from personalrm.stylometry.observations import observe, observe_in_time
 from personalrm.stylometry.weights import Weights
 
 EVEN = 0.1

@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from importlib.resources import files
@@ -62,12 +62,6 @@ SECOND_PERSON = frozenset("you your yours yourself you're you've you'll you'd".s
 
 
 @cache
-def word_list(name: str) -> frozenset[str]:
-    """The words of `words/<name>.txt`; lines that start with # are comments."""
-    return frozenset(word for line in _lines(name) for word in line.split())
-
-
-@cache
 def phrase_pattern(name: str) -> re.Pattern[str]:
     """A pattern that finds any phrase of `words/<name>.txt` in lower-case text.
 
@@ -82,52 +76,22 @@ def phrase_pattern(name: str) -> re.Pattern[str]:
 
 
 def _lines(name: str) -> list[str]:
+    """The words or phrases of `words/<name>.txt`; lines that start with # are comments."""
     text = (files("personalrm.stylometry") / "words" / f"{name}.txt").read_text(encoding="utf-8")
     return [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#")]
 
 
 @cache
-def _word_kinds() -> dict[str, tuple[str, ...]]:
+def word_kinds() -> dict[str, tuple[str, ...]]:
     """Word -> the lists it stands in."""
     kinds: dict[str, list[str]] = {}
     for name in ("function_words", "hedging", "warmth", "positive", "negative", "formal"):
-        for word in word_list(name):
+        for word in {word for line in _lines(name) for word in line.split()}:
             kinds.setdefault(word, []).append(name)
     for name, words in (("first_person", FIRST_PERSON), ("second_person", SECOND_PERSON)):
         for word in words:
             kinds.setdefault(word, []).append(name)
     return {word: tuple(names) for word, names in kinds.items()}
-
-
-def words_of(text: str) -> list[str]:
-    """Lower-case words, apostrophes straightened; digits are not words."""
-    return WORD.findall(text.lower().replace("’", "'"))
-
-
-def count_words(words: Mapping[str, int]) -> Counter[str]:
-    """How many words of each list stand in the text, from how often each word does."""
-    kinds = _word_kinds()
-    counts: Counter[str] = Counter()
-    for word in words.keys() & kinds.keys():
-        for kind in kinds[word]:
-            counts[kind] += words[word]
-    return counts
-
-
-def content_words(words: Iterable[str]) -> frozenset[str]:
-    """The words of more than three letters that are not function words."""
-    return frozenset(word for word in words if len(word) > 3) - word_list("function_words")
-
-
-def list_starts(text: str) -> list[tuple[str, int]]:
-    """Each line with the length of the list mark it opens with and the first letter after it, 0 without one."""
-    matches = ((line, LIST_ITEM.match(line)) for line in text.split("\n"))
-    return [(line, match.end() if match else 0) for line, match in matches]
-
-
-def count_emoji(text: str) -> int:
-    """Emoji, and faces typed with a colon or a semicolon."""
-    return TYPED_EMOJI.count(text) if text.isascii() else len(EMOJI.findall(text))
 
 
 def is_spaced(text: str) -> bool:
@@ -140,16 +104,6 @@ def reads_as_english(words: Sequence[str], n_function_words: int) -> bool:
     if len(words) < 6:
         return all(word.isascii() for word in words)
     return n_function_words >= 0.2 * len(words)
-
-
-def ends_complete(text: str) -> bool:
-    """Whether the text ends like a finished one rather than cut off."""
-    return text.rstrip()[-1:] in set(".!?…\"'”’)]*`|:。！？」』~") or EMOJI.search(text.rstrip()[-2:]) is not None
-
-
-def log1p(count: float) -> float:
-    """log(1 + count): the tenth list item says less than the first."""
-    return math.log1p(count)
 
 
 Needs = Literal["anything", "spaced", "english"]
@@ -317,25 +271,23 @@ class TextReading:
 
 @lru_cache(maxsize=MEMORY)
 def read(text: str) -> TextReading:
-    """All measures of one text, remembered by text."""
-    words = words_of(text)
+    """All measures of one text, in the order of `FEATURES`; remembered by text."""
+    lower = text.lower().replace("’", "'")
+    words = WORD.findall(lower)  # digits are not words
     times = Counter(words)
-    counts = count_words(times)
-    values = np.array(_surface(text, words, len(times)) + _tone(text, counts, max(1, len(words))))
-    is_english = reads_as_english(words, counts["function_words"])
-    return TextReading(values, content_words(times), is_spaced(text), is_english)
-
-
-def _surface(text: str, words: Sequence[str], n_different: int) -> list[float]:
-    """The language-neutral features, in the order of FEATURES."""
     n_words, n_sentences = max(1, len(words)), max(1, len(SENTENCE_END.findall(text)))
-    lines = list_starts(text)
+    matches = ((line, LIST_ITEM.match(line)) for line in text.split("\n"))
+    # Each line with the length of the list mark it opens with and the first letter after it, 0 without one.
+    lines = [(line, match.end() if match else 0) for line, match in matches]
     outside_marks = "\n".join(line[start:] for line, start in lines)
-    return [
+    ending = text.rstrip()
+    # Counts go in as log(1 + count): the tenth list item says less than the first.
+    log1p = math.log1p
+    language_neutral = [  # in the order of FEATURES
         log1p(len(text)),
         log1p(n_words / n_sentences),
         sum(map(len, words)) / n_words,
-        n_different / n_words**0.8,
+        len(times) / n_words**0.8,
         log1p(sum(start > 0 for _, start in lines)),
         log1p(sum(mark.count(text) for mark in MARKUP)),
         log1p(PARAGRAPH.count(text)),
@@ -343,16 +295,18 @@ def _surface(text: str, words: Sequence[str], n_different: int) -> list[float]:
         log1p(text.count("?") + text.count("？")),
         log1p(text.count("(") + text.count(" – ") + text.count("—") + text.count('"') / 2 + text.count("“")),
         log1p(len(NUMBER.findall(outside_marks))),
-        log1p(count_emoji(text)),
+        log1p(TYPED_EMOJI.count(text) if text.isascii() else len(EMOJI.findall(text))),
         log1p(URL.count(text)),
         0.0,
-        float(ends_complete(text)),
+        # Whether the text ends like a finished one rather than cut off.
+        float(ending[-1:] in set(".!?…\"'”’)]*`|:。！？」』~") or EMOJI.search(ending[-2:]) is not None),
     ]
 
-
-def _tone(text: str, counts: Counter[str], n_words: int) -> list[float]:
-    """The features that need English word lists, in the order of FEATURES."""
-    lower = text.lower().replace("’", "'")
+    kinds = word_kinds()
+    counts: Counter[str] = Counter()  # words of each list
+    for word in times.keys() & kinds.keys():
+        for kind in kinds[word]:
+            counts[kind] += times[word]
 
     def rate(count: float) -> float:
         return math.sqrt(count / n_words * 100.0)
@@ -361,7 +315,7 @@ def _tone(text: str, counts: Counter[str], n_words: int) -> list[float]:
         return len(phrase_pattern(name).findall(lower))
 
     contractions = sum(lower.count(ending) for ending in ("n't", "'re", "'ll", "'ve"))
-    return [
+    by_word_lists = [
         rate(len(NAME.findall(text))),
         log1p(phrases("concrete_phrases")),
         rate(counts["hedging"] + 2 * phrases("hedging_phrases")),
@@ -372,6 +326,9 @@ def _tone(text: str, counts: Counter[str], n_words: int) -> list[float]:
         log1p(phrases("balance_phrases")),
         rate(counts["formal"]) - rate(contractions),
     ]
+    content = frozenset(w for w in times if len(w) > 3 and "function_words" not in kinds.get(w, ()))
+    is_english = reads_as_english(words, counts["function_words"])
+    return TextReading(np.array(language_neutral + by_word_lists), content, is_spaced(text), is_english)
 
 
 def echo(question: TextReading, completion: TextReading) -> float:

@@ -2,6 +2,10 @@
 
 Pairs of one choice (same conversation, same chosen text) are one observation with
 several rejected alternatives, not several independent ones.
+
+A timeline has the choices in the order in which they were made. Choices of one conversation
+share a topic and a mood, so a change of taste is only looked for between conversations, and
+only whole conversations are ever put in another order.
 """
 
 from __future__ import annotations
@@ -12,7 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from personalrm.preferences.pairs import PreferencePair
-from personalrm.stats.arrays import FloatArray, IntArray
+from personalrm.preferences.splits import in_time_order
+from personalrm.stats.arrays import BoolArray, FloatArray, IntArray
 from personalrm.stylometry.features import FEATURES, covered, difference, read
 
 
@@ -61,3 +66,41 @@ def share_uncovered(pairs: Sequence[PreferencePair]) -> float:
     if not pairs:
         return 0.0
     return sum(not covered(read(pair.chosen), read(pair.rejected)).all() for pair in pairs) / len(pairs)
+
+
+@dataclass(frozen=True, repr=False)
+class Timeline:
+    """What one user chose, oldest first."""
+
+    choices: Choices
+    conversations: IntArray
+    """Shape `(choices,)`, the conversation of each choice: 0, 0, 1, 2, ..."""
+
+    @property
+    def n_conversations(self) -> int:
+        """Number of conversations with a choice."""
+        return int(self.conversations[-1]) + 1 if len(self.conversations) else 0
+
+    def halves(self, first: int) -> tuple[Choices, Choices]:
+        """The choices before conversation `first`, and those from it on, each numbered from 0."""
+        seen, early = self.choices, self.conversations[self.choices.groups] < first
+
+        def part(rows: BoolArray) -> Choices:
+            ids = tuple(pair_id for pair_id, keeps in zip(seen.pair_ids, rows, strict=True) if keeps)
+            groups = seen.groups[rows]
+            return Choices(seen.differences[rows], groups - groups[:1], ids)
+
+        return part(early), part(~early)
+
+    def first_pair(self, first: int) -> tuple[int, str]:
+        """Number (from 1, oldest first) and id of the first pair of conversation `first`."""
+        row = int(np.flatnonzero(self.conversations[self.choices.groups] >= first)[0])
+        return row + 1, self.choices.pair_ids[row]
+
+
+def observe_in_time(pairs: Sequence[PreferencePair]) -> Timeline:
+    """The pairs as a timeline; conversations stand in the order of the split rule (timestamp, index, row)."""
+    conversations = in_time_order(pairs)
+    ordered = [pair for conversation in conversations for pair in conversation]
+    made = {pair.choice_key: number for number, conversation in enumerate(conversations) for pair in conversation}
+    return Timeline(observe(ordered), np.array(list(made.values()), dtype=np.int64))

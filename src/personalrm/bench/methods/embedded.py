@@ -17,12 +17,11 @@ from personalrm.judging.embedded import EmbeddedJudge, fixed
 from personalrm.preferences.pairs import PreferencePair
 from personalrm.preferences.users import User
 from personalrm.stats.arrays import FloatArray
+from personalrm.stylometry.drift import fit_present
 from personalrm.stylometry.features import difference
-from personalrm.stylometry.observations import Choices, observe, row_pairs
+from personalrm.stylometry.observations import Choices, Timeline, observe, observe_in_time, row_pairs
 from personalrm.stylometry.population import Population, Prior, estimate_population
-from personalrm.stylometry.recency import fit_present
 from personalrm.stylometry.shipped import shipped_prior
-from personalrm.stylometry.timelines import Timeline, observe_in_time
 from personalrm.stylometry.weights import fit_weights
 
 
