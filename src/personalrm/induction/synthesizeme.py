@@ -19,10 +19,10 @@ from personalrm.induction.fit_job import Todo
 from personalrm.induction.model_fit import ModelFit
 from personalrm.induction.settings import InductionSettings
 from personalrm.judging.asking import Candidate, NextQuestion, next_questions
+from personalrm.judging.both_orders import Ranking
 from personalrm.judging.model import ModelJudge, open_model_judge
 from personalrm.judging.options import JudgeOptions
 from personalrm.judging.personal import judge_pair, rank_completions
-from personalrm.judging.ranking import Ranking
 from personalrm.lm.protocol import LM
 from personalrm.preferences.messages import Message
 from personalrm.preferences.pairs import PreferencePair

@@ -92,16 +92,29 @@ def ablate_claims(
         BadInput: If there is no claim or no pair, a pair is somebody else's, or `max_calls` does not reach for one.
         ModelUnavailable: If there is no judge and a prompt without weights, or the model cannot be reached.
     """
-    kept = _fitting(prompt, pairs, None if judge is None else max_calls)
-    claims = prompt.persona.claims
-    variants = [claims, *(claims[:place] + claims[place + 1 :] for place in range(len(claims)))]
-    chances = np.array(_by_weights(prompt, variants, kept) if judge is None else _by(judge, prompt, variants, kept))
+    claims, kept = prompt.persona.claims, list(pairs)
+    if not claims:
+        raise BadInput(f"the persona of user {prompt.user_id!r} has no claim, so there is nothing to drop")
+    if not pairs:
+        raise BadInput(f"there is no choice of user {prompt.user_id!r} to judge; pass a file with their pairs")
+    other = next((pair.user_id for pair in pairs if pair.user_id != prompt.user_id), None)
+    if other is not None:
+        raise BadInput(f"a pair is of user {other!r}, the persona of {prompt.user_id!r}; pass pairs of one user")
+    if judge is not None and max_calls is not None:
+        calls_a_pair = n_ablation_calls(len(claims), 1)
+        if max_calls < calls_a_pair:
+            raise BadInput(
+                f"{max_calls!r} calls are too few: one pair with {len(claims)} claims takes {calls_a_pair}; "
+                "raise --max-calls"
+            )
+        kept = kept[-(max_calls // calls_a_pair) :]
+    chances = _chances(judge, prompt, kept)
     scored = ~np.isnan(chances[0])
     effects = [_effect(claim, chances[0], chances[1 + place], kept) for place, claim in enumerate(claims)]
     tested = [effect.p for effect in effects if effect.n_pairs]
     adjusted = iter(holm(tested))
     return Ablation(
-        tuple(replace(one, adjusted_p=next(adjusted)) if one.n_pairs else one for one in effects),
+        tuple(replace(effect, adjusted_p=next(adjusted)) if effect.n_pairs else effect for effect in effects),
         int(scored.sum()),
         float(_right(chances[0][scored]).sum()),
         sum(pair.hash in prompt.roles for pair in kept),
@@ -110,50 +123,25 @@ def ablate_claims(
     )
 
 
-def _fitting(prompt: PersonalPrompt, pairs: Sequence[PreferencePair], max_calls: int | None) -> list[PreferencePair]:
-    """The latest pairs that fit into the calls, after refusing what cannot be tested."""
+def _chances(judge: Judge | None, prompt: PersonalPrompt, pairs: Sequence[PreferencePair]) -> FloatArray:
+    """P(real choice), shape `(1 + claims, pairs)`: under the whole persona, then without each claim.
+
+    By the embedded engine where there is no judge. A model is asked everything at once;
+    NaN where it gave no verdict in either order.
+    """
     claims = prompt.persona.claims
-    if not claims:
-        raise BadInput(f"the persona of user {prompt.user_id!r} has no claim, so there is nothing to drop")
-    if not pairs:
-        raise BadInput(f"there is no choice of user {prompt.user_id!r} to judge; pass a file with their pairs")
-    other = next((pair.user_id for pair in pairs if pair.user_id != prompt.user_id), None)
-    if other is not None:
-        raise BadInput(f"a pair is of user {other!r}, the persona of {prompt.user_id!r}; pass pairs of one user")
-    if max_calls is None:
-        return list(pairs)
-    n_fitting = max_calls // n_ablation_calls(len(claims), 1)
-    if n_fitting < 1:
-        raise BadInput(
-            f"{max_calls!r} calls are too few: one pair with {len(claims)} claims takes "
-            f"{n_ablation_calls(len(claims), 1)}; raise --max-calls"
-        )
-    return list(pairs)[-n_fitting:]
-
-
-def _by_weights(
-    prompt: PersonalPrompt, variants: Sequence[tuple[Claim, ...]], pairs: Sequence[PreferencePair]
-) -> list[FloatArray]:
-    """P(real choice) of every pair under each variant of the persona, by the embedded engine."""
-    engine = EmbeddedJudge(fixed(prior_of(prompt)))
-    rows = np.array([difference(pair.conversation, pair.chosen, pair.rejected) for pair in pairs])
-    weights = [engine.weigh(prompt.user_id, Persona(claims), prompt.demonstrations) for claims in variants]
-    return [probability(one.margin(rows)) for one in weights]
-
-
-def _by(
-    judge: Judge, prompt: PersonalPrompt, variants: Sequence[tuple[Claim, ...]], pairs: Sequence[PreferencePair]
-) -> list[FloatArray]:
-    """The same by a model, everything asked at once; NaN where it gave no verdict in either order."""
-    prompts = [replace(prompt, persona=replace(prompt.persona, claims=claims)) for claims in variants]
+    variants = [claims, *(claims[:place] + claims[place + 1 :] for place in range(len(claims)))]
+    if judge is None:
+        engine = EmbeddedJudge(fixed(prior_of(prompt)))
+        rows = np.array([difference(pair.conversation, pair.chosen, pair.rejected) for pair in pairs])
+        weights = [engine.weigh(prompt.user_id, Persona(kept), prompt.demonstrations) for kept in variants]
+        return np.array([probability(of_variant.margin(rows)) for of_variant in weights])
+    prompts = [replace(prompt, persona=replace(prompt.persona, claims=kept)) for kept in variants]
     questions = [
-        question_about(one, pair.conversation, pair.chosen, pair.rejected) for one in prompts for pair in pairs
+        question_about(variant, pair.conversation, pair.chosen, pair.rejected) for variant in prompts for pair in pairs
     ]
-    answers = judge_both_orders(judge, questions)
-    chances = np.array(
-        [np.nan if one.verdict.probability is None else one.verdict.probability for one in answers], dtype=np.float64
-    )
-    return list(chances.reshape(len(variants), len(pairs)))
+    answers = [both.verdict.probability for both in judge_both_orders(judge, questions)]
+    return np.array(answers, dtype=np.float64).reshape(len(variants), len(pairs))  # None becomes NaN
 
 
 def _effect(claim: Claim, whole: FloatArray, without: FloatArray, pairs: Sequence[PreferencePair]) -> ClaimEffect:

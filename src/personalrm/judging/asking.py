@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from personalrm.errors import BadInput
-from personalrm.judging.both_orders import BothOrders, judge_both_orders, question_about
+from personalrm.judging.both_orders import judge_both_orders, question_about
 from personalrm.judging.personal import edits_of, usable_weights
 from personalrm.preferences.messages import Conversation, check_conversation
 from personalrm.preferences.pairs import PreferencePair
@@ -44,11 +44,6 @@ class Candidate:
             raise BadInput("a candidate has a blank completion; write two texts")
         if self.first == self.second:
             raise BadInput("a candidate has two identical completions, so its answer tells nothing; write two texts")
-
-    def hashes(self, user_id: str) -> tuple[str, str]:
-        """Hashes of the two pairs that an answer of this user could make."""
-        pair = PreferencePair(user_id, self.conversation, self.first, self.second)
-        return pair.hash, pair.reversed().hash
 
 
 @dataclass(frozen=True)
@@ -90,24 +85,18 @@ def next_questions(
     """
     if n < 1:
         raise BadInput(f"n is {n!r}; ask for at least one question")
-    places = _unanswered(prompt, candidates)
+    known, places = set(prompt.roles), []  # places of the candidates that were never answered, equal ones once
+    for place, candidate in enumerate(candidates):
+        pair = PreferencePair(prompt.user_id, candidate.conversation, candidate.first, candidate.second)
+        hashes = {pair.hash, pair.reversed().hash}
+        if not known & hashes:
+            places.append(place)
+        known |= hashes
     left = [candidates[place] for place in places]
     if not left:
         return []
-    found = _by_doubt(prompt, left, judge, n) if judge else _by_information(posterior_of(prompt, seen), left, n)
-    return [replace(one, place=places[one.place]) for one in found]
-
-
-def _unanswered(prompt: PersonalPrompt, candidates: Sequence[Candidate]) -> list[int]:
-    """Places of the candidates that were never answered, equal ones once."""
-    known = set(prompt.roles)
-    places = []
-    for place, candidate in enumerate(candidates):
-        hashes = candidate.hashes(prompt.user_id)
-        if not known.intersection(hashes):
-            places.append(place)
-        known.update(hashes)
-    return places
+    chosen = _by_doubt(prompt, left, judge, n) if judge else _by_information(posterior_of(prompt, seen), left, n)
+    return [replace(question, place=places[question.place]) for question in chosen]
 
 
 def posterior_of(prompt: PersonalPrompt, seen: Sequence[PreferencePair] = ()) -> Weights:
@@ -134,33 +123,28 @@ def posterior_of(prompt: PersonalPrompt, seen: Sequence[PreferencePair] = ()) ->
 
 
 def _by_information(weights: Weights, candidates: Sequence[Candidate], n: int) -> list[NextQuestion]:
-    rows = np.array([difference(one.conversation, one.first, one.second) for one in candidates])
-    return [
-        NextQuestion(one.place, one.bits, one.chance, _what_it_tells(one.features))
-        for one in choose_informative(weights, rows, n)
-    ]
-
-
-def _what_it_tells(features: Sequence[str]) -> str:
-    if not features:
-        return "would tell nothing new: the completions are alike in everything this engine looks at"
-    return f"would tell most about: {', '.join(name.replace('_', ' ') for name in features)}"
+    rows = np.array([difference(pair.conversation, pair.first, pair.second) for pair in candidates])
+    questions = []
+    for pair in choose_informative(weights, rows, n):
+        reason = "would tell nothing new: the completions are alike in everything this engine looks at"
+        if pair.features:
+            reason = f"would tell most about: {', '.join(name.replace('_', ' ') for name in pair.features)}"
+        questions.append(NextQuestion(pair.place, pair.bits, pair.chance, reason))
+    return questions
 
 
 def _by_doubt(prompt: PersonalPrompt, candidates: Sequence[Candidate], judge: Judge, n: int) -> list[NextQuestion]:
-    questions = [question_about(prompt, one.conversation, one.first, one.second) for one in candidates]
-    found = [_doubt_of(place, both) for place, both in enumerate(judge_both_orders(judge, questions))]
-    return sorted(found, key=lambda one: (one.chance is None, -one.bits, one.place))[:n]
-
-
-def _doubt_of(place: int, both: BothOrders) -> NextQuestion:
-    """How unsure a model is of a pair; no verdict is no doubt."""
-    chance = both.verdict.probability
-    if chance is None:
-        return NextQuestion(place, 0.0, None, f"unscored: {both.verdict.unscored_reason}")
-    bits = sum(-p * math.log2(p) for p in (chance, 1.0 - chance) if p > 0)
-    choices = (both.as_asked.choice, both.swapped.choice)
-    if None not in choices and choices[0] == choices[1]:
-        return NextQuestion(place, bits, chance, f"the model contradicts itself: {choices[0]} in both orders")
-    near = "near even" if abs(chance - 0.5) <= EVEN else "fairly sure"
-    return NextQuestion(place, bits, chance, f"the model is {near}, P(first) = {chance:.2f}")
+    asked = [question_about(prompt, pair.conversation, pair.first, pair.second) for pair in candidates]
+    questions = []
+    for place, both in enumerate(judge_both_orders(judge, asked)):
+        chance, first_choice = both.verdict.probability, both.as_asked.choice
+        bits = sum(-p * math.log2(p) for p in (chance, 1.0 - chance) if p > 0) if chance is not None else 0.0
+        if chance is None:
+            reason = f"unscored: {both.verdict.unscored_reason}"
+        elif first_choice is not None and first_choice == both.swapped.choice:
+            reason = f"the model contradicts itself: {first_choice} in both orders"
+        else:
+            near = "near even" if abs(chance - 0.5) <= EVEN else "fairly sure"
+            reason = f"the model is {near}, P(first) = {chance:.2f}"
+        questions.append(NextQuestion(place, bits, chance, reason))
+    return sorted(questions, key=lambda question: (question.chance is None, -question.bits, question.place))[:n]

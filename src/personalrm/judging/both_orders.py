@@ -12,10 +12,23 @@ from itertools import combinations
 from typing import Literal
 
 from personalrm.errors import BadInput, ModelUnavailable
-from personalrm.judging.ranking import Ranking
 from personalrm.preferences.messages import Conversation, check_conversation
 from personalrm.preferences.personal_prompts import PersonalPrompt
 from personalrm.preferences.verdicts import Judge, Question, Verdict, verdict_from_probability
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Completions from best to worst for one user."""
+
+    best: int
+    """Index of the best completion in the input."""
+    order: tuple[int, ...]
+    """All indices, best first; equal rewards keep the order of the input."""
+    rewards: tuple[float, ...]
+    """Of each completion in input order: by the embedded engine relative to the first one, by a judge the
+    mean probability of winning (round robin) or the rounds survived (knockout)."""
+
 
 Tournament = Literal["round_robin", "knockout"]
 
@@ -43,12 +56,26 @@ def question_about(prompt: PersonalPrompt, conversation: Conversation, first: st
 
 def judge_both_orders(judge: Judge, questions: Sequence[Question]) -> list[BothOrders]:
     """The questions judged twice each, all in one wave, the two orders of a pair next to each other."""
-    asked = [one for q in questions for one in (q, replace(q, first=q.second, second=q.first))]
+    asked = []
+    for question in questions:
+        asked += [question, replace(question, first=question.second, second=question.first)]
     verdicts = judge.judge(asked)
-    return [
-        BothOrders(as_asked, swapped, _combined(as_asked, swapped))
-        for as_asked, swapped in zip(verdicts[::2], verdicts[1::2], strict=True)
-    ]
+    both_orders = []
+    for as_asked, swapped in zip(verdicts[::2], verdicts[1::2], strict=True):
+        chances = [as_asked.probability] if as_asked.probability is not None else []
+        chances += [1.0 - swapped.probability] if swapped.probability is not None else []
+        if not chances:
+            both_orders.append(BothOrders(as_asked, swapped, replace(as_asked, choice=None, probability=None)))
+            continue
+        mean = sum(chances) / len(chances)
+        agree = (chances[0] > 0.5) == (chances[1] > 0.5) and 0.5 not in chances if len(chances) == 2 else None
+        reasoning = as_asked.reasoning
+        if not as_asked.is_scored or (chances[0] > 0.5) != (mean > 0.5):
+            # A reasoning about the swapped pair is marked as such: its first is our second.
+            reasoning = f"(read with the two exchanged) {swapped.reasoning}" if swapped.reasoning else ""
+        combined = replace(verdict_from_probability(mean), reasoning=reasoning, positions_agree=agree)
+        both_orders.append(BothOrders(as_asked, swapped, combined))
+    return both_orders
 
 
 @dataclass(frozen=True, repr=False)
@@ -89,27 +116,20 @@ def rank_with_judge(judge: Judge, items: Sequence[ToRank], tournament: Tournamen
             except StopIteration as end:
                 rewards[place] = end.value
         if not rounds:
-            return [_ranking(one) for one in rewards]
-        sent = _play(judge, items, rounds)
-
-
-def _play(judge: Judge, items: Sequence[ToRank], rounds: dict[int, list[tuple[int, int]]]) -> list[list[float] | None]:
-    """Chances of the first of each compared couple, for each item that has a round to play."""
-    questions = [
-        question_about(item.prompt, item.conversation, item.completions[a], item.completions[b])
-        for place, couples in rounds.items()
-        for item in (items[place],)
-        for a, b in couples
-    ]
-    found = [one.verdict for one in judge_both_orders(judge, questions)]
-    if found and not any(verdict.is_scored for verdict in found):
-        why = found[0].unscored_reason
-        raise ModelUnavailable(f"none of {len(found)} comparisons was scored ({why}); try again")
-    chances = iter(0.5 if verdict.probability is None else verdict.probability for verdict in found)
-    sent: list[list[float] | None] = [None] * len(items)
-    for place, couples in rounds.items():
-        sent[place] = [next(chances) for _ in couples]
-    return sent
+            return [ranking(of_item) for of_item in rewards]
+        questions = [
+            question_about(item.prompt, item.conversation, item.completions[a], item.completions[b])
+            for place, couples in rounds.items()
+            for item in (items[place],)
+            for a, b in couples
+        ]
+        verdicts = [both.verdict for both in judge_both_orders(judge, questions)]
+        if verdicts and not any(verdict.is_scored for verdict in verdicts):
+            why = verdicts[0].unscored_reason
+            raise ModelUnavailable(f"none of {len(verdicts)} comparisons was scored ({why}); try again")
+        chances = iter(0.5 if verdict.probability is None else verdict.probability for verdict in verdicts)
+        # Each game gets the chances of the first of each of its couples.
+        sent = [[next(chances) for _ in rounds[place]] if place in rounds else None for place in range(len(items))]
 
 
 Game = Generator[list[tuple[int, int]], list[float], list[float]]
@@ -139,25 +159,7 @@ def _knockout(n: int) -> Game:
     return rounds
 
 
-def _ranking(rewards: Sequence[float]) -> Ranking:
+def ranking(rewards: Sequence[float]) -> Ranking:
+    """The ranking that these rewards of the completions make."""
     order = sorted(range(len(rewards)), key=lambda place: -rewards[place])
     return Ranking(order[0], tuple(order), tuple(rewards))
-
-
-def _combined(as_asked: Verdict, swapped: Verdict) -> Verdict:
-    """One verdict of the two orders."""
-    chances = [verdict.probability for verdict in (as_asked,) if verdict.probability is not None]
-    chances += [1.0 - verdict.probability for verdict in (swapped,) if verdict.probability is not None]
-    if not chances:
-        return replace(as_asked, choice=None, probability=None)
-    mean = sum(chances) / len(chances)
-    together = verdict_from_probability(mean)
-    agree = (chances[0] > 0.5) == (chances[1] > 0.5) and 0.5 not in chances if len(chances) == 2 else None
-    as_asked_says_so = as_asked.is_scored and (chances[0] > 0.5) == (mean > 0.5)
-    reasoning = as_asked.reasoning if as_asked_says_so else _turned_round(swapped.reasoning)
-    return replace(together, reasoning=reasoning, positions_agree=agree)
-
-
-def _turned_round(reasoning: str) -> str:
-    """A reasoning about the swapped pair, marked as such: its first is our second."""
-    return f"(read with the two exchanged) {reasoning}" if reasoning else ""

@@ -8,7 +8,6 @@ in place of the population mean of its feature, updated by the demonstrations
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -44,9 +43,11 @@ def give_reason(weight: FloatArray, difference: FloatArray) -> str:
     size = np.abs(toward)
     order = np.argsort(-size, kind="stable")
     worth = order[size[order] >= LEAST_SHARE * size.max()].tolist()
-    in_favour = [_how(place, sign * difference[place]) for place in worth if toward[place] > 0][:N_FOR]
+    favoring = [_how(place, sign * difference[place]) for place in worth if toward[place] > 0][:N_FOR]
     against = [_how(place, sign * difference[place]) for place in worth if toward[place] < 0][:N_AGAINST]
-    reason = f"The {winner} completion suits this user better, for its {_joined(in_favour)}"
+    *others, last = favoring
+    qualities = f"{', '.join(others)} and {last}" if others else last
+    reason = f"The {winner} completion suits this user better, for its {qualities}"
     return f"{reason}; against it: {against[0]}." if against else f"{reason}."
 
 
@@ -54,10 +55,6 @@ def _how(place: int, difference: float) -> str:
     """How a completion differs from the other in one feature, such as `shorter sentences`."""
     words = FEATURES[place].more if difference > 0 else FEATURES[place].less
     return words.replace(" answers", " answer")
-
-
-def _joined(words: list[str]) -> str:
-    return words[0] if len(words) == 1 else ", ".join(words[:-1]) + " and " + words[-1]
 
 
 MIN_CHOICES = 3
@@ -79,27 +76,29 @@ class EmbeddedJudge:
 
     def judge(self, questions: Sequence[Question]) -> list[Verdict]:
         """One verdict a question; questions that show the same user the same way share one fit."""
-        known = [_Known(q.user_id, q.persona, q.demonstrations) for q in questions]
-        distinct = {one.key: one for one in known}
-        fitted = dict(zip(distinct, self._fit(list(distinct.values())), strict=True))
-        return [give_verdict(fitted[one.key], question) for one, question in zip(known, questions, strict=True)]
+        # Told apart by the very objects they show, which costs nothing; the questions of one wave share them.
+        keys = [(q.user_id, id(q.persona), id(q.demonstrations)) for q in questions]
+        distinct = dict(zip(keys, questions, strict=True))
+        known = [(q.user_id, q.persona, q.demonstrations) for q in distinct.values()]
+        weights = dict(zip(distinct, self._fit(known), strict=True))
+        return [give_verdict(weights[key], question) for key, question in zip(keys, questions, strict=True)]
 
     def describe(self, questions: Sequence[PersonaQuestion]) -> list[Persona]:
         """One persona a question, from the pairs shown in it."""
         seen = [_observe(question.demonstrations) for question in questions]
         leanings = find_leanings(seen, [self._prior_for(question.user_id) for question in questions])
-        return [write_persona(found, choices) for found, choices in zip(leanings, seen, strict=True)]
+        return [write_persona(of_user, choices) for of_user, choices in zip(leanings, seen, strict=True)]
 
     def weigh(self, user_id: str, persona: Persona | None, demonstrations: tuple[Demonstration, ...]) -> Weights:
         """The weights of a user known by a persona and demonstrations."""
-        return self._fit([_Known(user_id, persona, demonstrations)])[0]
+        return self._fit([(user_id, persona, demonstrations)])[0]
 
-    def _fit(self, known: Sequence[_Known]) -> list[Weights]:
+    def _fit(self, known: Sequence[tuple[str, Persona | None, tuple[Demonstration, ...]]]) -> list[Weights]:
         priors = [
-            with_claims(self._prior_for(one.user_id), read_persona(one.persona)[0] if one.persona else [])
-            for one in known
+            with_claims(self._prior_for(user_id), read_persona(persona)[0] if persona else [])
+            for user_id, persona, _ in known
         ]
-        return fit_weights([_observe(one.demonstrations) for one in known], priors)
+        return fit_weights([_observe(demonstrations) for *_, demonstrations in known], priors)
 
 
 def fixed(prior: Prior) -> Callable[[str], Prior]:
@@ -113,20 +112,6 @@ def give_verdict(weights: Weights, question: Question) -> Verdict:
     reasoning = give_reason(weights.mean / weights.prior.scale, x)
     chance = float(probability(weights.margin(x)))
     return verdict_from_probability(chance, reasoning, too_few_pairs=weights.n_choices < MIN_CHOICES)
-
-
-@dataclass(frozen=True, repr=False)
-class _Known:
-    """What a question shows of its user."""
-
-    user_id: str
-    persona: Persona | None
-    demonstrations: tuple[Demonstration, ...]
-
-    @property
-    def key(self) -> tuple[str, int, int]:
-        """The same for questions that share these very objects, as those of one wave do."""
-        return self.user_id, id(self.persona), id(self.demonstrations)
 
 
 def _observe(demonstrations: Sequence[Demonstration]) -> Choices:

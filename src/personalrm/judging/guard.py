@@ -14,8 +14,9 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from personalrm.errors import BadInput, ModelUnavailable
+from personalrm.judging.personal import ToJudge
 from personalrm.lm.batch import Ask, Caller
-from personalrm.lm.protocol import Reply, Request, Sampling, Schema
+from personalrm.lm.protocol import Request, Sampling, Schema
 from personalrm.preferences.messages import Conversation, Message
 from personalrm.preferences.pairs import Choice
 from personalrm.preferences.personas import Persona
@@ -73,19 +74,27 @@ class RulePolicy:
 
     Args:
         rules: Name of a rule -> regular expression that a completion must not match, whatever its case.
+
+    Raises:
+        BadInput: If a rule is not a regular expression.
     """
 
     def __init__(self, rules: Mapping[str, str]) -> None:
-        self._rules = {name: _compiled(name, pattern) for name, pattern in rules.items()}
+        self._rules: dict[str, re.Pattern[str]] = {}
+        for name, pattern in rules.items():
+            try:
+                self._rules[name] = re.compile(pattern, re.IGNORECASE)
+            except re.error as error:
+                raise BadInput(f"rule {name!r} is not a regular expression ({error}); fix it") from None
 
     def check(self, items: Sequence[ToCheck]) -> list[PolicyFinding]:
         """The first rule that each completion breaks."""
-        broken = [next((n for n, rule in self._rules.items() if rule.search(one.completion)), None) for one in items]
+        broken = [next((n for n, rule in self._rules.items() if rule.search(item.completion)), None) for item in items]
         return [PolicyFinding(name is not None, f"rule {name!r}" if name else "") for name in broken]
 
 
 class ModelPolicy:
-    """A policy in words that a language model applies, through the one door.
+    """A policy in words that a language model applies.
 
     Args:
         caller: Who asks.
@@ -102,19 +111,20 @@ class ModelPolicy:
         Raises:
             ModelUnavailable: If the run was stopped.
         """
-        outcomes = self._caller.ask_all([self._ask(one) for one in items])
+        questions = [policy_question(self._policy, item.conversation, item.completion) for item in items]
+        asks: list[Ask[bool]] = [
+            Ask(lambda q=q: Request(q, self._sampling, BROKEN, "guard"), lambda reply: read_yes_or_no(reply.text))  # type: ignore[misc]
+            for q in questions
+        ]
+        outcomes = self._caller.ask_all(asks)
         if any(outcome.is_stopped for outcome in outcomes):
             raise self._caller.stopped or ModelUnavailable("the run was stopped")
         return [
-            PolicyFinding(True, f"not checked ({one.reason})")
-            if one.value is None
-            else PolicyFinding(one.value, "the model says it breaks the policy" if one.value else "")
-            for one in outcomes
+            PolicyFinding(True, f"not checked ({outcome.reason})")
+            if outcome.value is None
+            else PolicyFinding(outcome.value, "the model says it breaks the policy" if outcome.value else "")
+            for outcome in outcomes
         ]
-
-    def _ask(self, item: ToCheck) -> Ask[bool]:
-        messages = policy_question(self._policy, item.conversation, item.completion)
-        return Ask(lambda: Request(messages, self._sampling, BROKEN, "guard"), _read)
 
 
 class GuardedJudge:
@@ -144,29 +154,12 @@ class GuardedJudge:
         return self._judge.describe(questions)
 
 
-class TwoCompletions(Protocol):
-    """Whatever shows two completions of a conversation, such as a `Question`."""
-
-    @property
-    def conversation(self) -> Conversation:
-        """The turns before the completions."""
-        ...
-
-    @property
-    def first(self) -> str:
-        """The completion shown first."""
-        ...
-
-    @property
-    def second(self) -> str:
-        """The completion shown second."""
-        ...
-
-
 def guard_verdicts(
-    policy: Policy, items: Sequence[TwoCompletions], verdicts: Sequence[Verdict], *, yields: bool = False
+    policy: Policy, items: Sequence[Question | ToJudge], verdicts: Sequence[Verdict], *, yields: bool = False
 ) -> list[Verdict]:
     """Verdicts that were given, those that break the policy vetoed with the reason.
+
+    A tie prefers both completions, so either of them may veto it.
 
     Args:
         policy: What may not be preferred.
@@ -174,24 +167,20 @@ def guard_verdicts(
         verdicts: One an item.
         yields: As for `GuardedJudge`.
     """
-    findings = policy.check([ToCheck(one.conversation, text) for one in items for text in (one.first, one.second)])
-    return [
-        _guarded(verdict, first, second, yields=yields)
-        for verdict, first, second in zip(verdicts, findings[::2], findings[1::2], strict=True)
-    ]
-
-
-def _guarded(verdict: Verdict, first: PolicyFinding, second: PolicyFinding, *, yields: bool) -> Verdict:
-    """A tie prefers both, so either side may veto it."""
-    is_first = first.is_broken if verdict.choice is None else verdict.choice == "first"
-    preferred, other = (first, second) if is_first else (second, first)
-    if not verdict.is_scored or not preferred.is_broken:
-        return verdict
-    reason = f"{VETOED}{preferred.reason}"
-    if other.is_broken or not yields:
-        return replace(verdict, choice=None, probability=None, unscored_reason=reason)
-    choice: Choice = "second" if is_first else "first"
-    return replace(verdict, choice=choice, probability=float(not is_first), reasoning=reason)
+    findings = policy.check([ToCheck(item.conversation, text) for item in items for text in (item.first, item.second)])
+    guarded = []
+    for verdict, first, second in zip(verdicts, findings[::2], findings[1::2], strict=True):
+        is_first = first.is_broken if verdict.choice is None else verdict.choice == "first"
+        preferred, other = (first, second) if is_first else (second, first)
+        reason = f"{VETOED}{preferred.reason}"
+        if not verdict.is_scored or not preferred.is_broken:
+            guarded.append(verdict)
+        elif other.is_broken or not yields:
+            guarded.append(replace(verdict, choice=None, probability=None, unscored_reason=reason))
+        else:
+            choice: Choice = "second" if is_first else "first"
+            guarded.append(replace(verdict, choice=choice, probability=float(not is_first), reasoning=reason))
+    return guarded
 
 
 BROKEN = Schema(
@@ -203,19 +192,3 @@ BROKEN = Schema(
         "additionalProperties": False,
     },
 )
-
-
-def _compiled(name: str, pattern: str) -> re.Pattern[str]:
-    """A rule ready to be searched for.
-
-    Raises:
-        BadInput: If it is no regular expression.
-    """
-    try:
-        return re.compile(pattern, re.IGNORECASE)
-    except re.error as error:
-        raise BadInput(f"rule {name!r} is no regular expression ({error}); fix it") from None
-
-
-def _read(reply: Reply) -> bool:
-    return read_yes_or_no(reply.text)

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
+from queue import Queue
 from typing import Generic, TypeVar
 
 from personalrm.errors import ModelUnavailable
@@ -49,17 +50,30 @@ def nearest_demonstrations(
     demonstrations, over the length of both (cosine). Equally similar ones: the later
     first, since tastes change.
     """
-    words = [_words(one.shown.pair.conversation) for one in demonstrations]
+    words = [_words(demonstration.shown.pair.conversation) for demonstration in demonstrations]
     n_with = Counter(word for counts in words for word in counts)
+
+    def weighted(counts: Counter[str]) -> tuple[dict[str, float], float]:
+        """The words' counts by rarity, a word in every demonstration weighing next to nothing; and their length."""
+        vector = {
+            word: times * (math.log((1 + len(words)) / (1 + n_with[word])) + 1e-9) for word, times in counts.items()
+        }
+        return vector, math.sqrt(sum(value**2 for value in vector.values()))
+
     asked = _words(conversation)
-    likeness = [_cosine(asked, counts, n_with, len(words)) for counts in words]
-    chosen, room = set(), max_characters
+    asked_vector, asked_length = weighted(asked)
+    likeness = []
+    for counts in words:
+        vector, length = weighted(counts)
+        shared = sum(asked_vector[word] * vector[word] for word in asked.keys() & counts.keys())
+        likeness.append(shared / (asked_length * length) if shared else 0.0)
+    chosen, left = set(), max_characters
     for place in sorted(range(len(demonstrations)), key=lambda place: (-likeness[place], -place)):
         size = n_characters(demonstrations[place])
-        if size <= room:
+        if size <= left:
             chosen.add(place)
-            room -= size
-    return tuple(one for place, one in enumerate(demonstrations) if place in chosen)
+            left -= size
+    return tuple(demonstration for place, demonstration in enumerate(demonstrations) if place in chosen)
 
 
 def n_characters(demonstration: Demonstration) -> int:
@@ -71,17 +85,6 @@ def n_characters(demonstration: Demonstration) -> int:
 
 def _words(conversation: Conversation) -> Counter[str]:
     return Counter(word for turn in conversation for word in _WORD.findall(turn.content.lower()))
-
-
-def _cosine(left: Counter[str], right: Counter[str], n_with: Counter[str], n: int) -> float:
-    vectors = [{word: times * _rarity(word, n_with, n) for word, times in one.items()} for one in (left, right)]
-    shared = sum(vectors[0][word] * vectors[1][word] for word in left.keys() & right.keys())
-    norms = [math.sqrt(sum(value**2 for value in vector.values())) for vector in vectors]
-    return shared / (norms[0] * norms[1]) if shared else 0.0
-
-
-def _rarity(word: str, n_with: Counter[str], n: int) -> float:
-    return math.log((1 + n) / (1 + n_with[word])) + 1e-9
 
 
 Value = TypeVar("Value")
@@ -119,23 +122,17 @@ def chance_of_first(tokens: Sequence[TokenChances]) -> float | None:
     the first token of the reply. Both labels must be among its alternatives or one of
     them be certain, otherwise nothing is known of the other.
     """
-    token = _deciding(tokens)
-    if token is None:
+    openings = list(_VALUE.finditer("".join(token.text for token in tokens)))
+    at, end = (openings[-1].end() if openings else 0), 0
+    for token in tokens:
+        end += len(token.text)
+        if end > at and token.text.strip(" \"'\n"):
+            break
+    else:
         return None
     mass = {side: sum(math.exp(p) for t, p in token.alternatives if _opens(t, names)) for side, names in _SIDES.items()}
     total = mass["first"] + mass["second"]
     return min(1.0, mass["first"] / total) if total > 0.0 else None
-
-
-def _deciding(tokens: Sequence[TokenChances]) -> TokenChances | None:
-    text = "".join(token.text for token in tokens)
-    found = list(_VALUE.finditer(text))
-    at, end = (found[-1].end() if found else 0), 0
-    for token in tokens:
-        end += len(token.text)
-        if end > at and token.text.strip(" \"'\n"):
-            return token
-    return None
 
 
 @lru_cache(maxsize=4096)
@@ -269,25 +266,28 @@ class ModelJudge:
         return asks
 
     def _wait(self, stage: str, questions: Sequence[Question], persona_questions: Sequence[PersonaQuestion]) -> Judged:
-        ready, found = threading.Event(), []
-
-        def take(judged: Judged) -> None:
-            found.append(judged)
-            ready.set()
-
-        self.start(stage, questions, persona_questions, take)
-        ready.wait()
-        if found[0].is_stopped:
+        answers: Queue[Judged] = Queue()
+        self.start(stage, questions, persona_questions, answers.put)
+        judged = answers.get()
+        if judged.is_stopped:
             raise self.caller.stopped or ModelUnavailable("the run was stopped")
-        return found[0]
+        return judged
 
     def judge_request(self, question: Question, stage: str, sample: int = 0) -> Request:
         """The request of a question, with as much of its conversation and demonstrations as fits."""
-        room = int(self.options.max_prompt_tokens * CHARACTERS_A_TOKEN)
-        room -= len(question.first) + len(question.second)
-        demonstrations = self._fitting(question, room // 2)
-        system = self._instruct(question.persona, demonstrations, question.wants_hypotheses)
-        shown = pair_messages(question.conversation, question.first, question.second, max(0, room - len(system)))
+        left = int(self.options.max_prompt_tokens * CHARACTERS_A_TOKEN)
+        left -= len(question.first) + len(question.second)
+        demonstrations = question.demonstrations
+        if self._lengths.of((demonstrations,), lambda: sum(map(n_characters, demonstrations))) > left // 2:
+            with self._lock:
+                self.losses.n_retrieved += 1
+            demonstrations = nearest_demonstrations(question.conversation, demonstrations, left // 2)
+        # Made once for all questions that share these very objects, as a trial's do.
+        system = self._instructions.of(
+            (question.persona, demonstrations, question.wants_hypotheses),
+            lambda: judge_instructions(question.persona, demonstrations, with_hypotheses=question.wants_hypotheses),
+        )
+        shown = pair_messages(question.conversation, question.first, question.second, max(0, left - len(system)))
         if shown.n_turns_left_out:
             with self._lock:
                 self.losses.n_shortened += 1
@@ -299,31 +299,23 @@ class ModelJudge:
 
     def persona_request(self, question: PersonaQuestion) -> Request:
         """The request of a persona or of what leads to one, from the latest demonstrations that fit."""
-        room = int(self.options.max_prompt_tokens * CHARACTERS_A_TOKEN) - len(self.persona_prompt.instruction)
-        shown = _latest(question.demonstrations, room - sum(map(len, question.known)))
-        messages = describing_messages(question.task, shown, question.known, self.persona_prompt)
+        left = int(self.options.max_prompt_tokens * CHARACTERS_A_TOKEN) - len(self.persona_prompt.instruction)
+        left -= sum(map(len, question.known))
+        latest: list[Demonstration] = []
+        for demonstration in reversed(question.demonstrations):
+            left -= n_characters(demonstration)
+            if left < 0 and latest:
+                break
+            latest.append(demonstration)
+        messages = describing_messages(question.task, latest[::-1], question.known, self.persona_prompt)
         sampling = replace(self._sampling(0), top_logprobs=0, temperature=self.options.temperature)
         return Request(messages, sampling, PERSONA, question.task, question.user_id)
 
     def _sampling(self, sample: int) -> Sampling:
-        o = self.options
-        temperature = 1.0 if o.n_samples > 1 and o.temperature == 0.0 else o.temperature
-        return Sampling(temperature, o.max_tokens, o.seed + sample, 5 if o.logprobs and o.n_samples == 1 else 0)
-
-    def _fitting(self, question: Question, room: int) -> tuple[Demonstration, ...]:
-        demonstrations = question.demonstrations
-        if self._lengths.of((demonstrations,), lambda: sum(map(n_characters, demonstrations))) <= room:
-            return demonstrations
-        with self._lock:
-            self.losses.n_retrieved += 1
-        return nearest_demonstrations(question.conversation, question.demonstrations, room)
-
-    def _instruct(self, persona: Persona | None, demonstrations: tuple[Demonstration, ...], hypotheses: bool) -> str:
-        """The instructions, made once for all questions that share these very objects (a trial's do)."""
-        return self._instructions.of(
-            (persona, demonstrations, hypotheses),
-            lambda: judge_instructions(persona, demonstrations, with_hypotheses=hypotheses),
-        )
+        options = self.options
+        temperature = 1.0 if options.n_samples > 1 and options.temperature == 0.0 else options.temperature
+        top_logprobs = 5 if options.logprobs and options.n_samples == 1 else 0
+        return Sampling(temperature, options.max_tokens, options.seed + sample, top_logprobs)
 
     def judged(self, outcomes: Sequence[Outcome[Verdict | Persona]], n_questions: int) -> Judged:
         """The answers that these outcomes of `asks` make."""
@@ -332,8 +324,8 @@ class ModelJudge:
         rest = iter(outcomes)
         verdicts = [_together(list(islice(rest, self.options.n_samples))) for _ in range(n_questions)]
         described = list(rest)
-        personas = [one.value if isinstance(one.value, Persona) else None for one in described]
-        return Judged(verdicts, personas, [one.reason for one in described])
+        personas = [outcome.value if isinstance(outcome.value, Persona) else None for outcome in described]
+        return Judged(verdicts, personas, [outcome.reason for outcome in described])
 
 
 def open_model_judge(
@@ -362,28 +354,18 @@ def _verdict(reply: Reply) -> Verdict:
 
 
 def _persona(reply: Reply, question: PersonaQuestion) -> Persona:
-    numbered = [one.shown.pair.id for one in question.demonstrations]
+    numbered = [demonstration.shown.pair.id for demonstration in question.demonstrations]
     return read_persona(reply.text, numbered or [str(n) for n in range(1, len(question.known) + 1)])
-
-
-def _latest(demonstrations: Sequence[Demonstration], room: int) -> tuple[Demonstration, ...]:
-    kept: list[Demonstration] = []
-    for demonstration in reversed(demonstrations):
-        room -= n_characters(demonstration)
-        if room < 0 and kept:
-            break
-        kept.append(demonstration)
-    return tuple(reversed(kept))
 
 
 def _together(outcomes: Sequence[Outcome[Verdict | Persona]]) -> Verdict:
     """One verdict of the samples of a question; samples without one are left out."""
-    verdicts = [one.value for one in outcomes if isinstance(one.value, Verdict)]
+    verdicts = [outcome.value for outcome in outcomes if isinstance(outcome.value, Verdict)]
     if not verdicts:
         return Verdict(None, unscored_reason=outcomes[0].reason or "no reply")
     if len(verdicts) == 1:
         return verdicts[0]
-    chance = sum(one.probability or 0.0 for one in verdicts) / len(verdicts)
+    chance = sum(verdict.probability or 0.0 for verdict in verdicts) / len(verdicts)
     together = verdict_from_probability(chance)
-    agreeing = next((one for one in verdicts if one.choice == together.choice), verdicts[0])
+    agreeing = next((verdict for verdict in verdicts if verdict.choice == together.choice), verdicts[0])
     return replace(together, reasoning=agreeing.reasoning)

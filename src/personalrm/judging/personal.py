@@ -13,9 +13,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from personalrm.errors import BadInput, ModelUnavailable
-from personalrm.judging.both_orders import ToRank, judge_both_orders, question_about, rank_with_judge
+from personalrm.judging.both_orders import Ranking, ToRank, judge_both_orders, question_about, rank_with_judge, ranking
 from personalrm.judging.embedded import MIN_CHOICES, give_verdict
-from personalrm.judging.ranking import Ranking
 from personalrm.preferences.messages import Conversation, check_conversation
 from personalrm.preferences.personal_prompts import FeatureWeight, PersonalPrompt
 from personalrm.preferences.verdicts import Judge, Question, Verdict
@@ -50,7 +49,13 @@ def judge_pairs(items: Sequence[ToJudge], judge: Judge | None = None) -> list[Ve
         BadRow: If a conversation cannot be answered.
     """
     if judge is None:
-        return [_judge_by_weights(item) for item in items]
+        verdicts = []
+        for item in items:
+            check_conversation(item.conversation)
+            question = Question(item.prompt.user_id, item.conversation, item.first, item.second)
+            verdict = give_verdict(usable_weights(item.prompt), question)
+            verdicts.append(replace(verdict, too_few_pairs=item.prompt.too_few_pairs, positions_agree=True))
+        return verdicts
     questions = [question_about(item.prompt, item.conversation, item.first, item.second) for item in items]
     return [
         replace(both.verdict, too_few_pairs=item.prompt.too_few_pairs)
@@ -79,16 +84,7 @@ def rank_completions(
     if judge is not None:
         return rank_with_judge(judge, [ToRank(prompt, conversation, tuple(completions))])[0]
     weights = usable_weights(prompt)
-    rewards = [float(weights.margin(difference(conversation, one, completions[0]))) for one in completions]
-    order = sorted(range(len(rewards)), key=lambda place: -rewards[place])
-    return Ranking(order[0], tuple(order), tuple(rewards))
-
-
-def _judge_by_weights(item: ToJudge) -> Verdict:
-    check_conversation(item.conversation)
-    question = Question(item.prompt.user_id, item.conversation, item.first, item.second)
-    verdict = give_verdict(usable_weights(item.prompt), question)
-    return replace(verdict, too_few_pairs=item.prompt.too_few_pairs, positions_agree=True)
+    return ranking([float(weights.margin(difference(conversation, text, completions[0]))) for text in completions])
 
 
 def pack_weights(weights: Weights) -> tuple[FeatureWeight, ...]:
