@@ -5,11 +5,12 @@ import pytest
 from personalrm.preferences.demonstrations import Demonstration
 from personalrm.preferences.messages import Message
 from personalrm.preferences.pairs import OrderedPair, PreferencePair
+from personalrm.preferences.personas import Persona
 from personalrm.preferences.verdicts import PersonaQuestion
 from personalrm.prompts.delimiters import read_fields
 from personalrm.prompts.rendering import (
     EXTENTS,
-    demographics_sentence,
+    describe_demographics,
     describing_messages,
     shipped_persona_prompt,
 )
@@ -83,9 +84,11 @@ def test_a_sentence_known_before_cannot_forge_a_field():
 
 
 def test_demographics_are_one_sentence_in_the_order_of_the_survey():
-    told = demographics_sentence({"age": "25-34", "employment_status": "Working\nfull-time", "religion": ""})
-    assert told == "In a survey they said of themselves: age: 25-34; employment status: Working full-time."
-    assert demographics_sentence({}) == demographics_sentence({"age": " "}) == ""
+    persona = describe_demographics({"age": "25-34", "employment_status": "Working\nfull-time", "religion": ""})
+    sentence = "In a survey they said of themselves: age: 25-34; employment status: Working full-time."
+    assert [claim.text for claim in persona.claims] == [sentence]
+    nothing = Persona(note="the survey has no demographic field")
+    assert describe_demographics({}) == describe_demographics({"age": " "}) == nothing
 
 
 def test_a_question_shows_no_text_when_printed():

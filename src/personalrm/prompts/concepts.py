@@ -6,8 +6,6 @@ score a persona against a concept.
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,10 +15,11 @@ from personalrm.preferences.messages import Message
 from personalrm.prompts.delimiters import field, neutralize
 from personalrm.prompts.linting import is_order
 from personalrm.prompts.rendering import fill_template
+from personalrm.prompts.replies import json_objects
 
 MOST_PHRASES = 5
 MOST_CHARACTERS = 200
-"""Of a phrase, name or criterion; what is longer is no such thing."""
+"""Of a phrase, name or criterion; what is longer is something else."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +55,7 @@ def read_phrases(reply: str) -> tuple[str, ...]:
         UnreadableReply: If there is none.
     """
     listed = _object(reply).get("phrases")
-    texts = [" ".join(str(one).split()) for one in listed] if isinstance(listed, list) else []
+    texts = [" ".join(str(phrase).split()) for phrase in listed] if isinstance(listed, list) else []
     kept = [text for text in dict.fromkeys(texts) if 0 < len(text) <= MOST_CHARACTERS and not is_order(text)]
     if not kept:
         raise UnreadableReply("no phrases in the reply")
@@ -69,8 +68,8 @@ def read_concept(reply: str) -> ConceptName:
     Raises:
         UnreadableReply: If name or criterion is missing, too long, or gives orders to a model.
     """
-    found = _object(reply)
-    name, criterion = (" ".join(str(found.get(key, "")).split()) for key in ("name", "criterion"))
+    content = _object(reply)
+    name, criterion = (" ".join(str(content.get(key, "")).split()) for key in ("name", "criterion"))
     if not name or not criterion or max(len(name), len(criterion)) > MOST_CHARACTERS:
         raise UnreadableReply("no name and criterion in the reply")
     if is_order(name) or is_order(criterion):
@@ -80,16 +79,7 @@ def read_concept(reply: str) -> ConceptName:
 
 def _object(reply: str) -> dict[str, Any]:
     """The last JSON object of a reply."""
-    text = re.sub(r"<think(?:ing)?>.*?</think(?:ing)?>", " ", reply, flags=re.DOTALL | re.IGNORECASE)
-    decoder, at, found = json.JSONDecoder(strict=False), text.find("{"), None
-    while at >= 0:
-        try:
-            value, end = decoder.raw_decode(text, at)
-        except (ValueError, RecursionError):
-            end = at + 1
-        else:
-            found = value if isinstance(value, dict) else found
-        at = text.find("{", end)
-    if found is None:
+    objects = list(json_objects(reply))
+    if not objects:
         raise UnreadableReply("no JSON object in the reply")
-    return found
+    return objects[-1]

@@ -42,4 +42,4 @@ def field(tag: str, text: str, attribute: str = "") -> str:
 
 def read_fields(text: str, tag: str) -> list[str]:
     """The contents of all fields of a tag, as they went in."""
-    return [restore(found) for found in re.findall(rf"<{tag}(?: [a-z=\"]+)?>\n(.*?)\n</{tag}>", text, re.DOTALL)]
+    return [restore(content) for content in re.findall(rf"<{tag}(?: [a-z=\"]+)?>\n(.*?)\n</{tag}>", text, re.DOTALL)]

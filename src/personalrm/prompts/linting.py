@@ -7,7 +7,7 @@ other languages; a persona without a finding is not thereby safe.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -65,12 +65,12 @@ class Finding:
 
     def line(self) -> str:
         """The finding in words, without the sentence's text."""
-        told = {
+        says = {
             "order": "gives orders to a model instead of describing somebody",
             "sensitive": f"names the person's {self.about}, which they did not state",
             "copied": f"copies {self.about} words in a row from another user",
         }
-        return f"sentence {self.sentence} {told[self.problem]}"
+        return f"sentence {self.sentence} {says[self.problem]}"
 
 
 def lint_persona(
@@ -91,26 +91,20 @@ def lint_persona(
     >>> [finding.line() for finding in lint_persona(["Likes brief answers.", "Is a devout Catholic."])]
     ["sentence 2 names the person's religion, which they did not state"]
     """
-    own = list(own_texts)
-    stated = {name for name, words in SENSITIVE.items() if any(words.search(text) for text in own)}
+    own_texts = list(own_texts)
+    stated = {name for name, words in SENSITIVE.items() if any(words.search(text) for text in own_texts)}
     wanted = {run for text in sentences for run in _runs(text, n_words)}
     copied = wanted & {run for text in other_texts for run in _runs(text, n_words)} if wanted else set()
-    copied -= {run for text in own for run in _runs(text, n_words)}
-    return [one for number, text in enumerate(sentences, 1) for one in _lint(number, text, stated, copied, n_words)]
-
-
-def _lint(
-    number: int, text: str, stated: Collection[str], copied: Collection[tuple[str, ...]], n_words: int
-) -> list[Finding]:
-    found = [Finding(number, "order")] if is_order(text) else []
-    found += [
-        Finding(number, "sensitive", name)
-        for name, words in SENSITIVE.items()
-        if name not in stated and words.search(text)
-    ]
-    if any(run in copied for run in _runs(text, n_words)):
-        found.append(Finding(number, "copied", str(n_words)))
-    return found
+    copied -= {run for text in own_texts for run in _runs(text, n_words)}
+    findings: list[Finding] = []
+    for number, text in enumerate(sentences, 1):
+        if is_order(text):
+            findings.append(Finding(number, "order"))
+        named = [name for name, words in SENSITIVE.items() if name not in stated and words.search(text)]
+        findings += [Finding(number, "sensitive", name) for name in named]
+        if not copied.isdisjoint(_runs(text, n_words)):
+            findings.append(Finding(number, "copied", str(n_words)))
+    return findings
 
 
 def _runs(text: str, n_words: int) -> list[tuple[str, ...]]:

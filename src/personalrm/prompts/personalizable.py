@@ -37,7 +37,8 @@ def query_question(
         max_characters: Longest conversation to show; the oldest turns go first.
     """
     shown = "\n\n".join(
-        f"{field('turn', one.query, _USER)}\n{field('choice', 'yes' if one.disagree else 'no')}" for one in examples
+        f"{field('turn', example.query, _USER)}\n{field('choice', 'yes' if example.disagree else 'no')}"
+        for example in examples
     )
     known = {"examples": f"Requests that people have decided about:\n\n{shown}\n\n" if shown else ""}
     turns = conversation_messages(conversation, max_characters).messages

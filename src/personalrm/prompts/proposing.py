@@ -38,7 +38,7 @@ def observe_messages(demonstrations: Sequence[Demonstration]) -> tuple[Message, 
 
 def summarise_messages(observations: Sequence[str]) -> tuple[Message, ...]:
     """Messages that ask for a summary of such notes."""
-    notes = "\n\n".join(field("reasoning", one) for one in observations)
+    notes = "\n\n".join(field("reasoning", observation) for observation in observations)
     return (Message("system", fill_template("summarise", {})), Message("user", notes))
 
 
@@ -47,7 +47,8 @@ def propose_messages(
 ) -> tuple[Message, ...]:
     """Messages that ask for one instruction; the tip goes with the number."""
     shown = "\n\n".join(
-        f"{field('demonstration', one.choices)}\n{field('persona', one.persona)}" for one in examples[:MOST_EXAMPLES]
+        f"{field('demonstration', example.choices)}\n{field('persona', example.persona)}"
+        for example in examples[:MOST_EXAMPLES]
     )
     values = {
         "summary": field("summary", summary or "nothing yet"),
@@ -65,8 +66,8 @@ def read_words(reply: str, key: str) -> str:
     Raises:
         UnreadableReply: If nothing is said.
     """
-    found = [one[key] for one in json_objects(reply) if isinstance(one.get(key), str)]
-    words = (found[-1] if found else "" if "{" in reply else reply).strip()
+    values = [content[key] for content in json_objects(reply) if isinstance(content.get(key), str)]
+    words = (values[-1] if values else "" if "{" in reply else reply).strip()
     if not words:
         raise UnreadableReply(f"no {key} in the reply")
     return words

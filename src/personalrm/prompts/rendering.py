@@ -17,7 +17,7 @@ from personalrm.preferences.messages import Conversation, Message
 from personalrm.preferences.pairs import OrderedPair, PreferencePair
 from personalrm.preferences.persona_prompts import PersonaPrompt, persona_prompt_from_json
 from personalrm.preferences.personal_prompts import PersonalPrompt
-from personalrm.preferences.personas import Persona
+from personalrm.preferences.personas import Claim, Persona
 from personalrm.preferences.verdicts import PersonaTask
 from personalrm.prompts.delimiters import field
 
@@ -64,9 +64,10 @@ def judge_instructions(
     persona: Persona | None, demonstrations: Sequence[Demonstration], *, with_hypotheses: bool = False
 ) -> str:
     """What comes before a pair: the task and what is known of the user; the same for every pair of a trial."""
+    shown = "\n\n".join(_demonstration(demonstration) for demonstration in demonstrations)
     known = {
         "persona": _persona(persona) if persona is not None else "",
-        "demonstrations": _demonstrations(demonstrations),
+        "demonstrations": f"Choices they made:\n\n{shown}\n\n" if shown else "",
         "task": _template("task_reason" if with_hypotheses else "task_judge").strip(),
     }
     return _fill("judge", known)
@@ -92,8 +93,8 @@ def describing_messages(
     """
     is_persona = task == "persona"
     examples = "\n\n".join(
-        f"{field('demonstration', one.choices)}\n{field('persona', one.persona)}"
-        for one in (prompt.examples if is_persona else ())
+        f"{field('demonstration', example.choices)}\n{field('persona', example.persona)}"
+        for example in (prompt.examples if is_persona else ())
     )
     values = {
         "instruction": prompt.instruction if is_persona else _template(task).strip(),
@@ -111,14 +112,19 @@ def describing_messages(
 
 def choices_shown(demonstrations: Sequence[Demonstration]) -> str:
     """The choices as material to learn from, numbered from 1."""
-    return "\n\n".join(f"Choice {n}\n{_demonstration(one)}" for n, one in enumerate(demonstrations, 1))
+    return "\n\n".join(f"Choice {n}\n{_demonstration(shown)}" for n, shown in enumerate(demonstrations, 1))
 
 
-def demographics_sentence(demographics: Mapping[str, str]) -> str:
-    """What a survey says of a user, in a sentence; empty where it says nothing."""
-    told = [f"{name.replace('_', ' ')}: {' '.join(answer.split())}" for name, answer in demographics.items()]
-    answered = [one for one in told if not one.endswith(": ")]
-    return _fill("demographics", {"fields": "; ".join(answered)}).strip() if answered else ""
+def describe_demographics(demographics: Mapping[str, str]) -> Persona:
+    """What a survey says of a user, as the persona of the demographics judge (paper 5.1, after Dong et al. 2024).
+
+    One sentence with the survey's demographic fields; an empty persona where none is answered.
+    """
+    answers = [(name.replace("_", " "), " ".join(answer.split())) for name, answer in demographics.items()]
+    fields = "; ".join(f"{name}: {answer}" for name, answer in answers if answer)
+    if not fields:
+        return Persona(note="the survey has no demographic field")
+    return Persona((Claim(fill_template("demographics", {"fields": fields})),))
 
 
 def generation_prompt(prompt: PersonalPrompt) -> str:
@@ -164,7 +170,10 @@ def shipped_persona_prompt() -> PersonaPrompt:
 
 
 def _fill(name: str, values: Mapping[str, str]) -> str:
-    """The template with all slots filled in one pass, so filled-in text cannot open another slot."""
+    """The template with all slots filled in one pass, so filled-in text cannot open another slot.
+
+    The last line break of the file stays: kept answers are found by the bytes of their prompt.
+    """
     return _SLOT.sub(lambda slot: values[slot.group(1)], _template(name))
 
 
@@ -182,11 +191,6 @@ def _preferred(choices: Sequence[PreferencePair]) -> str:
     return f"Choices they made:\n\n{liked}\n\n" if liked else ""
 
 
-def _demonstrations(demonstrations: Sequence[Demonstration]) -> str:
-    shown = "\n\n".join(_demonstration(demonstration) for demonstration in demonstrations)
-    return f"Choices they made:\n\n{shown}\n\n" if shown else ""
-
-
 def _demonstration(demonstration: Demonstration) -> str:
     shown: OrderedPair = demonstration.shown
     parts = [_turns(shown.pair.conversation), field("first", shown.first), field("second", shown.second)]
@@ -201,10 +205,10 @@ def _newest(conversation: Conversation, max_characters: int | None) -> Conversat
     if max_characters is None:
         return conversation
     last_user = max(place for place, turn in enumerate(conversation) if turn.role == "user")
-    start, room = len(conversation), max_characters
-    while start > 0 and (start > last_user or room >= len(conversation[start - 1].content)):
+    start, left = len(conversation), max_characters
+    while start > 0 and (start > last_user or left >= len(conversation[start - 1].content)):
         start -= 1
-        room -= len(conversation[start].content)
+        left -= len(conversation[start].content)
     return conversation[start:]
 
 
@@ -226,5 +230,5 @@ def conversation_messages(conversation: Conversation, max_characters: int | None
 
 
 def fill_template(name: str, values: Mapping[str, str]) -> str:
-    """A template of this room with all its slots filled in one pass."""
+    """A template with all its slots filled in one pass, without the last line break."""
     return _fill(name, values).strip()

@@ -41,6 +41,9 @@ _YES = {"yes": True, "true": True, "no": False, "false": False}
 _MARKED_YES = re.compile(
     rf"\b(?:{'|'.join(_YES_KEYS)})\b[\"'*_`]*\s*(?:is\s*)?[:=]\s*[\s\"'*_`(\[]*(yes|no|true|false)\b", re.IGNORECASE
 )
+_MARKED_PERSONA = re.compile(
+    r"(?:\[\[\s*##\s*synthesized_persona\s*##\s*\]\]|\bpersona\s*:)(.*?)(?=\[\[\s*##|\Z)", re.DOTALL | re.IGNORECASE
+)
 CHOICE_KEYS = ("choice", "verdict", "preference", "preferred", "answer", "label", "winner")
 
 
@@ -68,23 +71,20 @@ def read_verdict(reply: str) -> ReadVerdict:
     'second'
     """
     text = _without_thoughts(reply)
-    objects = [found for found in _objects(text) if _choice_in(found) is not None]
+    objects = [content for content in _objects(text) if _choice_in(content) is not None]
+    # A label given once more outside the JSON is read too: a contradiction is not for us to settle.
+    choices = {_label(_choice_in(content)) for content in objects}
+    choices |= {_label(words) for words in _MARKED.findall(_outside_json(text) if objects else text)}
+    if len(choices) > 1:
+        raise UnreadableReply("the reply names both completions")
+    choice = choices.pop() if choices else None
     if objects:
-        choices = {_label(_choice_in(found)) for found in objects} | _marked_after_json(text)
-        if len(choices) > 1:
-            raise UnreadableReply("the reply names both completions")
-        choice = choices.pop()
         if choice is None:
             raise UnreadableReply("the choice is neither first nor second")
-        return ReadVerdict(choice, _words(objects[-1].get("reasoning")), _lines(objects[-1].get("hypotheses")))
-    return _read_marked(text)
-
-
-def _read_marked(text: str) -> ReadVerdict:
-    marked = {_label(found) for found in _MARKED.findall(text)}
-    if len(marked) > 1:
-        raise UnreadableReply("the reply names both completions")
-    if marked and (choice := marked.pop()) is not None:
+        lines = objects[-1].get("hypotheses")
+        hypotheses = tuple(filter(None, map(_words, lines))) if isinstance(lines, list) else ()
+        return ReadVerdict(choice, _words(objects[-1].get("reasoning")), hypotheses)
+    if choice is not None:
         reasoned = _REASONED.search(text)
         return ReadVerdict(choice, reasoned.group(1).strip() if reasoned else "")
     bare = _label(text.strip().rstrip("."))
@@ -104,10 +104,9 @@ def read_yes_or_no(reply: str) -> bool:
     """
     text = _without_thoughts(reply)
     objects = list(_objects(text))
-    found = {_truth(value) for one in objects for key, value in one.items() if str(key).lower() in _YES_KEYS}
-    outside = text[text.rfind("}") + 1 :] + "\n" + text[: max(0, text.find("{"))] if objects else text
-    found |= {_truth(word) for word in _MARKED_YES.findall(outside)}
-    answers = found or {_truth(text)}
+    answers = {_truth(value) for content in objects for key, value in content.items() if str(key).lower() in _YES_KEYS}
+    answers |= {_truth(word) for word in _MARKED_YES.findall(_outside_json(text) if objects else text)}
+    answers = answers or {_truth(text)}
     if len(answers) > 1:
         raise UnreadableReply("the reply says yes and no")
     answer = answers.pop()
@@ -134,9 +133,19 @@ def read_persona(reply: str, pair_ids: Sequence[str]) -> Persona:
         UnreadableReply: If there is no claim in it.
     """
     text = _without_thoughts(reply)
-    listed = next((found["claims"] for found in _objects(text) if isinstance(found.get("claims"), list)), None)
-    rows = listed if listed is not None else _marked_persona(text)
-    written = [claim for row in rows[:MOST_CLAIMS] if (claim := _claim(row, pair_ids)) is not None]
+    rows = next((content["claims"] for content in _objects(text) if isinstance(content.get("claims"), list)), None)
+    if rows is None:  # a persona written as text after a marker, as DSPy programs do
+        marked = _MARKED_PERSONA.search(text)
+        if marked is None:
+            raise UnreadableReply("no claims in the reply")
+        rows = [part for part in re.split(r"(?<=[.!?])\s+|\n+", marked.group(1)) if part.strip(" -*")]
+    written = []
+    for row in rows[:MOST_CLAIMS]:
+        content = {"text": row} if isinstance(row, str) else row if isinstance(row, dict) else {}
+        sentence = " ".join(_words(content.get("text")).split())
+        if sentence:
+            ids = (_ids(content.get(key), pair_ids) for key in ("supporting", "contradicting"))
+            written.append(Claim(sentence, *ids))
     claims = tuple(claim for claim in written if not is_order(claim.text))
     if not claims:
         raise UnreadableReply("no claim in the reply" if not written else "the persona gives orders")
@@ -148,33 +157,14 @@ def read_persona(reply: str, pair_ids: Sequence[str]) -> Persona:
     return Persona(claims, "; ".join(notes))
 
 
-def _claim(row: Any, pair_ids: Sequence[str]) -> Claim | None:
-    if isinstance(row, str):
-        row = {"text": row}
-    text = " ".join(_words(row.get("text")).split()) if isinstance(row, dict) else ""
-    if not text:
-        return None
-    return Claim(text, _ids(row.get("supporting"), pair_ids), _ids(row.get("contradicting"), pair_ids))
-
-
 def _ids(numbers: Any, pair_ids: Sequence[str]) -> tuple[str, ...]:
     """The ids behind the numbers of pairs; numbers nobody was shown are dropped."""
-    found: dict[str, None] = {}
+    ids: dict[str, None] = {}
     for number in numbers if isinstance(numbers, list) else ():
         digits = re.search(r"\d+", str(number))
         if digits and 1 <= int(digits.group()[:9]) <= len(pair_ids):
-            found.setdefault(pair_ids[int(digits.group()[:9]) - 1])
-    return tuple(found)
-
-
-def _marked_persona(text: str) -> list[Any]:
-    """The sentences of a persona written as text after a marker, as DSPy programs do."""
-    marked = re.search(
-        r"(?:\[\[\s*##\s*synthesized_persona\s*##\s*\]\]|\bpersona\s*:)(.*?)(?=\[\[\s*##|\Z)", text, re.DOTALL | re.I
-    )
-    if marked is None:
-        raise UnreadableReply("no claims in the reply")
-    return [part for part in re.split(r"(?<=[.!?])\s+|\n+", marked.group(1)) if part.strip(" -*")]
+            ids.setdefault(pair_ids[int(digits.group()[:9]) - 1])
+    return tuple(ids)
 
 
 def _without_thoughts(reply: str) -> str:
@@ -207,14 +197,13 @@ def _objects(text: str) -> Iterator[dict[str, Any]]:
         at = text.find("{", end)
 
 
-def _marked_after_json(text: str) -> set[Choice | None]:
-    """Labels given once more outside the JSON: a contradiction is not for us to settle."""
-    outside = text[text.rfind("}") + 1 :] + "\n" + text[: max(0, text.find("{"))]
-    return {_label(found) for found in _MARKED.findall(outside)}
+def _outside_json(text: str) -> str:
+    """What stands behind the last brace, then what stands before the first."""
+    return text[text.rfind("}") + 1 :] + "\n" + text[: max(0, text.find("{"))]
 
 
-def _choice_in(found: dict[str, Any]) -> Any:
-    by_name = {str(key).lower().strip(): value for key, value in found.items()}
+def _choice_in(content: dict[str, Any]) -> Any:
+    by_name = {str(key).lower().strip(): value for key, value in content.items()}
     return next((by_name[key] for key in CHOICE_KEYS if key in by_name), None)
 
 
@@ -225,7 +214,3 @@ def _label(value: Any) -> Choice | None:
 
 def _words(value: Any) -> str:
     return value.strip() if isinstance(value, str) else ""
-
-
-def _lines(value: Any) -> tuple[str, ...]:
-    return tuple(filter(None, map(_words, value))) if isinstance(value, list) else ()

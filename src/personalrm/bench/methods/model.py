@@ -15,13 +15,13 @@ from personalrm.errors import ModelUnavailable
 from personalrm.induction.settings import InductionSettings
 from personalrm.induction.waves import STOPPED, Calls, Induction, run_overlapping
 from personalrm.judging.both_orders import judge_both_orders, question_about
-from personalrm.judging.demographics import describe_demographics
 from personalrm.judging.model import ModelJudge
 from personalrm.preferences.pairs import PreferencePair
 from personalrm.preferences.personal_prompts import PersonalPrompt
 from personalrm.preferences.personas import Persona
 from personalrm.preferences.users import User
 from personalrm.preferences.verdicts import Question, Verdict
+from personalrm.prompts.rendering import describe_demographics
 
 NO_SURVEY = "no survey, judged knowing nothing"
 Write = Callable[[Sequence[User], Surveys], list[Knowledge]]
@@ -82,7 +82,7 @@ def know_nobody(users: Sequence[User], _: Surveys) -> list[Knowledge]:
 def read_surveys(users: Sequence[User], surveys: Surveys) -> list[Knowledge]:
     """A sentence from each user's survey."""
     return [
-        Knowledge(user.user_id, PersonalPrompt(user.user_id, describe_demographics(surveys[user.user_id])))
+        Knowledge(user.user_id, PersonalPrompt(user.user_id, describe_demographics(surveys[user.user_id].demographics)))
         if user.user_id in surveys
         else Knowledge(user.user_id, nobody(user.user_id), NO_SURVEY)
         for user in users
