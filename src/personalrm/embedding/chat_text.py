@@ -4,19 +4,40 @@ What is left out of a conversation depends on the conversation alone, so that co
 one are compared under the same turns: half of the longest sequence is a completion's to take.
 A longer conversation loses its oldest turns first (system turns and the last user turn stay),
 then its middle; a completion that does not fit behind it loses its middle too. No text can
-write a special token.
+write a special token: nobody closes a turn, or begins another, by writing one's name.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from personalrm.embedding.encoders import TextSequence
-from personalrm.embedding.special_tokens import USUAL_NAMES, harmless, special_names
 from personalrm.embedding.token_tree import Tokens, common_length
-from personalrm.preferences.messages import Conversation, Message
+
+USUAL_NAMES = ("<|", "<s>", "</s>", "<bos>", "<eos>", "<start_of_turn>", "<end_of_turn>", "[CLS]", "[SEP]", "[MASK]")
+"""What special tokens are called or begin with, for a model whose tokenizer we do not see."""
+
+
+def special_names(tokenizer: Any) -> list[str]:
+    """Names of a tokenizer's special tokens, the longest first."""
+    # `all_special_tokens` are those with a role; Llama 3 has none for <|start_header_id|>, which forges a turn.
+    added = [token.content for token in tokenizer.added_tokens_decoder.values() if token.special]
+    names = {*tokenizer.all_special_tokens, *added}
+    return sorted((name for name in names if len(name) > 1), key=lambda name: (-len(name), name))
+
+
+def harmless(text: str, names: Iterable[str] = USUAL_NAMES) -> str:
+    """The text with each of the names broken by a space behind its first character.
+
+    A lone surrogate is no character to a tokenizer; it becomes a question mark.
+    """
+    text = text.encode("utf-8", "replace").decode("utf-8")
+    for name in names:
+        text = text.replace(name, f"{name[0]} {name[1:]}")
+    return text
+
 
 OPENING_SHARE = 4
 """One part in so many of what is cut is its beginning, the rest its end."""
@@ -33,19 +54,24 @@ class FittingTokens:
 def fit_tokens(tokenizer: Any, sequence: TextSequence, longest: int) -> FittingTokens:
     """The sequence's token ids, at most `longest`, never none."""
     tokens, completion = tokens_of(tokenizer, sequence), sequence.completion
-    room = longest if completion is None else longest - longest // 2
-    if len(tokens) <= room:
+    most = longest if completion is None else longest - longest // 2
+    if len(tokens) <= most:
         return FittingTokens(tokens, False)
     conversation = sequence.conversation
     asked = tokens_of(tokenizer, TextSequence(conversation))
-    while len(asked) > room and (shorter := _without_oldest(conversation)) is not None:
-        conversation = shorter
+    while len(asked) > most:
+        # The oldest turn goes, but for system turns and the last user turn.
+        last_user = max((place for place, turn in enumerate(conversation) if turn.role == "user"), default=-1)
+        oldest = next((place for place in range(last_user) if conversation[place].role != "system"), None)
+        if oldest is None:
+            break
+        conversation = conversation[:oldest] + conversation[oldest + 1 :]
         asked = tokens_of(tokenizer, TextSequence(conversation))
     if conversation is not sequence.conversation:
         tokens = tokens_of(tokenizer, TextSequence(conversation, completion))
     # Templates may begin a completion in another way than they ask for it; only what is common is the conversation.
     border = common_length(tokens, asked)
-    head = _without_middle(tokens[:border], room)
+    head = _without_middle(tokens[:border], most)
     fitted = head + _without_middle(tokens[border:], longest - len(head))
     return FittingTokens(fitted, conversation is not sequence.conversation or len(fitted) < len(tokens))
 
@@ -60,10 +86,8 @@ def tokens_of(tokenizer: Any, sequence: TextSequence) -> Tokens:
             turns.append({"role": "assistant", "content": harmless(sequence.completion, names)})
         # The template brings its own special tokens; a second beginning-of-text would change every vector.
         text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=sequence.completion is None)
-        found = tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
-    else:
-        found = tokenizer(plain_text(sequence, names), verbose=False)["input_ids"]  # we cut it ourselves
-    return tuple(found)
+        return tuple(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+    return tuple(tokenizer(plain_text(sequence, names), verbose=False)["input_ids"])  # we cut it ourselves
 
 
 def plain_text(sequence: TextSequence, names: Sequence[str] = USUAL_NAMES) -> str:
@@ -81,12 +105,3 @@ def plain_text(sequence: TextSequence, names: Sequence[str] = USUAL_NAMES) -> st
 def _without_middle(tokens: Tokens, most: int) -> Tokens:
     opening = most // OPENING_SHARE
     return tokens if len(tokens) <= most else tokens[:opening] + tokens[len(tokens) - (most - opening) :]
-
-
-def _without_oldest(conversation: Conversation) -> tuple[Message, ...] | None:
-    """The conversation without its oldest turn that may go; None when only system and the last user turn are left."""
-    last_user = max((place for place, turn in enumerate(conversation) if turn.role == "user"), default=-1)
-    for place, turn in enumerate(conversation):
-        if turn.role != "system" and place < last_user:
-            return conversation[:place] + conversation[place + 1 :]
-    return None

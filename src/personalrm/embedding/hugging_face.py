@@ -84,8 +84,17 @@ class HuggingFaceEncoder:
         """Name or folder's contents, layer, lengths, dtype, as canonical JSON."""
         kept = {name: asdict(self.encoding)[name] for name in ("max_tokens", "layer", "dtype")}
         folder = Path(self.name)
-        what = _digest_of(folder) if folder.is_dir() else f"{self.name}@{getattr(self._config, '_commit_hash', None)}"
-        return json.dumps(["hugging_face", VERSION, what, kept], sort_keys=True)
+        if not folder.is_dir():
+            revision = getattr(self._config, "_commit_hash", None)
+            return json.dumps(["hugging_face", VERSION, f"{self.name}@{revision}", kept], sort_keys=True)
+        # A hash of the files that decide vectors; about a second a gigabyte, once.
+        total = hashlib.blake2b(digest_size=16)
+        for path in sorted(folder.rglob("*")):
+            if path.is_file() and path.suffix in (".json", ".safetensors", ".bin", ".model", ".txt", ".jinja"):
+                total.update(f"{path.relative_to(folder).as_posix()} {path.stat().st_size} ".encode())
+                with open(path, "rb") as file:
+                    total.update(hashlib.file_digest(file, "blake2b").digest())
+        return json.dumps(["hugging_face", VERSION, total.hexdigest(), kept], sort_keys=True)
 
     @property
     def dim(self) -> int:
@@ -95,33 +104,26 @@ class HuggingFaceEncoder:
     def embed(self, sequences: Sequence[TextSequence]) -> Embedded:
         """Last and mean pooling of each sequence from one pass."""
         fitted = [fit_tokens(self._tokenizer, sequence, self.longest) for sequence in sequences]
-        self.n_truncated += sum(one.is_truncated for one in fitted)
-        return self.embed_tokens([one.tokens for one in fitted])
-
-    def embed_tokens(self, sequences: Sequence[Tokens]) -> Embedded:
-        """The same of token ids; equal ones are computed once."""
-        different = {tokens: place for place, tokens in enumerate(dict.fromkeys(sequences))}
+        self.n_truncated += sum(fitting.is_truncated for fitting in fitted)
+        self.n_tokens += sum(len(fitting.tokens) for fitting in fitted)
+        # Equal ones are computed once.
+        different = {tokens: place for place, tokens in enumerate(dict.fromkeys(fitting.tokens for fitting in fitted))}
         last = torch.zeros(len(different), self.dim)
         mean = torch.zeros(len(different), self.dim)
         with torch.inference_mode():
             for places, pooled in self._pooled(list(different)):
                 last[places], mean[places] = pooled[0].cpu(), pooled[1].cpu()
-        self.n_tokens += sum(map(len, sequences))
-        where = [different[tokens] for tokens in sequences]
+        where = [different[fitting.tokens] for fitting in fitted]
         return Embedded(last[where].numpy(), mean[where].numpy())
 
     @property
     def longest(self) -> int:
         """Tokens of the longest sequence that is embedded whole."""
         positions = int(getattr(self._config, "max_position_embeddings", None) or LONGEST)
-        return min(self.encoding.max_tokens, positions - self._first_position)
-
-    @cached_property
-    def _first_position(self) -> int:
-        """Positions that no token has: models of RoBERTa's family count from behind the padding's own."""
+        # Models of RoBERTa's family count positions from behind the padding's own, which no token has.
         table = getattr(getattr(self._model, "embeddings", None), "position_embeddings", None)
         padding = getattr(table, "padding_idx", None)
-        return 0 if padding is None else int(padding) + 1
+        return min(self.encoding.max_tokens, positions - (0 if padding is None else int(padding) + 1))
 
     @cached_property
     def shares_prefixes(self) -> bool:
@@ -225,8 +227,8 @@ class HuggingFaceEncoder:
             given["position_ids"] = torch.as_tensor(positions, device=device)
         if layer != -1:
             given["output_hidden_states"] = True
-        found = self._model(**given)
-        hidden: torch.Tensor = (found.last_hidden_state if layer == -1 else found.hidden_states[layer]).float()
+        output = self._model(**given)
+        hidden: torch.Tensor = (output.last_hidden_state if layer == -1 else output.hidden_states[layer]).float()
         return hidden
 
 
@@ -254,14 +256,3 @@ def _batches(lengths: Sequence[int], most: int) -> Iterator[list[int]]:
         batch.append(place)
     if batch:
         yield batch
-
-
-def _digest_of(folder: Path) -> str:
-    """A hash of the files that decide vectors; about a second a gigabyte, once."""
-    total = hashlib.blake2b(digest_size=16)
-    for path in sorted(folder.rglob("*")):
-        if path.is_file() and path.suffix in (".json", ".safetensors", ".bin", ".model", ".txt", ".jinja"):
-            total.update(f"{path.relative_to(folder).as_posix()} {path.stat().st_size} ".encode())
-            with open(path, "rb") as file:
-                total.update(hashlib.file_digest(file, "blake2b").digest())
-    return total.hexdigest()

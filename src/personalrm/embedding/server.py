@@ -1,4 +1,4 @@
-"""An embedding server as an encoder: one vector a text, asked for through the one door.
+"""An embedding server as an encoder: one vector a text, asked for as all models are.
 
 A server says one vector, so both poolings are the same. How long a text may be it says
 only by refusing; a refused text is shortened and asked again, never dropped.
@@ -15,7 +15,7 @@ import numpy as np
 from personalrm.embedding.chat_text import plain_text
 from personalrm.embedding.encoders import Embedded, TextSequence, Vectors
 from personalrm.errors import BadInput, ModelUnavailable
-from personalrm.lm.batch import Ask, Caller, Outcome
+from personalrm.lm.batch import Ask, Caller
 from personalrm.lm.embeddings import embedding_request, vectors_of
 
 BATCH = 32
@@ -61,35 +61,34 @@ class ServerEncoder:
 
     def _ask(self, texts: Sequence[str]) -> list[Vectors]:
         """One vector a text; texts that are too long are asked alone, then halved until they fit."""
-        found: dict[int, Vectors] = {}
+        vectors: dict[int, Vectors] = {}
         batches = [tuple(range(start, min(start + BATCH, len(texts)))) for start in range(0, len(texts), BATCH)]
         asked = list(texts)
         for _ in range(MOST_CUTS):
-            outcomes = self._caller.ask_all([_ask_for([asked[place] for place in batch]) for batch in batches])
+            requests = [embedding_request(tuple(asked[place] for place in batch)) for batch in batches]
+            asks: list[Ask[Vectors]] = [Ask(lambda request=request: request, vectors_of) for request in requests]  # type: ignore[misc]
+            outcomes = self._caller.ask_all(asks)
             refused: list[int] = []
             for batch, outcome in zip(batches, outcomes, strict=True):
                 if outcome.value is not None:
-                    found.update(zip(batch, outcome.value, strict=True))
+                    vectors.update(zip(batch, outcome.value, strict=True))
                 elif outcome.reason == TOO_LONG:
                     refused += batch
                     if len(batch) == 1:
                         asked[batch[0]] = halved(asked[batch[0]])
+                elif outcome.is_stopped and self._caller.stopped is not None:
+                    raise self._caller.stopped
                 else:
-                    raise self._failure(outcome)
+                    raise ModelUnavailable(
+                        f"the server of model {self._caller.lm.name!r} gave no vectors ({outcome.reason}); check that "
+                        "it serves /embeddings"
+                    )
             if not refused:
                 self.n_truncated += sum(short != long for short, long in zip(asked, texts, strict=True))
-                return [found[place] for place in range(len(texts))]
+                return [vectors[place] for place in range(len(texts))]
             batches = [(place,) for place in refused]
         raise BadInput(
             f"the embedding server refuses {len(batches)} texts as too long, however short; check its settings"
-        )
-
-    def _failure(self, outcome: Outcome[Vectors]) -> ModelUnavailable:
-        name = self._caller.lm.name
-        if outcome.is_stopped and self._caller.stopped is not None:
-            return self._caller.stopped
-        return ModelUnavailable(
-            f"the server of model {name!r} gave no vectors ({outcome.reason}); check that it serves /embeddings"
         )
 
 
@@ -98,8 +97,3 @@ def halved(text: str) -> str:
     half = len(text) // 2
     opening = half // 4
     return text[:opening] + text[len(text) - (half - opening) :]
-
-
-def _ask_for(texts: Sequence[str]) -> Ask[Vectors]:
-    request = embedding_request(tuple(texts))
-    return Ask(lambda: request, vectors_of)

@@ -24,28 +24,21 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from personalrm.embedding.encoders import POOLINGS, Encoder, Pooling, TextSequence, Vectors
+from personalrm.embedding.encoders import POOLINGS, Encoder, IntArray, Pooling, TextSequence, Vectors
 from personalrm.errors import BadInput, CorruptFile, NewerVersion, StoreError
 
 HalfArray = npt.NDArray[np.float16]
 LARGEST = float(np.finfo(np.float16).max)
-TOLD = (
+CLIPPED = (
     f"vectors of the encoder hold values beyond {LARGEST:.0f}, the largest of fp16, which are stored as that; another "
     "layer of the model may have smaller ones"
 )
 
 
-def halved(values: Vectors) -> HalfArray:
+def in_fp16(values: Vectors) -> HalfArray:
     """The values in fp16, little endian."""
     return np.clip(values, -LARGEST, LARGEST).astype("<f2")
 
-
-def n_beyond(poolings: Sequence[Vectors]) -> int:
-    """How many sequences have a vector that does not fit, given arrays `(sequences, dim)`, one a pooling."""
-    return int(np.any([(np.abs(values) > LARGEST).any(axis=1) for values in poolings], axis=0).sum())
-
-
-IntArray = npt.NDArray[np.int64]
 
 VERSION = 1
 CHUNK = 512
@@ -92,24 +85,25 @@ class EmbeddingStore:
                 for texts that are nobody's.
 
         Raises:
-            BadInput: If the encoder gives vectors of another shape or values that are no numbers.
+            BadInput: If the encoder gives vectors of another shape or values that are not numbers.
             StoreError: If the folder cannot be read or written, or belongs to another encoder.
         """
         if owners is not None and len(owners) != len(sequences):
             raise BadInput(f"{len(sequences)} sequences have {len(owners)} owners; pass one a sequence")
+        watch = self._watch or (lambda n_done, n_texts: None)
         owner_of = [_hashed(owner) for owner in owners] if owners is not None else [_hashed("")] * len(sequences)
         while True:
             self._refresh()
             missing = {s.key: (s, o) for s, o in zip(sequences, owner_of, strict=True) if s.key not in self._rows}
             if not missing:
-                found = np.array([self._rows[sequence.key] for sequence in sequences], dtype=np.int64)
-                if self._own(owner_of, found):
-                    return found
+                rows = np.array([self._rows[sequence.key] for sequence in sequences], dtype=np.int64)
+                if self._note_owners(owner_of, rows):
+                    return rows
             todo = list(missing.values())
             for start in range(0, len(todo), CHUNK):
-                self._told(start, len(todo))
+                watch(start, len(todo))
                 self._append(*zip(*todo[start : start + CHUNK], strict=True))
-            self._told(len(todo), len(todo))
+            watch(len(todo), len(todo))
 
     def matrix(self, pooling: Pooling = "last") -> HalfArray:
         """All vectors, shape `(rows, dim)`, as a read-only map of the file; erased rows are zero.
@@ -135,14 +129,14 @@ class EmbeddingStore:
         A vector is the same whether it was kept or not: both are rounded to fp16.
 
         Raises:
-            BadInput: If the encoder gives vectors of another shape or values that are no numbers.
+            BadInput: If the encoder gives vectors of another shape or values that are not numbers.
             StoreError: If the folder cannot be read.
         """
         self._refresh()
-        found = np.zeros((len(sequences), self.encoder.dim), dtype=np.float32)
+        vectors = np.zeros((len(sequences), self.encoder.dim), dtype=np.float32)
         kept = [place for place, sequence in enumerate(sequences) if sequence.key in self._rows]
         if kept:
-            found[kept] = self.matrix(pooling)[[self._rows[sequences[place].key] for place in kept]]
+            vectors[kept] = self.matrix(pooling)[[self._rows[sequences[place].key] for place in kept]]
         missing: dict[bytes, list[int]] = {}
         for place, sequence in enumerate(sequences):
             if sequence.key not in self._rows:
@@ -154,9 +148,9 @@ class EmbeddingStore:
             values = embedded.last if pooling == "last" else embedded.mean
             self._check(pooling, values, len(chunk))
             self._note_clipped(values)
-            for place, vector in zip(chunk, halved(values), strict=True):
-                found[missing[sequences[place].key]] = vector
-        return found
+            for place, vector in zip(chunk, in_fp16(values), strict=True):
+                vectors[missing[sequences[place].key]] = vector
+        return vectors
 
     def __len__(self) -> int:
         self._refresh()
@@ -181,10 +175,6 @@ class EmbeddingStore:
         self._refresh()
         return len(gone)
 
-    def _told(self, n_done: int, n_texts: int) -> None:
-        if self._watch is not None:
-            self._watch(n_done, n_texts)
-
     def _append(self, sequences: Sequence[TextSequence], owners: Sequence[bytes]) -> None:
         """Embed the sequences and write them down; rows another process added meanwhile are left as they are."""
         embedded = self.encoder.embed(sequences)
@@ -201,7 +191,7 @@ class EmbeddingStore:
             numbers = list(range(first, first + len(new)))
             self._note_clipped(*(vectors[pooling][new] for pooling in POOLINGS))
             for pooling in POOLINGS:
-                self._write(pooling, numbers, halved(vectors[pooling][new]))
+                self._write(pooling, numbers, in_fp16(vectors[pooling][new]))
             database.executemany(
                 "INSERT INTO rows VALUES (?, ?)", zip(numbers, (sequences[place].key for place in new), strict=True)
             )
@@ -216,16 +206,17 @@ class EmbeddingStore:
         if values.shape != (n, self.encoder.dim) or not np.isfinite(values).all():
             raise BadInput(
                 f"the encoder's {pooling} vectors of {n} sequences have shape {values.shape!r} or hold values that are "
-                f"no numbers, wanted finite {(n, self.encoder.dim)!r}; check the encoder"
+                f"not numbers, wanted finite {(n, self.encoder.dim)!r}; check the encoder"
             )
 
-    def _note_clipped(self, *values: Vectors) -> None:
-        n = n_beyond(values)
+    def _note_clipped(self, *poolings: Vectors) -> None:
+        """Count the sequences with a vector that does not fit fp16, given arrays `(sequences, dim)`."""
+        n = int(np.any([(np.abs(values) > LARGEST).any(axis=1) for values in poolings], axis=0).sum())
         if n and not self.n_clipped:
-            warnings.warn(TOLD, RuntimeWarning, stacklevel=2)
+            warnings.warn(CLIPPED, RuntimeWarning, stacklevel=2)
         self.n_clipped += n
 
-    def _own(self, owners: Sequence[bytes], rows: IntArray) -> bool:
+    def _note_owners(self, owners: Sequence[bytes], rows: IntArray) -> bool:
         """Note who owns the rows; False if an erasure came between, so that rows must be looked up again."""
         pairs = set(zip(owners, rows.tolist(), strict=True)) - self._owned
         if pairs:
@@ -292,20 +283,14 @@ class EmbeddingStore:
         """Put vectors at their rows and flush them; called inside a write transaction."""
         width = 2 * self.encoder.dim
         with open(os.open(self._file(pooling), os.O_RDWR | os.O_CREAT, 0o600), "r+b") as file:
-            for start, stop in _runs(numbers):
-                file.seek(numbers[start] * width)
-                file.write(vectors[start:stop].tobytes())
+            start = 0
+            for stop in range(1, len(numbers) + 1):  # a stretch of numbers that follow each other is one write
+                if stop == len(numbers) or numbers[stop] != numbers[stop - 1] + 1:
+                    file.seek(numbers[start] * width)
+                    file.write(vectors[start:stop].tobytes())
+                    start = stop
             file.flush()
             os.fsync(file.fileno())
-
-
-def _runs(numbers: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """Where stretches of numbers that follow each other start and stop."""
-    start = 0
-    for place in range(1, len(numbers) + 1):
-        if place == len(numbers) or numbers[place] != numbers[place - 1] + 1:
-            yield start, place
-            start = place
 
 
 def _hashed(user_id: str) -> bytes:
@@ -313,10 +298,10 @@ def _hashed(user_id: str) -> bytes:
 
 
 def _fact(database: sqlite3.Connection, name: str) -> str:
-    found = database.execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone()
-    if found is None:
+    row = database.execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone()
+    if row is None:
         raise CorruptFile(f"the embeddings' database does not say {name!r}; remove the folder, it is made again")
-    return str(found[0])
+    return str(row[0])
 
 
 def _set_fact(database: sqlite3.Connection, name: str, value: str) -> None:

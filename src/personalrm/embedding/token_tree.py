@@ -15,7 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-IntArray = npt.NDArray[np.int64]
+from personalrm.embedding.encoders import IntArray
+
 Tokens = tuple[int, ...]
 
 

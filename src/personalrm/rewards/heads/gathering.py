@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from personalrm.embedding.encoders import Pooling, TextSequence
-from personalrm.embedding.store import EmbeddingStore, IntArray
+from personalrm.embedding.encoders import IntArray, Pooling, TextSequence
+from personalrm.embedding.store import EmbeddingStore
 from personalrm.embedding.with_torch import Tensor, torch
 from personalrm.preferences.pairs import PreferencePair
 from personalrm.rewards.heads.pair_table import ITEMS, PairTable, PairTexts, make_context_table

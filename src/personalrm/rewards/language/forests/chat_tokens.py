@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
+from personalrm.embedding.chat_text import harmless, special_names
 from personalrm.embedding.quiet_loading import quiet_loading
-from personalrm.embedding.special_tokens import harmless, special_names
 from personalrm.embedding.token_tree import Tokens, common_length
 from personalrm.errors import BadInput, MissingExtra
 from personalrm.preferences.messages import Conversation, Message
