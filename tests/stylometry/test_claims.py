@@ -1,7 +1,7 @@
 import pytest
 
 from personalrm.preferences.personas import Claim, Persona
-from personalrm.stylometry.claims import LEVELS, Leaning, read_claim, read_persona, with_claims, write_persona
+from personalrm.stylometry.claims import LEVELS, Leaning, read_claim, read_leanings, with_claims, write_persona
 from personalrm.stylometry.features import FEATURES, INDEX
 from personalrm.stylometry.observations import observe
 from personalrm.stylometry.shipped import shipped_prior
@@ -80,10 +80,10 @@ def test_a_sentence_whose_side_is_in_doubt_is_not_used(sentence):
     assert read_claim(sentence) == []
 
 
-def test_sentences_that_match_nothing_are_kept_and_named():
-    leanings, unused = read_persona(Persona((Claim("Has two cats."), Claim("Prefers shorter answers."))))
+def test_a_sentence_that_matches_nothing_says_nothing_of_the_features():
+    leanings = read_leanings(Persona((Claim("Has two cats."), Claim("Prefers shorter answers."))))
     assert [leaning.feature for leaning in leanings] == ["length"]
-    assert unused == ["Has two cats."]
+    assert read_claim("Has two cats.") == []
 
 
 def test_a_claim_takes_the_place_of_the_population_mean():

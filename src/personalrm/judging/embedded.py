@@ -15,7 +15,7 @@ from personalrm.preferences.demonstrations import Demonstration
 from personalrm.preferences.personas import Persona
 from personalrm.preferences.verdicts import PersonaQuestion, Question, Verdict, verdict_from_probability
 from personalrm.stats.arrays import FloatArray
-from personalrm.stylometry.claims import find_leanings, read_persona, with_claims, write_persona
+from personalrm.stylometry.claims import find_leanings, read_leanings, with_claims, write_persona
 from personalrm.stylometry.features import FEATURES, difference
 from personalrm.stylometry.observations import Choices, observe
 from personalrm.stylometry.population import Prior
@@ -95,7 +95,7 @@ class EmbeddedJudge:
 
     def _fit(self, known: Sequence[tuple[str, Persona | None, tuple[Demonstration, ...]]]) -> list[Weights]:
         priors = [
-            with_claims(self._prior_for(user_id), read_persona(persona)[0] if persona else [])
+            with_claims(self._prior_for(user_id), read_leanings(persona) if persona else [])
             for user_id, persona, _ in known
         ]
         return fit_weights([_observe(demonstrations) for *_, demonstrations in known], priors)

@@ -29,14 +29,6 @@ MOST_CHARACTERS = 24_000
 """Of the conversation shown; the oldest turns go first."""
 
 
-def policy_question(policy: str, conversation: Conversation, completion: str) -> tuple[Message, ...]:
-    """Messages that ask whether a completion breaks a policy; the user's persona is not in them."""
-    system = Message("system", fill_template("policy", {"policy": neutralize(policy)}))
-    turns = conversation_messages(conversation, MOST_CHARACTERS).messages
-    shown = "\n".join((*(turn.content for turn in turns), field("first", completion)))
-    return (system, Message("user", shown))
-
-
 VETOED = "vetoed: "
 """Beginning of the reason of every veto."""
 
@@ -111,7 +103,13 @@ class ModelPolicy:
         Raises:
             ModelUnavailable: If the run was stopped.
         """
-        questions = [policy_question(self._policy, item.conversation, item.completion) for item in items]
+        # The user's persona is not in the messages.
+        system = Message("system", fill_template("policy", {"policy": neutralize(self._policy)}))
+        questions = []
+        for item in items:
+            turns = conversation_messages(item.conversation, MOST_CHARACTERS).messages
+            shown = "\n".join((*(turn.content for turn in turns), field("first", item.completion)))
+            questions.append((system, Message("user", shown)))
         asks: list[Ask[bool]] = [
             Ask(lambda q=q: Request(q, self._sampling, BROKEN, "guard"), lambda reply: read_yes_or_no(reply.text))  # type: ignore[misc]
             for q in questions

@@ -36,83 +36,6 @@ ROUNDING = 1e-11
 """Relative rise of the objective that is put down to rounding, not to too long a step."""
 
 
-class FeatureSpace:
-    """z is v itself; one dim x dim system a user and step.
-
-    Margins have shape `(users, choices, alternatives)`, `p` that of the margins: the
-    probabilities of the rejected rows at `z`.
-    """
-
-    def __init__(self, whitened: FloatArray, real: FloatArray, at_mean: FloatArray) -> None:
-        self.real = real
-        self._at_mean = at_mean
-        self._a = whitened.reshape(whitened.shape[0], -1, whitened.shape[-1])  # (users, rows, dim)
-        self._identity = np.eye(whitened.shape[-1])
-
-    def margins(self, z: FloatArray) -> FloatArray:
-        """m_0 + A v."""
-        return np.asarray(self._at_mean + (self._a @ z[..., None]).reshape(self._at_mean.shape))
-
-    def squared_norm(self, z: FloatArray, margins: FloatArray) -> FloatArray:
-        """|v|^2."""
-        return np.asarray((z * z).sum(axis=1))
-
-    def step(self, z: FloatArray, p: FloatArray) -> FloatArray:
-        """(A' S A + I) step = A' p - v."""
-        transposed = np.swapaxes(self._a, 1, 2)
-        gradient = (transposed @ p.reshape(p.shape[0], -1, 1))[..., 0] - z
-        return _solve(transposed @ spread(p, self._a) + self._identity, gradient)
-
-
-class RowSpace:
-    """z is alpha, v = A' alpha; one rows x rows system a user and step."""
-
-    def __init__(self, whitened: FloatArray, real: FloatArray, at_mean: FloatArray) -> None:
-        self.real = real
-        self._at_mean = at_mean
-        a = whitened.reshape(whitened.shape[0], -1, whitened.shape[-1])  # (users, rows, dim)
-        self._k = a @ np.swapaxes(a, 1, 2)  # (users, rows, rows)
-        self._identity = np.eye(a.shape[1])
-
-    def margins(self, z: FloatArray) -> FloatArray:
-        """m_0 + K alpha."""
-        return np.asarray(self._at_mean + (self._k @ z[..., None]).reshape(self._at_mean.shape))
-
-    def squared_norm(self, z: FloatArray, margins: FloatArray) -> FloatArray:
-        """alpha' K alpha, K alpha being the margins above m_0."""
-        return np.asarray((z * (margins - self._at_mean).reshape(z.shape)).sum(axis=1))
-
-    def step(self, z: FloatArray, p: FloatArray) -> FloatArray:
-        """(I + S K) step = p - alpha."""
-        return _solve(self._identity + spread(p, self._k), p.reshape(z.shape) - z)
-
-
-def minimize(space: RowSpace | FeatureSpace, z: FloatArray, *, max_steps: int, tolerance: float) -> FloatArray:
-    """The modes in the coordinates of `space`, from `z`: users step together, each halving its own step if need be."""
-
-    def evaluate(z: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Objective of each user and the probabilities of the rejected rows at `z`."""
-        margins = space.margins(z)
-        log_z, p = normalizer(margins, space.real)
-        return log_z.sum(axis=1) + 0.5 * space.squared_norm(z, margins), p
-
-    objective, p = evaluate(z)
-    for _ in range(max_steps):
-        step = space.step(z, p)
-        bound = objective + ROUNDING * (1.0 + np.abs(objective))
-        trial, p = evaluate(z + step)
-        for _ in range(MOST_HALVINGS):
-            worse = ~(trial <= bound)
-            if not worse.any():
-                break
-            step[worse] /= 2.0
-            trial, p = evaluate(z + step)
-        z, objective = z + step, trial
-        if np.abs(step).max(initial=0.0) < tolerance:
-            break
-    return z
-
-
 def normalizer(margins: FloatArray, real: FloatArray) -> tuple[FloatArray, FloatArray]:
     """log(1 + sum_j exp(-m_j)), `(users, choices)`, and each term over that sum, `(users, choices, alternatives)`.
 
@@ -139,11 +62,6 @@ def spread(p: FloatArray, columns: FloatArray) -> FloatArray:
     weighted = p[..., None] * columns.reshape(n_users, n_choices, n_alternatives, -1)
     weighted -= p[..., None] * weighted.sum(axis=2, keepdims=True)
     return np.asarray(weighted.reshape(columns.shape))
-
-
-def _solve(matrices: FloatArray, right: FloatArray) -> FloatArray:
-    """One linear system a user."""
-    return np.asarray(np.linalg.solve(matrices, right[..., None])[..., 0])
 
 
 @dataclass(frozen=True, repr=False)
@@ -267,17 +185,43 @@ def fit_map(
         raise BadInput("every prior precision must be positive and finite; use a small one for a flat prior")
     mu = np.broadcast_to(np.asarray(mean, dtype=np.float64), (n_users, dim))
     root = np.sqrt(lam)
-    whitened = batch.differences / root[:, None, None, :]  # (users, choices, alternatives, dim)
-    at_mean, n_rows = _margins(batch, mu), batch.real[0].size
+    a = (batch.differences / root[:, None, None, :]).reshape(n_users, -1, dim)  # (users, rows, dim), A
+    transposed, at_mean = np.swapaxes(a, 1, 2), _margins(batch, mu)
     # A start is a point in feature space that need not be reachable from the rows.
-    if start is None and n_rows < dim:
-        rows = RowSpace(whitened, batch.real, at_mean)
-        alpha = minimize(rows, np.zeros((n_users, n_rows)), max_steps=max_steps, tolerance=tolerance)
-        v = (alpha[:, None, :] @ whitened.reshape(n_users, n_rows, dim))[:, 0]
-    else:
-        z = np.zeros((n_users, dim)) if start is None else (start - mu) * root
-        v = minimize(FeatureSpace(whitened, batch.real, at_mean), z, max_steps=max_steps, tolerance=tolerance)
-    w = mu + v / root
+    in_rows = start is None and a.shape[1] < dim
+    # z is alpha in rows and v in features; margins are m_0 + columns z.
+    columns = a @ transposed if in_rows else a
+    z = np.zeros((n_users, columns.shape[2])) if start is None else (start - mu) * root
+    identity = np.eye(columns.shape[2])
+
+    def evaluate(z: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Objective of each user, and the probabilities of the rejected rows, at `z`."""
+        margins = at_mean + (columns @ z[..., None]).reshape(at_mean.shape)
+        # In rows |v|^2 = alpha' K alpha, K alpha being the margins above m_0.
+        square = (z * ((margins - at_mean).reshape(z.shape) if in_rows else z)).sum(axis=1)
+        log_z, p = normalizer(margins, batch.real)
+        return log_z.sum(axis=1) + 0.5 * square, p
+
+    objective, p = evaluate(z)
+    for _ in range(max_steps):
+        if in_rows:
+            system, right = identity + spread(p, columns), p.reshape(z.shape) - z
+        else:
+            system, right = transposed @ spread(p, a) + identity, (transposed @ p.reshape(n_users, -1, 1))[..., 0] - z
+        step = np.linalg.solve(system, right[..., None])[..., 0]
+        # All users step together, each halving its own step while its objective rises.
+        bound = objective + ROUNDING * (1.0 + np.abs(objective))
+        trial, p = evaluate(z + step)
+        for _ in range(MOST_HALVINGS):
+            worse = ~(trial <= bound)
+            if not worse.any():
+                break
+            step[worse] /= 2.0
+            trial, p = evaluate(z + step)
+        z, objective = z + step, trial
+        if np.abs(step).max(initial=0.0) < tolerance:
+            break
+    w = mu + ((z[:, None, :] @ a)[:, 0] if in_rows else z) / root
     hessian = derivatives(batch, w)[1]
     hessian[:, np.arange(dim), np.arange(dim)] += lam
     return Posterior(w, hessian)

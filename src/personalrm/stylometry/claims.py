@@ -50,32 +50,14 @@ _OWN_AMOUNT = re.compile(r"(?:no|more|fewer|less|\w+er)\b")
 """Beginning of a phrase that says itself how much is wanted."""
 
 
-@dataclass(frozen=True)
-class Mention:
-    """A phrase in a sentence, with the side it is on."""
-
-    phrase: str
-    side: int
-    """1 wanted, -1 unwanted, 0 unclear."""
-    before: str
-    """The words between it and the phrase before."""
-
-
-def find_mentions(sentence: str, phrases: Sequence[str]) -> list[Mention]:
-    """The phrases that a sentence in lower case mentions, in order; where two begin together the longer one counts."""
-    longest_first = "|".join(re.escape(phrase) for phrase in sorted(phrases, key=len, reverse=True))
-    mentions: list[Mention] = []
-    end, held = 0, ""
-    for match in re.finditer(rf"(?<!\w)(?:{longest_first})(?!\w)", sentence):
-        before = sentence[end : match.start()]
-        side, held = _side(before, match[0], held)
-        mentions.append(Mention(match[0], side, before))
-        end = match.end()
-    return mentions
-
-
 def _side(before: str, phrase: str, held: str) -> tuple[int, str]:
-    """The side of a phrase, and the kind of word against it (`verb` or `word`) that may reach further."""
+    """The side of a phrase, 1 wanted, -1 unwanted, 0 unclear, and the kind of word against it that may reach further.
+
+    Args:
+        before: The words between it and the phrase before.
+        phrase: The phrase.
+        held: The kind of word against the phrase before: `verb`, `word` or empty.
+    """
     *earlier, clause = _FRESH.split(before)
     against = list(_AGAINST.finditer(clause))
     if len(against) > 1:
@@ -112,6 +94,8 @@ _MEANINGS = {
     for phrase in (shown, *others)
 }
 """Every phrase that stands for a feature and a side."""
+_PHRASES = re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, sorted(_MEANINGS, key=len, reverse=True)))})(?!\w)")
+"""Any of them; where two begin together the longer one counts."""
 
 
 @dataclass(frozen=True)
@@ -201,11 +185,14 @@ def read_claim(text: str) -> list[Leaning]:
         return []
     sizes = dict(LEVELS)
     shifts: dict[str, float] = {}
-    adverb = "clearly"
-    for mention in find_mentions(sentence, list(_MEANINGS)):
-        adverb = (_ADVERB.findall(mention.before) or [adverb])[-1]
-        name, sign = _MEANINGS[mention.phrase]
-        shift = sign * mention.side * sizes[adverb]
+    adverb, end, held = "clearly", 0, ""
+    for match in _PHRASES.finditer(sentence):
+        before = sentence[end : match.start()]  # the words between this phrase and the one before
+        end = match.end()
+        side, held = _side(before, match[0], held)
+        adverb = (_ADVERB.findall(before) or [adverb])[-1]
+        name, sign = _MEANINGS[match[0]]
+        shift = sign * side * sizes[adverb]
         if shifts.setdefault(name, shift) * shift <= 0:
             return []
     return [Leaning(name, shift) for name, shift in shifts.items()]
@@ -221,16 +208,10 @@ def link_claim(text: str, choices: Choices) -> Claim | None:
     return Claim(text, *_ids_of(leanings, choices)) if leanings else None
 
 
-def read_persona(persona: Persona) -> tuple[list[Leaning], list[str]]:
-    """Everything a persona says in terms of the features, and the sentences that say nothing of them."""
-    leanings: dict[str, Leaning] = {}
-    unused: list[str] = []
-    for claim in persona.claims:
-        read = read_claim(claim.text)
-        leanings.update({leaning.feature: leaning for leaning in read})
-        if not read:
-            unused.append(claim.text)
-    return list(leanings.values()), unused
+def read_leanings(persona: Persona) -> list[Leaning]:
+    """Everything a persona says in terms of the features; of several sentences about one, the last counts."""
+    leanings = {leaning.feature: leaning for claim in persona.claims for leaning in read_claim(claim.text)}
+    return list(leanings.values())
 
 
 def with_claims(prior: Prior, leanings: Sequence[Leaning]) -> Prior:

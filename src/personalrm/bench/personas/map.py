@@ -19,7 +19,7 @@ from personalrm.bench.personas.text_vectors import text_vectors
 from personalrm.errors import BadInput, MissingExtra
 from personalrm.preferences.personal_prompts import PersonalPrompt
 from personalrm.stats.arrays import FloatArray, IntArray
-from personalrm.stylometry.claims import read_persona
+from personalrm.stylometry.claims import read_leanings
 from personalrm.stylometry.features import INDEX, NAMES
 from personalrm.wording import install_hint
 
@@ -117,7 +117,7 @@ def persona_vectors(prompts: Sequence[PersonalPrompt]) -> tuple[str, FloatArray]
         return "weights of the embedded engine, minus the population's", _standardized(found)
     read = np.zeros((len(prompts), len(NAMES)))
     for row, prompt in enumerate(prompts):
-        for leaning in read_persona(prompt.persona)[0]:
+        for leaning in read_leanings(prompt.persona):
             read[row, INDEX[leaning.feature]] = leaning.shift
     words = text_vectors([prompt.persona.text for prompt in prompts])
     return "features and words of the persona's sentences", np.hstack(

@@ -20,7 +20,7 @@ from personalrm.stats.arrays import FloatArray
 from personalrm.stats.bootstrap import Interval, cluster, clustered_mean
 from personalrm.stats.derangements import derangements
 from personalrm.stats.paired import sign_flip_p
-from personalrm.stylometry.claims import read_claim, read_persona
+from personalrm.stylometry.claims import read_claim, read_leanings
 from personalrm.typed_values import finite, plain
 
 N_PAIRINGS = 5
@@ -176,7 +176,7 @@ def stated_sentences(text: str) -> list[str]:
 
 def _agreement(persona: Persona, statement: str) -> int | None:
     """Features wanted the same way minus those wanted the other way; None where none is in both."""
-    said = {leaning.feature: leaning.shift for leaning in read_persona(persona)[0]}
+    said = {leaning.feature: leaning.shift for leaning in read_leanings(persona)}
     stated = [leaning for part in stated_sentences(statement) for leaning in read_claim(part)]
     shared = [said[one.feature] * one.shift for one in stated if one.feature in said]
     return int(np.sign(shared).sum()) if shared else None
