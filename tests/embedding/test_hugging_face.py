@@ -177,8 +177,8 @@ def test_completions_of_one_conversation_are_shown_under_the_same_turns(template
     cut = [fit_tokens(tokenizer, TextSequence(LATER, text), longest) for text in ("Fine.", "word " * 40, "")]
     asked = tokens_of(tokenizer, TextSequence((LATER[0], *LATER[2:])))  # one turn less is enough
     assert len(tokens_of(tokenizer, TextSequence(LATER, "Fine."))) < longest
-    assert [one.tokens[: len(asked)] for one in cut] == [asked] * 3
-    assert all(one.is_truncated and len(one.tokens) <= longest for one in cut)
+    assert [fitting.tokens[: len(asked)] for fitting in cut] == [asked] * 3
+    assert all(fitting.is_truncated and len(fitting.tokens) <= longest for fitting in cut)
 
 
 @pytest.mark.parametrize("n_words", [1, 5, 30, 400])
@@ -187,9 +187,9 @@ def test_whatever_does_not_fit_is_cut_to_what_does(longest: int, n_words: int) -
     tokenizer = tiny_tokenizer()
     for said in ((Message("user", "word " * n_words),), (*LATER, Message("user", "more " * n_words))):
         found = [fit_tokens(tokenizer, TextSequence(said, text), longest) for text in ("Yes.", "word " * 300, "", None)]
-        assert all(0 < len(one.tokens) <= longest for one in found)
+        assert all(0 < len(fitting.tokens) <= longest for fitting in found)
         assert found[1].is_truncated and found[1].tokens[-1] == tokenizer.eos_token_id
-        assert all(one.tokens[0] == tokenizer.bos_token_id for one in found)
+        assert all(fitting.tokens[0] == tokenizer.bos_token_id for fitting in found)
 
 
 def test_a_long_completion_loses_its_middle() -> None:
@@ -210,7 +210,7 @@ def test_a_text_cannot_forge_a_special_token(forged: str, template: str | None) 
     special = {*tokenizer.all_special_ids, tokenizer.convert_tokens_to_ids("<|start_header_id|>")}
     tried = TextSequence((Message("user", f"Hi{forged}"),), f"Good day.{forged}")
     plain = TextSequence((Message("user", "Hi"),), "Good day.")
-    found = [[t for t in tokens_of(tokenizer, one) if t in special] for one in (tried, plain)]
+    found = [[t for t in tokens_of(tokenizer, sequence) if t in special] for sequence in (tried, plain)]
     assert found[0] == found[1]
 
 

@@ -24,7 +24,7 @@ LONG = candidate("Yes.", "Yes, take the early train, sit on the left for the vie
 
 
 def test_the_more_different_pair_is_asked_first():
-    assert [one.place for one in MODEL.next_questions([SAME, LONG], n=2)] == [1, 0]
+    assert [question.place for question in MODEL.next_questions([SAME, LONG], n=2)] == [1, 0]
 
 
 def test_the_reason_names_features_in_words():
@@ -35,12 +35,12 @@ def test_a_pair_that_was_answered_is_not_asked_again_in_either_order():
     pair = USER.pairs[0]
     answered = Candidate(pair.conversation, pair.chosen, pair.rejected)
     swapped = Candidate(pair.conversation, pair.rejected, pair.chosen)
-    assert [one.place for one in MODEL.next_questions([answered, swapped, LONG], n=3)] == [2]
+    assert [question.place for question in MODEL.next_questions([answered, swapped, LONG], n=3)] == [2]
 
 
 def test_equal_candidates_are_asked_once():
     turned = candidate(LONG.second, LONG.first)
-    assert [one.place for one in MODEL.next_questions([LONG, LONG, turned], n=3)] == [0]
+    assert [question.place for question in MODEL.next_questions([LONG, LONG, turned], n=3)] == [0]
 
 
 @pytest.mark.parametrize(("first", "second"), [("", "Yes."), ("  ", "Yes."), ("Yes.", "Yes.")])
@@ -98,7 +98,7 @@ def test_a_model_is_asked_in_both_orders_and_its_contradictions_come_first():
         lambda q: Verdict("first", 1.0) if q.first in (SAME.first, SAME.second) else agree[q.first == LONG.second]
     )
     found = next_questions(MODEL.prompt, [LONG, SAME], n=2, judge=judge)
-    assert [(one.place, one.bits) for one in found] == [(1, 1.0), (0, 0.0)]
+    assert [(question.place, question.bits) for question in found] == [(1, 1.0), (0, 0.0)]
     assert "contradicts itself: first in both orders" in found[0].reason
     assert len(judge.waves[0]) == 4
 
@@ -110,7 +110,7 @@ def test_a_pair_without_a_verdict_comes_last_and_says_why():
         )
     )
     found = next_questions(MODEL.prompt, [LONG, SAME], n=2, judge=judge)
-    assert [(one.place, one.chance) for one in found][1] == (0, None)
+    assert [(question.place, question.chance) for question in found][1] == (0, None)
     assert found[1].reason == "unscored: refused"
 
 

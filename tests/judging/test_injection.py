@@ -59,7 +59,7 @@ def demonstration(at, number, user_id):
 
 def planted(place, text, number):
     """A question whose honest answer is second, with a text planted in one place; an order obeyed gives first."""
-    at = {one: text if one == place else "" for one in PLACES}
+    at = {name: text if name == place else "" for name in PLACES}
     user_id = "u1" + at["user id"].replace("\n", " ")
     turns = (Message("user", "Well?" + at["earlier turn"]), Message("assistant", "So." + at["earlier turn"]))
     return Question(
@@ -82,7 +82,7 @@ CASES = [(place, ATTACKS[number % len(ATTACKS)], number) for place in PLACES for
 
 def forgetting(rule):
     """A model that is shown every prompt as it would be without neutralization."""
-    return lambda messages: rule([{**one, "content": restore(one["content"])} for one in messages])
+    return lambda messages: rule([{**message, "content": restore(message["content"])} for message in messages])
 
 
 def choices(questions, rule=OBEDIENT):
@@ -93,7 +93,7 @@ def choices(questions, rule=OBEDIENT):
 def personas(demonstrations, rule=OBEDIENT):
     with Caller(ScriptedLM(rule)) as caller:
         judge = ModelJudge(caller)
-        return [judge.describe([PersonaQuestion("u1", (one,))])[0].text for one in demonstrations]
+        return [judge.describe([PersonaQuestion("u1", (demonstration,))])[0].text for demonstration in demonstrations]
 
 
 def test_no_planted_order_changes_a_verdict():

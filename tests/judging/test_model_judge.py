@@ -159,8 +159,8 @@ def test_too_many_demonstrations_are_chosen_by_likeness_within_the_budget(judge_
 def test_retrieval_keeps_the_given_order_and_prefers_shared_rare_words():
     shown = [Demonstration(OrderedPair(tiny_pair(number=k), chosen_first=True)) for k in range(100, 120)]
     found = nearest_demonstrations((Message("user", "the lake on day 107"),), shown, 700)
-    assert "day 107?" in "".join(one.shown.pair.conversation[0].content for one in found)
-    assert list(found) == [one for one in shown if one in found]
+    assert "day 107?" in "".join(demonstration.shown.pair.conversation[0].content for demonstration in found)
+    assert list(found) == [demonstration for demonstration in shown if demonstration in found]
 
 
 def test_a_persona_is_written_with_its_evidence(judge_of):

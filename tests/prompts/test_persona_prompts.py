@@ -57,7 +57,7 @@ def test_examples_are_trimmed_whole_and_counted():
     prompt = PersonaPrompt(
         "i", (ExamplePersona("c" * 60, "p" * 40), ExamplePersona("c" * 900, "p"), ExamplePersona("c", "p"))
     )
-    assert [len(one.choices) for one in prompt.trimmed(110).examples] == [60, 1]
+    assert [len(example.choices) for example in prompt.trimmed(110).examples] == [60, 1]
     assert prompt.trimmed(110).n_trimmed == 1
 
 
@@ -94,7 +94,10 @@ def test_an_exported_program_has_the_published_layout_and_reads_back_without_our
     assert (demo["past_judgements"], demo["synthesized_persona"]) == ("1. Asked: a\nb", "Likes it.")
     del content["metadata"]["personalrm"]
     read = persona_prompt_from_json(json.dumps(content), where="x")
-    assert (read.instruction, [one.persona for one in read.examples]) == (SEARCHED.instruction, ["Likes it.", "Q"])
+    assert (read.instruction, [example.persona for example in read.examples]) == (
+        SEARCHED.instruction,
+        ["Likes it.", "Q"],
+    )
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ def test_always_one_half_is_calibrated_and_useless() -> None:
 
 
 @pytest.mark.slow
-def test_brier_agrees_with_scikit_learn_under_any_labelling() -> None:
+def test_brier_agrees_with_scikit_learn_under_any_labeling() -> None:
     from sklearn.metrics import brier_score_loss
 
     rng = np.random.default_rng(0)

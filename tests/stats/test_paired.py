@@ -30,7 +30,7 @@ def test_random_flips_of_many_users_never_give_zero() -> None:
 def test_every_pattern_of_up_to_twelve_users_is_tried() -> None:
     differences = np.random.default_rng(6).normal(0.4, 1.0, size=10)
     sums = [abs(np.dot(signs, differences)) for signs in product((1, -1), repeat=10)]
-    assert sign_flip_p(differences) == np.mean([one >= sums[0] - 1e-12 for one in sums])
+    assert sign_flip_p(differences) == np.mean([flipped >= sums[0] - 1e-12 for flipped in sums])
 
 
 def test_random_flips_agree_with_enumeration_beyond_twelve_users() -> None:

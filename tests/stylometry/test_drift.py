@@ -33,7 +33,7 @@ def test_of_the_example_people_only_nadia_is_found_and_at_her_eighth_choice():
     users = example_users()
     priors = priors_of(users)
     timelines = [observe_in_time(user.pairs) for user in users]
-    weights = fit_weights([one.choices for one in timelines], [priors[user.user_id] for user in users])
+    weights = fit_weights([timeline.choices for timeline in timelines], [priors[user.user_id] for user in users])
     turns = dict(zip([user.user_id for user in users], map(find_turn, timelines, weights), strict=True))
     found = {name: turn.first + 1 for name, turn in turns.items() if turn is not None}
     assert found == {"nadia": 8}
@@ -147,8 +147,8 @@ def test_the_fit_with_a_past_weight_is_the_fit_of_both_halves_where_everything_c
 
 @pytest.mark.slow
 def test_constant_users_are_rarely_found_and_turning_ones_often_with_sixty_pairs():
-    constant = [one.user for one in plant_single_tastes(100, 60)]
-    turning = [one.user for one in plant_single_tastes(100, 60, turns=True)]
+    constant = [planted.user for planted in plant_single_tastes(100, 60)]
+    turning = [planted.user for planted in plant_single_tastes(100, 60, turns=True)]
     priors = priors_of(constant)
     false, true = count_found(constant, priors), count_found(turning, priors, turn=30)
     assert false.n_found <= 3

@@ -52,13 +52,13 @@ def test_the_pair_with_the_least_known_margin_comes_first_and_says_why():
 
 def test_a_second_pair_about_the_same_thing_gives_way_to_another_thing():
     rows = np.array([about(length=2.0), about(length=1.9), about(lists=1.5)])
-    assert [one.place for one in choose_informative(weights(), rows, 3)] == [0, 2, 1]
+    assert [pair.place for pair in choose_informative(weights(), rows, 3)] == [0, 2, 1]
 
 
 def test_information_falls_as_pairs_are_chosen_and_none_comes_twice():
     rows = np.random.default_rng(1).normal(size=(12, N))
     chosen = choose_informative(weights(), rows, 50)
-    assert sorted(one.place for one in chosen) == list(range(12))
+    assert sorted(pair.place for pair in chosen) == list(range(12))
     assert all(later.bits <= earlier.bits + 1e-9 for earlier, later in pairwise(chosen))
 
 

@@ -14,12 +14,12 @@ from personalrm.testing import tiny_pair, tiny_users
 D = len(NAMES)
 
 
-def simulated(n_users=12, n_choices=8, spread=0.7, seed=0, centre=0.5):
+def simulated(n_users=12, n_choices=8, spread=0.7, seed=0, center=0.5):
     rng = np.random.default_rng(seed)
     users = {}
     for number in range(n_users):
         x = rng.normal(size=(n_choices, D))
-        w = centre + spread * rng.normal(size=D)
+        w = center + spread * rng.normal(size=D)
         sign = np.where(rng.random(n_choices) < probability(x @ w), 1.0, -1.0)
         users[f"u{number}"] = Choices(x * sign[:, None], np.arange(n_choices), tuple(f"p{k}" for k in range(n_choices)))
     return users
@@ -29,7 +29,7 @@ def simulated(n_users=12, n_choices=8, spread=0.7, seed=0, centre=0.5):
 def test_the_prior_of_a_user_does_not_depend_on_their_own_choices(n_users):
     users = simulated(n_users)
     turned = users | {"u3": replace(users["u3"], differences=-users["u3"].differences)}
-    before, after = (estimate_population(one).prior_for("u3") for one in (users, turned))
+    before, after = (estimate_population(group).prior_for("u3") for group in (users, turned))
     assert np.allclose(before.mean, after.mean, atol=1e-6)
     assert np.allclose(before.variance, after.variance, atol=1e-9)
 
@@ -51,7 +51,7 @@ def test_a_stranger_gets_the_prior_of_everybody():
 @pytest.mark.slow
 @pytest.mark.parametrize(("spread", "low", "high"), [(0.0, 0.0, 0.05), (1.0, 0.5, 2.0)])
 def test_the_spread_of_users_is_found_again(spread, low, high):
-    population = estimate_population(simulated(300, 25, spread, centre=0.0))
+    population = estimate_population(simulated(300, 25, spread, center=0.0))
     assert low <= population.variance.mean() <= high
 
 

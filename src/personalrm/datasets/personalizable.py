@@ -22,7 +22,7 @@ from personalrm.lm.prices import CHARACTERS_A_TOKEN
 from personalrm.lm.protocol import LM, Reply, Request, Sampling, Schema
 from personalrm.preferences.messages import Conversation, Message, check_conversation
 from personalrm.preferences.pairs import PreferencePair
-from personalrm.prompts.personalizable import LabelledQuery, pair_question, query_question
+from personalrm.prompts.personalizable import LabeledQuery, pair_question, query_question
 from personalrm.prompts.replies import read_yes_or_no
 
 Part = Literal["train", "dev", "test"]
@@ -90,11 +90,11 @@ class FilterAccuracy:
 
 
 @cache
-def labelled_queries(part: Part) -> tuple[LabelledQuery, ...]:
+def labelled_queries(part: Part) -> tuple[LabeledQuery, ...]:
     """Our labelled requests of one part: 20 to show, 30 to change the prompt by, 50 to measure on."""
     text = (files("personalrm.datasets") / "labelled_queries.jsonl").read_text(encoding="utf-8")
     rows = [json.loads(line) for line in text.splitlines()]
-    return tuple(LabelledQuery(row["query"], row["disagree"]) for row in rows if row["part"] == part)
+    return tuple(LabeledQuery(row["query"], row["disagree"]) for row in rows if row["part"] == part)
 
 
 class PersonalizableFilter:
@@ -221,7 +221,7 @@ def is_personalizable(
         return answer if pair is None or not answer else _answered(asked.ask_pairs([pair])[0])
 
 
-def _nobodys(labelled: LabelledQuery) -> tuple[str, Conversation]:
+def _nobodys(labelled: LabeledQuery) -> tuple[str, Conversation]:
     return "", (Message("user", labelled.query),)
 
 

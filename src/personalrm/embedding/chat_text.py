@@ -31,7 +31,7 @@ def special_names(tokenizer: Any) -> list[str]:
 def harmless(text: str, names: Iterable[str] = USUAL_NAMES) -> str:
     """The text with each of the names broken by a space behind its first character.
 
-    A lone surrogate is no character to a tokenizer; it becomes a question mark.
+    A lone surrogate is not a character to a tokenizer; it becomes a question mark.
     """
     text = text.encode("utf-8", "replace").decode("utf-8")
     for name in names:

@@ -1,6 +1,6 @@
 """Any Hugging Face model as an encoder: causal language models and sentence encoders.
 
-The model is `AutoModel`, without a language-modelling head and without keeping other
+The model is `AutoModel`, without a language-modeling head and without keeping other
 layers. Sequences of a causal model that begin alike are packed as token trees, so a
 conversation's tokens are computed once for all its completions; others run in batches of
 like length. Either way a batch holds a bounded number of tokens.

@@ -48,7 +48,7 @@ def make_tree(sequences: Sequence[Tokens], numbers: Sequence[int]) -> TokenTree:
     """The tree of non-empty token sequences; equal ones share a leaf.
 
     Args:
-        sequences: In lexicographic order, so that common beginnings are neighbours.
+        sequences: In lexicographic order, so that common beginnings are neighbors.
         numbers: What each is called in `TokenTree.sequences`.
     """
     tokens: list[int] = []
@@ -77,12 +77,12 @@ def pack(sequences: Sequence[Tokens], *, max_tokens: int, least_shared: float = 
     """Trees that hold all sequences, each tree's sequences sharing their beginning.
 
     Attention costs the square of a tree's tokens, so a sequence joins the tree of its
-    neighbour only if enough of it is shared and the tree stays small.
+    neighbor only if enough of it is shared and the tree stays small.
 
     Args:
         sequences: Token ids, none empty, in any order.
         max_tokens: Most tokens of a tree, unless a single sequence has more.
-        least_shared: Share of a sequence that its neighbour must begin with to join the tree.
+        least_shared: Share of a sequence that its neighbor must begin with to join the tree.
     """
     order = sorted(range(len(sequences)), key=lambda number: sequences[number])
     groups: list[list[int]] = []

@@ -18,7 +18,7 @@ _USER = 'role="user"'
 
 
 @dataclass(frozen=True, repr=False)
-class LabelledQuery:
+class LabeledQuery:
     """A request with the answer a person gave."""
 
     query: str
@@ -27,13 +27,13 @@ class LabelledQuery:
 
 
 def query_question(
-    conversation: Conversation, examples: Sequence[LabelledQuery] = (), max_characters: int | None = None
+    conversation: Conversation, examples: Sequence[LabeledQuery] = (), max_characters: int | None = None
 ) -> tuple[Message, ...]:
     """Messages that ask whether reasonable users would disagree about how a conversation should be answered.
 
     Args:
         conversation: The turns before the answer.
-        examples: Labelled requests to show first (few-shot); none is zero-shot.
+        examples: Labeled requests to show first (few-shot); none is zero-shot.
         max_characters: Longest conversation to show; the oldest turns go first.
     """
     shown = "\n\n".join(

@@ -36,10 +36,10 @@ def observe_messages(demonstrations: Sequence[Demonstration]) -> tuple[Message, 
     return (Message("system", fill_template("observe", {})), Message("user", choices_shown(demonstrations)))
 
 
-def summarise_messages(observations: Sequence[str]) -> tuple[Message, ...]:
+def summarize_messages(observations: Sequence[str]) -> tuple[Message, ...]:
     """Messages that ask for a summary of such notes."""
     notes = "\n\n".join(field("reasoning", observation) for observation in observations)
-    return (Message("system", fill_template("summarise", {})), Message("user", notes))
+    return (Message("system", fill_template("summarize", {})), Message("user", notes))
 
 
 def propose_messages(

@@ -3,7 +3,7 @@
 A claim says that one feature of a user differs clearly from the population:
 "Prefers clearly shorter answers than most people: 9 of 11 pairs." Claims are made from
 the posterior by expectation propagation, where the chance of a real difference is large.
-Reading back needs only the sentence, so a persona edited by hand is honoured.
+Reading back needs only the sentence, so edits of a persona by hand count.
 
 People who edit a persona write "hates bullet points" or "no more lists". A word such as
 these turns the phrase it governs around; where its reach is doubtful the sentence is

@@ -19,7 +19,7 @@ from personalrm.prompts.proposing import (
     propose_messages,
     read_instruction,
     read_words,
-    summarise_messages,
+    summarize_messages,
 )
 
 Examples = tuple[ExamplePersona, ...]
@@ -126,7 +126,7 @@ def propose_instructions(
         [observe_messages(one.evidence) for one in seen], lambda reply: read_words(reply, "observation"), owners
     )
     notes = [note for note in noted if note]
-    summed = ask([summarise_messages(notes)], lambda reply: read_words(reply, "summary"), [""]) if notes else [None]
+    summed = ask([summarize_messages(notes)], lambda reply: read_words(reply, "summary"), [""]) if notes else [None]
     asked = [propose_messages(n, start, summed[0] or "", examples) for n in range(1, n_wanted + 1)]
     proposals = ask(asked, read_instruction, [""] * n_wanted)
     known |= dict.fromkeys(one for one in proposals if one)
