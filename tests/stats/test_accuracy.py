@@ -25,9 +25,9 @@ def test_reversing_every_choice_turns_accuracy_around() -> None:
 
 
 def test_unscored_pairs_are_left_out_of_accuracy_scored_and_counted() -> None:
-    result = pairwise_accuracy(np.array([1.0, 1.0, 0.0, NAN]), list("aabb"), n_half_scored=1)
+    result = pairwise_accuracy(np.array([1.0, 1.0, 0.0, NAN]), list("aabb"))
     assert (result.accuracy, result.accuracy_scored) == pytest.approx((0.75, 2.5 / 3))
-    assert (result.n_pairs, result.n_users, result.n_unscored, result.n_ties, result.n_half_scored) == (4, 2, 1, 1, 1)
+    assert (result.n_pairs, result.n_users, result.n_unscored, result.n_ties, result.n_half_scored) == (4, 2, 1, 1, 0)
 
 
 def test_macro_gives_every_user_the_same_weight() -> None:

@@ -7,7 +7,7 @@ that see both orders, `bootstrap.py` the intervals.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -41,7 +41,7 @@ class Accuracy:
     n_ties: int
     """Scored pairs with margin exactly zero."""
     n_half_scored: int = 0
-    """Scored pairs of which only one order was read; given by the caller."""
+    """Scored pairs of which only one order was read; filled in by whoever judged in both orders."""
 
     def line(self) -> str:
         """The result in one line, in percent."""
@@ -61,7 +61,6 @@ def pairwise_accuracy(
     *,
     n_resamples: int = 10_000,
     seed: int = 0,
-    n_half_scored: int = 0,
 ) -> Accuracy:
     """Fraction of pairs on which the chosen completion wins, with an interval.
 
@@ -75,7 +74,6 @@ def pairwise_accuracy(
         user_ids: Shape `(pairs,)`, the owner of each pair.
         n_resamples: How many times the users are drawn.
         seed: The same seed and margins give the same interval.
-        n_half_scored: Carried into the result.
 
     Raises:
         NoScoredPairs: If there are no pairs or every margin is NaN; what was not
@@ -89,16 +87,11 @@ def pairwise_accuracy(
     unscored = np.isnan(margins)
     if unscored.all():
         raise NoScoredPairs(f"none of {count(margins.size, 'pair')} was scored, so there is no accuracy to report")
-    scored = correctness(margins[~unscored])
-    return mean_correctness(
-        correctness(margins),
-        user_ids,
-        n_resamples=n_resamples,
-        seed=seed,
-        accuracy_scored=float(scored.mean()),
+    return replace(
+        mean_correctness(correctness(margins), user_ids, n_resamples=n_resamples, seed=seed),
+        accuracy_scored=float(correctness(margins[~unscored]).mean()),
         n_unscored=int(unscored.sum()),
         n_ties=int((margins == 0).sum()),
-        n_half_scored=n_half_scored,
     )
 
 
@@ -108,22 +101,16 @@ def mean_correctness(
     *,
     n_resamples: int = 10_000,
     seed: int = 0,
-    accuracy_scored: float | None = None,
-    n_unscored: int = 0,
-    n_ties: int | None = None,
-    n_half_scored: int = 0,
 ) -> Accuracy:
     """Accuracy from correctness values in [0, 1], such as means over several shuffles.
+
+    All count as scored, those of exactly 0.5 as ties; who knows better replaces these counts.
 
     Args:
         correct: Shape `(pairs,)`; 0.5 for a tie or an unscored pair.
         user_ids: Shape `(pairs,)`, the owner of each pair.
         n_resamples: How many times the users are drawn.
         seed: The same seed and values give the same interval.
-        accuracy_scored: Accuracy without the unscored pairs; the same as with them when left out.
-        n_unscored: Carried into the result.
-        n_ties: Carried into the result; the number of values of exactly 0.5 when left out.
-        n_half_scored: Carried into the result.
 
     Raises:
         NoScoredPairs: If there are no pairs.
@@ -131,7 +118,7 @@ def mean_correctness(
     mean = clustered_mean(cluster(correct, user_ids), n_resamples=n_resamples, seed=seed)
     return Accuracy(
         accuracy=mean.micro,
-        accuracy_scored=mean.micro if accuracy_scored is None else accuracy_scored,
+        accuracy_scored=mean.micro,
         low=mean.micro_interval.low,
         high=mean.micro_interval.high,
         macro=mean.macro,
@@ -139,9 +126,8 @@ def mean_correctness(
         macro_high=mean.macro_interval.high,
         n_pairs=len(correct),
         n_users=mean.n_users,
-        n_unscored=n_unscored,
-        n_ties=int((correct == 0.5).sum()) if n_ties is None else n_ties,
-        n_half_scored=n_half_scored,
+        n_unscored=0,
+        n_ties=int((correct == 0.5).sum()),
     )
 
 

@@ -81,7 +81,7 @@ def find_turn(timeline: Timeline, weights: Weights) -> Turn | None:
     """
     if timeline.n_conversations < 2 * LEAST_SIDE:
         return None
-    scores = _read_scores(timeline, weights)
+    scores = _Scores(timeline, weights)
     by_feature = scores.evidence(scores.gradient[None], scores.sizes[None])  # (1, points, features)
     by_point = by_feature[0].sum(axis=1)
     if by_point.max() < LEAST_HINT:
@@ -106,20 +106,26 @@ def find_turn(timeline: Timeline, weights: Weights) -> Turn | None:
     return Turn(best + LEAST_SIDE, float(log_factor), chance, changed, tuple(named))
 
 
-@dataclass(frozen=True, repr=False)
 class _Scores:
     """What each conversation pulls at the weights, where all are fitted by one vector."""
 
-    gradient: FloatArray
-    """Shape `(conversations, features)`, of the log-likelihood at the MAP weights."""
-    sizes: FloatArray
-    """Shape `(conversations,)`, choices in each."""
-    information: FloatArray
-    """Shape `(features,)`, diagonal of the information of all choices, F."""
-    explained: FloatArray
-    """Shape `(features,)`, diagonal of F H^-1 F, H the Hessian of the log posterior."""
-    spread: FloatArray
-    """Shape `(features,)`, prior variance of a change: 2 Sigma, two independent draws."""
+    def __init__(self, timeline: Timeline, weights: Weights) -> None:
+        prior, choices = weights.prior, timeline.choices
+        x = choices.differences / prior.scale
+        firsts = np.flatnonzero(np.diff(choices.groups, prepend=-1))
+        terms = np.exp(np.clip(-(x @ weights.mean), -500.0, 500.0))
+        p = terms / (1.0 + np.add.reduceat(terms, firsts))[choices.groups]  # (rows,)
+        of_choice = np.add.reduceat(p[:, None] * x, firsts, axis=0)
+        starts = np.flatnonzero(np.diff(timeline.conversations, prepend=-1))
+        information = np.linalg.inv(weights.covariance) - np.diag(1.0 / prior.variance)
+        # Of the log-likelihood at the MAP weights, (conversations, features); and choices in each, (conversations,).
+        self.gradient = np.add.reduceat(of_choice, starts, axis=0)
+        self.sizes = np.diff(starts, append=len(timeline.conversations)).astype(float)
+        # Diagonals, (features,), of the information F of all choices and of F H^-1 F, H the Hessian of the log posterior.
+        self.information = np.diagonal(information)
+        self.explained = np.diagonal(information @ weights.covariance @ information)
+        # Prior variance of a change, two independent draws.
+        self.spread = 2.0 * prior.variance
 
     def evidence(self, gradient: FloatArray, sizes: FloatArray) -> FloatArray:
         """Approximate log Bayes factor of a change of each feature at each turning point.
@@ -138,24 +144,6 @@ class _Scores:
         share = (np.cumsum(sizes[:, ::-1], axis=1)[:, ::-1] / self.sizes.sum())[:, inner, None]
         known = 1.0 + np.maximum(share * self.information - share**2 * self.explained, 0.0) * self.spread
         return np.asarray(0.5 * (later**2 * self.spread / known - np.log(known)))
-
-
-def _read_scores(timeline: Timeline, weights: Weights) -> _Scores:
-    prior, choices = weights.prior, timeline.choices
-    x = choices.differences / prior.scale
-    firsts = np.flatnonzero(np.diff(choices.groups, prepend=-1))
-    terms = np.exp(np.clip(-(x @ weights.mean), -500.0, 500.0))
-    p = terms / (1.0 + np.add.reduceat(terms, firsts))[choices.groups]  # (rows,)
-    of_choice = np.add.reduceat(p[:, None] * x, firsts, axis=0)
-    starts = np.flatnonzero(np.diff(timeline.conversations, prepend=-1))
-    information = np.linalg.inv(weights.covariance) - np.diag(1.0 / prior.variance)
-    return _Scores(
-        gradient=np.add.reduceat(of_choice, starts, axis=0),
-        sizes=np.diff(starts, append=len(timeline.conversations)).astype(float),
-        information=np.diagonal(information),
-        explained=np.diagonal(information @ weights.covariance @ information),
-        spread=2.0 * prior.variance,
-    )
 
 
 def log_evidence(parts: Sequence[Choices], prior: Prior) -> FloatArray:

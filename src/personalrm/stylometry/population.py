@@ -18,7 +18,7 @@ judged by mu. Nothing here reads a target pair.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -26,7 +26,7 @@ import numpy as np
 
 from personalrm.errors import BadInput
 from personalrm.stats.arrays import BoolArray, FloatArray, IntArray
-from personalrm.stats.bradley_terry import Batch, ChoiceProblem, buckets, fit_map, make_batch
+from personalrm.stats.bradley_terry import ChoiceProblem, buckets, fit_map, make_batch
 from personalrm.stats.expectation_propagation import make_sites, refine
 from personalrm.stylometry.observations import Choices
 
@@ -170,42 +170,31 @@ def _variance(problems: Sequence[ChoiceProblem], mean: FloatArray) -> FloatArray
     First one variance for all features, then each its own; the result is the mean of
     both, since a single feature's spread is uncertain with few users.
     """
-    users = [_Users(batch, mean) for _, batch in buckets(problems)]
-    start = np.full(len(mean), FIRST_VARIANCE)
-    shared = _ascend(users, start, SHARED_ROUNDS, lambda moment: np.full_like(moment, moment.mean()))
-    separate = _ascend(users, shared, SEPARATE_ROUNDS, np.asarray)
+    sites = [make_sites(batch) for _, batch in buckets(problems)]  # what one round of EM hands to the next
+
+    def second_moment(variance: FloatArray) -> FloatArray:
+        """Mean over the users of E[(w_u - mu)^2], shape `(features,)`."""
+        refined = [refine(of_batch, mean, variance) for of_batch in sites]
+        sites[:] = [batch.sites for batch in refined]
+        totals = [(batch.deviation**2 + batch.variance).sum(axis=0) for batch in refined]
+        return np.asarray(np.sum(totals, axis=0) / len(problems))
+
+    def ascend(variance: FloatArray, rounds: int, *, pooled: bool) -> FloatArray:
+        """EM rounds on the variance, each step stretched while it keeps its direction.
+
+        Plain EM creeps when a user's choices say little; a fixed stretch overshoots when they
+        say much. So each feature's stretch grows while the ratio stays on one side of 1 and
+        shrinks when it crosses.
+        """
+        stretch, before = np.full(len(variance), FIRST_STRETCH), np.zeros(len(variance))
+        for _ in range(rounds):
+            moment = second_moment(variance)
+            ratio = np.log((moment.mean() if pooled else moment) / variance)
+            stretch = np.where(ratio * before < 0, stretch * 0.3, np.minimum(stretch * 1.4, MOST_STRETCH))
+            variance = np.clip(variance * np.exp(np.clip(stretch * ratio, -1.5, 1.5)), LEAST_VARIANCE, MOST_VARIANCE)
+            before = ratio
+        return np.asarray(variance)
+
+    shared = ascend(np.full(len(mean), FIRST_VARIANCE), SHARED_ROUNDS, pooled=True)
+    separate = ascend(shared, SEPARATE_ROUNDS, pooled=False)
     return np.asarray((separate + shared) / 2.0)
-
-
-def _ascend(
-    users: Sequence[_Users], variance: FloatArray, rounds: int, pool: Callable[[FloatArray], FloatArray]
-) -> FloatArray:
-    """EM rounds on the variance, each step stretched while it keeps its direction.
-
-    Plain EM creeps when a user's choices say little; a fixed stretch overshoots when they
-    say much. So each feature's stretch grows while the ratio stays on one side of 1 and
-    shrinks when it crosses.
-    """
-    n_users = sum(batch.n_users for batch in users)
-    stretch, before = np.full(len(variance), FIRST_STRETCH), np.zeros(len(variance))
-    for _ in range(rounds):
-        moment = pool(np.sum([batch.second_moment(variance) for batch in users], axis=0) / n_users)
-        ratio = np.log(moment / variance)
-        stretch = np.where(ratio * before < 0, stretch * 0.3, np.minimum(stretch * 1.4, MOST_STRETCH))
-        variance = np.clip(variance * np.exp(np.clip(stretch * ratio, -1.5, 1.5)), LEAST_VARIANCE, MOST_VARIANCE)
-        before = ratio
-    return np.asarray(variance)
-
-
-class _Users:
-    """Users of like size, with what one round of EM hands to the next."""
-
-    def __init__(self, batch: Batch, mean: FloatArray) -> None:
-        self._sites, self._mean = make_sites(batch), mean
-        self.n_users = len(batch.real)
-
-    def second_moment(self, variance: FloatArray) -> FloatArray:
-        """Sum over the users of E[(w_u - mu)^2], shape `(features,)`."""
-        refined = refine(self._sites, self._mean, variance)
-        self._sites = refined.sites
-        return np.asarray((refined.deviation**2 + refined.variance).sum(axis=0))

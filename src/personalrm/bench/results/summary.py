@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -170,9 +170,8 @@ def accuracy_of(measured: Measured) -> Accuracy:
         raise NoScoredPairs(
             f"none of {count(len(measured.pairs), 'pair')} was scored, so there is no accuracy to report"
         )
-    return mean_correctness(
-        measured.correct,
-        measured.users,
+    return replace(
+        mean_correctness(measured.correct, measured.users),
         accuracy_scored=float(correctness(measured.margins[scored]).mean()),
         n_unscored=measured.n_unscored,
         n_ties=int((measured.margins == 0).sum()),
