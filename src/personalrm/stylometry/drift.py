@@ -121,7 +121,7 @@ class _Scores:
         # Of the log-likelihood at the MAP weights, (conversations, features); and choices in each, (conversations,).
         self.gradient = np.add.reduceat(of_choice, starts, axis=0)
         self.sizes = np.diff(starts, append=len(timeline.conversations)).astype(float)
-        # Diagonals, (features,), of the information F of all choices and of F H^-1 F, H the Hessian of the log posterior.
+        # Diagonals (features,) of the information F of all choices and of F H^-1 F, H the Hessian of the log posterior.
         self.information = np.diagonal(information)
         self.explained = np.diagonal(information @ weights.covariance @ information)
         # Prior variance of a change, two independent draws.

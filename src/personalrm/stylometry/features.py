@@ -1,7 +1,7 @@
 """The features: what the embedded engine sees of a completion, and how it says it.
 
 Each feature is a number a person can check by eye, with words for wanting more of it
-and less of it. `vector` turns one completion into all of them, in the order of
+and less of it. `read` turns one completion into all of them, in the order of
 `FEATURES`. Features that need English word lists are 0 for a pair unless both
 completions read as English; then only the language-neutral ones are used.
 
