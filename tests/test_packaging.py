@@ -82,7 +82,9 @@ def test_the_sdist_holds(sdist: list[str], name: str) -> None:
 
 def test_no_benchmark_data_is_shipped(wheel: list[str], sdist: list[str]) -> None:
     """The folder of PERSONALRM_DATA is other people's data, kept gzipped, and ours to read only."""
-    assert [name for name in wheel + sdist if name.endswith((".gz", ".parquet", ".sqlite"))] == []
+    made_here = "tests/golden/old.tar.gz"  # what the version before wrote of the invented people that ship
+    packed = [name for name in wheel + sdist if name.endswith((".gz", ".parquet", ".sqlite"))]
+    assert [name for name in packed if not name.endswith(made_here)] == []
 
 
 def test_the_licence_is_mit_and_travels_with_the_wheel(wheel: list[str], metadata: Message) -> None:
