@@ -27,7 +27,9 @@ def replace_file(path: Path, pieces: Iterable[str | bytes]) -> None:
                 file.write(piece.encode("utf-8") if isinstance(piece, str) else piece)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(name, 0o666 & ~_umask())  # mkstemp makes files only their owner may read
+        mask = os.umask(0o077)  # the process's mask of rights can only be read by setting it
+        os.umask(mask)
+        os.chmod(name, 0o666 & ~mask)  # mkstemp makes files only their owner may read
         os.replace(name, path)
     except BaseException:
         with suppress(OSError):
@@ -45,10 +47,3 @@ def sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-def _umask() -> int:
-    """The process's mask of rights, which can only be read by setting it."""
-    mask = os.umask(0o077)
-    os.umask(mask)
-    return mask
