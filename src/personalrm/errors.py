@@ -9,7 +9,7 @@
     │   └── TargetLeak                    a prompt was made from pairs it is to be scored on
     ├── NotFitted (RuntimeError)          asked to judge before it was fitted
     ├── NoScoredPairs (ValueError)        the mean of nothing
-    ├── TrainingFailed (RuntimeError)     the loss is no number any more, step after step
+    ├── TrainingFailed (RuntimeError)     the loss is not a number any more, step after step
     ├── MissingExtra (ImportError)        an optional package is not installed
     ├── ModelUnavailable (RuntimeError)   a language model is needed and none can be reached
     │   ├── AccessRefused                 the server does not take the key or does not know the model
@@ -72,7 +72,7 @@ class NoScoredPairs(PersonalRMError, ValueError):
 
 
 class TrainingFailed(PersonalRMError, RuntimeError):
-    """Training cannot go on: loss or gradient were no numbers many steps in a row."""
+    """Training cannot go on: loss or gradient were not numbers many steps in a row."""
 
 
 class MissingExtra(PersonalRMError, ImportError):

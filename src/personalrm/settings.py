@@ -57,8 +57,7 @@ def setting(
         least: Smallest value; None is without a bound.
         above: The value must be larger than this, and finite.
     """
-    known = Setting(meaning, flag, metavar, unset, least, above)
-    return field(default=default, metadata={"setting": known})
+    return field(default=default, metadata={"setting": Setting(meaning, flag, metavar, unset, least, above)})
 
 
 def flagged(kind: type) -> Iterator[tuple[Field[Any], Setting]]:

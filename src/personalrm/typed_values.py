@@ -16,7 +16,7 @@ import typing
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import MISSING, Field, fields, is_dataclass, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -30,6 +30,15 @@ MOST_NESTED = 64
 would exhaust the stack where it is written again."""
 MOST_BITS = 1023
 """Of a whole number: larger ones overflow a float, and Python refuses to print one of some thousand digits."""
+_KINDS: Mapping[type, str] = {
+    str: "a text (in quotes if need be)",
+    int: "a whole number",
+    float: "a number (such as 3.0e9)",
+    bool: "true or false",
+    list: "a list (such as [a, b])",
+    dict: "keys and values",
+    types.NoneType: "nothing",
+}
 
 
 def read_yaml(path: str | Path, what: str) -> Any:
@@ -44,9 +53,19 @@ def read_yaml(path: str | Path, what: str) -> Any:
     """
     import yaml
 
+    class UniqueKeys(yaml.SafeLoader):
+        """Refuses a key that stands twice; YAML would keep the last without a word."""
+
+        def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+            keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+            twice = next((key for key in keys if keys.count(key) > 1), None)
+            if twice is not None:
+                raise yaml.constructor.ConstructorError(None, None, f"key {twice!r} stands twice", node.start_mark)
+            return super().construct_mapping(node, deep)
+
     where = str(path)
     try:
-        return yaml.load(Path(path).read_text(encoding="utf-8"), Loader=_unique_keys(yaml))  # a SafeLoader
+        return yaml.load(Path(path).read_text(encoding="utf-8"), Loader=UniqueKeys)  # a SafeLoader
     except (OSError, UnicodeDecodeError) as error:
         raise BadFile(f"{what} {where!r} cannot be read ({type(error).__name__}); check the path") from None
     except (yaml.YAMLError, RecursionError, ValueError) as error:
@@ -75,7 +94,7 @@ def spec_from(kind: type[Spec], content: Any, where: str, *, base: Spec | None =
     try:
         return _built(kind, content, base, is_saved=False)
     except _Misfit as misfit:
-        raise misfit.error(f"{misfit.said(where)}; {misfit.advice}") from None
+        raise misfit.error(f"{misfit.message(where)}; {misfit.advice}") from None
 
 
 def saved_object(text: str, where: str, *, again: str) -> dict[str, Any]:
@@ -135,7 +154,7 @@ def saved_value(kind: type[Spec], content: Any, where: str, *, again: str) -> Sp
         return _built(kind, content, None, is_saved=True)
     except _Misfit as misfit:
         hint = f", not {misfit.wanted}" if misfit.wanted else f" ({misfit.advice})"
-        raise CorruptFile(f"{misfit.said(where)}{hint}; {again}") from None
+        raise CorruptFile(f"{misfit.message(where)}{hint}; {again}") from None
     except BadInput as error:  # of the class itself, which does not know where the value stands
         problem, _, advice = str(error).partition("; ")
         raise CorruptFile(f"{where}: {problem}{f' ({advice})' if advice else ''}; {again}") from None
@@ -191,7 +210,7 @@ class _Misfit(Exception):
         self.problem, self.advice, self.before, self.wanted, self.error = problem, advice, before, wanted, error
         self.places: list[str] = []
 
-    def said(self, where: str) -> str:
+    def message(self, where: str) -> str:
         """What is wrong, and where."""
         return f"{self.before}{' of '.join([*self.places, where])}{self.problem}"
 
@@ -247,10 +266,10 @@ def _reader(kind: Any, is_saved: bool) -> Reader:
     """What reads a value of a declared type."""
     origin, inner = typing.get_origin(kind), typing.get_args(kind)
     if origin in (typing.Union, types.UnionType):
-        wanted = next(choice for choice in inner if choice is not types.NoneType)
-        return _or_nothing(_reader(wanted, is_saved))
+        read = _reader(next(choice for choice in inner if choice is not types.NoneType), is_saved)
+        return lambda value, held: None if value is None else read(value, held)
     if origin is typing.Literal:
-        return _one_of(inner)
+        return _choice_of(inner)
     if origin is tuple and Ellipsis not in inner:
         return _items(tuple, [_reader(item, is_saved) for item in inner], None)
     if origin in (tuple, list):
@@ -262,15 +281,11 @@ def _reader(kind: Any, is_saved: bool) -> Reader:
     if kind is Any:
         return _anything
     if kind is float:
-        return _saved_number if is_saved else _number
-    return _exactly(kind)
+        return partial(_number, is_saved)
+    return partial(_exactly, kind)
 
 
-def _or_nothing(read: Reader) -> Reader:
-    return lambda value, held: None if value is None else read(value, held)
-
-
-def _one_of(choices: Sequence[Any]) -> Reader:
+def _choice_of(choices: Sequence[Any]) -> Reader:
     def read(value: Any, _: Any) -> Any:
         if value not in choices:
             shown = f"{value!r:.60}" if isinstance(value, str) else kind_of(value)
@@ -282,10 +297,9 @@ def _one_of(choices: Sequence[Any]) -> Reader:
 
 def _items(made: Callable[[Iterable[Any]], Any], readers: Sequence[Reader], every: Reader | None) -> Reader:
     """A list whose items are read by one reader each, or all by the same."""
-    of_type = _exactly(list)
 
-    def read(value: Any, held: Any) -> Any:
-        listed = of_type(value, held)
+    def read(value: Any, _: Any) -> Any:
+        listed = _exactly(list, value)
         if every is None and len(listed) != len(readers):
             raise _Misfit(f" holds {len(listed)} items", f"write {len(readers)}", wanted=str(len(readers)))
         items, number = [], 0
@@ -301,12 +315,10 @@ def _items(made: Callable[[Iterable[Any]], Any], readers: Sequence[Reader], ever
 
 
 def _entries(read_entry: Reader) -> Reader:
-    of_type = _exactly(dict)
-
-    def read(value: Any, held: Any) -> Any:
+    def read(value: Any, _: Any) -> Any:
         entries, key = {}, ""
         try:
-            for key, entry in of_type(value, held).items():
+            for key, entry in _exactly(dict, value).items():
                 if not isinstance(key, str):
                     raise _Misfit(f" is {kind_of(key)}", f"write {_KINDS[str]}", before="a key of ", wanted="a text")
                 entries[key] = read_entry(entry, None)
@@ -319,28 +331,21 @@ def _entries(read_entry: Reader) -> Reader:
     return read
 
 
-def _number(value: Any, held: Any) -> Any:
-    if isinstance(value, str):
+def _number(is_saved: bool, value: Any, _: Any) -> float:
+    if isinstance(value, str) and not is_saved:
         with suppress(ValueError):
             return float(value)  # YAML takes 3e9 for a text
-    return _saved_number(value, held)
-
-
-def _saved_number(value: Any, held: Any) -> Any:
     if isinstance(value, int) and not isinstance(value, bool):
-        return float(_WHOLE(value, held))
-    return _FLOAT(value, held)
+        return float(_exactly(int, value))
+    return cast(float, _exactly(float, value))
 
 
-def _exactly(kind: Any) -> Reader:
-    def read(value: Any, _: Any) -> Any:
-        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-            raise _Misfit(f" is {kind_of(value)}", f"write {_KINDS[kind]}", wanted=_KINDS[kind].partition(" (")[0])
-        if kind is int and value.bit_length() > MOST_BITS:
-            raise _Misfit(f" is a whole number of {value.bit_length()} bits", "use a smaller one")
-        return value
-
-    return read
+def _exactly(kind: Any, value: Any, _: Any = None) -> Any:
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        raise _Misfit(f" is {kind_of(value)}", f"write {_KINDS[kind]}", wanted=_KINDS[kind].partition(" (")[0])
+    if kind is int and value.bit_length() > MOST_BITS:
+        raise _Misfit(f" is a whole number of {value.bit_length()} bits", "use a smaller one")
+    return value
 
 
 def _anything(value: Any, _: Any) -> Any:
@@ -352,31 +357,3 @@ def _anything(value: Any, _: Any) -> Any:
         # by identity, for YAML can name one value in many places, which would be walked times without number
         level = list({id(item): item for part in parts for item in part}.values())
     raise _Misfit(f" is nested more than {MOST_NESTED} levels deep", "write plain values")
-
-
-_KINDS: Mapping[type, str] = {
-    str: "a text (in quotes if need be)",
-    int: "a whole number",
-    float: "a number (such as 3.0e9)",
-    bool: "true or false",
-    list: "a list (such as [a, b])",
-    dict: "keys and values",
-    types.NoneType: "nothing",
-}
-
-
-_WHOLE, _FLOAT = _exactly(int), _exactly(float)
-
-
-def _unique_keys(yaml: Any) -> Any:
-    """A safe loader that refuses a key that stands twice; YAML would keep the last without a word."""
-
-    class Loader(yaml.SafeLoader):  # type: ignore[misc]  # of a module that is imported when needed
-        def construct_mapping(self, node: Any, deep: bool = False) -> Any:
-            keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-            twice = next((key for key in keys if keys.count(key) > 1), None)
-            if twice is not None:
-                raise yaml.constructor.ConstructorError(None, None, f"key {twice!r} stands twice", node.start_mark)
-            return super().construct_mapping(node, deep)
-
-    return Loader

@@ -1,6 +1,6 @@
 """Words that messages share: counts in the right number, what a value is, how to install an extra.
 
-Imports nothing, so every room may use it.
+Imports nothing, so every part may use it.
 """
 
 from __future__ import annotations
