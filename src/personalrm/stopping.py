@@ -5,19 +5,19 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Callable
-from types import FrameType, TracebackType
+from types import FrameType
 
 
 class Drain:
     """While it is entered, an interrupt is noted instead of raised; the loop asks `is_asked`.
 
     Args:
-        asked: Called at the first interrupt.
+        at_first: Called at the first interrupt.
     """
 
-    def __init__(self, asked: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, at_first: Callable[[], None]) -> None:
         self.is_asked = False
-        self._asked = asked
+        self._at_first = at_first
         self._before: dict[signal.Signals, object] = {}
 
     def __enter__(self) -> Drain:
@@ -30,10 +30,8 @@ class Drain:
         if self.is_asked:
             raise KeyboardInterrupt
         self.is_asked = True
-        self._asked()
+        self._at_first()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)  # type: ignore[arg-type]  # what signal() gave back

@@ -1,5 +1,5 @@
 from personalrm import SynthesizeMe
-from personalrm.induction.roles import assign_roles
+from personalrm.induction.draws import assign_roles
 from personalrm.testing import ScriptedLM, tiny_pair
 from personalrm.testing.skill import skilled
 

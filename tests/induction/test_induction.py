@@ -1,8 +1,7 @@
 import pytest
 
 from personalrm.errors import BadInput
-from personalrm.induction.draws import in_balanced_order
-from personalrm.induction.roles import assign_roles, record_roles
+from personalrm.induction.draws import assign_roles, in_balanced_order, record_roles
 from personalrm.induction.settings import InductionSettings
 from personalrm.induction.synthesize import NO_REASONING, NO_VALIDATION, synthesize
 from personalrm.induction.trials import TrialResult

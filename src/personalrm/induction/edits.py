@@ -73,20 +73,15 @@ def carry_edits(
     if not added and not removed:
         return prompt
     settled = {leaning.feature for text in (*added, *removed) for leaning in read_claim(text)}
-    kept = tuple(claim for claim in prompt.persona.claims if not _is_settled(claim, removed, settled))
-    claims = kept + _linked(added, pairs)
+    seen = observe([pair for pair in pairs if pair.split != "target"])
+    claims = [
+        claim
+        for claim in prompt.persona.claims
+        if claim.text not in removed and not settled & {leaning.feature for leaning in read_claim(claim.text)}
+    ]
+    claims += [link_claim(text, seen) or Claim(text) for text in added]
     note = f"carried over from edits by hand: {count(len(added), 'sentence')} added, {len(removed)} removed"
     # `written` also names what was removed, so that the next fit and the judge see the edit again
     written = tuple(dict.fromkeys((*prompt.written, *removed)))
-    persona = replace(prompt.persona, claims=claims)
+    persona = replace(prompt.persona, claims=tuple(claims))
     return replace(prompt, persona=persona, written=written, notes=(*prompt.notes, note))
-
-
-def _linked(texts: list[str], pairs: Sequence[PreferencePair]) -> tuple[Claim, ...]:
-    seen = observe([pair for pair in pairs if pair.split != "target"])
-    return tuple(link_claim(text, seen) or Claim(text) for text in texts)
-
-
-def _is_settled(claim: Claim, removed: list[str], settled: set[str]) -> bool:
-    features = {leaning.feature for leaning in read_claim(claim.text)}
-    return claim.text in removed or bool(features & settled)

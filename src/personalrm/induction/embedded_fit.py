@@ -44,11 +44,6 @@ UNCOVERED = (
 )
 
 
-def no_roles(_: str) -> Mapping[str, str] | None:
-    """Nobody was fitted before."""
-    return None
-
-
 @dataclass(frozen=True, repr=False)
 class EmbeddedFit:
     """The embedded engine with a prior for everyone, ready to fit users."""
@@ -73,29 +68,36 @@ class EmbeddedFit:
         return cls(estimate_population(choices).prior_for, chosen)
 
     def fit(
-        self, users: Iterable[User], *, recorded: Callable[[str], Mapping[str, str] | None] = no_roles
+        self, users: Iterable[User], *, recorded: Mapping[str, Mapping[str, str]] | None = None
     ) -> Iterator[PersonalPrompt]:
         """The prompts of the users, in order, streaming.
 
         Args:
             users: Who is to be fitted.
-            recorded: The roles of a user's pairs in an earlier prompt, or None.
+            recorded: By user id, the roles of their pairs in an earlier prompt.
         """
         judge = EmbeddedJudge(self.prior_for)
         settings = replace(self.settings, validation_orders="one")  # this judge has no position bias
         remaining = iter(users)
-        while some := [(user.user_id, _context(user)) for user in islice(remaining, USERS_AT_ONCE)]:
+        while batch := list(islice(remaining, USERS_AT_ONCE)):
+            seen = [user.context_pairs for user in batch]
+            for user, pairs in zip(batch, seen, strict=True):
+                if not pairs:
+                    raise BadInput(
+                        f"user {user.user_id!r} has no context pair, every row is a target; "
+                        "add pairs or leave the user out"
+                    )
             inductions = [
-                synthesize(user_id, pairs, settings, judge=judge.name, recorded=recorded(user_id))
-                for user_id, pairs in some
+                synthesize(user.user_id, pairs, settings, judge=judge.name, recorded=(recorded or {}).get(user.user_id))
+                for user, pairs in zip(batch, seen, strict=True)
             ]
             prompts = list(run_together(inductions, judge))
-            seen = [pairs for _, pairs in some]
-            if self.settings.variant == "all_pairs":
+            if settings.variant == "all_pairs":
                 yield from self._follow(prompts, seen)
                 continue
-            for prompt, weights, pairs in zip(prompts, self._weigh(judge, prompts), seen, strict=True):
-                yield _finished(prompt, weights, pairs)
+            for prompt, pairs in zip(prompts, seen, strict=True):
+                persona = None if settings.variant == "demonstrations" else prompt.persona
+                yield _finished(prompt, judge.weigh(prompt.user_id, persona, prompt.demonstrations), pairs)
 
     def _follow(
         self, prompts: Sequence[PersonalPrompt], seen: Sequence[Sequence[PreferencePair]]
@@ -112,14 +114,6 @@ class EmbeddedFit:
             written = tuple(claim.text for claim in persona.claims)
             changed = replace(prompt, persona=persona, written=written, drift=drift)
             yield _finished(replace(changed, notes=(*changed.notes, drift.line())), now.weights, pairs)
-
-    def _weigh(self, judge: EmbeddedJudge, prompts: Sequence[PersonalPrompt]) -> list[Weights]:
-        """The weights each prompt judges by, from what its variant shows."""
-        shows_persona = self.settings.variant != "demonstrations"
-        return [
-            judge.weigh(prompt.user_id, prompt.persona if shows_persona else None, prompt.demonstrations)
-            for prompt in prompts
-        ]
 
 
 class EmbeddedFitEngine:
@@ -145,9 +139,9 @@ class EmbeddedFitEngine:
 
     def fit_each(self, todo: Iterable[Todo]) -> Iterator[Fitted]:
         """Every user's prompt, in order."""
-        for one in todo:
-            recorded = {one.user.user_id: one.roles}
-            yield Fitted(one, next(self._learned.fit([one.user], recorded=recorded.get)))
+        for item in todo:
+            recorded = {item.user.user_id: item.roles}
+            yield Fitted(item, next(self._learned.fit([item.user], recorded=recorded)))
 
     def stop(self) -> None:
         """Nothing is under way but one user, who takes milliseconds."""
@@ -172,7 +166,8 @@ def sample_choices(users: Iterable[User], *, most: int = SAMPLE) -> dict[str, Ch
     """Context choices of at most `most` users, those whose hashed ids are smallest."""
     kept: list[tuple[bytes, str, Choices]] = []
     for user in users:
-        key = _reversed_digest(user.user_id)
+        digest = hashlib.sha256(user.user_id.encode("utf-8", "surrogatepass")).digest()
+        key = bytes(255 - byte for byte in digest)  # larger for smaller hashes, so that a min-heap drops the right one
         if len(kept) == most and key <= kept[0][0]:
             continue
         context = split_context(user.pairs).context
@@ -184,17 +179,3 @@ def sample_choices(users: Iterable[User], *, most: int = SAMPLE) -> dict[str, Ch
         else:
             heapq.heapreplace(kept, entry)
     return {user_id: choices for _, user_id, choices in sorted(kept, key=lambda entry: entry[1])}
-
-
-def _reversed_digest(user_id: str) -> bytes:
-    """Larger for ids whose hash is smaller, so that a min-heap drops the right one."""
-    return bytes(255 - byte for byte in hashlib.sha256(user_id.encode("utf-8", "surrogatepass")).digest())
-
-
-def _context(user: User) -> tuple[PreferencePair, ...]:
-    pairs = tuple(pair for pair in user.pairs if pair.split != "target")
-    if not pairs:
-        raise BadInput(
-            f"user {user.user_id!r} has no context pair, every row is a target; add pairs or leave the user out"
-        )
-    return pairs

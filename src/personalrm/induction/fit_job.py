@@ -9,6 +9,7 @@ run again ends with the same bytes. What fits a user is an engine: `embedded_fit
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -101,7 +102,6 @@ class FitReport:
     """Users whose prompt lacks verdicts of the model, with how many and why."""
     failed: dict[str, str] = field(default_factory=dict)
     """Users without a new prompt, with the reason."""
-
     damaged: list[str] = field(default_factory=list)
     """Saved prompts that could not be read and were set aside, a sentence each."""
 
@@ -150,17 +150,18 @@ class FitJob:
             BadInput: If the file has bad rows and they are not to be skipped, listing them.
             UnknownUser: If one user is asked for who is not in the file.
         """
-        self._engine.learn(self._counted())
+
+        def counted() -> Iterator[User]:
+            for user in iter_users(self._path, self._options, tally=self.report.tally):
+                self.report.n_users += self._user_id in (None, user.user_id)
+                yield user
+
+        self._engine.learn(counted())
         if self._user_id is not None and not self.report.n_users:
             raise UnknownUser(f"user {self._user_id!r} is not in {str(self._path)!r}; check the id")
         return self
 
-    def _counted(self) -> Iterator[User]:
-        for user in iter_users(self._path, self._options, tally=self.report.tally):
-            self.report.n_users += self._user_id in (None, user.user_id)
-            yield user
-
-    def run(self, interrupted: Callable[[], object] = lambda: None) -> Iterator[str]:
+    def run(self, interrupted: Callable[[], object]) -> Iterator[str]:
         """Second pass: yields each user's id when they are safe on disk, or when there is nothing to save.
 
         An interrupt lets the engine finish what is under way and then ends the job; a second one ends it at once.
@@ -174,12 +175,13 @@ class FitJob:
             interrupted()
 
         with Drain(stop) as drain:
-            done: list[str] = []
-            for fitted in self._engine.fit_each(self.todo(lambda: drain.is_asked, done.append)):
+            unchanged: deque[str] = deque()
+            for fitted in self._engine.fit_each(self.todo(lambda: drain.is_asked, unchanged.append)):
                 self._save(fitted)
                 yield fitted.todo.user.user_id
-                yield from _emptied(done)
-            yield from _emptied(done)
+                while unchanged:
+                    yield unchanged.popleft()
+            yield from unchanged
 
     def todo(
         self,
@@ -188,36 +190,34 @@ class FitJob:
         *,
         only_look: bool = False,
     ) -> Iterator[Todo]:
-        """The users that need a fit; `done` is told of those who do not. With `only_look` the home stays as it is."""
+        """The users that need a fit; `done` is called with the ids of the others.
+
+        With `only_look` the home stays as it is.
+        """
         for user in iter_users(self._path, self._options):
             if self._user_id not in (None, user.user_id):
                 continue
             if is_stopped():
                 self.report.stopped = True
                 return
-            if not any(pair.split != "target" for pair in user.pairs):
+            if not user.context_pairs:
                 self.report.n_without_context += 1
                 done(user.user_id)
                 continue
-            one = self._begin(user, only_look=only_look)
-            if one is None or self._is_unchanged(one):
+            try:
+                earlier, damage = self._home.newest_or_set_aside(user.user_id, only_look=only_look)
+            except NewerVersion as error:  # a later personalrm wrote their prompt, which is left alone
+                self.report.failed[user.user_id] = str(error)
+                done(user.user_id)
+                continue
+            if damage:
+                self.report.damaged.append(damage)
+            pairs = [pair_to_dict(pair) for pair in user.pairs]
+            item = Todo(user, earlier, digest(pairs, self._engine.depends_on(user.user_id)))
+            if self._is_unchanged(item):
                 done(user.user_id)
             else:
-                yield one
-
-    def _begin(self, user: User, *, only_look: bool) -> Todo | None:
-        """What is to be done for a user; None where a later personalrm wrote their prompt, which is left alone."""
-        try:
-            earlier, damage = self._home.newest_or_set_aside(user.user_id, only_look=only_look)
-        except NewerVersion as error:
-            self.report.failed[user.user_id] = str(error)
-            return None
-        if damage:
-            self.report.damaged.append(damage)
-        return Todo(user, earlier, self._fingerprint(user))
-
-    def _fingerprint(self, user: User) -> str:
-        return digest([pair_to_dict(pair) for pair in user.pairs], self._engine.depends_on(user.user_id))
+                yield item
 
     def _is_unchanged(self, todo: Todo) -> bool:
         earlier = todo.earlier
@@ -252,9 +252,3 @@ class FitJob:
     def _count_prompt(self, prompt: PersonalPrompt) -> None:
         self.report.n_too_few += prompt.too_few_pairs
         self.report.n_without_sentence += not (prompt.persona.claims or prompt.too_few_pairs)
-
-
-def _emptied(items: list[str]) -> list[str]:
-    taken = items[:]
-    items.clear()
-    return taken

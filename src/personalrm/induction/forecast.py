@@ -12,9 +12,8 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from personalrm.errors import UnreadableReply
-from personalrm.induction.draws import in_balanced_order
+from personalrm.induction.draws import assign_roles, in_balanced_order
 from personalrm.induction.fit_job import Todo
-from personalrm.induction.roles import assign_roles
 from personalrm.induction.settings import InductionSettings
 from personalrm.induction.synthesize import search, synthesis_steps, synthesize
 from personalrm.induction.waves import Answers, Running, Wave

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, replace
 from typing import Any
@@ -14,13 +13,11 @@ from personalrm.induction.synthesize import synthesize
 from personalrm.induction.waves import STOPPED, Finished, Induction, run_overlapping
 from personalrm.judging.embedded import MIN_CHOICES
 from personalrm.judging.model import PROMPTS_VERSION, ModelJudge
-from personalrm.preferences.personal_prompts import PersonalPrompt
 from personalrm.preferences.users import User
-from personalrm.prompts.linting import Finding, lint_persona
+from personalrm.prompts.linting import lint_persona
 from personalrm.wording import count
 
 TOO_FEW = "too few pairs for anything personal"
-
 
 FEW_USERS = 4
 """Users under way at one time where a budget may end the run."""
@@ -37,11 +34,6 @@ class ModelFit:
     def __init__(self, judge: ModelJudge, settings: InductionSettings) -> None:
         self._judge, self._settings = judge, settings
 
-    @property
-    def judge(self) -> ModelJudge:
-        """Who is asked."""
-        return self._judge
-
     def learn(self, users: Iterable[User]) -> None:
         """Nobody else is needed; only the file is checked."""
         for _ in users:
@@ -50,57 +42,57 @@ class ModelFit:
     def depends_on(self, user_id: str) -> Any:
         """Model, sampling, prompts and settings."""
         prompt = self._judge.persona_prompt
-        told = [prompt.instruction, [[one.choices, one.persona] for one in prompt.examples]]
-        options = asdict(self._judge.options)
-        return [self._judge.caller.lm.identity, PROMPTS_VERSION, options, told, self._settings.as_json()]
+        examples = [[example.choices, example.persona] for example in prompt.examples]
+        return [
+            self._judge.caller.lm.identity,
+            PROMPTS_VERSION,
+            asdict(self._judge.options),
+            [prompt.instruction, examples],
+            self._settings.as_json(),
+        ]
 
     def fit_each(self, todo: Iterable[Todo]) -> Iterator[Fitted]:
         """Every user's prompt, as they are ready."""
+        caller = self._judge.caller
         waiting: dict[int, Todo] = {}
+        skipped: list[Todo] = []
 
         def begin() -> Iterator[Induction]:
-            for place, one in enumerate(todo):
-                if self._judge.caller.stopped is not None:
-                    skipped.append(one)
+            for place, item in enumerate(todo):
+                if caller.stopped is not None:
+                    skipped.append(item)
                     continue
-                waiting[place - len(skipped)] = one
-                yield self._induction(one)
+                waiting[place - len(skipped)] = item
+                user = item.user
+                yield synthesize(
+                    user.user_id, user.context_pairs, self._settings, judge=self._judge.name, recorded=item.roles
+                )
 
-        skipped: deque[Todo] = deque()
-        for finished in run_overlapping(begin(), self._judge, users_at_once=self._users_at_once):
+        # Under a budget few, so that what it pays for are whole users and not a beginning of everybody.
+        users_at_once = FEW_USERS if caller.purse.is_limited else caller.limits.max_in_flight
+        for finished in run_overlapping(begin(), self._judge, users_at_once=users_at_once):
             yield self._fitted(waiting.pop(finished.place), finished)
-        for one in skipped:
-            yield Fitted(one, None, NOT_DONE)
-
-    @property
-    def _users_at_once(self) -> int:
-        """Under a budget few, so that what it pays for are whole users and not a beginning of everybody."""
-        caller = self._judge.caller
-        return FEW_USERS if caller.purse.is_limited else caller.limits.max_in_flight
+        for item in skipped:
+            yield Fitted(item, None, NOT_DONE)
 
     def stop(self) -> None:
         """Send nothing more; answers under way are kept, so the same command goes on from them."""
         self._judge.caller.stop(ModelUnavailable("interrupted"))
 
-    def _induction(self, todo: Todo) -> Induction:
-        pairs = tuple(pair for pair in todo.user.pairs if pair.split != "target")
-        return synthesize(todo.user.user_id, pairs, self._settings, judge=self._judge.name, recorded=todo.roles)
-
     def _fitted(self, todo: Todo, finished: Finished) -> Fitted:
         prompt = finished.prompt
         if prompt is None:
             return Fitted(todo, None, NOT_DONE if finished.reason == STOPPED else finished.reason)
-        too_few = len({pair.choice_key for pair in todo.user.pairs if pair.split != "target"}) < MIN_CHOICES
+        too_few = len({pair.choice_key for pair in todo.user.context_pairs}) < MIN_CHOICES
         n_unscored = len(finished.unscored)
         notes = prompt.notes + ((TOO_FEW,) if too_few else ())
         notes += (f"the model gave no readable answer for {count(n_unscored, 'verdict')}",) if n_unscored else ()
-        notes += tuple(finding.line() for finding in self._lint(todo, prompt))
+        words = [turn.content for pair in todo.user.pairs for turn in pair.conversation if turn.role == "user"]
+        # the example people of the persona prompt are the other users, whose words do not belong into the persona
+        others = [
+            text for example in self._judge.persona_prompt.examples for text in (example.choices, example.persona)
+        ]
+        sentences = [claim.text for claim in prompt.persona.claims]
+        notes += tuple(finding.line() for finding in lint_persona(sentences, words, others))
         reason = finished.unscored[0] if finished.unscored else ""
         return Fitted(todo, replace(prompt, notes=notes, too_few_pairs=too_few), reason, n_unscored)
-
-    def _lint(self, todo: Todo, prompt: PersonalPrompt) -> list[Finding]:
-        """What does not belong into the persona; the example people of the persona prompt are the other users."""
-        own = [turn.content for pair in todo.user.pairs for turn in pair.conversation if turn.role == "user"]
-        examples = self._judge.persona_prompt.examples
-        others = [text for one in examples for text in (one.choices, one.persona)]
-        return lint_persona([claim.text for claim in prompt.persona.claims], own, others)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from personalrm.induction.draws import in_balanced_order
-from personalrm.induction.roles import record_roles
+from personalrm.induction.draws import in_balanced_order, record_roles
 from personalrm.induction.settings import InductionSettings
 from personalrm.preferences.demonstrations import Demonstration
 from personalrm.preferences.pairs import PreferencePair

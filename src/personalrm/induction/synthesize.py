@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Generator, Mapping, Sequence
 
 from personalrm.induction.bootstrap import bootstrap, bootstrap_calls
-from personalrm.induction.draws import in_balanced_order
-from personalrm.induction.roles import assign_roles, record_roles
+from personalrm.induction.draws import assign_roles, in_balanced_order, record_roles
 from personalrm.induction.settings import InductionSettings, Variant
 from personalrm.induction.trials import Demonstrations, choose_demonstrations, trials_calls
 from personalrm.induction.waves import Answers, Calls, Induction, Wave

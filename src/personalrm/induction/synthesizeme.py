@@ -59,10 +59,10 @@ def all_of(kind: type[T], values: Mapping[str, T] | Iterable[T], name: str) -> t
     if isinstance(values, str) or not isinstance(values, Iterable):
         raise BadInput(f"{name} is of type {type(values).__name__}, not a list of {kind.__name__}; pass a list")
     given = tuple(values.values() if isinstance(values, Mapping) else values)
-    for place, one in enumerate(given):
-        if not isinstance(one, kind):
+    for place, value in enumerate(given):
+        if not isinstance(value, kind):
             raise BadInput(
-                f"{name} has a value of type {type(one).__name__} at index {place}; pass {kind.__name__} only"
+                f"{name} has a value of type {type(value).__name__} at index {place}; pass {kind.__name__} only"
             )
     return given
 
@@ -123,13 +123,13 @@ class SynthesizeMe:
         """
         user = one_user(pairs)
         known = [other for other in all_of(User, others, "others") if other.user_id != user.user_id]
-        recorded = self._prompt.roles if self._prompt and self._prompt.user_id == user.user_id else None
+        roles = self._prompt.roles if self._prompt and self._prompt.user_id == user.user_id else {}
         judge = self._opened()
         if judge is not None:
-            self._prompt = next(iter(fit_with_judge([user], judge, self.settings, recorded)))
+            self._prompt = next(iter(fit_with_judge([user], judge, self.settings, roles)))
             return self
         engine = EmbeddedFit.learned_from([*each_once(known), user], settings=self.settings)
-        self._prompt = next(engine.fit([user], recorded=lambda user_id: recorded))
+        self._prompt = next(engine.fit([user], recorded={user.user_id: roles}))
         return self
 
     @property
@@ -208,7 +208,7 @@ class SynthesizeMe:
             raise BadFile(f"{str(path)!r} cannot be read ({reason}); pass a file that save wrote") from None
         except UnicodeDecodeError:
             raise CorruptFile(
-                f"{str(path)!r} is not UTF-8, so no personal prompt; pass a file that save wrote"
+                f"{str(path)!r} is not UTF-8, so not a personal prompt; pass a file that save wrote"
             ) from None
         model = cls(lm, base_url=base_url)
         model._prompt = prompt_from_json(text, where=str(path))
@@ -293,7 +293,6 @@ def fit_users(
         ModelUnavailable: If the model cannot be reached or some users have no prompt; the others came before.
     """
     chosen = settings or default_settings(lm)
-    is_file = isinstance(users, str | Path)
     held = () if isinstance(users, str | Path) else each_once(all_of(User, users, "users"))
 
     def everybody() -> Iterable[User]:
@@ -301,12 +300,13 @@ def fit_users(
 
     if lm is None:
         return EmbeddedFit.learned_from(everybody(), settings=chosen).fit(everybody())
-    if is_file:
+    if isinstance(users, str | Path):
         for _ in everybody():  # every row is checked before the first call is paid
             pass
-    return _with_judge(open_model_judge(lm, base_url=base_url, cache=cache, options=judge_options), everybody(), chosen)
+    judge = open_model_judge(lm, base_url=base_url, cache=cache, options=judge_options)
 
+    def fitted() -> Iterator[PersonalPrompt]:
+        with judge.caller:
+            yield from fit_with_judge(everybody(), judge, chosen)
 
-def _with_judge(judge: ModelJudge, users: Iterable[User], settings: InductionSettings) -> Iterator[PersonalPrompt]:
-    with judge.caller:
-        yield from fit_with_judge(users, judge, settings)
+    return fitted()

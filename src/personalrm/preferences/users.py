@@ -19,6 +19,11 @@ class User:
     n_both_outcomes: int = 0
     """Pairs that stand in the input with either completion chosen; both are kept."""
 
+    @property
+    def context_pairs(self) -> tuple[PreferencePair, ...]:
+        """Those a method may see: all but the rows that the input calls targets."""
+        return tuple(pair for pair in self.pairs if pair.split != "target")
+
     def __iter__(self) -> Iterator[PreferencePair]:
         return iter(self.pairs)
 
