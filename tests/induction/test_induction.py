@@ -95,12 +95,12 @@ D1, D2 = (Demonstration(shown) for shown in in_balanced_order(PAIRS[:2], 0))
 @pytest.mark.parametrize(
     ("better", "worse"),
     [
-        (TrialResult(1, (D1,), 0.9, 0.5), TrialResult(2, (D1, D2), 0.8, 0.9)),
-        (TrialResult(1, (D1,), 0.8, 0.5), TrialResult(0, (), 0.8, 0.9)),
-        (TrialResult(2, (D1,), 0.8, 0.7), TrialResult(1, (D1, D2), 0.8, 0.6)),
-        (TrialResult(2, (D1, D2), 0.8, 0.7), TrialResult(1, (D1,), 0.8, 0.7)),
-        (TrialResult(1, (D1,), 0.8, 0.7), TrialResult(2, (D2,), 0.8, 0.7)),
-        (TrialResult(0, (), 0.9, 0.7), TrialResult(1, (D1, D2), 0.8, 0.9)),
+        (TrialResult(1, (D1,), 9, 5, 10), TrialResult(2, (D1, D2), 8, 9, 10)),
+        (TrialResult(1, (D1,), 8, 5, 10), TrialResult(0, (), 8, 9, 10)),
+        (TrialResult(2, (D1,), 8, 7, 10), TrialResult(1, (D1, D2), 8, 6, 10)),
+        (TrialResult(2, (D1, D2), 8, 7, 10), TrialResult(1, (D1,), 8, 7, 10)),
+        (TrialResult(1, (D1,), 8, 7, 10), TrialResult(2, (D2,), 8, 7, 10)),
+        (TrialResult(0, (), 9, 7, 10), TrialResult(1, (D1, D2), 8, 9, 10)),
     ],
 )
 def test_ties_between_trials_follow_the_rule(better, worse):

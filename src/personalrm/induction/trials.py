@@ -17,28 +17,40 @@ from personalrm.induction.waves import Answers, Calls, Wave
 from personalrm.preferences.demonstrations import Demonstration
 from personalrm.preferences.pairs import OrderedPair
 from personalrm.preferences.personas import Persona
-from personalrm.preferences.verdicts import Verdict
 
 Demonstrations = tuple[Demonstration, ...]
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(repr=False)
 class TrialResult:
-    """How one candidate set did on the validation pairs."""
+    """How one candidate set has done on the validation pairs judged so far."""
 
     trial: int
     """0 is the reference without demonstrations."""
     demonstrations: Demonstrations
-    accuracy: float
-    """Share of validation pairs judged right, orders averaged; ties and unscored count 0.5."""
-    mean_probability: float
-    """Mean probability on the right side; unscored count 0.5."""
+    right: float = 0.0
+    """Pairs judged right, orders averaged; ties and unscored count a half."""
+    probability: float = 0.0
+    """Sum over pairs of the probability on the right side; unscored count a half."""
+    n_judged: int = 0
+
+    @property
+    def wrong(self) -> float:
+        """Pairs judged wrong; ties and unscored count a half."""
+        return self.n_judged - self.right
 
     @property
     def rank(self) -> tuple[float, bool, float, int, int]:
         """The tie rule: accuracy, any demonstrations at all, probability, more demonstrations, earlier trial."""
         n = len(self.demonstrations)
-        return (self.accuracy, n > 0, self.mean_probability, n, -self.trial)
+        return (self.right / self.n_judged, n > 0, self.probability / self.n_judged, n, -self.trial)
+
+    def add(self, chances: Sequence[float]) -> None:
+        """One pair more, its orders averaged first; nothing scored counts a half."""
+        mean = sum(chances) / len(chances) if chances else 0.5
+        self.right += 1.0 if mean > 0.5 else 0.5 if mean == 0.5 else 0.0
+        self.probability += mean
+        self.n_judged += 1
 
 
 def choose_demonstrations(
@@ -58,12 +70,13 @@ def choose_demonstrations(
         settings: Number of trials, sizes, orders and seed.
     """
     candidates = draw_candidates(kept, shown, settings)
-    asked = [_orders(ordered, settings) for ordered in validation]
+    results = [TrialResult(trial, demonstrations) for trial, demonstrations in enumerate(candidates)]
+    both = settings.validation_orders == "both"
+    pairs = [[ordered, ordered.swapped()] if both else [ordered] for ordered in validation]
     if settings.schedule == "cost":
-        return (yield from _race(candidates, asked, persona))
-    scores = [_Score(trial, demonstrations) for trial, demonstrations in enumerate(candidates)]
-    yield from _score(scores, asked, persona)
-    return max((score.result(len(asked)) for score in scores), key=lambda result: result.rank)
+        return (yield from _race(results, pairs, persona))
+    yield from _judge(results, pairs, persona)
+    return max(results, key=lambda result: result.rank)
 
 
 def trials_calls(n_validation: int, settings: InductionSettings) -> Calls:
@@ -78,79 +91,54 @@ def trials_calls(n_validation: int, settings: InductionSettings) -> Calls:
 def draw_candidates(
     kept: Sequence[Demonstration], shown: Sequence[OrderedPair], settings: InductionSettings
 ) -> list[Demonstrations]:
-    """The reference without demonstrations, then one set a trial, equal sets once."""
+    """The reference without demonstrations, then one set a trial, equal sets once.
+
+    Each set is in the order of the train pairs, so that prompts share prefixes.
+    """
     candidates: dict[Demonstrations, None] = {(): None}
     for trial in range(1, settings.n_trials + 1):
-        candidates.setdefault(_draw(trial, kept, shown, settings))
+        key = (settings.seed, trial)
+        chosen: dict[str, Demonstration] = {}
+        if kept:
+            most = min(len(kept), settings.max_bootstrapped or len(shown))
+            size = 1 + int(keyed_uniform("size", *key, shown[0].pair.user_id) * most)
+            ranked = sorted(kept, key=lambda d: keyed_uniform("reasoning", *key, d.shown.pair.hash))
+            chosen = {demonstration.shown.pair.hash: demonstration for demonstration in ranked[:size]}
+        others = [ordered for ordered in shown if ordered.pair.hash not in chosen]
+        others.sort(key=lambda ordered: keyed_uniform("plain", *key, ordered.pair.hash))
+        chosen |= {ordered.pair.hash: Demonstration(ordered) for ordered in others[: settings.max_plain]}
+        candidates.setdefault(tuple(chosen[ordered.pair.hash] for ordered in shown if ordered.pair.hash in chosen))
     return list(candidates)
 
 
-def _draw(
-    trial: int, kept: Sequence[Demonstration], shown: Sequence[OrderedPair], settings: InductionSettings
-) -> Demonstrations:
-    """One candidate, in the order of the train pairs so that prompts share prefixes."""
-    chosen: dict[str, Demonstration] = {}
-    if kept:
-        most = min(len(kept), settings.max_bootstrapped or len(shown))
-        user_id = shown[0].pair.user_id
-        size = 1 + int(keyed_uniform("size", settings.seed, trial, user_id) * most)
-        ranked = sorted(kept, key=lambda d: keyed_uniform("reasoning", settings.seed, trial, d.shown.pair.hash))
-        chosen = {d.shown.pair.hash: d for d in ranked[:size]}
-    others = [ordered for ordered in shown if ordered.pair.hash not in chosen]
-    others.sort(key=lambda ordered: keyed_uniform("plain", settings.seed, trial, ordered.pair.hash))
-    chosen |= {ordered.pair.hash: Demonstration(ordered) for ordered in others[: settings.max_plain]}
-    return tuple(chosen[ordered.pair.hash] for ordered in shown if ordered.pair.hash in chosen)
-
-
-def _orders(ordered: OrderedPair, settings: InductionSettings) -> list[OrderedPair]:
-    return [ordered, ordered.swapped()] if settings.validation_orders == "both" else [ordered]
-
-
-@dataclass
-class _Score:
-    """How one candidate has done so far."""
-
-    trial: int
-    demonstrations: Demonstrations
-    right: float = 0.0
-    """Pairs judged right; ties and unscored count a half."""
-    probability: float = 0.0
-    """Sum over pairs of the probability on the right side."""
-    n_judged: int = 0
-
-    @property
-    def wrong(self) -> float:
-        return self.n_judged - self.right
-
-    def add(self, chances: Sequence[float]) -> None:
-        """One pair more, its orders averaged first; nothing scored counts a half."""
-        mean = sum(chances) / len(chances) if chances else 0.5
-        self.right += 1.0 if mean > 0.5 else 0.5 if mean == 0.5 else 0.0
-        self.probability += mean
-        self.n_judged += 1
-
-    def result(self, n_pairs: int) -> TrialResult:
-        """The score over all pairs."""
-        return TrialResult(self.trial, self.demonstrations, self.right / n_pairs, self.probability / n_pairs)
-
-
-def _score(
-    scores: Sequence[_Score], asked: Sequence[Sequence[OrderedPair]], persona: Persona | None
+def _judge(
+    results: Sequence[TrialResult], pairs: Sequence[Sequence[OrderedPair]], persona: Persona | None
 ) -> Generator[Wave, Answers, None]:
-    """Judge these pairs for these candidates, in one wave."""
+    """Judge these pairs, each in its orders, for these candidates, in one wave."""
     questions = [
-        ask_about(one, persona, score.demonstrations) for score in scores for orders in asked for one in orders
+        ask_about(ordered, persona, result.demonstrations)
+        for result in results
+        for orders in pairs
+        for ordered in orders
     ]
     answers = yield Wave("trials", tuple(questions))
     verdicts = iter(answers.verdicts)
-    for score in scores:
-        for orders in asked:
-            chances = [_chance_of_right(one, next(verdicts)) for one in orders]
-            score.add([chance for chance in chances if chance is not None])
+    for result in results:
+        for orders in pairs:
+            chances = []
+            for ordered in orders:
+                verdict = next(verdicts)
+                if not verdict.is_scored:
+                    continue
+                first = verdict.probability
+                if first is None:
+                    first = {"first": 1.0, "second": 0.0, None: 0.5}[verdict.choice]
+                chances.append(first if ordered.chosen_first else 1.0 - first)
+            result.add(chances)
 
 
 def _race(
-    candidates: Sequence[Demonstrations], asked: Sequence[Sequence[OrderedPair]], persona: Persona | None
+    results: Sequence[TrialResult], pairs: Sequence[Sequence[OrderedPair]], persona: Persona | None
 ) -> Generator[Wave, Answers, TrialResult]:
     """The same winner with fewer calls: one candidate in full, the others until they cannot win any more.
 
@@ -158,34 +146,19 @@ def _race(
     cache. A candidate is out once it has more wrong than the leader has in the end; the
     reference, which may not win a tie, already when it has as many.
     """
-    scores = [_Score(trial, demonstrations) for trial, demonstrations in enumerate(candidates)]
-    leader, *others = sorted(scores, key=lambda score: -len(score.demonstrations))
-    for some in (asked[:1], asked[1:]):
+    leader, *alive = sorted(results, key=lambda result: -len(result.demonstrations))
+    for some in (pairs[:1], pairs[1:]):
         if some:
-            yield from _score([leader], some, persona)
-    alive = others
-    for orders in asked:
-        alive = [score for score in alive if _may_win(score, leader)]
+            yield from _judge([leader], some, persona)
+    for orders in pairs:
+        alive = [
+            result
+            for result in alive
+            if result.wrong < leader.wrong
+            or (result.wrong == leader.wrong and (result.demonstrations or not leader.demonstrations))
+        ]
         if not alive:
             break
-        yield from _score(alive, [orders], persona)
-    finished = [score.result(len(asked)) for score in (leader, *alive) if score.n_judged == len(asked)]
+        yield from _judge(alive, [orders], persona)
+    finished = [result for result in (leader, *alive) if result.n_judged == len(pairs)]
     return max(finished, key=lambda result: result.rank)
-
-
-def _may_win(score: _Score, leader: _Score) -> bool:
-    if not score.demonstrations and leader.demonstrations:
-        return score.wrong < leader.wrong
-    return score.wrong <= leader.wrong
-
-
-def _chance_of_right(ordered: OrderedPair, verdict: Verdict) -> float | None:
-    """The probability given to the user's choice; None when the verdict is unscored."""
-    if not verdict.is_scored:
-        return None
-    first = (
-        verdict.probability
-        if verdict.probability is not None
-        else {"first": 1.0, "second": 0.0, None: 0.5}[verdict.choice]
-    )
-    return first if ordered.chosen_first else 1.0 - first

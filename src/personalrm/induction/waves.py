@@ -21,6 +21,7 @@ from personalrm.preferences.personas import Persona
 from personalrm.preferences.verdicts import Judge, PersonaQuestion, Question, Verdict
 
 USERS_AT_ONCE = 256
+"""Users whose waves are put into one call of the judge."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -66,43 +67,36 @@ class Calls:
 Induction = Generator[Wave, Answers, PersonalPrompt]
 
 
-def run_together(
-    inductions: Iterable[Induction], judge: Judge, *, users_at_once: int = USERS_AT_ONCE
-) -> Iterator[PersonalPrompt]:
+def run_together(inductions: Iterable[Induction], judge: Judge) -> Iterator[PersonalPrompt]:
     """The prompts of the inductions, in their order, waves of different users asked together.
 
     Args:
-        inductions: One generator a user; only `users_at_once` are held at a time.
+        inductions: One generator a user; only `USERS_AT_ONCE` are held at a time.
         judge: Who answers.
-        users_at_once: How many users' waves are put into one call of the judge.
     """
     remaining = iter(inductions)
-    while batch := list(islice(remaining, users_at_once)):
-        yield from _run_batch(batch, judge)
-
-
-def _run_batch(batch: list[Induction], judge: Judge) -> list[PersonalPrompt]:
-    finished: dict[int, PersonalPrompt] = {}
-    waiting = {place: wave for place in range(len(batch)) if (wave := _advance(batch, place, None, finished))}
-    while waiting:
-        answers = _ask(list(waiting.values()), judge)
-        waiting = {
-            place: wave
-            for place, answer in zip(list(waiting), answers, strict=True)
-            if (wave := _advance(batch, place, answer, finished))
-        }
-    return [finished[place] for place in range(len(batch))]
-
-
-def _advance(
-    batch: list[Induction], place: int, answers: Answers | None, finished: dict[int, PersonalPrompt]
-) -> Wave | None:
-    """The next wave of one induction; its result goes into `finished` when there is none."""
-    try:
-        return next(batch[place]) if answers is None else batch[place].send(answers)
-    except StopIteration as stop:
-        finished[place] = stop.value
-        return None
+    while batch := list(islice(remaining, USERS_AT_ONCE)):
+        prompts: dict[int, PersonalPrompt] = {}
+        answers: dict[int, Answers | None] = dict.fromkeys(range(len(batch)))
+        while answers:
+            waves: dict[int, Wave] = {}
+            for place, answer in answers.items():
+                try:
+                    waves[place] = next(batch[place]) if answer is None else batch[place].send(answer)
+                except StopIteration as stop:
+                    prompts[place] = stop.value
+            answers = {}
+            if waves:
+                # All waves' questions in two calls, the answers dealt back to their waves.
+                verdicts = iter(judge.judge([question for wave in waves.values() for question in wave.questions]))
+                personas = iter(
+                    judge.describe([question for wave in waves.values() for question in wave.persona_questions])
+                )
+            for place, wave in waves.items():
+                answers[place] = Answers(
+                    list(islice(verdicts, len(wave.questions))), list(islice(personas, len(wave.persona_questions)))
+                )
+        yield from (prompts[place] for place in range(len(batch)))
 
 
 class StartingJudge(Protocol):
@@ -149,20 +143,21 @@ def run_overlapping(inductions: Iterable[Induction], judge: StartingJudge, *, us
     running: dict[int, Running] = {}
 
     def advance(place: int, answers: Answers | None) -> Finished | None:
-        one = running[place]
+        under_way = running[place]
         try:
-            wave = next(one.induction) if answers is None else one.induction.send(answers)
+            wave = next(under_way.induction) if answers is None else under_way.induction.send(answers)
         except StopIteration as stop:
             del running[place]
-            return Finished(place, stop.value, unscored=tuple(one.unscored))
-        one.may_miss = wave.may_miss
+            return Finished(place, stop.value, unscored=tuple(under_way.unscored))
+        under_way.may_miss = wave.may_miss
         judge.start(wave.step, wave.questions, wave.persona_questions, lambda judged: answered.put((place, judged)))
         return None
 
     while True:
         while len(running) < users_at_once and (following := next(remaining, None)) is not None:
-            running[following[0]] = Running(following[1])
-            if (finished := advance(following[0], None)) is not None:
+            place, induction = following
+            running[place] = Running(induction)
+            if (finished := advance(place, None)) is not None:
                 yield finished
         if not running:
             return
@@ -191,16 +186,3 @@ class Running:
         if None in judged.personas and not self.may_miss:
             return None, f"no persona: {next(filter(None, judged.reasons), 'no reply')}"
         return Answers(judged.verdicts, [persona or Persona(note="not read") for persona in judged.personas]), ""
-
-
-def _ask(waves: list[Wave], judge: Judge) -> list[Answers]:
-    """All waves' questions in two calls, the answers dealt back to their waves."""
-    verdicts = iter(judge.judge([question for wave in waves for question in wave.questions]))
-    personas = iter(judge.describe([question for wave in waves for question in wave.persona_questions]))
-    return [
-        Answers(
-            list(islice(verdicts, len(wave.questions))),
-            list(islice(personas, len(wave.persona_questions))),
-        )
-        for wave in waves
-    ]
