@@ -1,7 +1,7 @@
 """Memory, guided profile and raw history: what is asked, in what order, and what is left when a reply is unreadable."""
 
 from personalrm.induction.guided_profile import guided_profile
-from personalrm.induction.memory import ROOM, remember
+from personalrm.induction.memory import MOST_CHARACTERS, remember
 from personalrm.induction.raw_history import raw_history
 from personalrm.induction.settings import InductionSettings
 from personalrm.induction.waves import Answers
@@ -55,7 +55,8 @@ def test_memory_goes_on_without_a_reply_and_says_so():
 def test_memory_forgets_the_oldest_insights_when_the_list_grows_too_long():
     pairs = tuple(tiny_pair("u0", k) for k in range(8))
     _, prompt = drive(
-        remember("u0", pairs, SETTINGS, judge="m"), lambda n, q: Persona((Claim(str(n) + "x" * (ROOM // 4)),))
+        remember("u0", pairs, SETTINGS, judge="m"),
+        lambda n, q: Persona((Claim(str(n) + "x" * (MOST_CHARACTERS // 4)),)),
     )
     assert [claim.text[0] for claim in prompt.persona.claims] == ["6", "7", "8"]
     assert prompt.notes == ("the 5 oldest insights were forgotten to keep the list short",)

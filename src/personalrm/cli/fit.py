@@ -96,7 +96,7 @@ def _spent(judge: ModelJudge | None) -> str:
 
 
 def _predict(job: FitJob, options: argparse.Namespace, judge: ModelJudge | None) -> int:
-    from personalrm.induction.forecast import forecast, nothing_kept
+    from personalrm.induction.forecast import forecast
     from personalrm.lm.prices import price_of
 
     if judge is None:
@@ -106,7 +106,7 @@ def _predict(job: FitJob, options: argparse.Namespace, judge: ModelJudge | None)
         price = price_of(options.model, options.prices)
         with _kept(options) as kept:
             todo = job.todo(only_look=True)
-            guess = forecast(todo, judge, induction_settings(options), price, kept or nothing_kept)
+            guess = forecast(todo, judge, induction_settings(options), price, kept)
         told = guess.as_json()
         line = guess.line()
     if options.json:

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from personalrm.errors import UnreadableReply
+from personalrm.induction.bootstrap import ask_about
 from personalrm.induction.draws import assign_roles, in_balanced_order
 from personalrm.induction.fit_job import Todo
 from personalrm.induction.settings import InductionSettings
@@ -23,20 +24,17 @@ from personalrm.lm.cache import Unscored
 from personalrm.lm.prices import Price
 from personalrm.lm.protocol import Reply, Request, Usage
 from personalrm.preferences.demonstrations import Demonstration
-from personalrm.preferences.verdicts import PersonaQuestion, Question
+from personalrm.preferences.verdicts import PersonaQuestion
 from personalrm.wording import count
 
 REASONING = "x" * 500
 """Stands for a reasoning that is not written yet."""
 REPLY_TOKENS = 200
 CHARACTERS_A_TOKEN = 4.0
-"""Of English text: tokens are told as "about", unlike `lm.prices.CHARACTERS_A_TOKEN`, by which budgets are held."""
+"""Of English text: the number of tokens is printed as "about", unlike `lm.prices.CHARACTERS_A_TOKEN`, by which budgets
+are held."""
 Kept = Callable[[bytes], Reply | Unscored | None]
 """What is kept under a key of `lm.batch.key_of`."""
-
-
-def nothing_kept(_: bytes) -> None:
-    """No answer is there yet."""
 
 
 @dataclass
@@ -71,7 +69,7 @@ def forecast(
     judge: ModelJudge,
     settings: InductionSettings,
     price: Price | None,
-    kept: Kept = nothing_kept,
+    kept: Kept | None,
 ) -> Forecast:
     """Upper bound of calls and about how many tokens they take.
 
@@ -80,17 +78,18 @@ def forecast(
         judge: Who would be asked; nothing is asked.
         settings: Variant, trials, orders.
         price: What tokens cost.
-        kept: Answers that are there already.
+        kept: Answers that are there already; None where there are none.
     """
     total = Forecast()
-    for one in todo:
+    for item in todo:
         total.n_users += 1
-        user = _UserForecast(one, judge, replace(settings, schedule="latency"), kept)
+        user = _UserForecast(item, judge, replace(settings, schedule="latency"), kept)
         missing, rest = user.missing()
         n_calls = len(missing) + sum(step.n_calls for step in rest)
         total.n_calls += n_calls
         total.n_calls_same_personas += n_calls - user.saved_by_the_same_persona(rest)
-        n_characters = sum(one.n_characters for one in missing) + sum(step.n_calls * step.n_characters for step in rest)
+        n_characters = sum(request.n_characters for request in missing)
+        n_characters += sum(step.n_calls * step.n_characters for step in rest)
         total.prompt_tokens += int(n_characters / CHARACTERS_A_TOKEN)
         total.completion_tokens += n_calls * REPLY_TOKENS
     usage = Usage(total.prompt_tokens, total.completion_tokens)
@@ -111,18 +110,31 @@ class _Step:
 class _UserForecast:
     """One user's fit, played through as far as answers are kept."""
 
-    def __init__(self, todo: Todo, judge: ModelJudge, settings: InductionSettings, kept: Kept) -> None:
+    def __init__(self, todo: Todo, judge: ModelJudge, settings: InductionSettings, kept: Kept | None) -> None:
         self._todo, self._judge, self._settings, self._kept = todo, judge, settings, kept
-        self._pairs = tuple(pair for pair in todo.user.pairs if pair.split != "target")
-        self._split = assign_roles(self._pairs, todo.roles, settings.seed)
+        self._split = assign_roles(todo.user.context_pairs, todo.roles, settings.seed)
         self._train = in_balanced_order(self._split.train, settings.seed)
         self._validation = in_balanced_order(self._split.validation, settings.seed)
 
     def missing(self) -> tuple[list[Request], list[_Step]]:
         """The requests of the first wave that is not answered, and the steps that come after it."""
-        user_id, name = self._todo.user.user_id, self._judge.name
-        induction = synthesize(user_id, self._pairs, self._settings, judge=name, recorded=self._todo.roles)
-        return self._play(induction, self._steps())
+        user, name = self._todo.user, self._judge.name
+        induction = synthesize(user.user_id, user.context_pairs, self._settings, judge=name, recorded=self._todo.roles)
+        shown = tuple(Demonstration(ordered, REASONING) for ordered in self._train)
+        first = (self._train or self._validation)[0]
+        question = ask_about(first)
+        bare = self._judge.judge_request(replace(question, wants_hypotheses=True), "bootstrap").n_characters
+        # A trial shows half of the reasonings on average.
+        half = replace(question, demonstrations=shown[: 1 + len(shown) // 2])
+        full = self._judge.judge_request(half, "trials").n_characters
+        persona = self._judge.persona_request(PersonaQuestion(user.user_id, shown)).n_characters
+        n_characters = {"bootstrap": bare, "trials": full, "persona": persona}
+        n_samples = self._judge.options.n_samples
+        steps = [
+            _Step(step, calls.total(n_samples), n_characters[step])
+            for step, calls in synthesis_steps(self._split, self._settings)
+        ]
+        return self._play(induction, steps)
 
     def saved_by_the_same_persona(self, rest: Sequence[_Step]) -> int:
         """Calls of the last search that are known, should the persona come out as it was."""
@@ -140,11 +152,12 @@ class _UserForecast:
         wave: Wave | None = next(running.induction)
         while wave is not None:
             asks = self._judge.asks(wave.step, wave.questions, wave.persona_questions)
-            found = [self._look_up(ask) for ask in asks]
-            missing = {key: request for key, request, outcome in found if outcome is None}
+            looked_up = [self._look_up(ask) for ask in asks]
+            missing = {key: request for key, request, outcome in looked_up if outcome is None}
             if missing:
                 return list(missing.values()), self._without_kept_reference(wave, steps[1:])
-            judged = self._judge.judged([one for _, _, one in found if one is not None], len(wave.questions))
+            outcomes = [outcome for _, _, outcome in looked_up if outcome is not None]
+            judged = self._judge.judged(outcomes, len(wave.questions))
             answers, _ = running.take(judged)
             steps = steps[1:]
             try:
@@ -156,13 +169,13 @@ class _UserForecast:
     def _look_up(self, ask: Ask[Any]) -> tuple[bytes, Request, Outcome[Any] | None]:
         request = ask.build()
         key = key_of(self._judge.caller.lm.identity, request)
-        found = self._kept(key)
-        if found is None:
+        reply = self._kept(key) if self._kept is not None else None
+        if reply is None:
             return key, request, None
-        if isinstance(found, Unscored):
-            return key, request, Outcome(None, found.reason)
+        if isinstance(reply, Unscored):
+            return key, request, Outcome(None, reply.reason)
         try:
-            return key, request, Outcome(ask.read(found))
+            return key, request, Outcome(ask.read(reply))
         except UnreadableReply:
             return key, request, None
 
@@ -171,26 +184,11 @@ class _UserForecast:
         if wave.step != "bootstrap" or not rest or rest[0].name != "trials":
             return rest
         both = self._settings.validation_orders == "both"
-        orders = [one for ordered in self._validation for one in ((ordered, ordered.swapped()) if both else (ordered,))]
-        persona, user_id = wave.questions[0].persona, self._todo.user.user_id
-        questions = [Question(user_id, one.pair.conversation, one.first, one.second, persona) for one in orders]
-        found = [self._look_up(ask)[2] for ask in self._judge.asks("trials", questions, ())]
-        trials = replace(rest[0], n_calls=rest[0].n_calls - sum(one is not None for one in found))
-        return [trials, *rest[1:]]
-
-    def _steps(self) -> list[_Step]:
-        """All steps of the fit at their largest."""
-        shown = tuple(Demonstration(one, REASONING) for one in self._train)
-        first = (self._train or self._validation)[0]
-        question = Question(self._todo.user.user_id, first.pair.conversation, first.first, first.second)
-        bare = self._judge.judge_request(replace(question, wants_hypotheses=True), "bootstrap").n_characters
-        # A trial shows half of the reasonings on average.
-        half = replace(question, demonstrations=shown[: 1 + len(shown) // 2])
-        full = self._judge.judge_request(half, "trials").n_characters
-        persona = self._judge.persona_request(PersonaQuestion(self._todo.user.user_id, shown)).n_characters
-        n_characters = {"bootstrap": bare, "trials": full, "persona": persona}
-        n_samples = self._judge.options.n_samples
-        return [
-            _Step(name, calls.total(n_samples), n_characters[name])
-            for name, calls in synthesis_steps(self._split, self._settings)
+        persona = wave.questions[0].persona
+        questions = [
+            ask_about(shown, persona)
+            for ordered in self._validation
+            for shown in ((ordered, ordered.swapped()) if both else (ordered,))
         ]
+        n_kept = sum(self._look_up(ask)[2] is not None for ask in self._judge.asks("trials", questions, ()))
+        return [replace(rest[0], n_calls=rest[0].n_calls - n_kept), *rest[1:]]

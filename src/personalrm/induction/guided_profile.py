@@ -37,7 +37,15 @@ def guided_profile(
     digest = answers.personas[0].claims
     question = PersonaQuestion(user_id, (), "profile", tuple(claim.text for claim in digest))
     answers = yield Wave("profile", persona_questions=(question,))
-    claims = tuple(_with_evidence(claim, digest) for claim in answers.personas[0].claims)
+
+    def evidence(numbers: Sequence[str]) -> tuple[str, ...]:
+        """The pairs behind the observations of these numbers."""
+        return tuple(dict.fromkeys(pair_id for n in numbers for pair_id in digest[int(n) - 1].supporting))
+
+    claims = tuple(
+        Claim(claim.text, evidence(claim.supporting), evidence(claim.contradicting))
+        for claim in answers.personas[0].claims
+    )
     return PersonalPrompt(
         user_id,
         Persona(claims, answers.personas[0].note),
@@ -51,14 +59,3 @@ def guided_profile(
 
 PROFILE_CALLS = Calls(texts=2)
 """What `guided_profile` asks of anybody: the digest and the profile."""
-
-
-def _with_evidence(claim: Claim, digest: Sequence[Claim]) -> Claim:
-    """The sentence with the pairs behind the observations it names."""
-    resting_on = [digest[int(number) - 1] for number in claim.supporting]
-    against = [digest[int(number) - 1] for number in claim.contradicting]
-    return Claim(
-        claim.text,
-        tuple(dict.fromkeys(pair_id for one in resting_on for pair_id in one.supporting)),
-        tuple(dict.fromkeys(pair_id for one in against for pair_id in one.supporting)),
-    )

@@ -17,7 +17,7 @@ from personalrm.wording import count
 
 MOST_INSIGHTS = 5
 """Insights kept of one choice (paper 5.1: one to five)."""
-ROOM = 24_000
+MOST_CHARACTERS = 24_000
 """Characters of the running list; beyond it the oldest insights are forgotten and counted."""
 
 
@@ -42,15 +42,14 @@ def remember(user_id: str, pairs: Sequence[PreferencePair], settings: InductionS
         fresh = answers.personas[0].claims[:MOST_INSIGHTS]
         n_missing += not fresh
         insights += fresh
-        while sum(len(claim.text) for claim in insights) > ROOM and len(insights) > 1:
+        while sum(len(claim.text) for claim in insights) > MOST_CHARACTERS and len(insights) > 1:
             insights.pop(0)
             n_forgotten += 1
-    notes = (
-        [f"{n_missing} of {count(len(split.context), 'choice')} gave no insight that could be read"]
-        if n_missing
-        else []
-    )
-    notes += [f"the {n_forgotten} oldest insights were forgotten to keep the list short"] if n_forgotten else []
+    notes = []
+    if n_missing:
+        notes.append(f"{n_missing} of {count(len(split.context), 'choice')} gave no insight that could be read")
+    if n_forgotten:
+        notes.append(f"the {n_forgotten} oldest insights were forgotten to keep the list short")
     return PersonalPrompt(
         user_id,
         Persona(tuple(insights)),

@@ -8,7 +8,7 @@ give its label away.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from personalrm.errors import BadInput
@@ -62,48 +62,29 @@ def prepare_prompts(
     """
     if min_pairs < 1:
         raise BadInput(f"min_pairs must be at least 1, got {min_pairs!r}")
-    seen = [_context(user, hold_out) for user in users]
+    split = split_user if hold_out else split_context
+    seen = [User(user.user_id, split(user.pairs).context) for user in users]
     engine.learn([user for user in seen if user.pairs])
-    wanted: list[tuple[Todo, str | None]] = []
+    wanted: list[tuple[Todo, str | None]] = []  # each with the conversation whose pairs are left out
     for user in seen:
-        without_each = _cross_fitted(user, only) if cross_fitted else []
-        wanted += _todo(user, report, min_pairs=min_pairs, without_each=without_each)
+        if len({pair.choice_key for pair in user.pairs}) < min_pairs:
+            report.n_too_few += 1
+            continue
+        wanted.append((Todo(user, None, ""), None))
+        keys = list(dict.fromkeys(pair.conversation_key for pair in user.pairs)) if cross_fitted else []
+        chosen = [key for key in keys if only is None or key in only.get(user.user_id, ())]
+        if chosen and len(keys) == 1:
+            report.n_single += 1
+            continue
+        for key in chosen:
+            rest = tuple(pair for pair in user.pairs if pair.conversation_key != key)
+            wanted.append((Todo(User(user.user_id, rest), None, ""), key))
     without = {id(todo): key for todo, key in wanted}
     for fitted in engine.fit_each(todo for todo, _ in wanted):
         if fitted.prompt is None:
             report.failed[fitted.todo.user.user_id] = fitted.reason
             continue
-        key = without[id(fitted.todo)]
-        report.n_users += key is None
-        report.n_cross_fitted += key is not None
-        yield PreparedPrompt(fitted.prompt, key)
-
-
-def _todo(
-    user: User, report: Preparation, *, min_pairs: int, without_each: Sequence[str]
-) -> Iterable[tuple[Todo, str | None]]:
-    """What is to be fitted for one user, and the conversation each is without."""
-    if len({pair.choice_key for pair in user.pairs}) < min_pairs:
-        report.n_too_few += 1
-        return []
-    found: list[tuple[Todo, str | None]] = [(Todo(user, None, ""), None)]
-    if without_each and len({pair.conversation_key for pair in user.pairs}) == 1:
-        report.n_single += 1
-        return found
-    for key in without_each:
-        rest = tuple(pair for pair in user.pairs if pair.conversation_key != key)
-        found.append((Todo(User(user.user_id, rest), None, ""), key))
-    return found
-
-
-def _cross_fitted(user: User, only: Mapping[str, Collection[str]] | None) -> list[str]:
-    """The conversations of a user that get a prompt made without them."""
-    wanted = only.get(user.user_id, ()) if only is not None else None
-    keys = dict.fromkeys(pair.conversation_key for pair in user.pairs)
-    return [key for key in keys if wanted is None or key in wanted]
-
-
-def _context(user: User, hold_out: bool) -> User:
-    """The user with the pairs that may be seen."""
-    part = split_user(user.pairs) if hold_out else split_context(user.pairs)
-    return User(user.user_id, part.context)
+        left_out = without[id(fitted.todo)]
+        report.n_users += left_out is None
+        report.n_cross_fitted += left_out is not None
+        yield PreparedPrompt(fitted.prompt, left_out)
