@@ -56,8 +56,7 @@ def _row(version: Version, seen: dict[int, PersonalPrompt | None], prompt: Perso
     """A version and how it differs from the one before that can be read; the first differs from nothing."""
     from dataclasses import asdict
 
-    from personalrm.induction.origins import origin_of
-    from personalrm.induction.prompt_changes import compare_prompts
+    from personalrm.induction.prompt_changes import compare_prompts, origin_of
     from personalrm.preferences.personal_prompts import PersonalPrompt
     from personalrm.preferences.personas import Persona
 

@@ -1,11 +1,16 @@
-"""What changed between two versions of a user's personal prompt: pairs, sentences, weights, taste."""
+"""What changed between two versions of a user's personal prompt, and what made each version.
+
+Versions hold no dates and no story, so that equal pairs give equal bytes; but a restored
+one equals an earlier one, an edited one differs from the one before in its persona only,
+and a fit changes pairs or settings.
+"""
 
 from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from personalrm.errors import BadInput
@@ -13,14 +18,16 @@ from personalrm.preferences.drift import Drift
 from personalrm.preferences.personal_prompts import PersonalPrompt
 from personalrm.preferences.personas import Claim
 from personalrm.stylometry.claims import LEVELS, read_claim
+from personalrm.wording import count
 
 Kind = Literal["added", "removed", "changed", "kept"]
+OriginKind = Literal["fitted", "updated", "fitted_again", "edited", "restored", "unknown"]
 MOST_WEIGHTS = 5
 LEAST_MOVE = 0.005
-"""A weight that moved less (in scaled units) is not told."""
+"""A weight that moved less (in scaled units) is not shown."""
 LIKE = 0.75
 """Two sentences of a language model as alike as this (difflib's ratio) are one that was reworded."""
-_WORDS = re.compile(r"\b(?:" + "|".join(adverb for adverb, _ in LEVELS) + r")\b")
+_ADVERBS = re.compile(r"\b(?:" + "|".join(adverb for adverb, _ in LEVELS) + r")\b")
 
 
 @dataclass(frozen=True)
@@ -67,12 +74,12 @@ class PromptChanges:
     @property
     def is_empty(self) -> bool:
         """Whether nothing a person would notice changed."""
-        sentences = [one for one in self.sentences if one != SentenceChange("kept", one.before, one.after)]
-        return not (self.pairs_added or self.pairs_removed or sentences or self.weights) and len(set(self.drift)) == 1
+        moved = any(change != SentenceChange("kept", change.before, change.after) for change in self.sentences)
+        return not (self.pairs_added or self.pairs_removed or moved or self.weights) and len(set(self.drift)) == 1
 
     def count(self, kind: Kind) -> int:
         """Number of sentences that were added, removed, changed or kept."""
-        return sum(one.kind == kind for one in self.sentences)
+        return sum(change.kind == kind for change in self.sentences)
 
     def as_json(self) -> dict[str, Any]:
         """The changes as JSON values."""
@@ -89,12 +96,19 @@ def compare_prompts(before: PersonalPrompt, after: PersonalPrompt) -> PromptChan
         raise BadInput(
             f"prompts of two users, {before.user_id!r} and {after.user_id!r}, have no changes; compare one user's"
         )
+    old = {weight.feature: weight.mean for weight in before.weights}
+    moved = [
+        WeightChange(weight.feature, old[weight.feature], weight.mean)
+        for weight in after.weights
+        if weight.feature in old and abs(weight.mean - old[weight.feature]) >= LEAST_MOVE
+    ]
+    moved.sort(key=lambda change: -abs(change.after - change.before))
     return PromptChanges(
         n_pairs=(len(before.roles), len(after.roles)),
         pairs_added=len(after.context_hashes - before.context_hashes),
         pairs_removed=len(before.context_hashes - after.context_hashes),
         sentences=tuple(_compare_claims(before.persona.claims, after.persona.claims)),
-        weights=_compare_weights(before, after),
+        weights=tuple(moved[:MOST_WEIGHTS]),
         drift=(before.drift, after.drift),
     )
 
@@ -104,7 +118,7 @@ def _compare_claims(before: Sequence[Claim], after: Sequence[Claim]) -> list[Sen
     matched: dict[int, Claim] = {}
     for is_match in (_is_same, _is_about_the_same, _is_reworded):  # a sharper match is never lost to a vaguer one
         for place, claim in enumerate(after):
-            old = next((one for one in left if is_match(one, claim)), None) if place not in matched else None
+            old = next((other for other in left if is_match(other, claim)), None) if place not in matched else None
             if old is not None:
                 matched[place] = old
                 left.remove(old)
@@ -114,26 +128,22 @@ def _compare_claims(before: Sequence[Claim], after: Sequence[Claim]) -> list[Sen
 
 def _change(before: Claim | None, after: Claim | None) -> SentenceChange:
     if before is None or after is None:
-        gone = Claim("")
         kind: Kind = "added" if before is None else "removed"
-        return SentenceChange(
-            kind, (before or gone).text, (after or gone).text, None, *_moved(before or gone, after or gone)
-        )
-    kind = "kept" if before.text == after.text else "changed"
-    adverbs = (_adverb(before.text), _adverb(after.text))
-    return SentenceChange(
-        kind, before.text, after.text, None if adverbs[0] == adverbs[1] else adverbs, *_moved(before, after)
-    )
-
-
-def _moved(before: Claim, after: Claim) -> tuple[tuple[str, ...], ...]:
-    """Pairs that support it, contradict it, or are no evidence, only since."""
+        before, after, adverbs = before or Claim(""), after or Claim(""), None
+    else:
+        kind = "kept" if before.text == after.text else "changed"
+        firsts = [_ADVERBS.search(claim.text) for claim in (before, after)]
+        words = [match[0] if match else "" for match in firsts]
+        adverbs = (words[0], words[1]) if words[0] != words[1] else None
     seen = {*after.supporting, *after.contradicting}
-    gone = tuple(one for one in (*before.supporting, *before.contradicting) if one not in seen)
-    return (
-        tuple(one for one in after.supporting if one not in before.supporting),
-        tuple(one for one in after.contradicting if one not in before.contradicting),
-        gone,
+    return SentenceChange(
+        kind,
+        before.text,
+        after.text,
+        adverbs,
+        now_for=tuple(pair_id for pair_id in after.supporting if pair_id not in before.supporting),
+        now_against=tuple(pair_id for pair_id in after.contradicting if pair_id not in before.contradicting),
+        no_longer=tuple(pair_id for pair_id in (*before.supporting, *before.contradicting) if pair_id not in seen),
     )
 
 
@@ -153,17 +163,39 @@ def _is_reworded(before: Claim, after: Claim) -> bool:
     return difflib.SequenceMatcher(None, before.text, after.text, autojunk=False).ratio() >= LIKE
 
 
-def _adverb(text: str) -> str:
-    """The first adverb of a sentence; empty when it has none."""
-    found = _WORDS.search(text)
-    return found[0] if found else ""
+@dataclass(frozen=True)
+class Origin:
+    """How a version came to be."""
+
+    kind: OriginKind
+    """`unknown` where the version before cannot be read."""
+    line: str
+    """The same in plain words."""
+    restored_from: int | None = None
+    """The version that is the newest again."""
 
 
-def _compare_weights(before: PersonalPrompt, after: PersonalPrompt) -> tuple[WeightChange, ...]:
-    old = {weight.feature: weight.mean for weight in before.weights}
-    moved = [
-        WeightChange(weight.feature, old[weight.feature], weight.mean)
-        for weight in after.weights
-        if weight.feature in old and abs(weight.mean - old[weight.feature]) >= LEAST_MOVE
-    ]
-    return tuple(sorted(moved, key=lambda one: -abs(one.after - one.before))[:MOST_WEIGHTS])
+def origin_of(prompt: PersonalPrompt, earlier: Mapping[int, PersonalPrompt | None]) -> Origin:
+    """What made this version.
+
+    Args:
+        prompt: The version.
+        earlier: All versions before it by number, oldest first; None for one that cannot be read.
+    """
+    maker = "the embedded engine" if prompt.judge == "embedded" else prompt.judge
+    made = f"{count(len(prompt.roles), 'pair')} with {maker}"
+    if not earlier:
+        return Origin("fitted", f"fitted from {made}")
+    same = [number for number, other in earlier.items() if other == prompt]
+    if same:
+        return Origin("restored", f"restored from version {same[-1]}", same[-1])
+    before = list(earlier.values())[-1]
+    if before is None:
+        return Origin("unknown", f"rests on {made}; the version before cannot be read")
+    if replace(before, persona=prompt.persona) == prompt:
+        return Origin("edited", "edited by hand")
+    changes = compare_prompts(before, prompt)
+    if not changes.pairs_added:
+        return Origin("fitted_again", f"fitted again from {made}")
+    gone = f", {changes.pairs_removed} no longer there" if changes.pairs_removed else ""
+    return Origin("updated", f"updated after {count(changes.pairs_added, 'new pair')}{gone}, with {maker}")
