@@ -15,8 +15,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from personalrm.induction.search.asking import judge_under
-from personalrm.induction.search.gain import Gain
+from personalrm.induction.search.gain import Gain, judge_under
 from personalrm.induction.search.loop import search
 from personalrm.induction.search.people import Subject
 from personalrm.induction.search.settings import SearchSettings

@@ -5,11 +5,10 @@ from dataclasses import replace
 import pytest
 
 from personalrm.errors import BadInput, ModelUnavailable, TargetLeak
-from personalrm.induction.search.asking import decided_by, judge_under
 from personalrm.induction.search.candidates import check_instructions, draw_example_sets
 from personalrm.induction.search.distill import measure_transfer
 from personalrm.induction.search.forecast import forecast_search
-from personalrm.induction.search.gain import Gain
+from personalrm.induction.search.gain import Gain, decided_by, judge_under
 from personalrm.induction.search.optimize import Searcher, optimize, optimize_persona_prompt
 from personalrm.induction.search.people import Subject, divide, gather, in_words, share_out
 from personalrm.induction.search.settings import SearchSettings

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from personalrm.induction.search.asking import judge_under
-from personalrm.induction.search.gain import Gain
-from personalrm.induction.search.people import Subject, gather
+from personalrm.induction.search.gain import Gain, judge_under
+from personalrm.induction.search.people import gather
 from personalrm.induction.search.settings import SearchSettings
 from personalrm.judging.model import ModelJudge
 from personalrm.preferences.persona_prompts import PersonaPrompt
@@ -54,17 +53,15 @@ def measure_transfer(
     """
     subjects = gather(dev, student, settings, on_target=True)
     gain = Gain(judge_under(student), start)
-    (before, _), (after, n_unscored) = (_mean_gain(gain, prompt, subjects) for prompt in (start, found))
-    return Transfer(student.name, gain.accuracy(subjects), before, after, len(subjects), n_unscored)
+    means, n_unscored = [], 0
+    for prompt in (start, found):
+        values = gain.of(gain.write(prompt, subjects), subjects)
+        scored = [value for value in values if value is not None]
+        means.append(sum(scored) / len(scored) if scored else None)
+        n_unscored = len(values) - len(scored)
+    return Transfer(student.name, gain.accuracy(subjects), means[0], means[1], len(subjects), n_unscored)
 
 
 def with_transfer(prompt: PersonaPrompt, transfer: Transfer) -> PersonaPrompt:
     """The prompt, whose provenance says how the student did with it."""
-    told: Mapping[str, Any] = {**prompt.provenance, "student": transfer.as_json()}
-    return replace(prompt, provenance=told)
-
-
-def _mean_gain(gain: Gain, prompt: PersonaPrompt, subjects: Sequence[Subject]) -> tuple[float | None, int]:
-    values = gain.of(gain.write(prompt, subjects), subjects)
-    scored = [value for value in values if value is not None]
-    return (sum(scored) / len(scored) if scored else None), len(values) - len(scored)
+    return replace(prompt, provenance={**prompt.provenance, "student": transfer.as_json()})

@@ -16,8 +16,7 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from typing import Any
 
 from personalrm.errors import UnreadableReply
-from personalrm.induction.search.asking import judge_under
-from personalrm.induction.search.gain import Gain, gain_calls
+from personalrm.induction.search.gain import Gain, gain_calls, judge_under
 from personalrm.induction.search.optimize import Optimized, Tell, calls_by_purpose, gather_people, tell_nobody
 from personalrm.induction.search.people import People, Subject, in_words
 from personalrm.induction.search.settings import SearchSettings

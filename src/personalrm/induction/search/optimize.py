@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from personalrm.errors import BadInput
-from personalrm.induction.search.asking import judge_under, texts_from
 from personalrm.induction.search.candidates import (
     AskTexts,
     Bootstrapped,
@@ -24,8 +23,9 @@ from personalrm.induction.search.candidates import (
     draw_example_sets,
     proposal_calls,
     propose_instructions,
+    texts_from,
 )
-from personalrm.induction.search.gain import Gain, JudgeUnder, gain_calls
+from personalrm.induction.search.gain import Gain, JudgeUnder, gain_calls, judge_under
 from personalrm.induction.search.loop import SearchResult, search, search_cost
 from personalrm.induction.search.people import People, Subject, divide, gather, gather_calls
 from personalrm.induction.search.settings import SearchSettings

@@ -45,7 +45,8 @@ class Subject:
     @property
     def pairs(self) -> tuple[str, ...]:
         """Hashes of everything the search sees of this user."""
-        return tuple(one.shown.pair.hash for one in self.evidence) + tuple(pair.hash for pair in self.scored)
+        seen = [demonstration.shown.pair for demonstration in self.evidence]
+        return tuple(pair.hash for pair in (*seen, *self.scored))
 
     def __repr__(self) -> str:
         return f"Subject(user_id={self.user_id!r}, evidence={len(self.evidence)}, scored={len(self.scored)})"
@@ -73,13 +74,13 @@ def divide(train: Iterable[User], dev: Iterable[User], *, max_train_users: int, 
         raise BadInput(f"user {min(both)!r} is both a train and a dev user ({len(both)} are); leave one of them out")
     trained = [(user.user_id, split_user(user.pairs)) for user in train if user.pairs]
     scored = [(user.user_id, split_user(user.pairs)) for user in dev if user.pairs]
-    kept = [one for one in trained if one[1].train and one[1].validation]
-    useful = [one for one in scored if one[1].train and one[1].target]
+    kept = [(user_id, split) for user_id, split in trained if split.train and split.validation]
+    useful = [(user_id, split) for user_id, split in scored if split.train and split.target]
     if not useful:
         raise BadInput(
             f"none of {len(dev)} dev users has pairs to learn from and a target pair; add users or conversations"
         )
-    drawn = sorted(kept, key=lambda one: keyed_uniform("train user", seed, one[0]))[:max_train_users]
+    drawn = sorted(kept, key=lambda user: keyed_uniform("train user", seed, user[0]))[:max_train_users]
     return People(tuple(drawn), tuple(useful), len(train) + len(dev) - len(kept) - len(useful))
 
 
@@ -109,8 +110,17 @@ def gather(
         on_target: Whether they are scored on targets (dev users) or on validation pairs (train users).
     """
     step_one = _step_one(settings)
-    inductions = [_collect(user_id, split, step_one) for user_id, split in people]
-    prompts = run_together(inductions, judge)
+
+    def collect(user_id: str, split: UserSplit) -> Induction:
+        """Step 1 of a fit (paper section 3), its demonstrations as a personal prompt without a persona."""
+        train = in_balanced_order(split.train, settings.seed)
+        validation = in_balanced_order(split.validation, settings.seed)
+        kept = yield from search_demonstrations(train, validation, None, step_one)
+        if not any(demonstration.has_reasoning for demonstration in kept):
+            kept = tuple(Demonstration(ordered) for ordered in train)
+        return PersonalPrompt(user_id, Persona(), kept)
+
+    prompts = run_together([collect(user_id, split) for user_id, split in people], judge)
     return [
         Subject(user_id, prompt.demonstrations, split.target if on_target else split.validation)
         for (user_id, split), prompt in zip(people, prompts, strict=True)
@@ -126,28 +136,17 @@ def _step_one(settings: SearchSettings) -> InductionSettings:
     return InductionSettings(variant="persona", n_trials=settings.user_trials, seed=settings.seed)
 
 
-def _collect(user_id: str, split: UserSplit, settings: InductionSettings) -> Induction:
-    """Step 1 of a fit (paper section 3), its demonstrations as a personal prompt without a persona."""
-    train = in_balanced_order(split.train, settings.seed)
-    validation = in_balanced_order(split.validation, settings.seed)
-    kept = yield from search_demonstrations(train, validation, None, settings)
-    if not any(demonstration.has_reasoning for demonstration in kept):
-        kept = tuple(Demonstration(ordered) for ordered in train)
-    return PersonalPrompt(user_id, Persona(), kept)
-
-
 def in_words(demonstrations: Sequence[Demonstration], n_characters: int = SHORTENED) -> str:
     """Choices in short plain text, as an example person's stand in a persona prompt."""
-    shown = [one for one in demonstrations if one.has_reasoning] or list(demonstrations)
-    return "\n".join(f"{n}. {_in_words(one, n_characters)}" for n, one in enumerate(shown[:MOST_CHOICES], 1))
-
-
-def _in_words(one: Demonstration, n_characters: int) -> str:
-    pair = one.shown.pair
-    asked = next((turn.content for turn in reversed(pair.conversation) if turn.role == "user"), "")
-    texts = [_short(text, n_characters) for text in (asked, pair.chosen, pair.rejected)]
-    why = f" Why: {_short(one.reasoning, n_characters)}" if one.reasoning else ""
-    return f"Asked: {texts[0]} Chose: {texts[1]} Not: {texts[2]}{why}"
+    shown = [demonstration for demonstration in demonstrations if demonstration.has_reasoning] or list(demonstrations)
+    lines = []
+    for n, demonstration in enumerate(shown[:MOST_CHOICES], 1):
+        pair, reasoning = demonstration.shown.pair, demonstration.reasoning
+        asked = next((turn.content for turn in reversed(pair.conversation) if turn.role == "user"), "")
+        texts = [_short(text, n_characters) for text in (asked, pair.chosen, pair.rejected)]
+        why = f" Why: {_short(reasoning, n_characters)}" if reasoning else ""
+        lines.append(f"{n}. Asked: {texts[0]} Chose: {texts[1]} Not: {texts[2]}{why}")
+    return "\n".join(lines)
 
 
 def _short(text: str, n_characters: int) -> str:
