@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from personalrm.errors import NoScoredPairs, StoreError
-from personalrm.induction.search.belief import Measurements, believe
-from personalrm.induction.search.loop import START, search
+from personalrm.induction.search.loop import START, Measurements, believe, search
 from personalrm.induction.search.settings import SearchSettings
 from personalrm.induction.search.trials_file import Combination, Trial, TrialsFile
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -15,8 +14,7 @@ from personalrm.judging.model import ModelJudge
 from personalrm.lm.prices import CHARACTERS_A_TOKEN, Price
 from personalrm.lm.protocol import Usage
 from personalrm.preferences.demonstrations import Demonstration
-from personalrm.preferences.pairs import OrderedPair, PreferencePair
-from personalrm.preferences.splits import UserSplit
+from personalrm.preferences.pairs import OrderedPair
 from personalrm.preferences.verdicts import PersonaQuestion, Question
 from personalrm.wording import count
 
@@ -67,27 +65,17 @@ def forecast_search(
     count_calls = mipro_calls_by_purpose if with_dspy else calls_by_purpose
     calls = count_calls(people, settings, judge.options.n_samples)
     n_calls = sum(calls.values())
-    n_prompt = int(n_calls * _characters(people, judge) / CHARACTERS_A_TOKEN)
+    lengths = []
+    for _, split in people.dev[:LOOKED_AT]:
+        # About how long a prompt is, over judgements with and without demonstrations and personas' prompts.
+        shown = tuple(Demonstration(OrderedPair(pair, chosen_first=True), REASONING) for pair in split.train)
+        pair = split.target[0]
+        question = Question(pair.user_id, pair.conversation, pair.chosen, pair.rejected)
+        judged = judge.judge_request(question, "judge").n_characters
+        written = judge.persona_request(PersonaQuestion(pair.user_id, shown)).n_characters
+        n = 2 * len(split.target)
+        lengths.append((n * judged + written) / (n + 1))
+    n_prompt = int(n_calls * (sum(lengths) / len(lengths)) / CHARACTERS_A_TOKEN)
     usage = Usage(n_prompt, n_calls * REPLY_TOKENS)
     cost = price.of(usage) if price else None
     return SearchForecast(len(people.train), len(people.dev), calls, n_calls, n_prompt + usage.completion_tokens, cost)
-
-
-def _characters(people: People, judge: ModelJudge) -> float:
-    """About how long a prompt is, over judgements with and without demonstrations and personas' prompts."""
-    splits = [split for _, split in people.dev][:LOOKED_AT]
-    return sum(_of_user(split, judge) for split in splits) / len(splits)
-
-
-def _of_user(split: UserSplit, judge: ModelJudge) -> float:
-    shown = _demonstrations(split.train)
-    pair = split.target[0]
-    question = Question(pair.user_id, pair.conversation, pair.chosen, pair.rejected)
-    judged = judge.judge_request(question, "judge").n_characters
-    written = judge.persona_request(PersonaQuestion(pair.user_id, shown)).n_characters
-    n = 2 * len(split.target)
-    return (n * judged + written) / (n + 1)
-
-
-def _demonstrations(pairs: Sequence[PreferencePair]) -> tuple[Demonstration, ...]:
-    return tuple(Demonstration(OrderedPair(pair, chosen_first=True), REASONING) for pair in pairs)

@@ -2,6 +2,15 @@
 
 It knows no models and no texts, only numbers of candidates and users and a function that
 measures; so it is the same over a language model, the embedded engine or a rule of a test.
+
+What is believed of every candidate after some measurements comes from a small Bayesian
+linear model. A value is measured for a cell (instruction i, example set j) on a dev user u:
+
+    y = m + a_i + b_j + c_ij + d_u + noise
+
+with independent normal effects. Instructions and sets are thus learned about together,
+whatever they were combined with, c_ij lets combinations be better or worse than their
+parts, and d_u takes out that some users are easier than others.
 """
 
 from __future__ import annotations
@@ -13,10 +22,89 @@ from dataclasses import dataclass
 import numpy as np
 
 from personalrm.errors import NoScoredPairs
-from personalrm.induction.search.belief import Belief, Measurements, believe
 from personalrm.induction.search.settings import SearchSettings
 from personalrm.induction.search.trials_file import Combination, Trial, TrialsFile, Values
-from personalrm.stats.arrays import FloatArray
+from personalrm.stats.arrays import FloatArray, IntArray
+
+LEAST_VARIANCE = 1e-4
+"""Of a measurement, when all values so far are equal."""
+SHARES = (0.02, 0.08, 0.3)
+"""Spreads of a_i and b_j that are weighed against each other, as shares of a measurement's variance."""
+OF_COMBINATIONS = 0.5
+"""Variance of c_ij relative to that of a_i; half, so that parts are believed before combinations."""
+OF_USERS = 1.0
+"""Variance of d_u relative to that of a measurement."""
+
+
+@dataclass(frozen=True)
+class Measurements:
+    """Values so far, one row a measurement; all arrays have shape `(measurements,)`."""
+
+    instruction: IntArray
+    examples: IntArray
+    user: IntArray
+    value: FloatArray
+
+
+@dataclass(frozen=True)
+class Belief:
+    """A normal distribution over the effects (a, b, c, d, m), from which the values of all cells follow."""
+
+    shape: tuple[int, int]
+    """Instructions, example sets."""
+    mean: FloatArray
+    """Shape `(effects,)`."""
+    lower: FloatArray
+    """Cholesky root of the precision, shape `(effects, effects)`."""
+
+    def draw(self, generator: np.random.Generator) -> FloatArray:
+        """One plausible table of values, shape `(instructions, sets)` (Thompson sampling)."""
+        z = generator.standard_normal(len(self.mean))
+        return self._table(self.mean + np.linalg.solve(self.lower.T, z))
+
+    @property
+    def expected(self) -> FloatArray:
+        """Expected values, shape `(instructions, sets)`."""
+        return self._table(self.mean)
+
+    def _table(self, effects: FloatArray) -> FloatArray:
+        n_a, n_b = self.shape
+        a, b, c = np.split(effects[: n_a + n_b + n_a * n_b], [n_a, n_a + n_b])
+        return np.asarray(effects[-1] + a[:, None] + b[None, :] + c.reshape(self.shape), dtype=np.float64)
+
+
+def believe(measured: Measurements, n_instructions: int, n_sets: int, n_users: int) -> Belief:
+    """The posterior; the spread of the effects is the likeliest of `SHARES`.
+
+    Args:
+        measured: At least one measurement.
+        n_instructions: Number of a_i.
+        n_sets: Number of b_j.
+        n_users: Number of d_u.
+    """
+    n_a, n_b, rows = n_instructions, n_sets, np.arange(len(measured.value))
+    noise = max(LEAST_VARIANCE, float(np.var(measured.value)))
+    # Which effects (a, b, c, d, m) each measurement has.
+    x = np.zeros((len(rows), n_a + n_b + n_a * n_b + n_users + 1))  # (measurements, effects)
+    x[rows, measured.instruction] = 1.0
+    x[rows, n_a + measured.examples] = 1.0
+    x[rows, n_a + n_b + measured.instruction * n_b + measured.examples] = 1.0
+    x[rows, n_a + n_b + n_a * n_b + measured.user] = 1.0
+    x[:, -1] = 1.0
+    gram, target = x.T @ x / noise, x.T @ measured.value / noise
+    fits = []
+    for share in SHARES:
+        parts = np.full(n_a + n_b, share * noise)
+        combinations = np.full(n_a * n_b, OF_COMBINATIONS * share * noise)
+        users = np.full(n_users, OF_USERS * noise)
+        variance = np.concatenate((parts, combinations, users, [1.0]))  # (effects,); m lies in [-1, 1]
+        lower = np.linalg.cholesky(gram + np.diag(1.0 / variance))
+        half = np.linalg.solve(lower, target)
+        evidence = 0.5 * float(half @ half - np.log(variance).sum()) - float(np.log(np.diag(lower)).sum())
+        mean = np.asarray(np.linalg.solve(lower.T, half))
+        fits.append((evidence, Belief((n_a, n_b), mean, np.asarray(lower, dtype=np.float64))))
+    return max(fits, key=lambda fit: fit[0])[1]
+
 
 Measure = Callable[[Combination, Sequence[int]], Values]
 """What each of these dev users gains over the default judge with personas written by this candidate."""
@@ -67,11 +155,15 @@ def search(
         generator = np.random.default_rng([settings.seed, number])
         if not table.is_open.any():
             break
-        cell = _draw(table, generator)
+        # The open candidate that is best in one draw from the belief, on a part of the users.
+        cell = _best(np.where(table.is_open, table.believe().draw(generator), -np.inf))
         users = generator.permutation(table.missing(cell))[: settings.fitted_to(n_users).minibatch_size]
         table.measure(cell, sorted(int(user) for user in users))
-        if number % settings.full_eval_steps == 0 or number == settings.n_trials:
-            _measure_most_promising(table)
+        tried = table.is_open & table.asked.any(axis=2)
+        if tried.any() and (number % settings.full_eval_steps == 0 or number == settings.n_trials):
+            # The rest of the users for the tried candidate with the highest expected value.
+            cell = _best(np.where(tried, table.believe().expected, -np.inf))
+            table.measure(cell, table.missing(cell))
     return _winner(table)
 
 
@@ -111,8 +203,9 @@ class _Table:
         """Measure, or take up what an earlier run measured, and note it."""
         at = (cell.instruction, cell.examples)
         is_full = len(users) == len(self.missing(cell))
-        found = self._trials.find(cell, tuple(users), is_full=is_full)
-        values = self._measure(cell, users) if found is None else found
+        values = self._trials.find(cell, tuple(users), is_full=is_full)
+        if values is None:
+            values = self._measure(cell, users)
         self.values[(*at, list(users))] = [np.nan if value is None else value for value in values]
         self.asked[(*at, list(users))] = True
         self._trials.add(Trial(len(self._trials.trials), cell, tuple(users), tuple(values), is_full))
@@ -120,27 +213,8 @@ class _Table:
     def believe(self) -> Belief:
         """What all values together say of every candidate."""
         instruction, examples, user = np.nonzero(~np.isnan(self.values))
-        return believe(
-            Measurements(instruction, examples, user, self.values[instruction, examples, user]), *self._sizes
-        )
-
-    @property
-    def _sizes(self) -> tuple[int, int, int]:
-        return (*self.grid, self.n_users)
-
-
-def _draw(table: _Table, generator: np.random.Generator) -> Combination:
-    """The open candidate that is best in one draw from the belief."""
-    drawn = np.where(table.is_open, table.believe().draw(generator), -np.inf)
-    return _cell(drawn)
-
-
-def _measure_most_promising(table: _Table) -> None:
-    """The rest of the users for the tried candidate with the highest expected value."""
-    tried = table.is_open & table.asked.any(axis=2)
-    if tried.any():
-        cell = _cell(np.where(tried, table.believe().expected, -np.inf))
-        table.measure(cell, table.missing(cell))
+        measured = Measurements(instruction, examples, user, self.values[instruction, examples, user])
+        return believe(measured, *self.grid, self.n_users)
 
 
 def _winner(table: _Table) -> SearchResult:
@@ -172,6 +246,6 @@ def _winner(table: _Table) -> SearchResult:
     )
 
 
-def _cell(table: FloatArray) -> Combination:
+def _best(table: FloatArray) -> Combination:
     instruction, examples = np.unravel_index(int(np.argmax(table)), table.shape)
     return Combination(int(instruction), int(examples))

@@ -10,9 +10,9 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from personalrm.errors import BadInput, CorruptFile, StoreError
+from personalrm.store.atomic import replace_file
 from personalrm.typed_values import plain, saved_object, saved_value
 
 FORMAT_VERSION = 1
@@ -83,29 +83,19 @@ class TrialsFile:
             return
         try:
             if len(self.trials) == self._n_used + 1:
-                self._begin()
-            _append(self._path, plain(trial))
+                # The file anew, with the trials that were taken up; what else it held belongs to another search.
+                self._path.parent.mkdir(parents=True, exist_ok=True)
+                lines = [{"format_version": FORMAT_VERSION, "search": self._search}]
+                lines += [plain(earlier) for earlier in self._earlier[: self._n_used]]
+                replace_file(self._path, (json.dumps(line) + "\n" for line in lines))
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(plain(trial)) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
         except OSError as error:
             raise StoreError(
                 f"trials file {str(self._path)!r} cannot be written ({error.strerror}); check the disk"
             ) from None
-
-    def _begin(self) -> None:
-        """The file anew, with the trials that were taken up; what else it held belongs to another search."""
-        assert self._path is not None
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        lines = [{"format_version": FORMAT_VERSION, "search": self._search}]
-        lines += [plain(trial) for trial in self._earlier[: self._n_used]]
-        beside = self._path.with_name(self._path.name + ".new")
-        beside.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
-        os.replace(beside, self._path)
-
-
-def _append(path: Path, row: dict[str, Any]) -> None:
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(row) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def _read(path: Path, search: str) -> list[Trial]:
