@@ -16,7 +16,6 @@ from personalrm.errors import BadInput
 from personalrm.induction.search.candidates import (
     AskTexts,
     Bootstrapped,
-    Examples,
     Proposed,
     bootstrap_examples,
     check_instructions,
@@ -55,7 +54,7 @@ class Searcher:
     identity: str
     """All that decides its answers; another one makes another search."""
     ask: AskTexts | None = None
-    """Who proposes instructions; None leaves it at the caller's."""
+    """Who proposes instructions; with None only the caller's are tried."""
     start: PersonaPrompt | None = None
     """The prompt to improve; ours when None."""
     instructions: tuple[str, ...] = ()
@@ -87,9 +86,10 @@ class Optimized:
 
     def as_json(self) -> dict[str, Any]:
         """The result without texts of anybody."""
-        told = {name: getattr(self, name) for name in ("score", "start_score", "default_accuracy", "n_dev_users")}
-        told |= {"n_unscored": self.n_unscored, "notes": list(self.notes)}
-        return told | {key: value for key, value in self.prompt.provenance.items() if key not in told and key != "seen"}
+        result = {name: getattr(self, name) for name in ("score", "start_score", "default_accuracy", "n_dev_users")}
+        result |= {"n_unscored": self.n_unscored, "notes": list(self.notes)}
+        more = {key: value for key, value in self.prompt.provenance.items() if key not in result and key != "seen"}
+        return result | more
 
 
 def optimize_persona_prompt(
@@ -157,19 +157,42 @@ def optimize(
     sets = draw_example_sets(bootstrapped.examples, start, settings)
     tell("proposals")
     proposed = propose_instructions(searcher.ask, start, given, (train, bootstrapped.examples), settings)
-    table = _Candidates(proposed.instructions, sets, start)
-    trials = TrialsFile(trials_file, _known_as(searcher, settings, table, dev))
+    # What the search is known by: anything that could change a value.
+    seen = [[subject.user_id, subject.pairs, [shown.reasoning for shown in subject.evidence]] for subject in dev]
+    texts = [[[example.choices, example.persona] for example in examples] for examples in sets]
+    known_as = digest(searcher.identity, settings.as_json(), list(proposed.instructions), texts, seen)
 
     def measure(cell: Combination, users: Sequence[int]) -> Values:
         tell("trials")
         subjects = [dev[user] for user in users]
-        return gain.of(gain.write(table.prompt(cell), subjects), subjects)
+        candidate = PersonaPrompt(proposed.instructions[cell.instruction], sets[cell.examples])
+        return gain.of(gain.write(candidate, subjects), subjects)
 
-    found = search((len(table.instructions), len(sets)), len(dev), measure, settings, trials)
-    notes = _notes(people, bootstrapped, proposed, found)
-    told = _provenance(searcher, settings, found, (train, dev), table)
-    prompt = table.prompt(found.best, told)
-    return Optimized(prompt, found.score, found.start_score, gain.accuracy(dev), len(dev), found.n_unscored, notes)
+    grid = (len(proposed.instructions), len(sets))
+    result = search(grid, len(dev), measure, settings, TrialsFile(trials_file, known_as))
+    # Scores, no texts, people as hashes of their pairs.
+    provenance = {
+        "method": "search",
+        "model": searcher.name,
+        "settings": settings.as_json(),
+        "score": result.score,
+        "start_score": result.start_score,
+        "n_train_users": len(train),
+        "n_dev_users": len(dev),
+        "n_instructions": len(proposed.instructions),
+        "n_example_sets": len(sets),
+        "n_measured": result.n_measured,
+        "measured_on_all": [[cell.instruction, cell.examples, score] for cell, score in result.full],
+        "seen": sorted({pair for subject in (*train, *dev) for pair in subject.pairs}),
+    }
+    prompt = PersonaPrompt(
+        proposed.instructions[result.best.instruction],
+        sets[result.best.examples],
+        f"optimized from {start.source!r}",
+        provenance=provenance,
+    )
+    notes = _notes(people, bootstrapped, proposed, result)
+    return Optimized(prompt, result.score, result.start_score, gain.accuracy(dev), len(dev), result.n_unscored, notes)
 
 
 def gather_people(
@@ -202,30 +225,7 @@ def calls_by_purpose(people: People, settings: SearchSettings, n_samples: int) -
     }
 
 
-@dataclass(frozen=True, repr=False)
-class _Candidates:
-    """Instructions and example sets."""
-
-    instructions: tuple[str, ...]
-    sets: Sequence[Examples]
-    start: PersonaPrompt
-
-    def prompt(self, cell: Combination, provenance: dict[str, Any] | None = None) -> PersonaPrompt:
-        """The persona prompt of a candidate."""
-        instruction, examples = self.instructions[cell.instruction], self.sets[cell.examples]
-        if provenance is None:
-            return PersonaPrompt(instruction, examples)
-        return PersonaPrompt(instruction, examples, f"optimized from {self.start.source!r}", provenance=provenance)
-
-
-def _known_as(searcher: Searcher, settings: SearchSettings, table: _Candidates, dev: Sequence[Subject]) -> str:
-    """What the search is known by: anything that could change a value."""
-    people = [[one.user_id, one.pairs, [shown.reasoning for shown in one.evidence]] for one in dev]
-    sets = [[[one.choices, one.persona] for one in examples] for examples in table.sets]
-    return digest(searcher.identity, settings.as_json(), list(table.instructions), sets, people)
-
-
-def _notes(people: People, bootstrapped: Bootstrapped, proposed: Proposed, found: SearchResult) -> tuple[str, ...]:
+def _notes(people: People, bootstrapped: Bootstrapped, proposed: Proposed, result: SearchResult) -> tuple[str, ...]:
     notes = []
     if people.n_left_out:
         notes.append(f"{count(people.n_left_out, 'user')} without a pair to score a persona on, left out")
@@ -239,33 +239,8 @@ def _notes(people: People, bootstrapped: Bootstrapped, proposed: Proposed, found
         notes.append(f"{count(proposed.n_unreadable, 'proposal')} could not be used")
     if len(proposed.instructions) == 1:
         notes.append("there was no instruction to try but the first")
-    if found.n_unscored:
-        notes.append(f"{count(found.n_unscored, 'dev user')} could not be measured with the best prompt")
-    if found.score <= found.start_score:
+    if result.n_unscored:
+        notes.append(f"{count(result.n_unscored, 'dev user')} could not be measured with the best prompt")
+    if result.score <= result.start_score:
         notes.append("nothing better than the prompt to start from was found, so it stays")
     return tuple(notes)
-
-
-def _provenance(
-    searcher: Searcher,
-    settings: SearchSettings,
-    found: SearchResult,
-    subjects: tuple[Sequence[Subject], Sequence[Subject]],
-    table: _Candidates,
-) -> dict[str, Any]:
-    """What the saved prompt says of where it comes from; scores, no texts, people as hashes of their pairs."""
-    train, dev = subjects
-    return {
-        "method": "search",
-        "model": searcher.name,
-        "settings": settings.as_json(),
-        "score": found.score,
-        "start_score": found.start_score,
-        "n_train_users": len(train),
-        "n_dev_users": len(dev),
-        "n_instructions": len(table.instructions),
-        "n_example_sets": len(table.sets),
-        "n_measured": found.n_measured,
-        "measured_on_all": [[cell.instruction, cell.examples, score] for cell, score in found.full],
-        "seen": sorted({pair for one in (*train, *dev) for pair in one.pairs}),
-    }
