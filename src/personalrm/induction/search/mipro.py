@@ -1,4 +1,4 @@
-"""MIPROv2 through DSPy, with the paper's settings (appendix F), over our own door and with our metric.
+"""MIPROv2 through DSPy, with the paper's settings (appendix F), over our own caller and with our metric.
 
 DSPy rewrites the instruction and chooses demonstrations; every call it makes, and every
 judgement of the metric, is one of our caller's. DSPy's draws depend on the seed, so a
@@ -28,7 +28,7 @@ from personalrm.prompts.replies import read_persona
 from personalrm.wording import count
 
 MAX_LABELED = 6
-"""`max_labeled_demos`; nobody has labelled personas, so DSPy's labelled demonstrations carry none and are left out."""
+"""`max_labeled_demos`; nobody has labeled personas, so DSPy's labeled demonstrations carry none and are left out."""
 LEAST_GAIN = 1e-9
 """DSPy keeps a demonstration whose metric is at least its threshold: only a positive gain may become one."""
 SHOWN = 600
@@ -62,18 +62,69 @@ def optimize_with_mipro(
     train, dev = gather_people(people, judge, settings, tell)
     tell("default judge")
     gain.prepare((*train, *dev))
-    metric = _Metric(gain, {one.user_id: one for one in (*train, *dev)})
-    door = dspy_lm(judge.caller, max_tokens=judge.options.max_tokens, seed=judge.options.seed)
+    metric = _Metric(gain, {subject.user_id: subject for subject in (*train, *dev)})
+    lm = dspy_lm(judge.caller, max_tokens=judge.options.max_tokens, seed=judge.options.seed)
+    optimizer = dspy.MIPROv2(
+        metric=metric,
+        prompt_model=lm,
+        task_model=lm,
+        auto=None,
+        num_candidates=settings.n_instructions,
+        max_bootstrapped_demos=settings.max_examples,
+        max_labeled_demos=MAX_LABELED,
+        metric_threshold=max(LEAST_GAIN, settings.threshold + LEAST_GAIN),
+        num_threads=THREADS,
+        max_errors=MOST_ERRORS,
+        seed=settings.seed + 9,  # DSPy takes a seed of 0 for none; its own default is 9
+        verbose=False,
+    )
+    optimizer.num_fewshot_candidates = settings.n_example_sets
     tell("MIPROv2")
-    with _quiet(dspy, door), warnings.catch_warnings():
+    with _quiet(dspy, lm), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # DSPy's own notices of what it will change
-        best = _compile(dspy, door, metric, (train, dev), start, settings)
+        best = optimizer.compile(
+            _program(dspy, start),
+            trainset=_examples(dspy, train),
+            valset=_examples(dspy, dev),
+            num_trials=settings.n_trials,
+            minibatch=True,
+            minibatch_size=settings.fitted_to(len(dev)).minibatch_size,
+            minibatch_full_eval_steps=settings.full_eval_steps,
+            view_data_batch_size=1,
+            program_aware_proposer=False,  # it reads source code, which says nothing about people
+        )
         if judge.caller.stopped is not None:
             raise judge.caller.stopped
-        score, start_score = (_score(dspy, program, metric, dev) for program in (best, _program(dspy, start)))
+        score, n_unscored = _score(dspy, best, metric, dev)
+        start_score, _ = _score(dspy, _program(dspy, start), metric, dev)
     if judge.caller.stopped is not None:
         raise judge.caller.stopped
-    return _optimized(best, metric, (train, dev), (score, start_score), (judge, settings))
+    predict = best.synthesize.predict
+    by_words = {in_words(subject.evidence, SHOWN): subject for subject in train}
+    examples = tuple(
+        ExamplePersona(in_words(subject.evidence), str(demo["synthesized_persona"]), subject.pairs)
+        for demo in predict.demos
+        if demo.get("synthesized_persona") and (subject := by_words.get(demo["past_judgements"])) is not None
+    )
+    provenance = {
+        "method": "MIPROv2",
+        "model": judge.name,
+        "settings": settings.as_json() | {"max_labeled_demos": MAX_LABELED, "view_data_batch_size": 1},
+        "score": score,
+        "start_score": start_score,
+        "n_train_users": len(train),
+        "n_dev_users": len(dev),
+        # DSPy's own record: number and score of each candidate program, in percent as DSPy counts
+        "trials": [
+            {key: value for key, value in row.items() if isinstance(value, int | float | str) and "path" not in key}
+            for row in (getattr(best, "trial_logs", None) or {}).values()
+        ],
+        "seen": sorted({pair for subject in (*train, *dev) for pair in subject.pairs}),
+    }
+    instruction = str(predict.signature.instructions)
+    prompt = PersonaPrompt(instruction, examples, f"MIPROv2 from {start.source!r}", provenance=provenance)
+    notes = (f"{count(n_unscored, 'dev user')} could not be measured with the best prompt",) if n_unscored else ()
+    return Optimized(prompt, score, start_score, gain.accuracy(dev), len(dev), n_unscored, notes)
 
 
 def mipro_calls_by_purpose(people: People, settings: SearchSettings, n_samples: int) -> dict[str, int]:
@@ -82,7 +133,7 @@ def mipro_calls_by_purpose(people: People, settings: SearchSettings, n_samples: 
     # DSPy bootstraps every set of examples anew, and describes data, program and module before it proposes.
     calls["example personas"] *= settings.n_example_sets
     calls["proposals"] = 4 * settings.n_instructions + settings.n_observed
-    # The first and the best program are measured once more, to be told.
+    # The first and the best program are measured once more, to be reported.
     calls["trials"] += 2 * sum(gain_calls(len(split.target)).total(n_samples) for _, split in people.dev)
     return calls
 
@@ -94,24 +145,20 @@ class _Metric:
         self.gain, self.subjects = gain, subjects
         self._lock = threading.Lock()
         self.unscored: set[str] = set()
-        """Users whose gain could not be measured at some time; DSPy, which wants a number, was told 0."""
+        """Users whose gain could not be measured at some time; DSPy, which wants a number, got 0."""
 
     def __call__(self, example: Any, prediction: Any, trace: Any = None) -> float:
         subject = self.subjects[example.user_id]
-        value = self.gain.of([_persona(prediction, subject)], [subject])[0]
+        words = " ".join(str(getattr(prediction, "synthesized_persona", "") or "").split())
+        try:
+            persona = read_persona(f"persona: {words}", [shown.shown.pair.id for shown in subject.evidence])
+        except UnreadableReply as error:  # it says nothing or gives orders
+            persona = Persona(note=str(error))
+        value = self.gain.of([persona], [subject])[0]
         if value is None:
             with self._lock:
                 self.unscored.add(subject.user_id)
         return 0.0 if value is None else value
-
-
-def _persona(prediction: Any, subject: Subject) -> Persona:
-    """The persona in a prediction, sentence by sentence; empty where it says nothing or gives orders."""
-    words = " ".join(str(getattr(prediction, "synthesized_persona", "") or "").split())
-    try:
-        return read_persona(f"persona: {words}", [one.shown.pair.id for one in subject.evidence])
-    except UnreadableReply as error:
-        return Persona(note=str(error))
 
 
 def _program(dspy: Any, start: PersonaPrompt) -> Any:
@@ -133,50 +180,13 @@ def _program(dspy: Any, start: PersonaPrompt) -> Any:
     return SynthesizePersona()
 
 
-def _compile(
-    dspy: Any,
-    door: Any,
-    metric: _Metric,
-    subjects: tuple[Sequence[Subject], Sequence[Subject]],
-    start: PersonaPrompt,
-    settings: SearchSettings,
-) -> Any:
-    train, dev = subjects
-    optimizer = dspy.MIPROv2(
-        metric=metric,
-        prompt_model=door,
-        task_model=door,
-        auto=None,
-        num_candidates=settings.n_instructions,
-        max_bootstrapped_demos=settings.max_examples,
-        max_labeled_demos=MAX_LABELED,
-        metric_threshold=max(LEAST_GAIN, settings.threshold + LEAST_GAIN),
-        num_threads=THREADS,
-        max_errors=MOST_ERRORS,
-        seed=settings.seed + 9,  # DSPy takes a seed of 0 for none; its own default is 9
-        verbose=False,
-    )
-    optimizer.num_fewshot_candidates = settings.n_example_sets
-    return optimizer.compile(
-        _program(dspy, start),
-        trainset=_examples(dspy, train),
-        valset=_examples(dspy, dev),
-        num_trials=settings.n_trials,
-        minibatch=True,
-        minibatch_size=settings.fitted_to(len(dev)).minibatch_size,
-        minibatch_full_eval_steps=settings.full_eval_steps,
-        view_data_batch_size=1,
-        program_aware_proposer=False,  # it reads source code, which says nothing about people
-    )
-
-
 def _examples(dspy: Any, subjects: Sequence[Subject]) -> list[Any]:
     """DSPy's examples; the user's id travels along, so that the metric knows whom to ask about."""
     return [
-        dspy.Example(past_judgements=in_words(one.evidence, SHOWN), user_id=one.user_id).with_inputs(
+        dspy.Example(past_judgements=in_words(subject.evidence, SHOWN), user_id=subject.user_id).with_inputs(
             "past_judgements", "user_id"
         )
-        for one in subjects
+        for subject in subjects
     ]
 
 
@@ -195,59 +205,17 @@ def _score(dspy: Any, program: Any, metric: _Metric, dev: Sequence[Subject]) -> 
     return (sum(scores) / len(scores) if scores else float("nan")), len(unscored)
 
 
-def _optimized(
-    best: Any,
-    metric: _Metric,
-    subjects: tuple[Sequence[Subject], Sequence[Subject]],
-    scores: tuple[tuple[float, int], tuple[float, int]],
-    asked: tuple[ModelJudge, SearchSettings],
-) -> Optimized:
-    (train, dev), (judge, settings), ((score, n_unscored), (start_score, _)) = subjects, asked, scores
-    predict = best.synthesize.predict
-    by_words = {in_words(one.evidence, SHOWN): one for one in train}
-    examples = tuple(
-        ExamplePersona(in_words(one.evidence), str(demo["synthesized_persona"]), one.pairs)
-        for demo in predict.demos
-        if demo.get("synthesized_persona") and (one := by_words.get(demo["past_judgements"])) is not None
-    )
-    told = {
-        "method": "MIPROv2",
-        "model": judge.name,
-        "settings": settings.as_json() | {"max_labeled_demos": MAX_LABELED, "view_data_batch_size": 1},
-        "score": score,
-        "start_score": start_score,
-        "n_train_users": len(train),
-        "n_dev_users": len(dev),
-        "trials": _trials(best),
-        "seen": sorted({pair for one in (*train, *dev) for pair in one.pairs}),
-    }
-    prompt = PersonaPrompt(
-        str(predict.signature.instructions), examples, f"MIPROv2 from {judge.persona_prompt.source!r}", provenance=told
-    )
-    notes = (f"{count(n_unscored, 'dev user')} could not be measured with the best prompt",) if n_unscored else ()
-    return Optimized(prompt, score, start_score, metric.gain.accuracy(dev), len(dev), n_unscored, notes)
-
-
-def _trials(best: Any) -> list[Any]:
-    """DSPy's own record: number and score of each candidate program, in percent as DSPy counts."""
-    logs = getattr(best, "trial_logs", None) or {}
-    return [
-        {key: value for key, value in row.items() if isinstance(value, int | float | str) and "path" not in key}
-        for row in logs.values()
-    ]
-
-
 @contextmanager
-def _quiet(dspy: Any, door: Any) -> Iterator[None]:
-    """DSPy asks this door, and neither logs nor remembers prompts, which hold people's conversations."""
+def _quiet(dspy: Any, lm: Any) -> Iterator[None]:
+    """DSPy asks this model, and neither logs nor remembers prompts, which hold people's conversations."""
     loggers = [logging.getLogger(name) for name in ("dspy", "optuna")]
     before = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.CRITICAL + 1)
     try:
-        said = io.StringIO()  # bars and prints that cannot be turned off
-        context = dspy.context(lm=door, disable_history=True, max_errors=MOST_ERRORS)
-        with context, redirect_stdout(said), redirect_stderr(said):
+        printed = io.StringIO()  # bars and prints that cannot be turned off
+        context = dspy.context(lm=lm, disable_history=True, max_errors=MOST_ERRORS)
+        with context, redirect_stdout(printed), redirect_stderr(printed):
             yield
     finally:
         for logger, level in zip(loggers, before, strict=True):
