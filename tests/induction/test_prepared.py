@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from personalrm.errors import BadFile, BadInput, CorruptFile, TargetLeak
-from personalrm.induction.embedded_fit import EmbeddedFitEngine
+from personalrm.induction.embedded_fit import EmbeddedFit
 from personalrm.induction.model_fit import ModelFit
 from personalrm.induction.prepared import Preparation, prepare_prompts
 from personalrm.induction.settings import InductionSettings
@@ -23,7 +23,7 @@ from personalrm.testing.skill import skilled
 
 def prepared(users: Sequence[User], **options: object) -> tuple[list[PreparedPrompt], Preparation]:
     report = Preparation()
-    engine = EmbeddedFitEngine(InductionSettings())
+    engine = EmbeddedFit(InductionSettings())
     return list(prepare_prompts(engine, users, report, **options)), report  # type: ignore[arg-type]
 
 

@@ -78,12 +78,12 @@ def _say_stopping() -> None:
 
 @contextmanager
 def _engine(options: argparse.Namespace) -> Iterator[tuple[FitEngine, ModelJudge | None]]:
-    from personalrm.induction.embedded_fit import EmbeddedFitEngine
+    from personalrm.induction.embedded_fit import EmbeddedFit
     from personalrm.induction.model_fit import ModelFit
 
     settings = induction_settings(options)
     with optional_judge(options) as judge:
-        yield (EmbeddedFitEngine(settings) if judge is None else ModelFit(judge, settings)), judge
+        yield (EmbeddedFit(settings) if judge is None else ModelFit(judge, settings)), judge
 
 
 def _spent(judge: ModelJudge | None) -> str:

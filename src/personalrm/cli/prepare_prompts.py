@@ -51,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from personalrm.induction.embedded_fit import EmbeddedFitEngine
+    from personalrm.induction.embedded_fit import EmbeddedFit
     from personalrm.induction.fit_job import FitEngine
     from personalrm.induction.model_fit import ModelFit
     from personalrm.induction.prepared import Preparation, prepare_prompts
@@ -61,7 +61,7 @@ def run(options: argparse.Namespace) -> int:
     users, report = list(iter_users(options.file, read_options(options))), Preparation()
     settings = induction_settings(options)
     with optional_judge(options) as judge:
-        engine: FitEngine = EmbeddedFitEngine(settings) if judge is None else ModelFit(judge, settings)
+        engine: FitEngine = EmbeddedFit(settings) if judge is None else ModelFit(judge, settings)
         prompts = prepare_prompts(
             engine,
             users,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import heapq
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import islice
 from typing import Any
 
@@ -44,28 +44,49 @@ UNCOVERED = (
 )
 
 
-@dataclass(frozen=True, repr=False)
 class EmbeddedFit:
-    """The embedded engine with a prior for everyone, ready to fit users."""
+    """The embedded engine with a prior for everyone; as engine of a fit (see `FitEngine`) it fits one user at a time.
 
-    prior_for: Callable[[str], Prior]
-    settings: InductionSettings
+    Args:
+        settings: Variant, trials, seed.
+        prior_for: The prior of each user by id; where it is left out, `learn` must be called first.
+    """
+
+    def __init__(
+        self, settings: InductionSettings | None = None, prior_for: Callable[[str], Prior] | None = None
+    ) -> None:
+        self.settings = settings or InductionSettings()
+        self._prior_for = prior_for
 
     @classmethod
     def learned_from(cls, users: Iterable[User], *, settings: InductionSettings | None = None) -> EmbeddedFit:
-        """The engine whose prior for each user comes from all the others.
+        """The engine after it has learned from these users; see `learn`."""
+        engine = cls(settings)
+        engine.learn(users)
+        return engine
+
+    def learn(self, users: Iterable[User]) -> None:
+        """Learn the population: the prior for each user comes from all the others.
 
         Args:
             users: Everybody at hand, streamed once; the context pairs of a sample of
                 at most `SAMPLE` of them are kept as numbers. With fewer than
                 `MIN_USERS` the shipped prior is used.
-            settings: Variant, trials, seed.
         """
-        chosen = settings or InductionSettings()
         choices = sample_choices(users)
-        if len(choices) < MIN_USERS:
-            return cls(fixed(shipped_prior()), chosen)
-        return cls(estimate_population(choices).prior_for, chosen)
+        too_few = len(choices) < MIN_USERS
+        self._prior_for = fixed(shipped_prior()) if too_few else estimate_population(choices).prior_for
+
+    @property
+    def prior_for(self) -> Callable[[str], Prior]:
+        """The prior of each user by id.
+
+        Raises:
+            NotFitted: Before `learn`.
+        """
+        if self._prior_for is None:
+            raise NotFitted("the embedded engine has not seen any users; call learn(users) first")
+        return self._prior_for
 
     def fit(
         self, users: Iterable[User], *, recorded: Mapping[str, Mapping[str, str]] | None = None
@@ -115,42 +136,20 @@ class EmbeddedFit:
             changed = replace(prompt, persona=persona, written=written, drift=drift)
             yield _finished(replace(changed, notes=(*changed.notes, drift.line())), now.weights, pairs)
 
-
-class EmbeddedFitEngine:
-    """The embedded engine as engine of a fit (see `FitEngine`), one user at a time.
-
-    Args:
-        settings: Variant, trials, seed.
-    """
-
-    def __init__(self, settings: InductionSettings) -> None:
-        self._settings = settings
-        self._engine: EmbeddedFit | None = None
-
-    def learn(self, users: Iterable[User]) -> None:
-        """Learn the population."""
-        self._engine = EmbeddedFit.learned_from(users, settings=self._settings)
-
     def depends_on(self, user_id: str) -> Any:
         """Settings and the user's prior."""
-        prior = self._learned.prior_for(user_id)
+        prior = self.prior_for(user_id)
         numbers = [f"{value:.9g}" for column in (prior.scale, prior.mean, prior.variance) for value in column]
-        return [self._settings.as_json(), numbers, DRIFT_VERSION]
+        return [self.settings.as_json(), numbers, DRIFT_VERSION]
 
     def fit_each(self, todo: Iterable[Todo]) -> Iterator[Fitted]:
         """Every user's prompt, in order."""
         for item in todo:
             recorded = {item.user.user_id: item.roles}
-            yield Fitted(item, next(self._learned.fit([item.user], recorded=recorded)))
+            yield Fitted(item, next(self.fit([item.user], recorded=recorded)))
 
     def stop(self) -> None:
         """Nothing is under way but one user, who takes milliseconds."""
-
-    @property
-    def _learned(self) -> EmbeddedFit:
-        if self._engine is None:
-            raise NotFitted("the fit job was not prepared; call prepare() before run()")
-        return self._engine
 
 
 def _finished(prompt: PersonalPrompt, weights: Weights, pairs: Sequence[PreferencePair]) -> PersonalPrompt:

@@ -169,7 +169,7 @@ def induced_method(engine: Engine, settings: InductionSettings, variant: Variant
 
     def prompts(users: Sequence[User]) -> list[Any]:
         with_pairs = [user for user in users if user.pairs]
-        found = {prompt.user_id: prompt for prompt in EmbeddedFit(engine.prior_for, chosen).fit(with_pairs)}
+        found = {prompt.user_id: prompt for prompt in EmbeddedFit(chosen, engine.prior_for).fit(with_pairs)}
         return [found.get(user.user_id) for user in users]
 
     return EmbeddedMethod(engine, prompts, _prompt_weights)

@@ -49,7 +49,7 @@ from personalrm.bench.runs.models import OpensModels
 from personalrm.bench.runs.setup import Base
 from personalrm.datasets.targets import HeldOut
 from personalrm.errors import BadInput, ModelUnavailable, PersonalRMError, StoreError
-from personalrm.induction.embedded_fit import EmbeddedFitEngine
+from personalrm.induction.embedded_fit import EmbeddedFit
 from personalrm.induction.fit_job import NOT_DONE, FitEngine
 from personalrm.induction.model_fit import ModelFit
 from personalrm.induction.prepared import Preparation, prepare_prompts
@@ -323,7 +323,7 @@ class Runner:
             only = None if is_crossed else stopping(users, held_out)
             chosen = replace(settings, variant="both")
             if writer == EMBEDDED:
-                _write_prompts(path, EmbeddedFitEngine(chosen), users, only)
+                _write_prompts(path, EmbeddedFit(chosen), users, only)
             else:
                 with self._judge(writer, cell.seed) as opened:
                     _write_prompts(path, ModelFit(opened, chosen), users, only)
