@@ -1,8 +1,6 @@
 """Memory, guided profile and raw history: what is asked, in what order, and what is left when a reply is unreadable."""
 
-from personalrm.induction.guided_profile import guided_profile
-from personalrm.induction.memory import MOST_CHARACTERS, remember
-from personalrm.induction.raw_history import raw_history
+from personalrm.induction.baselines import MOST_CHARACTERS, guided_profile, raw_history, remember
 from personalrm.induction.settings import InductionSettings
 from personalrm.induction.waves import Answers
 from personalrm.preferences.personas import Claim, Persona

@@ -4,10 +4,8 @@ from dataclasses import replace
 
 import pytest
 
+from personalrm.induction.baselines import PROFILE_CALLS, guided_profile, memory_calls, raw_history, remember
 from personalrm.induction.draws import in_balanced_order
-from personalrm.induction.guided_profile import PROFILE_CALLS, guided_profile
-from personalrm.induction.memory import memory_calls, remember
-from personalrm.induction.raw_history import raw_history
 from personalrm.induction.settings import VARIANTS, InductionSettings
 from personalrm.induction.synthesize import synthesis_calls, synthesis_steps, synthesize
 from personalrm.induction.trials import draw_candidates

@@ -7,9 +7,7 @@ from dataclasses import replace
 
 from personalrm.bench.methods.method import Knowledge, Surveys
 from personalrm.bench.methods.model import CountCalls, Induce
-from personalrm.induction.guided_profile import guided_profile
-from personalrm.induction.memory import remember
-from personalrm.induction.raw_history import raw_history
+from personalrm.induction.baselines import guided_profile, raw_history, remember
 from personalrm.induction.settings import InductionSettings, Variant
 from personalrm.induction.synthesize import synthesis_calls, synthesize
 from personalrm.induction.waves import Induction

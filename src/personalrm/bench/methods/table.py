@@ -27,8 +27,7 @@ from personalrm.bench.methods.model import (
 )
 from personalrm.bench.methods.prompt_writers import by_memory, by_profile, by_synthesis, show_history, synthesis_of
 from personalrm.errors import BadInput, UnknownName
-from personalrm.induction.guided_profile import PROFILE_CALLS
-from personalrm.induction.memory import memory_calls
+from personalrm.induction.baselines import PROFILE_CALLS, memory_calls
 from personalrm.induction.settings import InductionSettings, Variant
 from personalrm.induction.waves import Calls
 from personalrm.judging.model import ModelJudge
