@@ -17,7 +17,7 @@ def drive(induction, reply):
         wave = next(induction)
         while True:
             waves.append(wave)
-            wave = induction.send(Answers([], [reply(len(waves), one) for one in wave.persona_questions]))
+            wave = induction.send(Answers([], [reply(len(waves), question) for question in wave.persona_questions]))
     except StopIteration as stop:
         return waves, stop.value
 
@@ -29,8 +29,8 @@ def numbered(n, _question):
 def test_memory_walks_the_choices_in_order_and_shows_the_list_so_far():
     waves, prompt = drive(remember("u0", PAIRS, SETTINGS, judge="m"), numbered)
     asked = [wave.persona_questions[0] for wave in waves]
-    assert [one.demonstrations[0].shown.pair.id for one in asked] == [pair.id for pair in PAIRS]
-    assert [one.known for one in asked] == [tuple(f"Insight {k}." for k in range(1, n)) for n in range(1, 5)]
+    assert [question.demonstrations[0].shown.pair.id for question in asked] == [pair.id for pair in PAIRS]
+    assert [question.known for question in asked] == [tuple(f"Insight {k}." for k in range(1, n)) for n in range(1, 5)]
     assert [claim.text for claim in prompt.persona.claims] == [f"Insight {n}." for n in range(1, 5)]
     assert prompt.persona.claims[1].supporting == ("u0-p1",)
 
@@ -75,9 +75,9 @@ def test_a_guided_profile_takes_two_calls_and_its_evidence_is_that_of_the_observ
 
 def test_raw_history_shows_every_choice_without_reasoning_in_balanced_order():
     prompt = raw_history("u0", PAIRS, SETTINGS)
-    assert [one.shown.pair for one in prompt.demonstrations] == list(PAIRS)
-    assert not any(one.has_reasoning for one in prompt.demonstrations)
-    assert sum(one.shown.chosen_first for one in prompt.demonstrations) == 2
+    assert [demonstration.shown.pair for demonstration in prompt.demonstrations] == list(PAIRS)
+    assert not any(demonstration.has_reasoning for demonstration in prompt.demonstrations)
+    assert sum(demonstration.shown.chosen_first for demonstration in prompt.demonstrations) == 2
     assert not prompt.persona.claims
 
 

@@ -85,7 +85,7 @@ def test_unscored_verdicts_count_half_and_stop_nothing():
 
 def test_shown_orders_are_balanced_and_survive_new_pairs():
     shown = in_balanced_order(PAIRS, seed=3)
-    assert sum(one.chosen_first for one in shown) == 5
+    assert sum(ordered.chosen_first for ordered in shown) == 5
     assert in_balanced_order([*PAIRS, tiny_pair(number=99)], seed=3)[:10] == shown
 
 
@@ -121,7 +121,7 @@ def test_the_role_of_a_new_pair_does_not_depend_on_what_else_is_new():
     recorded = record_roles(assign_roles(PAIRS, {}))
     new = [tiny_pair(number=k) for k in range(20, 30)]
     together = record_roles(assign_roles([*PAIRS, *new], recorded))
-    assert all(record_roles(assign_roles([*PAIRS, one], recorded))[one.hash] == together[one.hash] for one in new)
+    assert all(record_roles(assign_roles([*PAIRS, pair], recorded))[pair.hash] == together[pair.hash] for pair in new)
 
 
 def test_adding_one_train_pair_asks_for_one_more_bootstrap_only():

@@ -29,7 +29,10 @@ def prepared(users: Sequence[User], **options: object) -> tuple[list[PreparedPro
 
 def test_users_with_enough_choices_get_one_prompt_from_all_of_them() -> None:
     found, report = prepared([*tiny_users(2), User("few", (tiny_pair("few"),))])
-    assert [(one.user_id, one.without, len(one.prompt.roles)) for one in found] == [("u0", None, 6), ("u1", None, 6)]
+    assert [(prepared.user_id, prepared.without, len(prepared.prompt.roles)) for prepared in found] == [
+        ("u0", None, 6),
+        ("u1", None, 6),
+    ]
     assert (report.n_users, report.n_cross_fitted, report.n_too_few) == (2, 0, 1)
 
 
@@ -47,14 +50,14 @@ def test_all_pairs_of_a_conversation_are_left_out_together() -> None:
     """A later turn of the conversation quotes the chosen completion."""
     pairs = tuple(replace(pair, conversation_id=f"c{n // 3}") for n, pair in enumerate(tiny_users(1)[0].pairs))
     found, _ = prepared([User("u0", pairs)], cross_fitted=True)
-    assert [(one.without, len(one.prompt.roles)) for one in found] == [(None, 6), ("c0", 3), ("c1", 3)]
+    assert [(prepared.without, len(prepared.prompt.roles)) for prepared in found] == [(None, 6), ("c0", 3), ("c1", 3)]
 
 
 def test_only_the_conversations_asked_for_are_cross_fitted() -> None:
     users = tiny_users(2)
     key = users[0].pairs[2].conversation_key
     found, report = prepared(users, cross_fitted=True, only={"u0": {key, "nobody's"}})
-    assert [(one.user_id, one.without) for one in found] == [("u0", None), ("u0", key), ("u1", None)]
+    assert [(prepared.user_id, prepared.without) for prepared in found] == [("u0", None), ("u0", key), ("u1", None)]
     assert (report.n_users, report.n_cross_fitted) == (2, 1)
 
 
@@ -99,7 +102,7 @@ def test_a_language_model_prepares_prompts_too() -> None:
         engine = ModelFit(judge, InductionSettings(variant="both", n_trials=2))
         found = list(prepare_prompts(engine, tiny_users(2), report, cross_fitted=True))
     assert (report.n_users, report.n_cross_fitted, report.failed) == (2, 12, {})
-    assert all(one.without is None or len(one.prompt.roles) == 5 for one in found)
+    assert all(prepared.without is None or len(prepared.prompt.roles) == 5 for prepared in found)
 
 
 def test_prompts_go_through_a_file(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ def prompt(*claims, n_pairs=3, weights=(), drift=None):
 
 
 def kinds(before, after):
-    return [(one.kind, one.before, one.after) for one in compare_prompts(before, after).sentences]
+    return [(change.kind, change.before, change.after) for change in compare_prompts(before, after).sentences]
 
 
 def test_a_sentence_is_added_removed_or_kept():
@@ -68,7 +68,7 @@ def test_equal_sentences_are_matched_one_by_one():
 def test_the_weights_that_moved_most_come_first_and_still_ones_are_left_out():
     before = prompt(weights=[("length", 0.1), ("lists", 0.2), ("emoji", 0.3)])
     after = prompt(weights=[("length", 0.2), ("lists", -0.4), ("emoji", 0.301)])
-    assert [one.feature for one in compare_prompts(before, after).weights] == ["lists", "length"]
+    assert [change.feature for change in compare_prompts(before, after).weights] == ["lists", "length"]
 
 
 def test_a_weight_that_only_one_version_has_is_no_change():
@@ -78,7 +78,7 @@ def test_a_weight_that_only_one_version_has_is_no_change():
 def test_pairs_are_counted_both_ways():
     before, after = prompt(n_pairs=3), prompt(n_pairs=5)
     changes = compare_prompts(before, after), compare_prompts(after, before)
-    assert [(one.pairs_added, one.pairs_removed) for one in changes] == [(2, 0), (0, 2)]
+    assert [(change.pairs_added, change.pairs_removed) for change in changes] == [(2, 0), (0, 2)]
 
 
 def test_equal_prompts_have_no_changes():

@@ -105,7 +105,7 @@ def test_saving_and_loading_keeps_everything(tmp_path):
     assert (tmp_path / "again.json").read_bytes() == (tmp_path / "u.json").read_bytes()
 
 
-def test_an_edited_persona_is_honoured_and_saved(tmp_path):
+def test_an_edited_persona_is_honored_and_saved(tmp_path):
     model = SynthesizeMe().fit(tiny_users(1)[0])
     before = model.predict(ASKED, SHORT, LONG).probability
     model.edit_persona(["Prefers far shorter answers than most people.", "Has two cats."]).save(tmp_path / "u.json")

@@ -175,7 +175,7 @@ class SynthesizeMe:
         return generation_prompt(self.prompt)
 
     def edit_persona(self, sentences: Sequence[str]) -> SynthesizeMe:
-        """Replace the persona by these sentences; judging honours them, evidence of unchanged ones stays.
+        """Replace the persona by these sentences; judging honors them, evidence of unchanged ones stays.
 
         Raises:
             BadInput: If no sentence is left, or one gives orders to a model (see `induction.edits.edit_persona`).

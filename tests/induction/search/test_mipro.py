@@ -1,4 +1,4 @@
-"""DSPy's MIPROv2 itself, over our door, with our metric; runs where the extra is installed (make optimize-extra)."""
+"""DSPy's MIPROv2 itself, over our caller, with our metric; runs where the extra is installed (make optimize-extra)."""
 
 import hashlib
 import json
@@ -68,7 +68,7 @@ def test_a_better_prompt_is_found_and_its_examples_are_people_whose_persona_gain
     optimized = found(lm, cache=tmp_path / "c")
     assert optimized.prompt.instruction == PLANTED
     assert optimized.score > optimized.start_score
-    assert all(one.pairs and one.persona.startswith("Prefers") for one in optimized.prompt.examples)
+    assert all(example.pairs and example.persona.startswith("Prefers") for example in optimized.prompt.examples)
     assert {request.stage for request in lm.requests} == {"judge", "dspy"}
     assert optimized.prompt.provenance["settings"]["max_labeled_demos"] == 6
 
@@ -104,6 +104,6 @@ def test_the_program_we_export_is_loaded_by_dspy_and_what_dspy_saves_is_read(tmp
     assert program.synthesize.predict.signature.instructions == prompt.instruction
     program.save(tmp_path / "theirs.json")
     read = persona_prompt_from_json((tmp_path / "theirs.json").read_text(), where="theirs")
-    assert (read.instruction, [one.persona for one in read.examples]) == (
-        prompt.instruction, [one.persona for one in prompt.examples])  # fmt: skip
+    assert (read.instruction, [example.persona for example in read.examples]) == (
+        prompt.instruction, [example.persona for example in prompt.examples])  # fmt: skip
     assert json.loads(persona_prompt_to_dspy(prompt))["synthesize.predict"]["lm"] is None

@@ -37,7 +37,7 @@ class Transfer:
 def measure_transfer(
     dev: Sequence[tuple[str, UserSplit]],
     student: ModelJudge,
-    found: PersonaPrompt,
+    best: PersonaPrompt,
     settings: SearchSettings,
     *,
     start: PersonaPrompt,
@@ -47,14 +47,14 @@ def measure_transfer(
     Args:
         dev: The dev users of the search.
         student: The model that is to use the prompt.
-        found: What the teacher's search found.
+        best: What the teacher's search found.
         settings: Of the search.
         start: What it began with.
     """
     subjects = gather(dev, student, settings, on_target=True)
     gain = Gain(judge_under(student), start)
     means, n_unscored = [], 0
-    for prompt in (start, found):
+    for prompt in (start, best):
         values = gain.of(gain.write(prompt, subjects), subjects)
         scored = [value for value in values if value is not None]
         means.append(sum(scored) / len(scored) if scored else None)
