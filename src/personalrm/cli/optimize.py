@@ -230,12 +230,14 @@ def _put(path: str, text: str) -> None:
 
 
 def _predict(people: People, options: argparse.Namespace, settings: SearchSettings) -> int:
-    from personalrm.induction.search.forecast import forecast_search
+    from personalrm.induction.search.mipro import mipro_calls_by_purpose
+    from personalrm.induction.search.optimize import calls_by_purpose, forecast_search
     from personalrm.lm.prices import price_of
 
     with open_judge(options) as judge:
         price = price_of(options.model, options.prices)
-        guess = forecast_search(people, judge, settings, price, with_dspy=options.method == "mipro")
+        count_calls = mipro_calls_by_purpose if options.method == "mipro" else calls_by_purpose
+        guess = forecast_search(people, judge, count_calls(people, settings, judge.options.n_samples), price)
     if options.json:
         print_json(guess.as_json())
     else:

@@ -10,12 +10,12 @@ that server busy without any change to the induction.
 from __future__ import annotations
 
 import queue
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any, Protocol
+from typing import Any
 
-from personalrm.judging.model import Judged
+from personalrm.judging.model import Judged, ModelJudge
 from personalrm.preferences.personal_prompts import PersonalPrompt
 from personalrm.preferences.personas import Persona
 from personalrm.preferences.verdicts import Judge, PersonaQuestion, Question, Verdict
@@ -99,20 +99,6 @@ def run_together(inductions: Iterable[Induction], judge: Judge) -> Iterator[Pers
         yield from (prompts[place] for place in range(len(batch)))
 
 
-class StartingJudge(Protocol):
-    """A judge with a server behind it: takes a wave, answers later."""
-
-    def start(
-        self,
-        stage: str,
-        questions: Sequence[Question],
-        persona_questions: Sequence[PersonaQuestion],
-        done: Callable[[Judged], None],
-    ) -> None:
-        """Begin; `done` gets the answers in another thread."""
-        ...
-
-
 @dataclass(frozen=True, repr=False)
 class Finished:
     """What became of one induction."""
@@ -130,12 +116,12 @@ class Finished:
 STOPPED = "stopped"
 
 
-def run_overlapping(inductions: Iterable[Induction], judge: StartingJudge, *, users_at_once: int) -> Iterator[Finished]:
+def run_overlapping(inductions: Iterable[Induction], judge: ModelJudge, *, users_at_once: int) -> Iterator[Finished]:
     """The inductions as they finish, each going on as soon as its own wave is answered.
 
     Args:
         inductions: One generator a user; a new one begins when another finishes.
-        judge: Who answers.
+        judge: Who answers, in other threads, so that its server is never idle.
         users_at_once: How many are under way at one time.
     """
     remaining = enumerate(inductions)

@@ -7,9 +7,14 @@ import pytest
 from personalrm.errors import BadInput, ModelUnavailable, TargetLeak
 from personalrm.induction.search.candidates import check_instructions, draw_example_sets
 from personalrm.induction.search.distill import measure_transfer
-from personalrm.induction.search.forecast import forecast_search
 from personalrm.induction.search.gain import Gain, decided_by, judge_under
-from personalrm.induction.search.optimize import Searcher, optimize, optimize_persona_prompt
+from personalrm.induction.search.optimize import (
+    Searcher,
+    calls_by_purpose,
+    forecast_search,
+    optimize,
+    optimize_persona_prompt,
+)
 from personalrm.induction.search.people import Subject, divide, gather, in_words, share_out
 from personalrm.induction.search.settings import SearchSettings
 from personalrm.judging.embedded import EmbeddedJudge, fixed
@@ -98,7 +103,8 @@ def test_the_search_makes_far_fewer_calls_than_measuring_everything():
     with Caller(lm, cache=Cache(":memory:")) as caller:
         judge = ModelJudge(caller, JudgeOptions(logprobs=False))
         train, dev = people()
-        guess = forecast_search(divide(train, dev, max_train_users=100, seed=0), judge, SMALL, None)
+        divided = divide(train, dev, max_train_users=100, seed=0)
+        guess = forecast_search(divided, judge, calls_by_purpose(divided, SMALL, judge.options.n_samples), None)
         optimize_persona_prompt(train, dev, judge, settings=SMALL)
     assert len(lm.requests) <= guess.n_calls
 

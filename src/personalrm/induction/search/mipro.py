@@ -17,7 +17,7 @@ from typing import Any
 
 from personalrm.errors import UnreadableReply
 from personalrm.induction.search.gain import Gain, gain_calls, judge_under
-from personalrm.induction.search.optimize import Optimized, Tell, calls_by_purpose, gather_people, tell_nobody
+from personalrm.induction.search.optimize import Optimized, Tell, calls_by_purpose, gather_people
 from personalrm.induction.search.people import People, Subject, in_words
 from personalrm.induction.search.settings import SearchSettings
 from personalrm.judging.model import ModelJudge
@@ -42,7 +42,7 @@ def optimize_with_mipro(
     people: People,
     judge: ModelJudge,
     settings: SearchSettings,
-    tell: Tell = tell_nobody,
+    tell: Tell = lambda _: None,
 ) -> Optimized:
     """The best persona prompt DSPy's MIPROv2 finds, starting from the judge's.
 
@@ -50,7 +50,7 @@ def optimize_with_mipro(
         people: Train and dev users.
         judge: The model; its persona prompt is where the search begins.
         settings: Numbers of candidates and trials, minibatch, full evaluations, threshold, seed.
-        tell: Told what is being done.
+        tell: Called with what is being done.
 
     Raises:
         MissingExtra: If the extra `optimize` is not installed.

@@ -8,11 +8,12 @@ that travels: to other people, other data, other models (paper 6.3).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from personalrm.errors import BadInput
+from personalrm.induction.forecast import REASONING, REPLY_TOKENS
 from personalrm.induction.search.candidates import (
     AskTexts,
     Bootstrapped,
@@ -30,17 +31,18 @@ from personalrm.induction.search.people import People, Subject, divide, gather, 
 from personalrm.induction.search.settings import SearchSettings
 from personalrm.induction.search.trials_file import Combination, TrialsFile, Values
 from personalrm.judging.model import ModelJudge
+from personalrm.lm.prices import CHARACTERS_A_TOKEN, Price
+from personalrm.lm.protocol import Usage
+from personalrm.preferences.demonstrations import Demonstration
 from personalrm.preferences.messages import digest
+from personalrm.preferences.pairs import OrderedPair
 from personalrm.preferences.persona_prompts import PersonaPrompt
 from personalrm.preferences.users import User
+from personalrm.preferences.verdicts import PersonaQuestion, Question
 from personalrm.prompts.rendering import shipped_persona_prompt
 from personalrm.wording import count
 
 Tell = Callable[[str], object]
-
-
-def tell_nobody(_: str) -> None:
-    """Nobody watches."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -135,7 +137,7 @@ def optimize(
     searcher: Searcher,
     settings: SearchSettings,
     trials_file: Path | None = None,
-    tell: Tell = tell_nobody,
+    tell: Tell = lambda _: None,
 ) -> Optimized:
     """The search over any judge; `optimize_persona_prompt` is the same over a model.
 
@@ -144,7 +146,7 @@ def optimize(
         searcher: Who is asked, and what to improve.
         settings: Numbers of candidates, trials and users, seed.
         trials_file: Keeps the trials.
-        tell: Told what is being done, for progress.
+        tell: Called with what is being done, for progress.
     """
     given, start = check_instructions(searcher.instructions), searcher.prompt
     if 1 + len(given) > settings.n_instructions:
@@ -244,3 +246,61 @@ def _notes(people: People, bootstrapped: Bootstrapped, proposed: Proposed, resul
     if result.score <= result.start_score:
         notes.append("nothing better than the prompt to start from was found, so it stays")
     return tuple(notes)
+
+
+LOOKED_AT = 50
+"""Pairs whose length is taken for all."""
+
+
+@dataclass(frozen=True)
+class SearchForecast:
+    """At most so many calls; answers that are kept already are not counted off."""
+
+    n_train_users: int
+    n_dev_users: int
+    calls: dict[str, int]
+    """By purpose."""
+    n_calls: int
+    n_tokens: int
+    """About."""
+    cost: float | None
+    """In US dollars at list prices; None where the price is unknown."""
+
+    def as_json(self) -> dict[str, Any]:
+        """The forecast for machines."""
+        return asdict(self)
+
+    def line(self) -> str:
+        """The forecast in a sentence."""
+        cost = "price unknown" if self.cost is None else f"about {self.cost:.2f} USD"
+        parts = ", ".join(f"{name} {n:,}" for name, n in self.calls.items())
+        return (
+            f"would search over {self.n_train_users:,} train and {count(self.n_dev_users, 'dev user')}: at most "
+            f"{self.n_calls:,} calls ({parts}), about {self.n_tokens:,} tokens, {cost}"
+        )
+
+
+def forecast_search(people: People, judge: ModelJudge, calls: dict[str, int], price: Price | None) -> SearchForecast:
+    """Upper bound of calls, and about how many tokens they take.
+
+    Args:
+        people: Train and dev users.
+        judge: Who would be asked; nothing is asked.
+        calls: What the search asks at most, by purpose: `calls_by_purpose`, or `mipro_calls_by_purpose`.
+        price: What tokens cost.
+    """
+    n_calls = sum(calls.values())
+    lengths = []
+    for _, split in people.dev[:LOOKED_AT]:
+        # About how long a prompt is, over judgements with and without demonstrations and personas' prompts.
+        shown = tuple(Demonstration(OrderedPair(pair, chosen_first=True), REASONING) for pair in split.train)
+        pair = split.target[0]
+        question = Question(pair.user_id, pair.conversation, pair.chosen, pair.rejected)
+        judged = judge.judge_request(question, "judge").n_characters
+        written = judge.persona_request(PersonaQuestion(pair.user_id, shown)).n_characters
+        n = 2 * len(split.target)
+        lengths.append((n * judged + written) / (n + 1))
+    n_prompt = int(n_calls * (sum(lengths) / len(lengths)) / CHARACTERS_A_TOKEN)
+    usage = Usage(n_prompt, n_calls * REPLY_TOKENS)
+    cost = price.of(usage) if price else None
+    return SearchForecast(len(people.train), len(people.dev), calls, n_calls, n_prompt + usage.completion_tokens, cost)
