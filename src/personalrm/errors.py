@@ -5,7 +5,7 @@
     │   ├── BadRow                        one row of a file, with line, field and rule
     │   ├── BadFile                       a file that cannot be read at all
     │   ├── UnknownUser (KeyError)        no such user in the file or home folder
-    │   ├── UnknownName                   a method, option, column or model nobody knows
+    │   ├── UnknownName                   a method, option, column or model that is not known
     │   └── TargetLeak                    a prompt was made from pairs it is to be scored on
     ├── NotFitted (RuntimeError)          asked to judge before it was fitted
     ├── NoScoredPairs (ValueError)        the mean of nothing

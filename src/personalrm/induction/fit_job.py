@@ -186,7 +186,7 @@ class FitJob:
     def todo(
         self,
         is_stopped: Callable[[], bool] = lambda: False,
-        done: Callable[[str], object] = lambda user_id: None,
+        done: Callable[[str], object] = lambda _: None,
         *,
         only_look: bool = False,
     ) -> Iterator[Todo]:
