@@ -39,13 +39,13 @@ bench: $(VENV)/.dev ## every benchmark in turn
 endure: $(VENV)/.dev ## kills and repeats that take minutes
 	$(PYTEST) -m endure $(PYTEST_ARGS)
 
-litellm: $(VENV)/.dev ## tests of the LiteLLM door against LiteLLM itself (installs the extra, 330 MB)
+litellm: $(VENV)/.dev ## tests of models named litellm/... against LiteLLM itself (installs the extra, 330 MB)
 	@$(PIP) -e '.[dev,litellm]'
-	$(PYTEST) tests/lm/test_litellm_door.py $(PYTEST_ARGS)
+	$(PYTEST) tests/lm/test_with_litellm.py $(PYTEST_ARGS)
 
-optimize-extra: $(VENV)/.dev ## tests of MIPROv2 and our door for DSPy against DSPy itself (installs the extra)
+optimize-extra: $(VENV)/.dev ## tests of MIPROv2 and of calls from DSPy against DSPy itself (installs the extra)
 	@$(PIP) -e '.[dev,optimize]'
-	$(PYTEST) tests/lm/test_dspy_door.py tests/induction/search/test_mipro.py $(PYTEST_ARGS)
+	$(PYTEST) tests/lm/test_with_dspy.py tests/induction/search/test_mipro.py $(PYTEST_ARGS)
 
 docs: $(VENV)/.lean ## the pages that are generated: docs/cli.md, docs/architecture.md and its picture
 	@mkdir -p build

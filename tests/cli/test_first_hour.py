@@ -6,8 +6,7 @@ import pytest
 
 from personalrm.errors import ModelUnavailable
 from personalrm.lm.batch import Ask, Caller
-from personalrm.lm.faults import Fault
-from personalrm.lm.protocol import Request, Sampling
+from personalrm.lm.protocol import Fault, Request, Sampling
 from personalrm.lm.settings import Retry
 from personalrm.preferences.messages import Message
 from personalrm.testing import ScriptedLM

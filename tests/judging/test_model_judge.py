@@ -9,8 +9,7 @@ from personalrm.judging.model import ModelJudge, chance_of_first, nearest_demons
 from personalrm.judging.options import JudgeOptions
 from personalrm.judging.personal import rank_completions
 from personalrm.lm.batch import Caller
-from personalrm.lm.faults import Fault
-from personalrm.lm.protocol import TokenChances
+from personalrm.lm.protocol import Fault, TokenChances
 from personalrm.preferences.demonstrations import Demonstration
 from personalrm.preferences.messages import Message
 from personalrm.preferences.pairs import OrderedPair

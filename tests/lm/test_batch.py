@@ -5,9 +5,8 @@ import pytest
 from personalrm.errors import AccessRefused, BudgetSpent, ModelUnavailable, UnknownName, UnreadableReply
 from personalrm.lm.batch import Ask, Caller
 from personalrm.lm.cache import Cache
-from personalrm.lm.faults import Fault
 from personalrm.lm.prices import Price
-from personalrm.lm.protocol import Request, Sampling
+from personalrm.lm.protocol import Fault, Request, Sampling
 from personalrm.lm.settings import Budget, Limits, Retry
 from personalrm.preferences.messages import Message
 from personalrm.testing import ScriptedLM

@@ -4,8 +4,7 @@ import time
 
 import pytest
 
-from personalrm.lm.faults import Fault
-from personalrm.lm.protocol import Request, Sampling, Schema, Usage
+from personalrm.lm.protocol import Fault, Request, Sampling, Schema, Usage
 from personalrm.lm.wire import encode_request, read_response, request_body, retry_after
 from personalrm.preferences.messages import Message
 

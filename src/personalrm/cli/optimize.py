@@ -105,7 +105,7 @@ def _refuse_early(options: argparse.Namespace) -> None:
     if options.method == "mipro":
         if options.instruction:
             raise BadInput("MIPROv2 proposes its own instructions; leave out --instruction or use --method search")
-        from personalrm.lm.dspy_door import load_dspy
+        from personalrm.lm.with_dspy import load_dspy
 
         load_dspy()
     read = [options.file, options.dev, options.persona_prompt, *(options.instruction or [])]

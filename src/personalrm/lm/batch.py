@@ -4,7 +4,8 @@ A `Caller` owns an event loop in a thread of its own, so its plain functions wor
 scripts, notebooks and running event loops alike. What is asked is built only when its
 turn comes, so a long queue costs little memory. Identical requests are sent once; an
 answer is handed out, and its place under way given to the next request, only after it
-is safe on disk.
+is safe on disk. A request is tried until it has a readable answer, is hopeless, or the
+run stops.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import random
 import threading
 import time
 from collections import deque
@@ -20,21 +22,26 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Generic, TypeVar
 
-from personalrm.errors import ModelUnavailable, PersonalRMError
-from personalrm.lm.answer_lines import Unscored
-from personalrm.lm.attempts import Answer, Attempts, Stopped
-from personalrm.lm.cache import Cache
+from personalrm.errors import AccessRefused, BudgetSpent, ModelUnavailable, PersonalRMError, UnreadableReply
+from personalrm.lm.cache import Cache, Unscored
 from personalrm.lm.pacing import Pacing
-from personalrm.lm.prices import Price
-from personalrm.lm.protocol import LM, Reply, Request, Sampling
-from personalrm.lm.purse import Purse
+from personalrm.lm.prices import Price, estimated_tokens
+from personalrm.lm.protocol import LM, Fault, Reply, Request, Sampling
 from personalrm.lm.settings import Budget, Limits, Retry
-from personalrm.lm.usage import Ledger
+from personalrm.lm.usage import Ledger, Purse
 from personalrm.preferences.messages import Message
+from personalrm.wording import count
 
 Value = TypeVar("Value")
 CLAIM_PAUSE_S = 0.05
 """Between two looks whether another process has an answer: well under the time of a call."""
+SEED_STEP = 7919
+"""From one seed to the next when a reply cannot be read."""
+ABSURD = 10.0
+"""A Retry-After of more than so many longest pauses is taken for a mistake of the server."""
+TOO_MANY = 429
+CANNOT_CONNECT = "cannot connect"
+"""A server that refuses everybody is gone: the run ends, instead of writing off each request in turn."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -69,7 +76,7 @@ class _Wave:
         self.outcomes[place] = outcome
         self.n_open -= 1
         if not self.n_open:
-            self.done([one for one in self.outcomes if one is not None])
+            self.done([outcome for outcome in self.outcomes if outcome is not None])
 
 
 @dataclass(frozen=True, repr=False)
@@ -77,6 +84,18 @@ class _Job:
     ask: Ask[Any]
     wave: _Wave
     place: int
+
+
+@dataclass(frozen=True, repr=False)
+class _Answer:
+    """A reply and what was read in it."""
+
+    reply: Reply
+    value: Any
+
+
+class _Stopped(Exception):
+    """The run is ending; this request was not finished."""
 
 
 class Caller:
@@ -108,45 +127,49 @@ class Caller:
         self.limits = limits or Limits()
         self.ledger = Ledger()
         self.purse = Purse(budget or Budget(), price, lm.name)
+        self.stopped: ModelUnavailable | None = None
+        """Why nothing leaves any more: access refused, server gone, budget spent, interrupted."""
         self._retry = retry or Retry()
         self._pacing = Pacing(self.limits)
-        self._attempts = Attempts(lm, self._retry, self._pacing, self.purse, self.ledger)
         self._retry_unscored = retry_unscored
+        self._jitter = random.Random(0)
+        self._last_success = -1.0
         self._queue: deque[_Job] = deque()
         self._flying: dict[bytes, list[tuple[_Job, Request]]] = {}
         self._workers: set[asyncio.Task[None]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
 
-    @property
-    def stopped(self) -> ModelUnavailable | None:
-        """Why nothing leaves any more: access refused, server gone, budget spent, interrupted."""
-        return self._attempts.stopped
-
     def ask_all(self, asks: Sequence[Ask[Value]]) -> list[Outcome[Value]]:
         """The outcomes, in order; blocks until the last is there."""
-        ready, found = threading.Event(), []
+        ready, answered = threading.Event(), []
 
         def take(outcomes: list[Outcome[Value]]) -> None:
-            found.extend(outcomes)
+            answered.extend(outcomes)
             ready.set()
 
         self.start(asks, take)
         ready.wait()
-        return found
+        return answered
 
     def start(self, asks: Sequence[Ask[Value]], done: Callable[[list[Outcome[Value]]], None]) -> None:
         """Queue the asks and return; `done` gets the outcomes, in order, in the caller's own thread."""
         if not asks:
             done([])
             return
+        if self._loop is None:
+            if self.cache is not None:
+                self.cache.open(retry_unscored=self._retry_unscored)
+            self._loop = asyncio.new_event_loop()
+            self._thread = threading.Thread(target=self._loop.run_forever, name="personalrm-lm", daemon=True)
+            self._thread.start()
         wave = _Wave([None] * len(asks), len(asks), done)
-        jobs = [_Job(ask, wave, place) for place, ask in enumerate(asks)]
-        self._started().call_soon_threadsafe(self._enqueue, jobs)
+        self._loop.call_soon_threadsafe(self._man, [_Job(ask, wave, place) for place, ask in enumerate(asks)])
 
     def stop(self, why: ModelUnavailable) -> None:
         """Send nothing more; what is under way is awaited and kept."""
-        self._attempts.stop(why)
+        self.stopped = self.stopped or why
+        self._pacing.is_over = True
 
     def close(self, *, at_once: bool = False) -> None:
         """Wait for what is under way (an interrupt ends the wait), then let go of connections, file and thread.
@@ -154,14 +177,24 @@ class Caller:
         Args:
             at_once: Do not wait; answers under way are lost.
         """
+
+        async def finish() -> None:
+            while self._workers:
+                await asyncio.wait(self._workers)
+            await self.lm.close()
+
+        def abandon() -> None:
+            for worker in self._workers:
+                worker.cancel()
+
         if self._loop is not None and self._thread is not None:
             self.stop(ModelUnavailable("this caller was closed; make a new one"))
-            finished = asyncio.run_coroutine_threadsafe(self._finish(), self._loop)
+            finished = asyncio.run_coroutine_threadsafe(finish(), self._loop)
             try:
                 if not at_once:
                     finished.result()
             finally:
-                self._loop.call_soon_threadsafe(self._abandon)  # nothing to do after a wait that was not cut short
+                self._loop.call_soon_threadsafe(abandon)  # nothing to do after a wait that was not cut short
                 finished.result()
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join()
@@ -177,30 +210,9 @@ class Caller:
         # Interrupted while it was stopping already: whoever asks twice does not want to wait.
         self.close(at_once=kind is not None and issubclass(kind, KeyboardInterrupt) and self.stopped is not None)
 
-    def _started(self) -> asyncio.AbstractEventLoop:
-        if self._loop is None:
-            if self.cache is not None:
-                self.cache.open(retry_unscored=self._retry_unscored)
-            self._loop = asyncio.new_event_loop()
-            self._thread = threading.Thread(target=self._loop.run_forever, name="personalrm-lm", daemon=True)
-            self._thread.start()
-        return self._loop
-
-    async def _finish(self) -> None:
-        while self._workers:
-            await asyncio.wait(self._workers)
-        await self.lm.close()
-
-    def _abandon(self) -> None:
-        for worker in self._workers:
-            worker.cancel()
-
-    def _enqueue(self, jobs: Sequence[_Job]) -> None:
+    def _man(self, jobs: Sequence[_Job] = ()) -> None:
+        """Queue the jobs, and start as many workers as the queue can use and as may be under way."""
         self._queue.extend(jobs)
-        self._man()
-
-    def _man(self) -> None:
-        """Start as many workers as the queue can use and as may be under way."""
         for _ in range(min(len(self._queue), self.limits.max_in_flight - len(self._workers))):
             worker = asyncio.get_running_loop().create_task(self._work())
             self._workers.add(worker)
@@ -222,62 +234,143 @@ class Caller:
             self._flying[key].append((job, request))
             return
         self._flying[key] = [(job, request)]
-        result: Answer | Unscored | Stopped = Stopped()
+        result: _Answer | Unscored | None = None  # None where the run stopped first
         try:
             result = await self._resolve(key, request, job.ask)
-        except Stopped as stopped:
-            result = stopped
+        except _Stopped:
+            pass
         except PersonalRMError as error:  # the cache's file failed: nothing can be kept, so nothing more is asked
             self.stop(ModelUnavailable(str(error)))
-            result = Stopped()
         except Exception as error:  # a bug of ours or a reader's; it must not leave anybody waiting
             self.stop(ModelUnavailable(f"asking the model failed ({type(error).__name__}); please report it"))
-            result = Stopped()
             raise
         finally:
             for waiting, asked in self._flying.pop(key):
-                waiting.wave.put(waiting.place, self._outcome(waiting.ask, job.ask, asked, result))
+                outcome: Outcome[Any] = Outcome(None, "stopped", is_stopped=True)
+                if isinstance(result, _Answer):
+                    outcome = Outcome(result.value if waiting.ask is job.ask else waiting.ask.read(result.reply))
+                elif result is not None:
+                    outcome = Outcome(None, result.reason)
+                    for account in self.ledger.accounts(asked):
+                        account.n_unscored += 1
+                waiting.wave.put(waiting.place, outcome)
 
-    async def _resolve(self, key: bytes, request: Request, ask: Ask[Any]) -> Answer | Unscored:
+    async def _resolve(self, key: bytes, request: Request, ask: Ask[Any]) -> _Answer | Unscored:
+        """What is kept, else what the model says, which is kept before it is used."""
         cache = self.cache
         if cache is None:
-            return await self._answer(request, ask)
-        await self._claim(cache, key)
+            return await self._answer(request, ask.read)
+        # While another process asks for the same this one waits; the answer is found afterwards. One that hangs is
+        # not waited for: a call paid twice is better than hanging with it.
+        waits_until = time.monotonic() + self._retry.max_total_s
+        while not cache.claim(key) and time.monotonic() <= waits_until:
+            if self.stopped is not None:
+                raise _Stopped
+            await asyncio.sleep(CLAIM_PAUSE_S)
         try:
             kept = cache.find(key, user_id=request.user_id)
             if kept is None:
-                result = await self._answer(request, ask)
+                result = await self._answer(request, ask.read)
                 cache.keep(key, request.user_id, result if isinstance(result, Unscored) else result.reply)
                 return result
         finally:
             cache.release(key)
         for account in self.ledger.accounts(request):
             account.n_cached += 1
-        return kept if isinstance(kept, Unscored) else Answer(kept, ask.read(kept))
+        return kept if isinstance(kept, Unscored) else _Answer(kept, ask.read(kept))
 
-    async def _claim(self, cache: Cache, key: bytes) -> None:
-        """Wait while another process asks for the same; its answer is found afterwards."""
-        waits_until = time.monotonic() + self._retry.max_total_s
-        while not cache.claim(key):
-            if self.stopped is not None:
-                raise Stopped
-            if time.monotonic() > waits_until:
-                return  # it hangs; one call paid twice is better than hanging with it
-            await asyncio.sleep(CLAIM_PAUSE_S)
+    async def _answer(self, request: Request, read: Callable[[Reply], Any]) -> _Answer | Unscored:
+        """A reply that can be read, or why there is none.
 
-    async def _answer(self, request: Request, ask: Ask[Any]) -> Answer | Unscored:
+        Raises:
+            _Stopped: If the run ends first.
+        """
         if self.stopped is not None:
-            raise Stopped
-        return await self._attempts.answer(request, ask.read)
+            raise _Stopped
+        retry, started = self._retry, time.monotonic()
+        n_attempts = n_failed = n_unread = 0
+        refused_since: float | None = None  # since when nothing but refused connections was met
+        while True:
+            n_attempts += 1
+            try:
+                reply = await self._attempt(request, seed=request.sampling.seed + SEED_STEP * n_unread)
+                return _Answer(reply, read(reply))
+            except UnreadableReply as complaint:
+                fault = Fault(f"unreadable: {complaint}", "reseeded")
+            except Fault as raised:
+                fault = raised
+            self.ledger.faults[fault.kind] += 1
+            cannot_connect = fault.kind == CANNOT_CONNECT
+            if fault.again == "stop":
+                advice = fault.advice or "check the key, the model's name and the base URL"
+                self.stop(AccessRefused(f"the server of model {self.lm.name!r} answered {fault.kind}; {advice}"))
+                raise _Stopped
+            if fault.again == "never":
+                return Unscored(fault.kind, n_attempts)
+            refused_since = (refused_since or time.monotonic()) if cannot_connect else None
+            if fault.again == "reseeded":
+                n_unread += 1
+                gives_up = n_unread > retry.max_rereads
+            else:
+                n_failed += fault.status != TOO_MANY
+                gives_up = n_failed >= retry.max_attempts or (cannot_connect and not retry.waits_for_server)
+            if gives_up or time.monotonic() - started >= retry.max_total_s:
+                attempts = count(n_attempts, "attempt")
+                if refused_since is not None and self._last_success < refused_since:
+                    self.stop(
+                        ModelUnavailable(
+                            f"the server of model {self.lm.name!r} cannot be reached after {attempts}; start it or "
+                            "correct --base-url, then run the same command again"
+                        )
+                    )
+                    raise _Stopped
+                return Unscored(f"{fault.kind}, after {attempts}", n_attempts)
+            if fault.again == "same":
+                await self._pause(fault, n_attempts)
 
-    def _outcome(
-        self, ask: Ask[Any], first: Ask[Any], request: Request, result: Answer | Unscored | Stopped
-    ) -> Outcome[Any]:
-        if isinstance(result, Answer):
-            return Outcome(result.value if ask is first else ask.read(result.reply))
-        for account in self.ledger.accounts(request):
-            account.n_unscored += isinstance(result, Unscored)
-        return Outcome(None, result.reason) if isinstance(result, Unscored) else Outcome(None, "stopped", True)
+    async def _pause(self, fault: Fault, n_attempts: int) -> None:
+        retry, asked_s = self._retry, fault.retry_after_s
+        if asked_s is not None and asked_s <= ABSURD * retry.max_pause_s:
+            pause = min(asked_s, retry.max_pause_s)
+        else:
+            doubled = retry.base_s * 2.0 ** min(n_attempts - 1, 20)
+            pause = min(doubled, retry.max_pause_s) * self._jitter.uniform(0.5, 1.0)
+        if fault.status == TOO_MANY:
+            self._pacing.close_for(pause)  # for all requests
+        else:
+            await asyncio.sleep(pause)
+
+    async def _attempt(self, request: Request, *, seed: int) -> Reply:
+        """One attempt, when it may leave and its cost is reserved; calls, tokens and cost are noted."""
+        n_tokens = estimated_tokens(request.n_characters) + request.sampling.max_tokens
+        await self._pacing.wait(n_tokens)
+        if self.stopped is not None:
+            raise _Stopped
+        try:
+            reserved = self.purse.reserve(request)
+        except BudgetSpent as spent:
+            self.stop(spent)
+            raise _Stopped from None
+        accounts = self.ledger.accounts(request)
+        for account in accounts:
+            account.n_calls += 1
+        reply: Reply | None = None
+        try:
+            reply = await self.lm.complete(request, seed=seed)
+        finally:
+            cost = self.purse.settle(reserved, reply.usage if reply else None)
+            if reply is None:
+                for account in accounts:
+                    account.cost += cost
+        self._last_success = time.monotonic()
+        self._pacing.note_answer()
+        if reply.model:
+            self.ledger.served_by[reply.model] += 1
+        for account in accounts:
+            account.add(reply.usage, cost)
+        if used := reply.usage.prompt_tokens + reply.usage.completion_tokens:
+            self._pacing.give_back(n_tokens - used)
+        return reply
 
 
 def key_of(identity: str, request: Request) -> bytes:

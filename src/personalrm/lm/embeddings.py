@@ -15,9 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from personalrm.errors import UnreadableReply
-from personalrm.lm.faults import Fault
 from personalrm.lm.http import Endpoint, OpenAIServer
-from personalrm.lm.protocol import Reply, Request, Sampling, Usage
+from personalrm.lm.protocol import Fault, Reply, Request, Sampling, Usage
 from personalrm.lm.wire import read_response
 from personalrm.preferences.messages import Message
 

@@ -9,8 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from personalrm.lm.faults import Fault
-from personalrm.lm.protocol import Reply, Request
+from personalrm.lm.protocol import Fault, Reply, Request
 from personalrm.lm.wire import encode_request, read_response
 
 if TYPE_CHECKING:

@@ -69,7 +69,7 @@ def open_model(model: ModelName) -> LM:
     """
     provider, _, rest = model.name.partition("/")
     if provider == "litellm" and rest:
-        from personalrm.lm.litellm_door import LiteLLM
+        from personalrm.lm.with_litellm import LiteLLM
 
         return LiteLLM(_endpoint(model, rest, _checked(model.base_url) if model.base_url else ""))
     if model.base_url is not None:

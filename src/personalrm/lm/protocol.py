@@ -1,4 +1,4 @@
-"""What a language model is to us: messages in, one reply out.
+"""What a language model is to us: messages in, one reply or a fault out.
 
 An `LM` makes exactly one attempt and raises a `Fault` when it fails. Everything that
 makes calls cheap and safe (cache, single flight, retries, limits, budgets) is in
@@ -11,12 +11,37 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
-from personalrm.lm.faults import Fault
 from personalrm.preferences.messages import Message
 
-__all__ = ["LM", "Fault", "Reply", "Request", "Sampling", "Schema", "TokenChances", "Usage"]
+Again = Literal["same", "reseeded", "never", "stop"]
+"""`same`: try again unchanged; `reseeded`: ask again with another seed; `never`: this request is
+hopeless; `stop`: every request is (a wrong key, an unknown model)."""
+
+
+class Fault(Exception):
+    """One attempt failed; never leaves `lm/` (callers see outcomes and typed errors)."""
+
+    def __init__(
+        self,
+        kind: str,
+        again: Again,
+        *,
+        status: int | None = None,
+        retry_after_s: float | None = None,
+        feature: str = "",
+        advice: str = "",
+    ) -> None:
+        super().__init__(kind)
+        self.kind = kind
+        self.again = again
+        self.status = status
+        self.retry_after_s = retry_after_s
+        self.feature = feature
+        """A part of the request the server does not take (`schema`, `logprobs`, `seed`); send without it."""
+        self.advice = advice
+        """What to do, where the client knows better than to check the key, the name and the base URL."""
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,8 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from personalrm.errors import UnknownName, UnreadableReply
-from personalrm.lm.faults import Fault
 from personalrm.lm.http import Endpoint
-from personalrm.lm.protocol import Reply, Request, Usage
+from personalrm.lm.protocol import Fault, Reply, Request, Usage
 from personalrm.lm.wire import read_response
 
 if TYPE_CHECKING:

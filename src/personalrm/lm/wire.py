@@ -16,8 +16,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-from personalrm.lm.faults import Fault
-from personalrm.lm.protocol import Reply, Request, Sampling, Schema, TokenChances, Usage
+from personalrm.lm.protocol import Fault, Reply, Request, Sampling, Schema, TokenChances, Usage
 
 HOPELESS = frozenset({400, 404, 405, 413, 415, 422})
 NO_ACCESS = frozenset({401, 402, 403})

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
-from personalrm.lm.faults import Fault
-from personalrm.lm.protocol import Reply, Request, TokenChances, Usage
+from personalrm.lm.protocol import Fault, Reply, Request, TokenChances, Usage
 from personalrm.preferences.messages import Message
 from personalrm.testing.skill import Rule, by_hash
 

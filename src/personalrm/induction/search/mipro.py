@@ -21,7 +21,7 @@ from personalrm.induction.search.optimize import Optimized, Tell, calls_by_purpo
 from personalrm.induction.search.people import People, Subject, in_words
 from personalrm.induction.search.settings import SearchSettings
 from personalrm.judging.model import ModelJudge
-from personalrm.lm.dspy_door import dspy_lm, load_dspy
+from personalrm.lm.with_dspy import dspy_lm, load_dspy
 from personalrm.preferences.persona_prompts import ExamplePersona, PersonaPrompt
 from personalrm.preferences.personas import Persona
 from personalrm.prompts.replies import read_persona

@@ -1,4 +1,4 @@
-"""DSPy itself over our door; runs where the extra is installed, like the tests of MIPROv2."""
+"""DSPy itself, asking through a caller of ours; runs where the extra is installed, like the tests of MIPROv2."""
 
 import sys
 import warnings
@@ -10,8 +10,8 @@ from tests.fakes.dspy_layout import by_field, in_dspy_layout
 from personalrm.errors import BudgetSpent, MissingExtra, ModelUnavailable
 from personalrm.lm.batch import Caller
 from personalrm.lm.cache import Cache
-from personalrm.lm.dspy_door import dspy_lm, load_dspy
 from personalrm.lm.settings import Budget
+from personalrm.lm.with_dspy import dspy_lm, load_dspy
 from personalrm.testing import ScriptedLM
 from personalrm.testing.skill import by_hash
 
@@ -57,9 +57,9 @@ def test_a_program_is_answered_through_our_caller_and_kept_in_our_cache(dspy, tm
 def test_temperature_length_and_rollouts_become_sampling_and_seed():
     lm = ScriptedLM(ANSWERS)
     with Caller(lm) as caller:
-        door = dspy_lm(caller, max_tokens=77, seed=5)
+        model = dspy_lm(caller, max_tokens=77, seed=5)
         for options in ({}, {"temperature": 1.0, "rollout_id": 1}, {"temperature": 1.0, "rollout_id": 2}):
-            door(messages=[{"role": "user", "content": "[[ ## answer ## ]]"}], **options)
+            model(messages=[{"role": "user", "content": "[[ ## answer ## ]]"}], **options)
     samplings = [request.sampling for request in lm.requests]
     assert [(s.temperature, s.max_tokens) for s in samplings] == [(0.0, 77), (1.0, 77), (1.0, 77)]
     assert samplings[0].seed == 5 and len({s.seed for s in samplings}) == 3

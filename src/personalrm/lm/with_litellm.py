@@ -9,9 +9,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from personalrm.errors import MissingExtra
-from personalrm.lm.faults import Again, Fault
 from personalrm.lm.http import FEATURES, Endpoint
-from personalrm.lm.protocol import Reply, Request
+from personalrm.lm.protocol import Again, Fault, Reply, Request
 from personalrm.lm.wire import read_response, request_body
 from personalrm.wording import install_hint
 

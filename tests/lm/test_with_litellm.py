@@ -11,9 +11,8 @@ from personalrm.errors import AccessRefused, ModelUnavailable, UnknownName
 from personalrm.judging.model import ModelJudge
 from personalrm.lm.batch import Caller
 from personalrm.lm.cache import Cache
-from personalrm.lm.faults import Fault
 from personalrm.lm.opening import ModelName, open_model
-from personalrm.lm.protocol import Request
+from personalrm.lm.protocol import Fault, Request
 from personalrm.lm.settings import Retry
 from personalrm.preferences.messages import Message
 from personalrm.preferences.verdicts import Question
