@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import aiohttp
 
 MOST_BYTES = 32 * 2**20
-"""A longer body is no completion."""
+"""A completion is never as long."""
 NOT_FOUND = 404
 FEATURES = ("schema", "logprobs", "seed", "max_tokens", "temperature")
 
@@ -78,41 +78,35 @@ class OpenAIServer:
         while True:
             without = self.refused  # others under way may learn of a refusal while this one waits
             try:
-                return await self._post(request, seed, without)
+                return await self._attempt(request, seed, without)
             except Fault as fault:
                 if fault.feature not in FEATURES or fault.feature in without:
                     raise
                 self.refused |= {fault.feature}
 
-    async def _post(self, request: Request, seed: int, without: frozenset[str]) -> Reply:
-        import aiohttp
-
+    async def _attempt(self, request: Request, seed: int, without: frozenset[str]) -> Reply:
         extra = self.endpoint.body if "seed" in without else {"seed": seed, **self.endpoint.body}
         data = encode_request(request, self.endpoint.model, without=without, extra=extra)
+        status, headers, content = await self._post(self._url, data)
+        if any(name.lower().startswith("x-ratelimit") for name in headers):
+            self.rate_limits = {k.lower(): v for k, v in headers.items() if "ratelimit" in k.lower()}
         try:
-            async with self._opened().post(self._url, data=data) as response:
-                content = await _read(response)
-                if any(name.lower().startswith("x-ratelimit") for name in response.headers):
-                    self.rate_limits = {k.lower(): v for k, v in response.headers.items() if "ratelimit" in k.lower()}
-                return read_response(response.status, response.headers, content)
+            return read_response(status, headers, content)
         except Fault as fault:
-            fault.advice = fault.advice or self._advice(fault)
+            # Most servers live under /v1, and a base URL without it is the commonest slip.
+            base_url = self.endpoint.base_url.rstrip("/")
+            if fault.status == NOT_FOUND and not urlsplit(base_url).path:
+                fault.advice = f"base URLs mostly end in /v1, try {base_url}/v1, else check the model's name"
             raise
-        except TimeoutError:
-            raise Fault("time-out", "same") from None
-        except aiohttp.ClientConnectorError:
-            raise Fault("cannot connect", "same") from None
-        except (aiohttp.ClientError, asyncio.IncompleteReadError, OSError, ValueError) as error:
-            raise Fault(f"connection broke ({type(error).__name__})", "same") from None
 
-    def _advice(self, fault: Fault) -> str:
-        """Most servers live under /v1, and a base URL without it is the commonest slip."""
-        base_url = self.endpoint.base_url.rstrip("/")
-        if fault.status != NOT_FOUND or urlsplit(base_url).path:
-            return ""
-        return f"base URLs mostly end in /v1, try {base_url}/v1, else check the model's name"
+    async def _post(
+        self, url: str, data: bytes, *, most_bytes: int = MOST_BYTES
+    ) -> tuple[int, Mapping[str, str], bytes]:
+        """Status, headers and body of the response.
 
-    def _opened(self) -> aiohttp.ClientSession:
+        Raises:
+            Fault: If there is none, or its body is longer than anything that is asked for.
+        """
         import aiohttp
 
         if self._session is None:
@@ -121,10 +115,18 @@ class OpenAIServer:
             self._session = aiohttp.ClientSession(
                 headers={"Content-Type": "application/json", **key, **e.headers},
                 timeout=aiohttp.ClientTimeout(total=e.timeout_s),
-                connector=aiohttp.TCPConnector(limit=0, force_close=False),
+                connector=aiohttp.TCPConnector(limit=0),
                 cookie_jar=aiohttp.DummyCookieJar(),  # nothing a model server sets is to be sent back to it
             )
-        return self._session
+        try:
+            async with self._session.post(url, data=data) as response:
+                return response.status, response.headers, await _read(response, most_bytes)
+        except TimeoutError:
+            raise Fault("time-out", "same") from None
+        except aiohttp.ClientConnectorError:
+            raise Fault("cannot connect", "same") from None
+        except (aiohttp.ClientError, asyncio.IncompleteReadError, OSError, ValueError) as error:
+            raise Fault(f"connection broke ({type(error).__name__})", "same") from None
 
     async def close(self) -> None:
         """Close the connections."""
@@ -133,19 +135,19 @@ class OpenAIServer:
             self._session = None
 
 
-async def _read(response: aiohttp.ClientResponse) -> bytes:
-    """The body, given up where it is longer than any completion."""
+async def _read(response: aiohttp.ClientResponse, most_bytes: int) -> bytes:
+    """The body, given up where it is too long."""
     length = response.content_length
-    if length is not None and length <= MOST_BYTES and "Content-Encoding" not in response.headers:
+    if length is not None and length <= most_bytes and "Content-Encoding" not in response.headers:
         return await response.read()
-    if (length or 0) > MOST_BYTES:
-        response.close()
-        raise Fault("body too large", "same")
     parts, size = [], 0
-    async for part in response.content.iter_any():
-        size += len(part)
-        if size > MOST_BYTES:
-            response.close()
-            raise Fault("body too large", "same")
-        parts.append(part)
-    return b"".join(parts)
+    if (length or 0) <= most_bytes:
+        async for part in response.content.iter_any():
+            parts.append(part)
+            size += len(part)
+            if size > most_bytes:
+                break
+        else:
+            return b"".join(parts)
+    response.close()
+    raise Fault("body too large", "same")
