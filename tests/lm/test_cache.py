@@ -6,9 +6,8 @@ import sys
 import pytest
 
 from personalrm.errors import ModelUnavailable, NewerVersion, StoreError
-from personalrm.lm.answer_lines import Line, LineIndex, owner_of
 from personalrm.lm.batch import Ask, Caller, key_of
-from personalrm.lm.cache import HEADER, Cache, Unscored
+from personalrm.lm.cache import HEADER, Cache, Line, LineIndex, Unscored, owner_of
 from personalrm.lm.protocol import Reply, Request, Sampling, Schema, TokenChances, Usage
 from personalrm.preferences.messages import Message
 from personalrm.testing import ScriptedLM

@@ -10,8 +10,7 @@ from contextlib import closing
 import pytest
 
 from personalrm.errors import NewerVersion, StoreError
-from personalrm.lm.answer_lines import owner_of
-from personalrm.lm.cache import Cache, Unscored
+from personalrm.lm.cache import Cache, Unscored, owner_of
 from personalrm.lm.protocol import Reply, TokenChances, Usage
 
 REPLY = Reply("yes 😀\u2028\n", "stop", Usage(3, 2, 1), (TokenChances("yes", (("yes", -0.1), ("no", -2.5))),), "m")
