@@ -540,8 +540,9 @@ class Cache:
         self._opened.seek(offset)
         return self._opened.read(size)
 
-    def _raw_lines(self, start: int, size: int = CHUNK) -> Iterator[tuple[int, bytes]]:
-        """Where each whole line from `start` on begins, and its bytes; at first so many are read at a time."""
+    def _raw_lines(self, start: int) -> Iterator[tuple[int, bytes]]:
+        """Where each whole line from `start` on begins, and its bytes."""
+        size = CHUNK
         while True:
             chunk = self._read(start, size)
             end = chunk.rfind(b"\n")
@@ -564,7 +565,10 @@ class Cache:
 
     def _line_at(self, offset: int) -> tuple[Line | None, bool]:
         """The line that begins at an offset, if it is sound, and whether it is blank, so that it was erased."""
-        _, raw = next(self._raw_lines(offset, LINE), (offset, b""))
+        size = LINE
+        while (end := (raw := self._read(offset, size)).find(b"\n")) < 0 and len(raw) == size:
+            size *= 8
+        raw = raw[:end] if end >= 0 else raw
         return Line.from_bytes(raw), not raw.strip()
 
     def _newest(self, key: bytes) -> tuple[int, Line] | None:
