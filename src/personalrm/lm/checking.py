@@ -40,7 +40,7 @@ class Abilities:
 
 
 def check_model(caller: Caller) -> Abilities:
-    """One small call, told in full.
+    """What one small call shows.
 
     Raises:
         ModelUnavailable: If the server cannot be reached or refuses access.
@@ -53,19 +53,16 @@ def check_model(caller: Caller) -> Abilities:
     refused = lm.refused if isinstance(lm, OpenAIServer) else frozenset()
     limits = lm.rate_limits if isinstance(lm, OpenAIServer) else {}
     reply = outcome.value or Reply("")
+    try:
+        keeps_to_schema = json.loads(reply.text).get("choice") in ("first", "second")
+    except (ValueError, AttributeError):
+        keeps_to_schema = False
     return Abilities(
         model=reply.model or lm.name,
-        takes_schema="schema" not in refused and _keeps_to_schema(reply.text),
+        takes_schema="schema" not in refused and keeps_to_schema,
         gives_logprobs=bool(reply.tokens),
         counts_tokens=bool(reply.usage.prompt_tokens),
         takes_seed="seed" not in refused,
         limits=dict(limits),
         problem=outcome.reason,
     )
-
-
-def _keeps_to_schema(text: str) -> bool:
-    try:
-        return bool(json.loads(text).get("choice") in ("first", "second"))
-    except (ValueError, AttributeError):
-        return False

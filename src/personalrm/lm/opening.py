@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -68,17 +68,39 @@ def open_model(model: ModelName) -> LM:
         MissingExtra: If LiteLLM is asked for and not installed.
     """
     provider, _, rest = model.name.partition("/")
+    client: Callable[[Endpoint], LM] = OpenAIServer
     if provider == "litellm" and rest:
         from personalrm.lm.with_litellm import LiteLLM
 
-        return LiteLLM(_endpoint(model, rest, _checked(model.base_url) if model.base_url else ""))
-    if model.base_url is not None:
-        return OpenAIServer(_endpoint(model, model.name, _checked(model.base_url)))
-    if provider == "openai" and rest:
-        return OpenAIServer(_endpoint(model, rest, OPENAI_URL))
-    raise UnknownName(
-        f"model {model.name!r} could be anywhere; write openai/NAME, litellm/NAME, or add "
-        "--base-url http://localhost:8000/v1"
+        client, served, base_url = LiteLLM, rest, model.base_url or ""
+    elif model.base_url is not None:
+        served, base_url = model.name, model.base_url
+    elif provider == "openai" and rest:
+        served, base_url = rest, OPENAI_URL
+    else:
+        raise UnknownName(
+            f"model {model.name!r} could be anywhere; write openai/NAME, litellm/NAME, or add "
+            "--base-url http://localhost:8000/v1"
+        )
+    parts = urlsplit(base_url)
+    is_url = parts.scheme in ("http", "https") and parts.hostname and not parts.username
+    if not is_url and (base_url or client is OpenAIServer):
+        without_login = base_url.rpartition("@")[2]
+        raise UnknownName(
+            f"base URL {without_login!r} cannot be used; write it like http://localhost:8000/v1, keys go into "
+            "PERSONALRM_API_KEY or a key file"
+        )
+    return client(
+        Endpoint(
+            served,
+            base_url,
+            api_key=_key(model),
+            headers=model.headers,
+            body=model.body,
+            timeout_s=model.timeout_s,
+            tenant=model.tenant,
+            name=model.name,
+        )
     )
 
 
@@ -95,19 +117,6 @@ def is_local(base_url: str) -> bool:
         return host == "localhost" or host.endswith(".localhost")
 
 
-def _endpoint(model: ModelName, served: str, base_url: str) -> Endpoint:
-    return Endpoint(
-        served,
-        base_url,
-        api_key=_key(model),
-        headers=model.headers,
-        body=model.body,
-        timeout_s=model.timeout_s,
-        tenant=model.tenant,
-        name=model.name,
-    )
-
-
 def _key(model: ModelName) -> str:
     if model.key is not None:
         return model.key
@@ -118,21 +127,6 @@ def _key(model: ModelName) -> str:
             raise BadFile(
                 f"key file {model.key_file!r} cannot be read ({type(error).__name__}); check the path"
             ) from None
-    own = os.environ.get("PERSONALRM_API_KEY", "")
     # OpenAI's key goes to OpenAI only: another server must not get it because it happens to be set.
     openais = model.name.startswith("openai/") and model.base_url is None
-    return own or (os.environ.get("OPENAI_API_KEY", "") if openais else "")
-
-
-def _checked(base_url: str) -> str:
-    parts = urlsplit(base_url)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username:
-        raise UnknownName(
-            f"base URL {_without_login(base_url)!r} is none; write it like http://localhost:8000/v1, keys go into "
-            "PERSONALRM_API_KEY or a key file"
-        )
-    return base_url
-
-
-def _without_login(url: str) -> str:
-    return url.rpartition("@")[2]
+    return os.environ.get("PERSONALRM_API_KEY", "") or (os.environ.get("OPENAI_API_KEY", "") if openais else "")

@@ -1,6 +1,6 @@
 """When a request may leave: requests and tokens a minute, and pauses a server asked for.
 
-Limits that are told are kept to. Limits that are not are found out: after "too many"
+Limits that the user sets are kept to. Those of the server are found out: after "too many"
 (429) requests leave as fast as answers came lately, then a little faster with each
 answer until the server complains again. Later complaints slow them less than the answers
 in between make them faster, so a server that complains at random, however slowly it is
@@ -19,7 +19,7 @@ from personalrm.lm.settings import Limits
 BURST_S = 0.5
 """How far a bucket may run ahead after a quiet spell."""
 CATCH_UP_S = 0.2
-"""The same for a pace that was found out."""
+"""The same for a pace that was measured."""
 N_RECENT = 32
 """Answers from which the pace a server allows is measured."""
 FASTER = 0.995
@@ -40,7 +40,7 @@ class Pacing:
         self._rates = [rate / 60.0 if rate else None for rate in (limits.requests_per_minute, limits.tokens_per_minute)]
         self._next = [0.0, 0.0]
         self._closed_until = 0.0
-        self._gap_s, self._next_found = 0.0, 0.0
+        self._gap_s, self._next_measured = 0.0, 0.0
         self._answers: deque[float] = deque(maxlen=N_RECENT)
         self._n_settled = 0
         self._n_seen = 0  # answers and refusals since the gap was last made larger
@@ -53,21 +53,17 @@ class Pacing:
         if not self._gap_s and self._rates == [None, None] and self._closed_until <= time.monotonic():
             return
         async with self._turn:  # one at a time, so that tokens given back meanwhile count for the next
-            while (pause := self._earliest() - time.monotonic()) > 0 and not self.is_over:
+            while not self.is_over:
+                limits = [start for start, rate in zip(self._next, self._rates, strict=True) if rate is not None]
+                earliest = max(self._closed_until, self._next_measured if self._gap_s else 0.0, *limits)
+                if (pause := earliest - time.monotonic()) <= 0:
+                    break
                 await asyncio.sleep(min(pause, LOOK_S))
-            self._leave(n_tokens)
-
-    def _earliest(self) -> float:
-        """The moment at which the next request may leave."""
-        told = [start for start, rate in zip(self._next, self._rates, strict=True) if rate is not None]
-        return max(self._closed_until, self._next_found if self._gap_s else 0.0, *told)
-
-    def _leave(self, n_tokens: int) -> None:
-        now = time.monotonic()
-        for place, (rate, amount) in enumerate(zip(self._rates, (1, n_tokens), strict=True)):
-            if rate is not None:
-                self._next[place] = max(self._next[place], now - BURST_S) + amount / rate
-        self._next_found = max(self._next_found, now - CATCH_UP_S) + self._gap_s
+            now = time.monotonic()
+            for place, (rate, amount) in enumerate(zip(self._rates, (1, n_tokens), strict=True)):
+                if rate is not None:
+                    self._next[place] = max(self._next[place], now - BURST_S) + amount / rate
+            self._next_measured = max(self._next_measured, now - CATCH_UP_S) + self._gap_s
 
     def give_back(self, n_tokens: int) -> None:
         """Tokens that were counted in advance and not used."""

@@ -46,27 +46,18 @@ def price_of(model: str, path: str | Path | None = None) -> Price | None:
     Raises:
         BadFile: If the table cannot be read.
     """
-    table = _read(path)
-    names = (model, model.rpartition("/")[2])
-    found = [pattern for pattern in table if any(fnmatchcase(name, pattern) for name in names)]
-    return table[max(found, key=len)] if found else None
-
-
-def _read(path: str | Path | None) -> dict[str, Price]:
     where = str(path) if path is not None else "the shipped price table"
     try:
-        text = (
-            Path(path).read_text(encoding="utf-8")
-            if path is not None
-            else (files("personalrm.lm") / "prices.json").read_text(encoding="utf-8")
-        )
-        rows = {name: row for name, row in json.loads(text).items() if not name.startswith("_")}
-        table = {name: Price(*(float(one) for one in row)) for name, row in rows.items()}
+        source = Path(path) if path is not None else files("personalrm.lm") / "prices.json"
+        rows = {name: row for name, row in json.loads(source.read_text(encoding="utf-8")).items() if name[:1] != "_"}
+        table = {name: Price(*(float(price) for price in row)) for name, row in rows.items()}
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise BadFile(
             f"price table {where!r} cannot be read ({type(error).__name__}); write "
             '{"model": [prompt, cached, completion]} in dollars per million tokens'
         ) from None
-    if any(not (0 <= one < float("inf")) for price in table.values() for one in vars(price).values()):
-        raise BadFile(f"price table {where!r} holds a price that is negative or no number; correct it")
-    return table
+    if any(not (0 <= value < float("inf")) for price in table.values() for value in vars(price).values()):
+        raise BadFile(f"price table {where!r} holds a price that is negative or not a number; correct it")
+    names = (model, model.rpartition("/")[2])
+    patterns = [pattern for pattern in table if any(fnmatchcase(name, pattern) for name in names)]
+    return table[max(patterns, key=len)] if patterns else None

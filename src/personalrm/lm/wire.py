@@ -22,6 +22,13 @@ HOPELESS = frozenset({400, 404, 405, 413, 415, 422})
 NO_ACCESS = frozenset({401, 402, 403})
 _LABEL_STARTS = frozenset("fsab12")
 """How the labels of a verdict begin; only there alternatives of a token are of use."""
+_FEATURES = (  # parts of a request, and how a server says that it does not take one
+    ("schema", re.compile(r"response_format|json_schema|guided|structured")),
+    ("logprobs", re.compile(r"logprobs")),
+    ("seed", re.compile(r"\bseed\b")),
+    ("max_tokens", re.compile(r"max_completion_tokens")),
+    ("temperature", re.compile(r"\btemperature\b")),
+)
 
 
 def request_body(
@@ -38,9 +45,9 @@ def encode_request(
     """`request_body` as bytes; settings and long texts that many requests share are escaped once."""
     schema = (request.schema.name, request.schema.text) if request.schema is not None else None
     settings = _quoted_settings(request.sampling, schema, model, without, json.dumps(extra or {}))
-    *shared, own = request.messages
+    *shared, last = request.messages
     turns = [_quoted(turn.role, turn.content) for turn in shared]
-    turns.append(_quoted.__wrapped__(own.role, own.content))  # the last turn is nobody else's
+    turns.append(_quoted.__wrapped__(last.role, last.content))  # the last turn is nobody else's
     return b"".join((settings, b",".join(turns), b"]}"))
 
 
@@ -111,34 +118,34 @@ def _reply(content: Mapping[str, Any]) -> Reply:
     text = message.get("content")
     if not isinstance(text, str) or not text.strip():
         raise Fault("null content" if text is None else "empty content", "reseeded")
-    return Reply(text, reason, _usage(content.get("usage")), _tokens(choice), str(content.get("model", "")))
-
-
-def _usage(found: Any) -> Usage:
-    if not isinstance(found, dict):
-        return Usage()
-    details = found.get("prompt_tokens_details") or {}
-    counts = (found.get("prompt_tokens"), found.get("completion_tokens"), details.get("cached_tokens"))
-    return Usage(*(count if isinstance(count, int) and count >= 0 else 0 for count in counts))
+    usage = content.get("usage")
+    if not isinstance(usage, dict):
+        usage = {}
+    details = usage.get("prompt_tokens_details") or {}
+    counts = (usage.get("prompt_tokens"), usage.get("completion_tokens"), details.get("cached_tokens"))
+    counted = Usage(*(count if isinstance(count, int) and count >= 0 else 0 for count in counts))
+    return Reply(text, reason, counted, _tokens(choice), str(content.get("model", "")))
 
 
 def _tokens(choice: Mapping[str, Any]) -> tuple[TokenChances, ...]:
     """Log-probabilities, or nothing where they are absent or malformed; they are a bonus, never a fault."""
-    found = choice.get("logprobs")
-    listed = found.get("content") if isinstance(found, dict) else None
-    if not isinstance(listed, list):
+    logprobs = choice.get("logprobs")
+    rows = logprobs.get("content") if isinstance(logprobs, dict) else None
+    if not isinstance(rows, list):
         return ()
+    tokens = []
     try:
-        return tuple([_without_label(one["token"]) or _token(one) for one in listed])
+        for row in rows:
+            token = _without_label(row["token"])
+            if token is None:
+                chances = [(str(a["token"]), float(a["logprob"])) for a in (row.get("top_logprobs") or [row])]
+                if not all(math.isfinite(chance) or chance == -math.inf for _, chance in chances):
+                    return ()
+                token = TokenChances(str(row["token"]), tuple(chances))
+            tokens.append(token)
     except (KeyError, TypeError, ValueError):
         return ()
-
-
-def _token(one: Mapping[str, Any]) -> TokenChances:
-    pairs = [(str(a["token"]), float(a["logprob"])) for a in (one.get("top_logprobs") or [one])]
-    if not all(math.isfinite(chance) or chance == -math.inf for _, chance in pairs):
-        raise ValueError("a log-probability is no number")
-    return TokenChances(str(one["token"]), tuple(pairs))
+    return tuple(tokens)
 
 
 @lru_cache(maxsize=4096)
@@ -156,9 +163,10 @@ def _status_fault(status: int, headers: Mapping[str, str], body: bytes) -> Fault
     if status in NO_ACCESS:
         return Fault(f"HTTP {status}", "stop", status=status)
     if status in HOPELESS:
-        if _says(body, "context", "maximum"):
+        text = body[:4000].decode("utf-8", "replace").lower()
+        if "context" in text and "maximum" in text:
             return Fault("context too long", "never", status=status)
-        feature = _refused_feature(body)
+        feature = next((feature for feature, sign in _FEATURES if sign.search(text)), "")
         if status == 404 and not feature:
             return Fault("HTTP 404", "stop", status=status)
         return Fault(f"HTTP {status}", "never", status=status, feature=feature)
@@ -173,26 +181,6 @@ def _error_fault(error: Any) -> Fault:
     if str(code) in ("400", "context_length_exceeded"):
         return Fault("context too long" if str(code) != "400" else "error 400", "never", status=400)
     return Fault("error with status 200", "same")
-
-
-_FEATURES = (
-    ("schema", re.compile(r"response_format|json_schema|guided|structured")),
-    ("logprobs", re.compile(r"logprobs")),
-    ("seed", re.compile(r"\bseed\b")),
-    ("max_tokens", re.compile(r"max_completion_tokens")),
-    ("temperature", re.compile(r"\btemperature\b")),
-)
-
-
-def _refused_feature(body: bytes) -> str:
-    """Which part of the request the server says it does not take."""
-    text = body[:4000].decode("utf-8", "replace").lower()
-    return next((feature for feature, sign in _FEATURES if sign.search(text)), "")
-
-
-def _says(body: bytes, *words: str) -> bool:
-    text = body[:4000].decode("utf-8", "replace").lower()
-    return all(word in text for word in words)
 
 
 def retry_after(value: str | None) -> float | None:

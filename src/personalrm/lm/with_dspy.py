@@ -1,4 +1,4 @@
-"""DSPy's programs over our own door: a `dspy.BaseLM` whose every call goes through a `Caller`.
+"""A `dspy.BaseLM` for DSPy's programs whose every call goes through a `Caller`.
 
 So DSPy shares cache, budget, limits and log with everything else. DSPy's own cache is
 not used, and its own retries of transport have nothing to do.
@@ -17,8 +17,6 @@ from personalrm.lm.batch import Ask, Caller
 from personalrm.lm.protocol import Reply, Request, Sampling
 from personalrm.preferences.messages import Message
 from personalrm.wording import install_hint
-
-ROLES = ("system", "user", "assistant")
 
 
 def load_dspy() -> Any:
@@ -49,7 +47,7 @@ def dspy_lm(caller: Caller, *, temperature: float = 0.0, max_tokens: int = 1024,
     """
     base = load_dspy().BaseLM
 
-    class Door(base):  # type: ignore[misc, valid-type]  # the base exists only where DSPy is installed
+    class CallerLM(base):  # type: ignore[misc, valid-type]  # the base exists only where DSPy is installed
         """One model, asked through our caller."""
 
         def forward(
@@ -57,20 +55,29 @@ def dspy_lm(caller: Caller, *, temperature: float = 0.0, max_tokens: int = 1024,
         ) -> Any:
             """What the model says, in OpenAI's layout."""
             options = {**self.kwargs, **given}
-            asked = _messages(messages if messages else [{"role": "user", "content": prompt or ""}])
-            first = seed + _number(options.get("rollout_id"))
+            turns = tuple(map(_as_message, messages or [{"role": "user", "content": prompt or ""}]))
+            rollout = options.get("rollout_id")  # may be anything
+            shift = 0 if rollout is None else int(hashlib.sha256(repr(rollout).encode()).hexdigest()[:6], 16)
             heat = temperature if options.get("temperature") is None else float(options["temperature"])
             requests = [
-                Request(asked, Sampling(heat, max_tokens, first + sample), stage="dspy")
+                Request(turns, Sampling(heat, max_tokens, seed + shift + sample), stage="dspy")
                 for sample in range(int(options.get("n") or 1))
             ]
             return _as_completion(_ask(caller, requests), self.model)
 
-    return Door(caller.lm.name, temperature=temperature, max_tokens=max_tokens, cache=False)
+    return CallerLM(caller.lm.name, temperature=temperature, max_tokens=max_tokens, cache=False)
+
+
+def _as_message(message: Mapping[str, Any]) -> Message:
+    """A message of DSPy's as ours; text parts are joined."""
+    role, content = message.get("role"), message["content"]
+    if not isinstance(content, str):
+        content = "\n".join(str(part.get("text", "")) for part in content)
+    return Message(role if role in ("system", "user", "assistant") else "user", content)
 
 
 def _ask(caller: Caller, requests: Sequence[Request]) -> list[Reply]:
-    outcomes = caller.ask_all([Ask(lambda one=one: one, _read) for one in requests])  # type: ignore[misc]
+    outcomes = caller.ask_all([Ask(lambda request=request: request, _read) for request in requests])  # type: ignore[misc]
     if any(outcome.is_stopped for outcome in outcomes):
         raise caller.stopped or ModelUnavailable("the run was stopped")
     replies = [outcome.value for outcome in outcomes if outcome.value is not None]
@@ -83,29 +90,6 @@ def _read(reply: Reply) -> Reply:
     if not reply.text.strip():
         raise UnreadableReply("an empty reply")
     return reply
-
-
-def _messages(messages: Sequence[Mapping[str, Any]]) -> tuple[Message, ...]:
-    """DSPy's messages as ours; text parts are joined."""
-    return tuple(Message(_role(one), _text(one["content"])) for one in messages)
-
-
-def _role(message: Mapping[str, Any]) -> Any:
-    role = message.get("role")
-    return role if role in ROLES else "user"
-
-
-def _text(content: Any) -> str:
-    if isinstance(content, str):
-        return content
-    return "\n".join(str(part.get("text", "")) for part in content)
-
-
-def _number(rollout: Any) -> int:
-    """A whole number for DSPy's rollout id, which may be anything."""
-    if rollout is None:
-        return 0
-    return int(hashlib.sha256(repr(rollout).encode()).hexdigest()[:6], 16)
 
 
 def _as_completion(replies: Sequence[Reply], model: str) -> Any:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import Iterator, Mapping
 from typing import Any
 
 from personalrm.errors import MissingExtra
-from personalrm.lm.http import FEATURES, Endpoint
+from personalrm.lm.http import Endpoint
 from personalrm.lm.protocol import Again, Fault, Reply, Request
 from personalrm.lm.wire import read_response, request_body
 from personalrm.wording import install_hint
@@ -60,7 +59,7 @@ class LiteLLM:
 
     @property
     def identity(self) -> str:
-        """Door, tenant, base URL, model and extra body, as canonical JSON."""
+        """LiteLLM, tenant, base URL, model and extra body, as canonical JSON."""
         e = self.endpoint
         return json.dumps(["litellm", e.tenant, e.base_url.rstrip("/"), e.model, dict(e.body)], sort_keys=True)
 
@@ -75,7 +74,7 @@ class LiteLLM:
             try:
                 return await self._ask(request, seed, without)
             except Fault as fault:
-                if fault.feature not in FEATURES or fault.feature in without:
+                if not fault.feature or fault.feature in without:
                     raise
                 self.refused |= {fault.feature}
 
@@ -85,25 +84,22 @@ class LiteLLM:
         body = request_body(request, e.model, without=without, extra=extra)
         # With a base URL and no key of ours LiteLLM would send that server OPENAI_API_KEY or what else it finds.
         key = e.api_key or (NO_KEY if e.base_url else None)
-        own = {"num_retries": 0, "max_retries": 0, "caching": False, "drop_params": True}
+        ours = {"num_retries": 0, "max_retries": 0, "caching": False, "drop_params": True}
         where = {"api_base": e.base_url or None, "api_key": key, "extra_headers": dict(e.headers) or None}
         try:
-            found = await self._litellm.acompletion(**body, **own, **where, timeout=e.timeout_s)
+            completion = await self._litellm.acompletion(**body, **ours, **where, timeout=e.timeout_s)
         except Exception as error:  # LiteLLM's exceptions share no base but Exception
             _raise_fault(error)
             raise
-        return read_response(200, {}, found.model_dump_json().encode("utf-8"))
+        return read_response(200, {}, completion.model_dump_json().encode("utf-8"))
 
     async def close(self) -> None:
         """End the tasks LiteLLM left in this loop; connections it keeps for the process."""
-        left = [task for task in asyncio.all_tasks() if _name(task).startswith("LoggingWorker.")]
+        names = {task: str(getattr(task.get_coro(), "__qualname__", "")) for task in asyncio.all_tasks()}
+        left = [task for task, name in names.items() if name.startswith("LoggingWorker.")]
         for task in left:
             task.cancel()
         await asyncio.gather(*left, return_exceptions=True)
-
-
-def _name(task: asyncio.Task[Any]) -> str:
-    return str(getattr(task.get_coro(), "__qualname__", ""))
 
 
 def _raise_fault(error: Exception) -> None:
@@ -112,23 +108,17 @@ def _raise_fault(error: Exception) -> None:
     Raises:
         Fault: Always.
     """
-    causes = {type(cause).__name__ for cause in _causes(error)}
+    causes: set[str] = set()
+    cause: BaseException | None = error
+    while cause is not None:
+        causes.add(type(cause).__name__)
+        cause = cause.__cause__ or cause.__context__
     for name, kind, again in _SIGNS:
         if name in causes:
             raise Fault(kind, again) from None
     status = getattr(error, "status_code", None)
     if not isinstance(status, int):
         raise Fault(f"LiteLLM failed ({type(error).__name__})", "same") from None
-    read_response(status if status != 200 else 500, _headers(error), str(error).encode("utf-8", "replace"))
-
-
-def _headers(error: Exception) -> Mapping[str, str]:
     headers = getattr(getattr(error, "response", None), "headers", None) or {}
-    return {"Retry-After": headers["retry-after"]} if "retry-after" in headers else {}
-
-
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    """The exception and what it came from."""
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
+    wait = {"Retry-After": headers["retry-after"]} if "retry-after" in headers else {}
+    read_response(status if status != 200 else 500, wait, str(error).encode("utf-8", "replace"))
