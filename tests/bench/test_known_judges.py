@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from tests.fakes.known_judges import biased, deaf, mumbling, share_of_order
 
 from personalrm.bench.methods.method import Judgement, outcome_of
 from personalrm.bench.plan.cells import Cell
@@ -15,17 +16,7 @@ from personalrm.preferences.people import example_users
 from personalrm.stats.accuracy import correctness
 from personalrm.testing import tiny_users, write_pairs
 from personalrm.testing.fake_server import FakeServer
-from personalrm.testing.skill import (
-    always_first,
-    biased,
-    by_hash,
-    deaf,
-    failing,
-    mumbling,
-    share_of_order,
-    share_of_pair,
-    skilled,
-)
+from personalrm.testing.skill import always_first, by_hash, failing, share_of_pair, skilled
 
 pytestmark = pytest.mark.slow
 BOTH = "persona_and_demonstrations"

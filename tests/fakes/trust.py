@@ -1,6 +1,6 @@
 """Scripted models for what is asked about personas: do texts match, what do they say, is an answer safe.
 
-They are no language models: each compares words, is right as often as its skill says, and
+They are not language models: each compares words, is right as often as its skill says, and
 whatever shows their numbers must say that they follow a script.
 """
 
@@ -69,7 +69,7 @@ def naming(skill: float, topics: Mapping[str, str] = TOPICS) -> Rule:
         if seen.asks_for_persona:
             return _persona(seen, skill, topics)
         named = [topic for topic in topics if topic in seen.persona] or [_leading(seen, topics)]
-        votes = sum(_count(topics[one], seen.first) - _count(topics[one], seen.second) for one in named)
+        votes = sum(_count(topics[topic], seen.first) - _count(topics[topic], seen.second) for topic in named)
         follows = share_of_pair(seen.first, seen.second) < skill
         return verdict_reply(seen, "first" if (votes > 0) == follows else "second", f"this person is after {named[0]}")
 
@@ -78,10 +78,10 @@ def naming(skill: float, topics: Mapping[str, str] = TOPICS) -> Rule:
 
 def _persona(seen: Seen, skill: float, topics: Mapping[str, str]) -> str:
     topic = _leading(seen, topics)
-    if share_of_text("\0".join("\0".join(one) for one in seen.demonstrations)) >= skill:
-        topic = next(one for one in topics if one != topic)
+    if share_of_text("\0".join("\0".join(shown) for shown in seen.demonstrations)) >= skill:
+        topic = next(other for other in topics if other != topic)
     numbered = list(enumerate(seen.demonstrations, 1))
-    gains = {n: _gain(one, topics[topic]) for n, one in numbered}
+    gains = {n: _gain(shown, topics[topic]) for n, shown in numbered}
     claim = {
         "text": f"Wants answers about {topic}.",
         "supporting": [n for n, gain in gains.items() if gain > 0],
@@ -92,7 +92,7 @@ def _persona(seen: Seen, skill: float, topics: Mapping[str, str]) -> str:
 
 def _leading(seen: Seen, topics: Mapping[str, str]) -> str:
     """The topic that most demonstrations' chosen completions have over the rejected ones; the first in doubt."""
-    votes = {topic: sum(_sign(_gain(one, words)) for one in seen.demonstrations) for topic, words in topics.items()}
+    votes = {topic: sum(_sign(_gain(shown, words)) for shown in seen.demonstrations) for topic, words in topics.items()}
     return max(votes, key=lambda topic: votes[topic])
 
 

@@ -32,7 +32,7 @@ def fail_first(n, fault):
 
 def test_outcomes_come_in_the_order_of_the_asks():
     with Caller(ScriptedLM(echo, latency_s=0.001)) as caller:
-        assert [one.value for one in caller.ask_all([ask("a"), ask("b"), ask("c")])] == ["A", "B", "C"]
+        assert [outcome.value for outcome in caller.ask_all([ask("a"), ask("b"), ask("c")])] == ["A", "B", "C"]
 
 
 def test_nothing_to_ask_is_no_request():
@@ -45,7 +45,7 @@ def test_nothing_to_ask_is_no_request():
 def test_equal_requests_under_way_are_sent_once():
     lm = ScriptedLM(echo, latency_s=0.01)
     with Caller(lm) as caller:
-        assert [one.value for one in caller.ask_all([ask("a")] * 50)] == ["A"] * 50
+        assert [outcome.value for outcome in caller.ask_all([ask("a")] * 50)] == ["A"] * 50
     assert len(lm.requests) == 1
 
 
@@ -97,7 +97,7 @@ def test_one_bad_request_does_not_stop_the_others():
         return Fault("context too long", "never") if request.messages[-1].content == "b" else None
 
     with Caller(ScriptedLM(echo, faults=only_b)) as caller:
-        assert [one.value for one in caller.ask_all([ask("a"), ask("b"), ask("c")])] == ["A", None, "C"]
+        assert [outcome.value for outcome in caller.ask_all([ask("a"), ask("b"), ask("c")])] == ["A", None, "C"]
 
 
 def test_an_unreadable_reply_is_asked_again_with_another_seed_three_times():
@@ -116,14 +116,14 @@ def test_refused_access_stops_everything_and_says_what_to_do():
     with Caller(lm, limits=Limits(max_in_flight=4)) as caller:
         outcomes = caller.ask_all([ask(str(k)) for k in range(40)])
         assert isinstance(caller.stopped, AccessRefused)
-    assert all(one.is_stopped for one in outcomes)
+    assert all(outcome.is_stopped for outcome in outcomes)
     assert len(lm.requests) <= 4
 
 
 def test_a_server_that_was_never_there_ends_the_run():
     lm = ScriptedLM(echo, faults=fail_first(99, Fault("cannot connect", "same")))
     with Caller(lm, retry=Retry(max_attempts=2, base_s=0.001), limits=Limits(max_in_flight=2)) as caller:
-        assert all(one.is_stopped for one in caller.ask_all([ask(str(k)) for k in range(20)]))
+        assert all(outcome.is_stopped for outcome in caller.ask_all([ask(str(k)) for k in range(20)]))
         assert "cannot be reached" in str(caller.stopped)
     assert len(lm.requests) <= 6
 

@@ -307,7 +307,7 @@ def test_an_answer_that_was_handed_out_survives_a_kill(path):
         "from personalrm.testing import ScriptedLM\n"
         "caller = Caller(ScriptedLM(), cache=Cache(sys.argv[1]))\n"
         "asks = [Ask(lambda k=k: Request((Message('user', str(k)),)), lambda r: r.text) for k in range(50)]\n"
-        "assert all(one.value for one in caller.ask_all(asks))\n"
+        "assert all(outcome.value for outcome in caller.ask_all(asks))\n"
         "os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     assert subprocess.run([sys.executable, "-c", script, str(path)], check=False).returncode == -signal.SIGKILL

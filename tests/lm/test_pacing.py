@@ -95,7 +95,7 @@ def test_a_server_that_says_too_many_is_not_stormed():
     with FakeServer(limited=Limited(requests_per_minute=6000)) as server:
         asks = [Ask(lambda k=k: Request((Message("user", f"{k}?"),)), lambda reply: reply.text) for k in range(300)]
         with Caller(open_model(ModelName("fake", server.url))) as caller:
-            assert all(one.value for one in caller.ask_all(asks))
+            assert all(outcome.value for outcome in caller.ask_all(asks))
     assert server.log.statuses["429"] < 300
 
 

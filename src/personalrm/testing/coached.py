@@ -51,23 +51,19 @@ def coached(
             draw = (
                 share_of_text(messages[-1]["content"]) + wavers * share_of_text(system + messages[-1]["content"])
             ) % 1.0
-            return _coached_persona(seen, system, is_right=draw < quality)
-        taste = named_taste(seen.persona)
+            taste = majority(seen) or "longer"
+            if draw >= quality:
+                taste = {"shorter": "longer", "longer": "shorter"}[taste]
+            # A second sentence differs from prompt to prompt.
+            mark = hashlib.sha256(system.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+            claims = [
+                {"text": f"Prefers far {taste} answers than most people.", "supporting": [1]},
+                {"text": f"Is known as {mark}.", "supporting": []},
+            ]
+            return json.dumps({"claims": claims})
         drawn = "shorter" if share_of_pair(seen.first, seen.second) < 0.5 else "longer"
-        first = likes(taste or drawn, seen.first, seen.second)
-        return verdict_reply(seen, "first" if first else "second", f"this person likes {taste or drawn} answers")
+        taste = named_taste(seen.persona) or drawn
+        first = likes(taste, seen.first, seen.second)
+        return verdict_reply(seen, "first" if first else "second", f"this person likes {taste} answers")
 
     return rule
-
-
-def _coached_persona(seen: Seen, system: str, *, is_right: bool) -> str:
-    """The person's taste or its opposite; a second sentence differs from prompt to prompt."""
-    taste = majority(seen) or "longer"
-    if not is_right:
-        taste = {"shorter": "longer", "longer": "shorter"}[taste]
-    mark = hashlib.sha256(system.encode("utf-8", "surrogatepass")).hexdigest()[:8]
-    claims = [
-        {"text": f"Prefers far {taste} answers than most people.", "supporting": [1]},
-        {"text": f"Is known as {mark}.", "supporting": []},
-    ]
-    return json.dumps({"claims": claims})

@@ -20,18 +20,119 @@ import re
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
 from aiohttp import web
 
 from personalrm.errors import BadInput
 from personalrm.testing.coached import coached
-from personalrm.testing.fake_embeddings import FakeEmbeddings
 from personalrm.testing.faults import Faults, fail
-from personalrm.testing.server_log import Log
 from personalrm.testing.skill import Rule, always_first, by_hash, failing, fixed, fixed_with_persona, obedient, skilled
+
+BLOCK = 512
+"""Characters a block of the prefix accounting."""
+
+
+@dataclass
+class Log:
+    """Counts since the start or the last reset."""
+
+    n_requests: int = 0
+    n_answered: int = 0
+    """Completions that were right and whole."""
+    n_tokens: int = 0
+    """Tokens of those, prompt and completion."""
+    most_in_flight: int = 0
+    statuses: dict[str, int] = field(default_factory=dict)
+    """Faults by kind, and plain statuses."""
+    calls: dict[str, int] = field(default_factory=dict)
+    """Requests a call, that is a body without its seed."""
+    moments: list[float] = field(default_factory=list)
+    """When each request came in, seconds since the server started."""
+    refused_s: float | None = None
+    """When access was refused for the first time."""
+    n_blocks: int = 0
+    n_blocks_seen: int = 0
+    """Prompt blocks whose whole prefix a finished request had brought before."""
+    blocks: set[int] = field(default_factory=set, repr=False)
+    """The different ones, each with its whole prefix, as hashes."""
+
+    def note(self, kind: str) -> None:
+        """One fault or refusal more."""
+        self.statuses[kind] = self.statuses.get(kind, 0) + 1
+
+    def count_prefix(self, prompt: str) -> None:
+        """What a server with prefix caching would have seen before."""
+        block, seen = 0, True
+        for at in range(0, len(prompt), BLOCK):
+            block = hash((block, prompt[at : at + BLOCK]))  # 64 bits do for a log
+            self.n_blocks += 1
+            seen = seen and block in self.blocks
+            self.n_blocks_seen += seen
+            self.blocks.add(block)
+
+    def summary(self) -> dict[str, Any]:
+        """The counts, for benchmarks and tests."""
+        return {
+            "requests": self.n_requests,
+            "calls": len(self.calls),
+            "duplicates": self.n_requests - len(self.calls),
+            "most_of_a_call": max(self.calls.values(), default=0),
+            "answered": self.n_answered,
+            "most_in_flight": self.most_in_flight,
+            "statuses": dict(sorted(self.statuses.items())),
+            "prefix_seen": self.n_blocks_seen / max(1, self.n_blocks),
+            "prefix_optimum": 1.0 - len(self.blocks) / max(1, self.n_blocks),
+            "first_s": min(self.moments, default=0.0),
+            "last_s": max(self.moments, default=0.0),
+            "tokens": self.n_tokens,
+            "cpu_s": time.process_time(),
+            "refused_s": self.refused_s,
+        }
+
+
+class FakeEmbeddings:
+    """Answers the route; one text always gets the same vector of unit length.
+
+    Args:
+        dim: Width of the vectors.
+        longest: Characters of the longest text it takes.
+    """
+
+    def __init__(self, dim: int = 16, longest: int = 10_000) -> None:
+        self.dim, self.longest = dim, longest
+        self.statuses: list[int] = []
+        """What the next requests get instead of vectors, first to last."""
+        self.bodies: list[bytes] = []
+        """What the next requests get after that, as they are, with status 200."""
+        self.n_requests = 0
+        self.n_texts = 0
+
+    async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        """The response to one request."""
+        self.n_requests += 1
+        body = json.loads(await request.content.read())
+        if self.statuses:
+            return web.json_response({"error": {"message": "planned"}}, status=self.statuses.pop(0))
+        if self.bodies:
+            return web.Response(body=self.bodies.pop(0))
+        if any(len(text) > self.longest for text in body["input"]):
+            message = "this model's maximum context length is 8192 tokens"
+            return web.json_response({"error": {"message": message}}, status=400)
+        self.n_texts += len(body["input"])
+        rows = [{"index": n, "embedding": self.vector(text).tolist()} for n, text in enumerate(body["input"])]
+        usage = {"prompt_tokens": sum(map(len, body["input"])) // 4}
+        return web.json_response({"data": rows[::-1], "model": body["model"], "usage": usage})
+
+    def vector(self, text: str) -> Any:
+        """What a text gets, shape `(dim,)`."""
+        seed = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+        drawn = np.random.default_rng(list(seed)).normal(size=self.dim)
+        return (drawn / np.linalg.norm(drawn)).astype(np.float32)
+
 
 RULES: dict[str, Rule] = {
     "hash": by_hash,
@@ -106,30 +207,30 @@ class FakeServer:
         return self.log.summary()
 
     def __enter__(self) -> FakeServer:
+        async def begin() -> None:
+            self._runner = web.ServerRunner(web.Server(self._route, access_log=None), shutdown_timeout=0.1)
+            await self._runner.setup()
+            await self._listen()
+            self._port = self._runner.addresses[0][1]
+
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
-        asyncio.run_coroutine_threadsafe(self._serve(), self._loop).result()
+        asyncio.run_coroutine_threadsafe(begin(), self._loop).result()
         return self
 
     def __exit__(self, *_: object) -> None:
-        asyncio.run_coroutine_threadsafe(self._end(), self._loop).result()
+        async def end() -> None:
+            await self._runner.cleanup()
+            slow = asyncio.all_tasks() - {asyncio.current_task()}  # replies nobody waits for any more
+            for task in slow:
+                task.cancel()
+            await asyncio.gather(*slow, return_exceptions=True)
+
+        asyncio.run_coroutine_threadsafe(end(), self._loop).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         if self._thread is not None:
             self._thread.join()
         self._loop.close()
-
-    async def _end(self) -> None:
-        await self._runner.cleanup()
-        slow = asyncio.all_tasks() - {asyncio.current_task()}  # replies nobody waits for any more
-        for task in slow:
-            task.cancel()
-        await asyncio.gather(*slow, return_exceptions=True)
-
-    async def _serve(self) -> None:
-        self._runner = web.ServerRunner(web.Server(self._route, access_log=None), shutdown_timeout=0.1)
-        await self._runner.setup()
-        await self._listen()
-        self._port = self._runner.addresses[0][1]
 
     async def _route(self, request: web.BaseRequest) -> web.StreamResponse:
         """Without an application: clients are measured against this server, so it must cost little itself."""
@@ -143,7 +244,11 @@ class FakeServer:
             self.log, self._streak, self._started = Log(), {}, time.monotonic()
             return web.json_response({})
         if (request.method, request.path) == ("POST", "/faults"):
-            return await self._misbehave(request)
+            try:
+                self._faults = Faults.from_json(json.loads(await request.content.read()))
+            except (BadInput, TypeError, ValueError) as error:
+                return web.json_response({"error": {"message": str(error)}}, status=400)
+            return web.json_response({})
         return web.Response(status=404)
 
     async def _listen(self) -> None:
@@ -159,17 +264,15 @@ class FakeServer:
         await asyncio.sleep(self._faults.away_s)
         await self._listen()
 
-    async def _misbehave(self, request: web.BaseRequest) -> web.Response:
-        try:
-            self._faults = Faults.from_json(json.loads(await request.content.read()))
-        except (BadInput, TypeError, ValueError) as error:
-            return web.json_response({"error": {"message": str(error)}}, status=400)
-        return web.json_response({})
-
     async def _complete(self, request: web.BaseRequest) -> web.StreamResponse:
         raw = await request.content.read()
         body = json.loads(raw)
-        call = _call_of(raw)
+        # A call is known by its body without the seed, which stands before or after the messages.
+        seed = _SEED.search(raw)
+        digest = hashlib.blake2b(raw[: seed.start()] if seed else raw, digest_size=12)
+        if seed:
+            digest.update(raw[seed.end() :])
+        call = digest.hexdigest()
         log = self.log
         log.n_requests += 1
         log.moments.append(time.monotonic() - self._started)
@@ -188,7 +291,8 @@ class FakeServer:
         refused = self._refuse(body, prompt)
         if refused is not None:
             return refused
-        await asyncio.sleep(self._latency(call))
+        slow = self._faults.slow_tail_s and self._faults.uniform("slow", call) < 0.01
+        await asyncio.sleep(self._latency_s + (self._faults.slow_tail_s if slow else 0.0))
         good = self._completion(body, call)
         kind = self._faults.kind_of(call, self._streak.get(call, 0))
         if kind is not None:
@@ -197,7 +301,10 @@ class FakeServer:
             return await fail(kind, request, good, self._patience_s)
         self._streak[call] = 0
         self.log.count_prefix(prompt)
-        self._count_tokens(**good["usage"])
+        n_prompt, n_completion = good["usage"].values()
+        self.log.n_tokens += n_prompt + n_completion
+        if self._limited.tokens_per_minute is not None:
+            self._buckets[1] += n_completion * 60.0 / self._limited.tokens_per_minute
         self.log.n_answered += 1
         return web.json_response(good)
 
@@ -233,18 +340,9 @@ class FakeServer:
             self._buckets[place] = busy_until + amount * 60.0 / rate
         return None
 
-    def _count_tokens(self, prompt_tokens: int, completion_tokens: int) -> None:
-        self.log.n_tokens += prompt_tokens + completion_tokens
-        if self._limited.tokens_per_minute is not None:
-            self._buckets[1] += completion_tokens * 60.0 / self._limited.tokens_per_minute
-
     def _error(self, status: int, message: str, headers: Mapping[str, str] | None = None) -> web.Response:
         self.log.note(str(status))
         return web.json_response({"error": {"message": message}}, status=status, headers=headers)
-
-    def _latency(self, call: str) -> float:
-        slow = self._faults.slow_tail_s and self._faults.uniform("slow", call) < 0.01
-        return self._latency_s + (self._faults.slow_tail_s if slow else 0.0)
 
     def _completion(self, body: Mapping[str, Any], call: str) -> dict[str, Any]:
         text = self._rule(body["messages"])
@@ -265,23 +363,14 @@ class FakeServer:
         return {"object": "chat.completion", "model": model, "choices": [choice], "usage": usage}
 
 
-def _call_of(raw: bytes) -> str:
-    """What a request is known by: its body without the seed, which stands before or after the messages."""
-    found = _SEED.search(raw)
-    digest = hashlib.blake2b(raw[: found.start()] if found else raw, digest_size=12)
-    if found:
-        digest.update(raw[found.end() :])
-    return digest.hexdigest()
-
-
 @lru_cache(maxsize=1024)
 def _tokens(text: str) -> list[dict[str, Any]]:
     """Tokens of four characters but for the label, which is one token with its alternative at 0.1."""
     before, label, after = text, "", ""
-    for one in ("first", "second"):
-        head, found, tail = text.rpartition(f'"choice": "{one}')
-        if found:
-            before, label, after = head + found[: -len(one)], one, tail
+    for choice in ("first", "second"):
+        head, key, tail = text.rpartition(f'"choice": "{choice}')
+        if key:
+            before, label, after = head + key[: -len(choice)], choice, tail
     rows = [_token(before[at : at + 4]) for at in range(0, len(before), 4)]
     if label:
         other = "second" if label == "first" else "first"

@@ -42,7 +42,7 @@ class Faults:
     """Share of attempts that fail, unless the call has failed three times in a row."""
     seed: int = 0
     hopeless: Callable[[str], bool] | None = None
-    """Calls (told by their prompt text) that always fail with status 500."""
+    """Calls (known by their prompt text) that always fail with status 500."""
     too_long: Callable[[str], bool] | None = None
     """Calls whose context is too long, always."""
     no_access_after: int | None = None
@@ -64,9 +64,9 @@ class Faults:
             raise BadInput(f"unknown fault {unknown[0]!r}; use some of {', '.join(TRANSIENT)}")
 
     @classmethod
-    def from_json(cls, told: Mapping[str, Any]) -> Faults:
-        """The faults that field names and JSON values tell; a call is told by a text its prompt contains."""
-        given: dict[str, Any] = {name: tuple(value) if name == "kinds" else value for name, value in told.items()}
+    def from_json(cls, fields: Mapping[str, Any]) -> Faults:
+        """The faults that field names and JSON values say; a call is named by a text its prompt contains."""
+        given: dict[str, Any] = {name: tuple(value) if name == "kinds" else value for name, value in fields.items()}
         for name in ("hopeless", "too_long"):
             if isinstance(part := given.get(name), str):
                 given[name] = lambda prompt, part=part: part in prompt
@@ -97,7 +97,14 @@ async def fail(
         patience_s: How long "never" and "a second" are here, so that tests end.
     """
     if kind[:3].isdigit():
-        return web.Response(status=int(kind[:3]), headers=_retry_after(kind, patience_s), text="busy")
+        status, _, when = kind.partition(" ")
+        values = {
+            "seconds": str(patience_s),
+            "absurd": "99999999999",
+            "date": email.utils.formatdate(time.time(), usegmt=True),
+        }
+        headers = {"Retry-After": values[when]} if when in values else {}
+        return web.Response(status=int(status), headers=headers, text="busy")
     if kind == "reset before headers":
         _abort(request)
         return web.Response()
@@ -137,14 +144,6 @@ def _spoilt(kind: str, good: Mapping[str, object]) -> Mapping[str, object]:
     return {**good, "choices": [choice]}
 
 
-def _retry_after(kind: str, patience_s: float) -> dict[str, str]:
-    when = kind.partition(" ")[2]
-    if when == "date":
-        return {"Retry-After": email.utils.formatdate(time.time(), usegmt=True)}
-    values = {"seconds": str(patience_s), "absurd": "99999999999"}
-    return {"Retry-After": values[when]} if when in values else {}
-
-
 def _abort(request: web.BaseRequest) -> None:
     if request.transport is not None:
         request.transport.abort()
@@ -161,7 +160,7 @@ async def _stream(kind: str, request: web.BaseRequest, body: bytes, patience_s: 
     headers = length.get(kind, {"Content-Length": str(len(body))})
     response = web.StreamResponse(headers={"Content-Type": "application/json", **headers})
     await response.prepare(request)
-    with suppress(ConnectionError, asyncio.CancelledError):  # the client has heard enough
+    with suppress(ConnectionError, asyncio.CancelledError):  # the client wants no more
         if kind == "huge chunked":
             for _ in range(HUGE // len(PIECE)):
                 await response.write(PIECE)

@@ -1,6 +1,6 @@
 """Three scripted models of different ability behind fake servers, for runs of the benchmark without a model.
 
-They are no language models: each counts a few things in the texts it is shown, follows
+They are not language models: each counts a few things in the texts it is shown, follows
 what it finds with so much skill, and everything that shows their numbers must say so
 (`scripted: true` in a run file).
 """
@@ -49,8 +49,11 @@ def counting(skill: float, writing: float) -> Rule:
     def rule(messages: Messages) -> str:
         seen = Seen.of(messages)
         if seen.asks_for_persona:
-            return _describe(seen, writing)
-        tastes = (*_named(seen.persona), *_found(seen.demonstrations)) or UNKNOWN
+            described = _shared(seen.demonstrations) or _named(seen.persona) or list(UNKNOWN)
+            if share_of_text("\0".join("\0".join(shown) for shown in seen.demonstrations)) >= writing:
+                described = [("fewer" if more == "more" else "more", what) for more, what in described]
+            return json.dumps({"claims": [_claim(taste, seen.demonstrations) for taste in described]})
+        tastes = (*_named(seen.persona), *_shared(seen.demonstrations)) or UNKNOWN
         vote = sum(_likes(taste, seen.first, seen.second) for taste in tastes)
         vote = vote or sum(_likes(taste, seen.first, seen.second) for taste in UNKNOWN)
         follows = share_of_pair(seen.first, seen.second) < skill
@@ -72,7 +75,7 @@ def _count(what: str, text: str) -> int:
     return len(re.findall(_COUNTED[what], text))
 
 
-def _found(demonstrations: Sequence[tuple[str, str, str]]) -> list[Taste]:
+def _shared(demonstrations: Sequence[tuple[str, str, str]]) -> list[Taste]:
     """The tastes that agree best with the choices, each with at least two thirds of them."""
     scores: dict[Taste, float] = {}
     for what in _COUNTED:
@@ -89,14 +92,6 @@ def _named(text: str) -> list[Taste]:
     """The tastes a text names most often."""
     named = [(more, what) for more, what in _TASTE.findall(text)]
     return sorted(dict.fromkeys(named), key=lambda taste: -named.count(taste))[:MOST_TASTES]
-
-
-def _describe(seen: Seen, writing: float) -> str:
-    tastes = _found(seen.demonstrations) or _named(seen.persona) or list(UNKNOWN)
-    if share_of_text("\0".join("\0".join(one) for one in seen.demonstrations)) >= writing:
-        tastes = [("fewer" if more == "more" else "more", what) for more, what in tastes]
-    claims = [_claim(taste, seen.demonstrations) for taste in tastes]
-    return json.dumps({"claims": claims})
 
 
 def _claim(taste: Taste, demonstrations: Sequence[tuple[str, str, str]]) -> dict[str, object]:

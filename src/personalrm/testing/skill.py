@@ -98,47 +98,6 @@ def share_of_pair(first: str, second: str) -> float:
     return share_of_text("\0".join(sorted((first, second))))
 
 
-def biased(inner: Rule, share: float) -> Rule:
-    """A judge that names the first completion of a share of the pairs, and otherwise answers as `inner` does."""
-
-    def rule(messages: Messages) -> str:
-        seen = Seen.of(messages)
-        is_biased = not seen.asks_for_persona and share_of_pair(seen.first, seen.second) < share
-        return verdict_reply(seen, "first", "it comes first") if is_biased else inner(messages)
-
-    return rule
-
-
-def deaf(default: str = "longer") -> Rule:
-    """A judge that writes personas and then ignores them: every verdict follows one taste."""
-
-    def rule(messages: Messages) -> str:
-        seen = Seen.of(messages)
-        if seen.asks_for_persona:
-            return _persona_of(seen)
-        return verdict_reply(
-            seen, "first" if likes(default, seen.first, seen.second) else "second", f"{default} answers are better"
-        )
-
-    return rule
-
-
-def mumbling(inner: Rule, share: float) -> Rule:
-    """A judge whose reply about a share of the pairs cannot be read in the order in which it is asked."""
-
-    def rule(messages: Messages) -> str:
-        seen = Seen.of(messages)
-        mumbles = not seen.asks_for_persona and share_of_order(seen.first, seen.second) < share
-        return failing(messages) if mumbles else inner(messages)
-
-    return rule
-
-
-def share_of_order(first: str, second: str) -> float:
-    """A number in [0, 1) that belongs to two completions in this order."""
-    return share_of_text(f"{first}\0{second}")
-
-
 def always_first(messages: Messages) -> str:
     """A judge that only looks at the position."""
     seen = Seen.of(messages)
@@ -213,7 +172,7 @@ def share_of_text(text: str) -> float:
 
 def _persona_of(seen: Seen, writing: float = 1.0) -> str:
     taste = majority(seen) or named_taste(seen.persona) or "longer"
-    if share_of_text("\0".join("\0".join(one) for one in seen.demonstrations)) >= writing:
+    if share_of_text("\0".join("\0".join(shown) for shown in seen.demonstrations)) >= writing:
         taste = {"longer": "shorter", "shorter": "longer"}.get(taste, taste)
     numbered = list(enumerate(seen.demonstrations, 1))
     agree = [n for n, (first, second, choice) in numbered if likes(taste, first, second) == (choice == "first")]
