@@ -12,6 +12,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import redirect_stdout, suppress
 
+from personalrm import __version__
 from personalrm.cli import (
     ask,
     bench,
@@ -76,7 +77,7 @@ def build_parser() -> argparse.ArgumentParser:
         epilog="exit codes: 0 ok, 1 failed, 2 usage or refused input, 3 partly done. Example: personalrm demo",
         allow_abbrev=False,
     )
-    parser.add_argument("--version", action="version", version=_version())
+    parser.add_argument("--version", action="version", version=f"personalrm {__version__}")
     add_commands(parser, COMMANDS, dest="command")
     return parser
 
@@ -112,11 +113,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _drop_output() -> None:
     """Let what is still buffered go nowhere; Python would try to write it again at the end, and complain."""
-    with suppress(OSError):  # a stdout that is no file has nothing to drop
+    with suppress(OSError):  # a stdout that is not a file has nothing to drop
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _version() -> str:
-    from personalrm import __version__
-
-    return f"personalrm {__version__}"

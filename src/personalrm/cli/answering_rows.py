@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 from personalrm.cli.model_options import add_model, optional_judge
-from personalrm.cli.options import ROWS, add_home, add_json, add_skip_bad
+from personalrm.cli.options import ROWS, add_output, add_skip_bad
 from personalrm.cli.printing import print_bad_rows
 from personalrm.wording import count
 
@@ -26,9 +26,8 @@ def add_row_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", nargs="?", default="-", help=ROWS)
     parser.add_argument("-u", "--user", help="judge as this user, whatever the rows say")
     add_skip_bad(parser)
-    add_home(parser)
     add_model(parser)
-    add_json(parser)
+    add_output(parser, "home", "json", "config")
 
 
 def answer_rows(

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from personalrm.cli.flags import positive
 from personalrm.cli.model_options import add_model, optional_judge
-from personalrm.cli.options import add_config, add_home, add_json, add_skip_bad
+from personalrm.cli.options import add_output, add_skip_bad
 from personalrm.cli.printing import print_bad_rows, print_json, print_wrapped, shortened
 from personalrm.errors import BadInput, BadRow
 
@@ -49,10 +49,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="leave out requests that leave no room for taste; the model says which (needs --model)",
     )
     add_skip_bad(parser)
-    add_home(parser)
     add_model(parser)
-    add_config(parser)
-    add_json(parser)
+    add_output(parser)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from personalrm.cli.options import add_config, add_home, add_json
+from personalrm.cli.options import add_output
 from personalrm.cli.printing import print_json
 from personalrm.errors import BadInput, UnknownUser
 from personalrm.wording import count
@@ -23,9 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("action", choices=("info", "clear"), help="info: what it holds; clear: erase it")
     parser.add_argument("-u", "--user", help="clear: erase the answers of this user only")
     parser.add_argument("--yes", action="store_true", help="clear: erase everybody's answers, which cost money again")
-    add_home(parser)
-    add_config(parser)
-    add_json(parser)
+    add_output(parser)
 
 
 def run(options: argparse.Namespace) -> int:

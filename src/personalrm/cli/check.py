@@ -9,16 +9,14 @@ import argparse
 from dataclasses import asdict
 
 from personalrm.cli.model_options import add_model, open_caller
-from personalrm.cli.options import add_config, add_home, add_json
+from personalrm.cli.options import add_output
 from personalrm.cli.printing import print_json
 from personalrm.errors import BadInput
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model(parser)
-    add_home(parser)
-    add_config(parser)
-    add_json(parser)
+    add_output(parser)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -9,7 +9,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from personalrm.cli.options import add_config, add_home, add_json
+from personalrm.cli.options import add_output
 from personalrm.cli.printing import print_error, print_json
 from personalrm.errors import BadInput
 from personalrm.wording import count
@@ -18,9 +18,7 @@ from personalrm.wording import count
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("user", help="user id")
     parser.add_argument("--yes", action="store_true", help="do not ask")
-    add_home(parser)
-    add_config(parser)
-    add_json(parser)
+    add_output(parser)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from personalrm.cli.model_options import add_model, optional_judge
-from personalrm.cli.options import add_config, add_home, add_induction, induction_settings
+from personalrm.cli.options import add_induction, add_output, induction_settings
 from personalrm.cli.printing import bold, print_table, print_wrapped, shortened
 from personalrm.cli.printing_prompts import CHARACTERS, print_pair
 from personalrm.wording import count
@@ -39,8 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--file", help="your own preference pairs instead of the examples")
     add_induction(parser)
     add_model(parser)
-    add_home(parser)
-    add_config(parser)
+    add_output(parser, "home", "config")
 
 
 def run(options: argparse.Namespace) -> int:

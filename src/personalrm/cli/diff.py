@@ -12,7 +12,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from personalrm.cli.flags import positive
-from personalrm.cli.options import add_config, add_home, add_json
+from personalrm.cli.options import add_output
 from personalrm.cli.printing import bold, print_json, print_table, print_wrapped
 
 if TYPE_CHECKING:
@@ -27,9 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("user", help="user id")
     parser.add_argument("before", metavar="A", nargs="?", type=positive, help="version to start from")
     parser.add_argument("after", metavar="B", nargs="?", type=positive, help="version to compare with it")
-    add_home(parser)
-    add_config(parser)
-    add_json(parser)
+    add_output(parser)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from personalrm.cli.options import add_config, add_home, add_json
+from personalrm.cli.options import add_output
 from personalrm.cli.printing import print_json
 from personalrm.cli.printing_prompts import print_prompt
 from personalrm.errors import BadFile, BadInput
@@ -37,9 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--sentence", action="append", metavar="TEXT", help="a sentence of the new persona; repeat for more"
     )
     given.add_argument("--file", metavar="FILE", help="file with one sentence a line; - reads standard input")
-    add_home(parser)
-    add_config(parser)
-    add_json(parser)
+    add_output(parser)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from personalrm.cli.flags import counts, non_negative, positive
 from personalrm.cli.model_options import add_model, optional_judge, print_usage, warn_of_change
-from personalrm.cli.options import add_config, add_home, add_json, add_reading
+from personalrm.cli.options import add_output, add_reading
 from personalrm.cli.printing import bold, print_error, print_json, print_table, print_wrapped
 from personalrm.errors import BadInput
 from personalrm.wording import count
@@ -46,11 +46,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seed", type=non_negative, default=0, help="seed of trials, shuffles and drawn choices (default: %(default)s)"
     )
-    add_home(parser)
     add_reading(parser)
     add_model(parser)
-    add_config(parser)
-    add_json(parser)
+    add_output(parser)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -8,15 +8,14 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from personalrm.cli.options import add_config, add_home
+from personalrm.cli.options import add_output
 from personalrm.cli.printing import print_error
 from personalrm.errors import BadInput, StoreError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("user", nargs="?", help="user id (default: everybody)")
-    add_home(parser)
-    add_config(parser)
+    add_output(parser, "home", "config")
 
 
 def run(options: argparse.Namespace) -> int:

@@ -14,10 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from personalrm.cli.model_options import add_model, optional_judge, print_usage, warn_of_change
 from personalrm.cli.options import (
-    add_config,
-    add_home,
     add_induction,
-    add_json,
+    add_output,
     add_reading,
     add_schedule,
     induction_settings,
@@ -43,12 +41,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-u", "--user", help="fit this user only; the others still tell what most people like")
     parser.add_argument("--dry-run", action="store_true", help="say what would be done and spent, do nothing")
     add_schedule(parser)
-    add_home(parser)
     add_reading(parser)
     add_induction(parser)
     add_model(parser)
-    add_config(parser)
-    add_json(parser)
+    add_output(parser)
 
 
 def run(options: argparse.Namespace) -> int:

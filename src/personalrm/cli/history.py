@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from personalrm.cli.options import add_config, add_home, add_json
+from personalrm.cli.options import add_output
 from personalrm.cli.printing import print_error, print_json, print_table, shown_date
 from personalrm.wording import count
 
@@ -21,9 +21,7 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("user", help="user id")
-    add_home(parser)
-    add_config(parser)
-    add_json(parser)
+    add_output(parser)
 
 
 def run(options: argparse.Namespace) -> int:

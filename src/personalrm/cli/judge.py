@@ -16,7 +16,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, TextIO
 
 from personalrm.cli.answering_rows import Row, add_row_options, answer_rows
-from personalrm.cli.options import add_config
 from personalrm.errors import BadFile
 from personalrm.wording import count
 
@@ -34,7 +33,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--policy", metavar="FILE", help="rules (name: regular expression) that veto a verdict whatever the user likes"
     )
-    add_config(parser)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -20,7 +20,7 @@ from personalrm.cli.model_options import (
     refuse_model_flags_alone,
     warn_of_change,
 )
-from personalrm.cli.options import add_config, add_home, add_json, add_reading, read_options
+from personalrm.cli.options import add_output, add_reading, read_options
 from personalrm.cli.printing import Progress, print_error, print_json, print_wrapped
 from personalrm.errors import BadFile, BadInput, BudgetSpent, ModelUnavailable, StoreError
 from personalrm.wording import count
@@ -61,11 +61,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--teacher-model", metavar="MODEL", help="search with this model, then measure --model with it")
     group.add_argument("--teacher-base-url", metavar="URL", help="its server")
     group.add_argument("--teacher-key-file", metavar="FILE", help="file with its API key")
-    add_home(parser)
     add_reading(parser)
     add_model(parser)
-    add_config(parser)
-    add_json(parser)
+    add_output(parser)
 
 
 def run(options: argparse.Namespace) -> int:

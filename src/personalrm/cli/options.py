@@ -30,6 +30,11 @@ GROUPS = (READING, LEARNING, OUTPUT, MODEL, ASKING)
 """Titles of what many commands share, in the order of the help pages."""
 MOST_IN_USAGE = 8
 """Options that still fit into the first line of a help page."""
+OUTPUT_FLAGS: Mapping[str, Mapping[str, Any]] = {
+    "home": {"type": folder, "default": DEFAULT_HOME, "help": "home folder (default: ./%(default)s)"},
+    "config": {"metavar": "YAML", "help": "file with settings; flags and PERSONALRM_* win over it"},
+    "json": {"action": "store_true", "help": "print JSON for machines"},
+}
 PREFIX = "PERSONALRM_"
 NOT_OPTIONS = frozenset({"API_KEY", "DATA"})
 """Variables that are read elsewhere: the key of a model server, and where tests and run files look for data."""
@@ -51,7 +56,17 @@ class Parser(argparse.ArgumentParser):
         if self.add_options is not None:
             add_options, self.add_options = self.add_options, None
             add_options(self)
-            _make_readable(self)
+            # The command's own options first, then the shared groups; a short usage line where there are many.
+            self._action_groups.sort(key=lambda group: GROUPS.index(group.title) if group.title in GROUPS else -1)
+            optional = [action for action in self._actions if action.option_strings]
+            if len(optional) > MOST_IN_USAGE:
+                shown = [f"{action.option_strings[-1]} {action.metavar}" for action in optional if action.required]
+                for action in self._actions:
+                    if not action.option_strings:
+                        name = str(action.metavar or action.dest)
+                        shapes = {"?": f"[{name}]", "*": f"[{name} ...]", "+": f"{name} [{name} ...]"}
+                        shown.append(shapes.get(str(action.nargs), name))
+                self.usage = " ".join([self.prog, "[options]", *shown])
         return self
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
@@ -74,7 +89,7 @@ def add_commands(parser: argparse.ArgumentParser, modules: Sequence[ModuleType],
             help=summary.splitlines()[0].rstrip("."),
             description=summary,
             epilog=f"example: {example.strip()}",
-            allow_abbrev=False,  # `_given` looks for whole flags: a shortened one would lose to the environment
+            allow_abbrev=False,  # `apply_settings` looks for whole flags: a shortened one would lose to the environment
         )
         if hasattr(module, "run"):  # a group such as `bench` leaves that to its commands
             child.set_defaults(run=module.run)
@@ -87,36 +102,10 @@ def shared_group(parser: argparse.ArgumentParser, title: str) -> argparse._Argum
     return next(groups, None) or parser.add_argument_group(title)
 
 
-def _make_readable(parser: argparse.ArgumentParser) -> None:
-    """The command's own options first, then groups in `GROUPS`' order; a short usage line where there are many."""
-    parser._action_groups.sort(key=lambda group: GROUPS.index(group.title) if group.title in GROUPS else -1)
-    optional = [action for action in parser._actions if action.option_strings]
-    if len(optional) > MOST_IN_USAGE:
-        required = [f"{action.option_strings[-1]} {action.metavar}" for action in optional if action.required]
-        given = [_in_usage(action) for action in parser._actions if not action.option_strings]
-        parser.usage = " ".join([parser.prog, "[options]", *required, *given])
-
-
-def _in_usage(action: argparse.Action) -> str:
-    name = str(action.metavar or action.dest)
-    return {"?": f"[{name}]", "*": f"[{name} ...]", "+": f"{name} [{name} ...]"}.get(str(action.nargs), name)
-
-
-def add_home(parser: argparse.ArgumentParser) -> None:
-    """--home."""
-    group = shared_group(parser, OUTPUT)
-    group.add_argument("--home", type=folder, default=DEFAULT_HOME, help="home folder (default: ./%(default)s)")
-
-
-def add_json(parser: argparse.ArgumentParser) -> None:
-    """--json."""
-    shared_group(parser, OUTPUT).add_argument("--json", action="store_true", help="print JSON for machines")
-
-
-def add_config(parser: argparse.ArgumentParser) -> None:
-    """--config."""
-    group = shared_group(parser, OUTPUT)
-    group.add_argument("--config", metavar="YAML", help="file with settings; flags and PERSONALRM_* win over it")
+def add_output(parser: argparse.ArgumentParser, *names: str) -> None:
+    """--home, --config and --json, or those of them that are named, in that order."""
+    for name in names or OUTPUT_FLAGS:
+        shared_group(parser, OUTPUT).add_argument(f"--{name}", **OUTPUT_FLAGS[name])
 
 
 def add_reading(parser: argparse.ArgumentParser) -> None:
@@ -169,13 +158,16 @@ def apply_settings(parser: argparse.ArgumentParser, options: argparse.Namespace,
         UnknownName: If the file has a key no command knows.
         BadInput: If a value does not fit.
     """
-    child = _command_parser(parser, options)
-    actions = {action.dest: action for action in child._actions if action.option_strings}
-    settings = {name: action for name, action in actions.items() if name not in NOT_SETTINGS}
+    child = parser
+    while (group := _group(child)) is not None:  # the command that was given, inside its group if it has one
+        child = group.choices[getattr(options, group.dest)]
     _warn_of_unknown(parser)
     config = _read_config(getattr(options, "config", None), parser)
-    for name, action in settings.items():
-        if any(_given(flag, arguments) for flag in action.option_strings):
+    for action in child._actions:
+        name = action.dest
+        if not action.option_strings or name in NOT_SETTINGS:
+            continue
+        if any(text == flag or text.startswith(f"{flag}=") for text in arguments for flag in action.option_strings):
             continue
         variable = f"{PREFIX}{name.upper()}"
         if variable in os.environ:
@@ -198,17 +190,6 @@ def _warn_of_unknown(parser: argparse.ArgumentParser) -> None:
     if unknown:
         verb = "is not a setting and is" if len(unknown) == 1 else "are not settings and are"
         print(f"warning: {', '.join(unknown)} {verb} not used; a setting is {PREFIX}<FLAG>", file=sys.stderr)
-
-
-def _given(flag: str, arguments: Sequence[str]) -> bool:
-    return any(argument == flag or argument.startswith(f"{flag}=") for argument in arguments)
-
-
-def _command_parser(parser: argparse.ArgumentParser, options: argparse.Namespace) -> argparse.ArgumentParser:
-    """The parser of the command that was given, inside its group if it has one."""
-    while (group := _group(parser)) is not None:
-        parser = group.choices[getattr(options, group.dest)]
-    return parser
 
 
 def _group(parser: argparse.ArgumentParser) -> argparse._SubParsersAction[argparse.ArgumentParser] | None:

@@ -17,10 +17,8 @@ from typing import TYPE_CHECKING
 from personalrm.cli.flags import positive
 from personalrm.cli.model_options import add_model, optional_judge, print_usage
 from personalrm.cli.options import (
-    add_config,
-    add_home,
     add_induction,
-    add_json,
+    add_output,
     add_reading,
     add_schedule,
     induction_settings,
@@ -42,12 +40,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cross-fitted", action="store_true", help="also a prompt without each conversation")
     parser.add_argument("--hold-out", action="store_true", help="leave each user's targets out by the split rule")
     add_schedule(parser)
-    add_home(parser)
     add_reading(parser)
     add_induction(parser)
     add_model(parser)
-    add_config(parser)
-    add_json(parser)
+    add_output(parser)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from personalrm.cli.answering_rows import Row, add_row_options, answer_rows
-from personalrm.cli.options import add_config
 from personalrm.cli.printing import ranked_lines
 
 if TYPE_CHECKING:
@@ -30,7 +29,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="how a model compares: all with all, or n - 1 comparisons (default: %(default)s)",
     )
     add_row_options(parser)
-    add_config(parser)
 
 
 def run(options: argparse.Namespace) -> int:

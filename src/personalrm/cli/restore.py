@@ -8,16 +8,14 @@ from __future__ import annotations
 import argparse
 
 from personalrm.cli.flags import positive
-from personalrm.cli.options import add_config, add_home, add_json
+from personalrm.cli.options import add_output
 from personalrm.cli.printing import print_json
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("user", help="user id")
     parser.add_argument("version", metavar="VERSION", type=positive, help="number, as `personalrm history` lists it")
-    add_home(parser)
-    add_config(parser)
-    add_json(parser)
+    add_output(parser)
 
 
 def run(options: argparse.Namespace) -> int:

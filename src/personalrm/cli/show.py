@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from personalrm.cli.flags import positive
 from personalrm.cli.model_options import add_model, optional_judge, print_usage, refuse_model_flags_alone
-from personalrm.cli.options import add_config, add_home
+from personalrm.cli.options import add_output
 from personalrm.cli.printing import bold, print_json, print_wrapped
 from personalrm.cli.printing_prompts import UNSUPPORTED, print_evidence, print_prompt
 from personalrm.errors import BadInput, UnknownUser
@@ -41,9 +41,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="text",
         help="form of the output (default: %(default)s)",
     )
-    add_home(parser)
     add_model(parser)
-    add_config(parser)
+    add_output(parser, "home", "config")
 
 
 def run(options: argparse.Namespace) -> int:

@@ -11,7 +11,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from personalrm.cli.options import add_config, add_home, add_json
+from personalrm.cli.options import add_output
 from personalrm.cli.printing import print_error, print_json, print_table, shown_date
 from personalrm.errors import BadInput
 from personalrm.wording import count
@@ -21,9 +21,7 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_home(parser)
-    add_config(parser)
-    add_json(parser)
+    add_output(parser)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -9,7 +9,7 @@ import argparse
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from personalrm.cli.options import add_config, add_json, add_reading, read_options
+from personalrm.cli.options import add_output, add_reading, read_options
 from personalrm.cli.printing import bold, print_json
 from personalrm.wording import count
 
@@ -20,8 +20,7 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", help="preference pairs: .jsonl, .csv, .tsv, .parquet, also .gz")
     add_reading(parser)
-    add_config(parser)
-    add_json(parser)
+    add_output(parser, "config", "json")
 
 
 def run(options: argparse.Namespace) -> int:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from personalrm.cli.flags import add_flags, folder, from_flags, non_negative
 from personalrm.cli.model_options import add_model, model_name, note_destinations, print_usage, refuse_model_flags_alone
-from personalrm.cli.options import add_config, add_json, add_reading, read_options
+from personalrm.cli.options import add_output, add_reading, read_options
 from personalrm.cli.printing import print_error, print_json, print_table
 from personalrm.errors import BadInput, ModelUnavailable
 from personalrm.wording import count
@@ -56,8 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--dry-run", action="store_true", help="say what would be asked and spent, do nothing")
     add_reading(parser)
     add_model(parser)
-    add_config(parser)
-    add_json(parser)
+    add_output(parser, "config", "json")
 
 
 def run(options: argparse.Namespace) -> int:

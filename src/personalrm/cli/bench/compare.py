@@ -8,14 +8,14 @@ from __future__ import annotations
 import argparse
 from dataclasses import asdict
 
-from personalrm.cli.options import add_json
+from personalrm.cli.options import add_output
 from personalrm.cli.printing import print_json, print_table
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("before", metavar="A", help="a run folder")
     parser.add_argument("after", metavar="B", help="another one with cells of the same datasets, methods and models")
-    add_json(parser)
+    add_output(parser, "json")
 
 
 def run(options: argparse.Namespace) -> int:

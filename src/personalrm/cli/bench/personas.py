@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from personalrm.cli.flags import non_negative
 from personalrm.cli.model_options import add_model, open_caller, print_usage, refuse_model_flags_alone
-from personalrm.cli.options import add_config, add_home
+from personalrm.cli.options import add_output
 from personalrm.cli.printing import print_error, print_wrapped
 from personalrm.errors import BadInput
 from personalrm.wording import count
@@ -38,9 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--scripted", action="store_true", help="the model is a fake; every table then says so")
     parser.add_argument("--seed", type=non_negative, default=0, help="seed of every draw (default: %(default)s)")
-    add_home(parser)
     add_model(parser)
-    add_config(parser)
+    add_output(parser, "home", "config")
 
 
 def run(options: argparse.Namespace) -> int:

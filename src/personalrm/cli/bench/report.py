@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from personalrm.cli.flags import folder
-from personalrm.cli.options import add_config
+from personalrm.cli.options import add_output
 from personalrm.cli.printing import print_error, print_table, print_wrapped
 from personalrm.errors import BadInput
 from personalrm.wording import count
@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "(default: %(default)s)",
     )
     parser.add_argument("--persona-user", metavar="ID", help="whose personas are shown side by side")
-    add_config(parser)
+    add_output(parser, "config")
 
 
 def run(options: argparse.Namespace) -> int:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from personalrm.cli.flags import add_flags, amount, from_flags, positive
 from personalrm.cli.model_options import note_destinations
-from personalrm.cli.options import add_config, add_home, add_json
+from personalrm.cli.options import add_output
 from personalrm.cli.printing import print_counts, print_json, print_wrapped
 from personalrm.errors import BadInput
 from personalrm.wording import count
@@ -44,9 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--max-cost", type=amount, metavar="USD", help="stop before more could be spent than this")
     add_flags(parser, Retry)
     add("--retry-unscored", action="store_true", help="ask again what had no readable answer")
-    add_home(parser)
-    add_config(parser)
-    add_json(parser)
+    add_output(parser)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from personalrm.cli.options import add_config, add_json
+from personalrm.cli.options import add_output
 from personalrm.cli.printing import print_json, print_wrapped
 from personalrm.wording import count
 
@@ -20,8 +20,7 @@ MOST_LISTED = 20
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("what", metavar="RUN.yaml|FOLDER", help="a run file or a run folder")
     parser.add_argument("--data", metavar="DIR", help="where datasets are that do not lie beside the run file")
-    add_config(parser)
-    add_json(parser)
+    add_output(parser, "config", "json")
 
 
 def run(options: argparse.Namespace) -> int:
