@@ -15,7 +15,7 @@ import sys
 from typing import Any
 
 from personalrm.cli.flags import positive
-from personalrm.cli.options import ROWS, add_config, add_home, add_json
+from personalrm.cli.options import ROWS, add_output
 from personalrm.cli.printing import print_bad_rows, ranked_lines
 from personalrm.wording import count
 
@@ -36,9 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--demonstrations", action="store_true", help="tell the prompts' demonstrations too")
     parser.add_argument("--history", type=positive, metavar="K", help="raw pairs to tell, for a model that was told K")
     parser.add_argument("--device", metavar="WHERE", help=DEVICE)
-    add_home(parser)
-    add_config(parser)
-    add_json(parser)
+    add_output(parser)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -17,7 +17,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from personalrm.cli.flags import folder, percent_kept_back, positive
-from personalrm.cli.options import add_config, add_home, add_json, add_reading, read_options
+from personalrm.cli.options import add_output, add_reading, read_options
 from personalrm.cli.printing import print_json
 from personalrm.cli.training_progress import TrainingProgress
 from personalrm.wording import count
@@ -66,10 +66,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dev-percent", type=percent_kept_back, default=10, metavar="P", help="users that stop training (default: 10)"
     )
-    add_home(parser)
+    add_output(parser)
     add_reading(parser)
-    add_config(parser)
-    add_json(parser)
 
 
 def run(options: argparse.Namespace) -> int:
