@@ -6,7 +6,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, TextIO, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TextIO, TypeVar
 
 from personalrm.cli.model_options import add_model, optional_judge
 from personalrm.cli.options import ROWS, add_output, add_skip_bad
@@ -21,6 +21,15 @@ Row = dict[str, Any]
 Item = TypeVar("Item")
 
 
+class Answer(NamedTuple):
+    """What is printed about a row."""
+
+    line: str
+    """For people."""
+    content: Row
+    """Under --json; with `unscored_reason` where nothing was scored."""
+
+
 def add_row_options(parser: argparse.ArgumentParser) -> None:
     """Which rows are answered for whom, and by whom."""
     parser.add_argument("file", nargs="?", default="-", help=ROWS)
@@ -33,8 +42,7 @@ def add_row_options(parser: argparse.ArgumentParser) -> None:
 def answer_rows(
     options: argparse.Namespace,
     read: Callable[[Row, PersonalPrompt], Item],
-    answer: Callable[[Sequence[Item], ModelJudge | None], list[Row]],
-    line: Callable[[Row], str],
+    answer: Callable[[Sequence[Item], ModelJudge | None], list[Answer]],
     close: Callable[[Sequence[Row], TextIO], None] | None = None,
 ) -> int:
     """Read every row, bad ones listed first; nothing is answered while one is bad and not skipped.
@@ -43,7 +51,6 @@ def answer_rows(
         options: Of the command.
         read: What is to be answered about one row.
         answer: The answers, all at once.
-        line: The answer in one line, for people.
         close: Prints what all answers come to; onto stderr under --json, where stdout is one object a line.
 
     Returns:
@@ -65,14 +72,15 @@ def answer_rows(
     if print_bad_rows(bad, is_skipping=options.skip_bad, undone="nothing was judged"):
         return 2
     with optional_judge(options) as judge:
-        results = answer([item for _, (_, item) in rows], judge)
-    for (number, (user_id, _)), result in zip(rows, results, strict=True):
+        answers = answer([item for _, (_, item) in rows], judge)
+    for (number, (user_id, _)), (line, content) in zip(rows, answers, strict=True):
         if options.json:
-            print(json.dumps({"line": number, "user_id": user_id, **result}, ensure_ascii=False))
+            print(json.dumps({"line": number, "user_id": user_id, **content}, ensure_ascii=False))
         else:
-            print(f"{number}  {user_id}  {line(result)}")
+            print(f"{number}  {user_id}  {line}")
+    contents = [content for _, content in answers]
     if close:
-        close(results, sys.stderr if options.json else sys.stdout)
+        close(contents, sys.stderr if options.json else sys.stdout)
     if bad:
         print(f"{count(len(bad), 'bad row')} left out", file=sys.stderr)
-    return 3 if bad or any("unscored_reason" in result for result in results) else 0
+    return 3 if bad or any("unscored_reason" in content for content in contents) else 0

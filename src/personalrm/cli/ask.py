@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from personalrm.cli.flags import positive
@@ -21,12 +20,8 @@ from personalrm.cli.printing import print_bad_rows, print_json, print_wrapped, s
 from personalrm.errors import BadInput, BadRow
 
 if TYPE_CHECKING:
-    from personalrm.judging.asking import Candidate, NextQuestion
-    from personalrm.judging.model import ModelJudge
+    from personalrm.judging.asking import Candidate
     from personalrm.preferences.pairs import PreferencePair
-
-    Numbered = tuple[int, Candidate]
-    """A candidate and the line it came from."""
 
 Row = dict[str, Any]
 EXCERPT = 88
@@ -55,7 +50,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     from personalrm.cli.rows import read_rows
+    from personalrm.datasets.personalizable import PersonalizableFilter
     from personalrm.judging.asking import next_questions
+    from personalrm.preferences.reading.files import read_pairs
     from personalrm.store.home import Home
 
     if options.personalizable and options.model is None:
@@ -64,14 +61,49 @@ def run(options: argparse.Namespace) -> int:
     rows, bad = read_rows(options.candidates, _candidates)
     if print_bad_rows(bad, is_skipping=options.skip_bad, undone="nothing was chosen"):
         return 2
-    candidates = [(line, candidate) for line, of_row in rows for candidate in of_row]
-    seen = _seen(options)
+    seen: tuple[PreferencePair, ...] = ()
+    if options.seen is not None:
+        users = read_pairs(options.seen)
+        if options.user not in users:
+            raise BadInput(f"user {options.user!r} has no pair in {options.seen!r}; pass the file they were fitted on")
+        seen = tuple(users[options.user].pairs)
+    candidates = kept = [(line, candidate) for line, of_row in rows for candidate in of_row]
     with optional_judge(options) as judge:
-        kept = _personalizable(candidates, judge, options) if options.personalizable and judge else candidates
+        if options.personalizable and judge is not None:
+            requests = [(options.user, candidate.conversation) for _, candidate in candidates]
+            outcomes = PersonalizableFilter(judge.caller).ask_queries(requests)
+            # What the model did not answer stays.
+            kept = [item for item, outcome in zip(candidates, outcomes, strict=True) if outcome.value is not False]
         questions = next_questions(
             prompt, [candidate for _, candidate in kept], n=options.number, judge=judge, seen=seen
         )
-    _tell(options, [(question, *kept[question.place]) for question in questions], len(candidates) - len(kept))
+    chosen = [(question, *kept[question.place]) for question in questions]
+    n_left_out = len(candidates) - len(kept)
+    if options.json:
+        content = [
+            {
+                "line": line,
+                "first": candidate.first,
+                "second": candidate.second,
+                "bits": round(question.bits, 6),
+                "probability": None if question.chance is None else round(question.chance, 6),
+                "reason": question.reason,
+            }
+            for question, line, candidate in chosen
+        ]
+        print_json({"user_id": options.user, "questions": content, "not_personalizable": n_left_out})
+        return 3 if bad else 0
+    for number, (question, line, candidate) in enumerate(chosen, 1):
+        print(f"{number}  line {line}  {question.bits:.2f} bits  {question.reason}")
+        print_wrapped(f"asked:  {shortened(candidate.conversation[-1].content, EXCERPT)}", "   ")
+        print_wrapped(f"first:  {shortened(candidate.first, EXCERPT)}", "   ")
+        print_wrapped(f"second: {shortened(candidate.second, EXCERPT)}", "   ")
+    if not chosen:
+        print("nothing to ask: every candidate was answered before or left out")
+    if n_left_out:
+        print(f"{n_left_out} left out, no room for taste", file=sys.stderr)
+    if options.model is None and options.seen is None:
+        print("doubts about weights taken as independent; --seen FILE makes them exact", file=sys.stderr)
     return 3 if bad else 0
 
 
@@ -94,59 +126,3 @@ def _candidates(row: Row) -> list[Candidate]:
         if len(texts) < 2:
             raise BadRow("the row has one completion; a question needs two that differ", field="completions")
     return [Candidate(conversation, first, second) for first, second in combinations(texts, 2)]
-
-
-def _seen(options: argparse.Namespace) -> Sequence[PreferencePair]:
-    """The user's pairs in the file of `--seen`; none without it."""
-    if options.seen is None:
-        return ()
-    from personalrm.preferences.reading.files import read_pairs
-
-    users = read_pairs(options.seen)
-    if options.user not in users:
-        raise BadInput(f"user {options.user!r} has no pair in {options.seen!r}; pass the file they were fitted on")
-    return tuple(users[options.user].pairs)
-
-
-def _personalizable(candidates: Sequence[Numbered], judge: ModelJudge, options: argparse.Namespace) -> list[Numbered]:
-    """The candidates whose request leaves room for taste; what the model did not answer stays."""
-    from personalrm.datasets.personalizable import PersonalizableFilter
-
-    outcomes = PersonalizableFilter(judge.caller).ask_queries(
-        [(options.user, candidate.conversation) for _, candidate in candidates]
-    )
-    return [kept for kept, outcome in zip(candidates, outcomes, strict=True) if outcome.value is not False]
-
-
-def _tell(options: argparse.Namespace, chosen: Sequence[tuple[NextQuestion, int, Candidate]], n_left_out: int) -> None:
-    if options.json:
-        print_json(
-            {
-                "user_id": options.user,
-                "questions": [_as_json(*question) for question in chosen],
-                "not_personalizable": n_left_out,
-            }
-        )
-        return
-    for number, (question, line, candidate) in enumerate(chosen, 1):
-        print(f"{number}  line {line}  {question.bits:.2f} bits  {question.reason}")
-        print_wrapped(f"asked:  {shortened(candidate.conversation[-1].content, EXCERPT)}", "   ")
-        print_wrapped(f"first:  {shortened(candidate.first, EXCERPT)}", "   ")
-        print_wrapped(f"second: {shortened(candidate.second, EXCERPT)}", "   ")
-    if not chosen:
-        print("nothing to ask: every candidate was answered before or left out")
-    if n_left_out:
-        print(f"{n_left_out} left out, no room for taste", file=sys.stderr)
-    if options.model is None and options.seen is None:
-        print("doubts about weights taken as independent; --seen FILE makes them exact", file=sys.stderr)
-
-
-def _as_json(question: NextQuestion, line: int, candidate: Candidate) -> Row:
-    return {
-        "line": line,
-        "first": candidate.first,
-        "second": candidate.second,
-        "bits": round(question.bits, 6),
-        "probability": None if question.chance is None else round(question.chance, 6),
-        "reason": question.reason,
-    }

@@ -8,15 +8,11 @@ from __future__ import annotations
 import argparse
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from personalrm.cli.options import add_output
 from personalrm.cli.printing import print_json
 from personalrm.errors import BadInput, UnknownUser
 from personalrm.wording import count
-
-if TYPE_CHECKING:
-    from personalrm.lm.cache import Cache
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,6 +23,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    from personalrm.lm.cache import Cache
+
     if not Path(options.home).is_dir():
         raise BadInput(f"home folder {options.home!r} is not there; pass the right --home")
     path = Path(options.home) / "cache.sqlite"
@@ -34,20 +32,14 @@ def run(options: argparse.Namespace) -> int:
         return _clear(path, options)
     if options.user is not None or options.yes:
         raise BadInput("--user and --yes are for clear; leave them out with info")
-    return _tell(path, options)
-
-
-def _tell(path: Path, options: argparse.Namespace) -> int:
-    from personalrm.lm.cache import Cache
-
     with Cache(path, read_only=True) as cache:
-        found = cache.report()
+        report = cache.report()
     if options.json:
-        print_json({"path": str(path), **asdict(found), "by_model": dict(found.by_model)})
+        print_json({"path": str(path), **asdict(report), "by_model": dict(report.by_model)})
         return 0
-    print(f"{path}  {found.n_bytes / 2**20:.1f} MB")
-    print(f"  {count(found.n_answers, 'answer')}, {found.n_unscored:,} unscored, of {count(found.n_owners, 'user')}")
-    for model, n in found.by_model:
+    print(f"{path}  {report.n_bytes / 2**20:.1f} MB")
+    print(f"  {count(report.n_answers, 'answer')}, {report.n_unscored:,} unscored, of {count(report.n_owners, 'user')}")
+    for model, n in report.by_model:
         print(f"  {n:8,}  {model or '(no name)'}")
     return 0
 
@@ -57,26 +49,17 @@ def _clear(path: Path, options: argparse.Namespace) -> int:
 
     if options.user is None and not options.yes:
         raise BadInput("nothing was erased; pass --yes to erase everybody's answers, or -u USER for those of one user")
+    unknown = UnknownUser(f"user {options.user!r} has no answers in {str(path)!r}; check the id")
     n_answers = 0
     if path.exists():
         with Cache(path) as cache:
-            n_answers = _erase(cache, options.user)
+            if options.user is not None and not cache.owns(options.user):
+                raise unknown
+            n_answers = cache.clear() if options.user is None else cache.erase(options.user)
     elif options.user is not None:
-        raise _nothing(options.user, path)
+        raise unknown
     if options.json:
         print_json({"user_id": options.user, "answers_erased": n_answers})
     else:
         print(f"erased {count(n_answers, 'answer')}" + (f" of {options.user}" if options.user is not None else ""))
     return 0
-
-
-def _erase(cache: Cache, user_id: str | None) -> int:
-    if user_id is None:
-        return cache.clear()
-    if not cache.owns(user_id):
-        raise _nothing(user_id, cache.path)
-    return cache.erase(user_id)
-
-
-def _nothing(user_id: str, path: Path) -> UnknownUser:
-    return UnknownUser(f"user {user_id!r} has no answers in {str(path)!r}; check the id")

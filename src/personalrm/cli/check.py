@@ -29,7 +29,7 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         print_json(asdict(check))
     else:
-        print(f"{check.model}  {'answers' if not check.problem else f'gives no usable reply: {check.problem}'}")
+        print(f"{check.model}  " + (f"gives no usable reply: {check.problem}" if check.problem else "answers"))
         for does, what in (
             (check.takes_schema, "keeps to a JSON schema"),
             (check.gives_logprobs, "gives log-probabilities"),

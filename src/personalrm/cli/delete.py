@@ -22,14 +22,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    from personalrm.lm.cache import Cache
     from personalrm.store.home import Home
 
     home = Home(options.home)
     n_versions = home.count_erasable(options.user)
     versions = count(n_versions, "version")
-    if not options.yes and not _confirmed(options.user, versions):
+    is_confirmed = options.yes
+    if not is_confirmed and sys.stdin.isatty():  # without a terminal nobody is asked, and the answer is no
+        answer = input(f"erase {versions} of {options.user}? [y/N] ")
+        is_confirmed = answer.strip().lower() in ("y", "yes")
+    if not is_confirmed:
         raise BadInput(f"nothing was erased; pass --yes to erase {versions} of {options.user!r}")
-    n_answers = _erase_answers(options)
+    # Cached answers go first: a kill in between leaves the prompts, so that the command can be given again.
+    n_answers = 0
+    cache = Cache(Path(options.home) / "cache.sqlite")
+    if cache.files_set_aside() or cache.path.exists():
+        with cache:
+            damaged = cache.files_set_aside()  # asked again, since opening may have found one more
+            n_answers = cache.erase(options.user)
+        for path in damaged:
+            print_error(f"{path} was a damaged cache that may have held answers of {options.user}; it was removed", 0)
     home.delete(options.user)
     if options.json:
         print_json({"user_id": options.user, "versions_erased": n_versions, "answers_erased": n_answers})
@@ -37,26 +50,3 @@ def run(options: argparse.Namespace) -> int:
         answers = f" and {count(n_answers, 'cached answer')}" if n_answers else ""
         print(f"erased {versions}{answers} of {options.user}")
     return 0
-
-
-def _erase_answers(options: argparse.Namespace) -> int:
-    """Take the user out of the cache of model answers, first: a kill in between leaves the prompts to try again."""
-    from personalrm.lm.cache import Cache
-
-    cache = Cache(Path(options.home) / "cache.sqlite")
-    damaged = cache.files_set_aside()
-    if not (damaged or cache.path.exists()):
-        return 0
-    with cache:
-        damaged = cache.files_set_aside()  # opening may have found one more
-        n_answers = cache.erase(options.user)
-    for path in damaged:
-        print_error(f"{path} was a damaged cache that may have held answers of {options.user}; it was removed", 0)
-    return n_answers
-
-
-def _confirmed(user_id: str, versions: str) -> bool:
-    """Ask on a terminal; without one the answer is no."""
-    if not sys.stdin.isatty():
-        return False
-    return input(f"erase {versions} of {user_id}? [y/N] ").strip().lower() in ("y", "yes")

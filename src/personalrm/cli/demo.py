@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING
 
 from personalrm.cli.model_options import add_model, optional_judge
 from personalrm.cli.options import add_induction, add_output, induction_settings
-from personalrm.cli.printing import bold, print_table, print_wrapped, shortened
-from personalrm.cli.printing_prompts import CHARACTERS, print_pair
+from personalrm.cli.printing import CHARACTERS, bold, print_pair, print_table, print_wrapped, shortened
 from personalrm.wording import count
 
 if TYPE_CHECKING:

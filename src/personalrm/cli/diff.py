@@ -17,7 +17,6 @@ from personalrm.cli.printing import bold, print_json, print_table, print_wrapped
 
 if TYPE_CHECKING:
     from personalrm.induction.prompt_changes import PromptChanges, SentenceChange
-    from personalrm.store.home import Home
 
 SIGNS = {"added": "+", "removed": "-", "changed": "~", "kept": " "}
 MOST_IDS = 6
@@ -31,34 +30,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    from personalrm.errors import BadInput
     from personalrm.induction.prompt_changes import compare_prompts
     from personalrm.store.home import Home
 
     home = Home(options.home)
-    before, after = _versions(home, options)
-    changes = compare_prompts(home.load(options.user, before), home.load(options.user, after))
-    if options.json:
-        print_json({"user_id": options.user, "before": before, "after": after} | changes.as_json())
-    else:
-        print(bold(options.user) + f"  version {before} -> {after}")
-        print_changes(changes)
-    return 0
-
-
-def _versions(home: Home, options: argparse.Namespace) -> tuple[int, int]:
-    """The two versions that are asked for, from the user's own numbers."""
-    from personalrm.errors import BadInput
-
     numbers = [version.number for version in home.versions(options.user)]
     if options.before is None and len(numbers) < 2:
         raise BadInput(
             f"user {options.user!r} has one version, {numbers[0]}, and nothing to compare it with; fit new pairs first"
         )
     before = numbers[-2] if options.before is None else options.before
-    return before, numbers[-1] if options.after is None else options.after
+    after = numbers[-1] if options.after is None else options.after
+    changes = compare_prompts(home.load(options.user, before), home.load(options.user, after))
+    if options.json:
+        print_json({"user_id": options.user, "before": before, "after": after} | changes.as_json())
+    else:
+        print(bold(options.user) + f"  version {before} -> {after}")
+        _print_changes(changes)
+    return 0
 
 
-def print_changes(changes: PromptChanges) -> None:
+def _print_changes(changes: PromptChanges) -> None:
     """The changes for people to read."""
     before, after = changes.n_pairs
     print(f"  pairs {before} -> {after} (+{changes.pairs_added}, -{changes.pairs_removed})")
@@ -66,11 +59,11 @@ def print_changes(changes: PromptChanges) -> None:
         print("  nothing changed")
     for sentence in changes.sentences:
         _print_sentence(sentence)
-    for old, new in [changes.drift]:
-        if new is not None and new != old:
-            print_wrapped(f"drift: {new.line()}", "  ")
-        elif old is not None and new is None:
-            print_wrapped(f"drift: no longer found; before, {old.line()}", "  ")
+    old, new = changes.drift
+    if new is not None and new != old:
+        print_wrapped(f"drift: {new.line()}", "  ")
+    elif old is not None and new is None:
+        print_wrapped(f"drift: no longer found; before, {old.line()}", "  ")
     if changes.weights:
         print("  weights that moved most (scaled units):")
         rows = [(weight.feature, f"{weight.before:+.2f}", f"{weight.after:+.2f}") for weight in changes.weights]

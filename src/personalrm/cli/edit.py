@@ -11,17 +11,11 @@ import shlex
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from personalrm.cli.options import add_output
-from personalrm.cli.printing import print_json
-from personalrm.cli.printing_prompts import print_prompt
+from personalrm.cli.printing import print_json, print_prompt
 from personalrm.errors import BadFile, BadInput
-
-if TYPE_CHECKING:
-    from personalrm.preferences.personal_prompts import PersonalPrompt
 
 COMMENT = "#"
 HEADING = """\
@@ -42,24 +36,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     from personalrm.induction.edits import edit_persona
+    from personalrm.judging.personal import unused_sentences
     from personalrm.store.home import Home
 
     home = Home(options.home)
     before = home.load(options.user)
-    edited = edit_persona(before, _sentences(options, before))
+    if options.sentence is not None:
+        sentences = [str(text) for text in options.sentence]
+    elif options.file is not None:
+        sentences = _read(options.file).splitlines()
+    else:
+        lines = _edited(HEADING + "".join(f"{claim.text}\n" for claim in before.persona.claims)).splitlines()
+        sentences = [line for line in lines if not line.startswith(COMMENT)]
+    edited = edit_persona(before, sentences)
     is_changed = edited != before
     number = home.save(edited) if is_changed else home.versions(options.user)[-1].number
-    _tell(options, edited, number, is_changed=is_changed)
+    if options.json:
+        texts = [claim.text for claim in edited.persona.claims]
+        # A language model reads every sentence; only the embedded engine has some it can make nothing of.
+        unused = unused_sentences(edited) if edited.weights else []
+        content = {"user_id": options.user, "version": number, "changed": is_changed, "sentences": texts}
+        print_json(content | {"not_used": unused})
+    else:
+        print(f"saved as version {number}" if is_changed else f"nothing changed, version {number} stays")
+        print_prompt(edited, evidence=False)
     return 0
-
-
-def _sentences(options: argparse.Namespace, prompt: PersonalPrompt) -> Sequence[str]:
-    if options.sentence is not None:
-        return [str(text) for text in options.sentence]
-    if options.file is not None:
-        return _read(options.file).splitlines()
-    lines = _edited(HEADING + "".join(f"{claim.text}\n" for claim in prompt.persona.claims)).splitlines()
-    return [line for line in lines if not line.startswith(COMMENT)]
 
 
 def _read(path: str) -> str:
@@ -86,17 +87,3 @@ def _edited(text: str) -> str:
         if code:
             raise BadInput(f"editor {editor!r} ended with code {code}; nothing was changed")
         return _read(str(path))
-
-
-def _tell(options: argparse.Namespace, prompt: PersonalPrompt, number: int, *, is_changed: bool) -> None:
-    from personalrm.judging.personal import unused_sentences
-
-    # A language model reads every sentence; only the embedded engine has some it can make nothing of.
-    unused = unused_sentences(prompt) if prompt.weights else []
-    if options.json:
-        sentences = [claim.text for claim in prompt.persona.claims]
-        content = {"user_id": options.user, "version": number, "changed": is_changed, "sentences": sentences}
-        print_json(content | {"not_used": unused})
-        return
-    print(f"saved as version {number}" if is_changed else f"nothing changed, version {number} stays")
-    print_prompt(prompt, evidence=False)

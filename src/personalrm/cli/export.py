@@ -9,7 +9,7 @@ import argparse
 from pathlib import Path
 
 from personalrm.cli.options import add_output
-from personalrm.cli.printing import print_error
+from personalrm.cli.printing import print_problems
 from personalrm.errors import BadInput, StoreError
 
 
@@ -26,6 +26,4 @@ def run(options: argparse.Namespace) -> int:
     left_out: list[StoreError] = []
     for line in Home(options.home).export(options.user, report=left_out.append):
         print(line)
-    for error in left_out:
-        print_error(f"left out: {error}", 3)
-    return 3 if left_out else 0
+    return print_problems(f"left out: {error}" for error in left_out)

@@ -15,17 +15,17 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, TextIO
 
-from personalrm.cli.answering_rows import Row, add_row_options, answer_rows
+from personalrm.cli.answering_rows import Answer, Row, add_row_options, answer_rows
 from personalrm.errors import BadFile
 from personalrm.wording import count
 
 if TYPE_CHECKING:
-    from personalrm.judging.guard import Policy
     from personalrm.judging.model import ModelJudge
-    from personalrm.judging.personal import ToJudge
     from personalrm.preferences.pairs import PreferencePair
     from personalrm.preferences.personal_prompts import PersonalPrompt
-    from personalrm.preferences.verdicts import Verdict
+
+OUTCOMES = {"first": (1.0, ", right"), "second": (0.0, ", wrong"), None: (0.5, ", a tie")}
+"""By the choice about a pair whose first completion is the one that was chosen: correctness, and how it is told."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,75 +36,57 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    policy = _policy(options.policy) if options.policy is not None else None
-    return answer_rows(options, _read, lambda items, judge: _judge(items, judge, policy), _line, _print_total)
-
-
-def _policy(path: str) -> Policy:
-    """The rules of a YAML or JSON file.
-
-    Raises:
-        BadFile: If there are none in it.
-        BadInput: If one is not a regular expression.
-    """
-    from personalrm.judging.guard import RulePolicy
+    from personalrm.cli.rows import conversation_of, pair_of
+    from personalrm.judging.guard import RulePolicy, guard_verdicts
+    from personalrm.judging.personal import ToJudge, judge_pairs
+    from personalrm.preferences.reading.fields import read_text
     from personalrm.typed_values import read_yaml
 
-    rules = read_yaml(path, "policy")
-    if not isinstance(rules, dict) or not rules or not all(isinstance(rule, str) and rule for rule in rules.values()):
-        raise BadFile(f"policy {path!r} holds no rules; write lines such as `poison: mix bleach`")
-    return RulePolicy({str(name): rule for name, rule in rules.items()})
+    policy = None
+    if options.policy is not None:
+        rules = read_yaml(options.policy, "policy")
+        if not (isinstance(rules, dict) and rules and all(isinstance(rule, str) and rule for rule in rules.values())):
+            raise BadFile(f"policy {options.policy!r} holds no rules; write lines such as `poison: mix bleach`")
+        policy = RulePolicy({str(name): rule for name, rule in rules.items()})
 
+    def read(row: Row, prompt: PersonalPrompt) -> tuple[ToJudge, PreferencePair | None]:
+        """What is to be judged, and the pair it is where the row tells the choice."""
+        if row.get("chosen") is not None and row.get("first") is None:
+            pair = pair_of(row, prompt.user_id)
+            return ToJudge(prompt, pair.conversation, pair.chosen, pair.rejected), pair
+        first, second = (read_text(row.get(name), name) for name in ("first", "second"))
+        return ToJudge(prompt, conversation_of(row), first, second), None
 
-def _read(row: Row, prompt: PersonalPrompt) -> tuple[ToJudge, PreferencePair | None]:
-    """What is to be judged, and the pair it is where the row tells the choice."""
-    from personalrm.cli.rows import conversation_of, pair_of
-    from personalrm.judging.personal import ToJudge
-    from personalrm.preferences.reading.fields import read_text
+    def judge_all(items: Sequence[tuple[ToJudge, PreferencePair | None]], judge: ModelJudge | None) -> list[Answer]:
+        questions = [question for question, _ in items]
+        verdicts = judge_pairs(questions, judge)
+        if policy is not None:
+            verdicts = guard_verdicts(policy, questions, verdicts)
+        answers = []
+        for verdict, (question, pair) in zip(verdicts, items, strict=True):
+            content: Row = {
+                "choice": verdict.choice,
+                "probability": verdict.probability,
+                "reasoning": verdict.reasoning,
+                "too_few_pairs": verdict.too_few_pairs,
+            }
+            outcome = ""
+            if verdict.probability is None:
+                content["unscored_reason"] = verdict.unscored_reason
+            elif pair is not None:
+                content["correct"], outcome = OUTCOMES[verdict.choice]
+            if pair is not None:
+                content["seen"] = pair.hash in question.prompt.roles
+            if verdict.probability is None:
+                line = f"unscored: {verdict.unscored_reason}"
+            else:
+                flag = "; too few pairs, most people's taste decides" if verdict.too_few_pairs else ""
+                chance = f"P(first) = {verdict.probability:.2f}{outcome}{flag}"
+                line = f"{verdict.choice or 'tie'} ({chance}): {verdict.reasoning}"
+            answers.append(Answer(line, content))
+        return answers
 
-    if row.get("chosen") is not None and row.get("first") is None:
-        pair = pair_of(row, prompt.user_id)
-        return ToJudge(prompt, pair.conversation, pair.chosen, pair.rejected), pair
-    first, second = (read_text(row.get(name), name) for name in ("first", "second"))
-    return ToJudge(prompt, conversation_of(row), first, second), None
-
-
-def _judge(
-    items: Sequence[tuple[ToJudge, PreferencePair | None]], judge: ModelJudge | None, policy: Policy | None
-) -> list[Row]:
-    from personalrm.judging.guard import guard_verdicts
-    from personalrm.judging.personal import judge_pairs
-
-    questions = [question for question, _ in items]
-    verdicts = judge_pairs(questions, judge)
-    if policy is not None:
-        verdicts = guard_verdicts(policy, questions, verdicts)
-    return [_result(verdict, question, pair) for verdict, (question, pair) in zip(verdicts, items, strict=True)]
-
-
-def _result(verdict: Verdict, question: ToJudge, pair: PreferencePair | None) -> Row:
-    result: Row = {
-        "choice": verdict.choice,
-        "probability": verdict.probability,
-        "reasoning": verdict.reasoning,
-        "too_few_pairs": verdict.too_few_pairs,
-    }
-    if not verdict.is_scored:
-        result["unscored_reason"] = verdict.unscored_reason
-    elif pair is not None:
-        result["correct"] = {"first": 1.0, "second": 0.0, None: 0.5}[verdict.choice]
-    if pair is not None:
-        result["seen"] = pair.hash in question.prompt.roles
-    return result
-
-
-def _line(result: Row) -> str:
-    if "unscored_reason" in result:
-        return f"unscored: {result['unscored_reason']}"
-    choice = result["choice"] or "tie"
-    flag = "; too few pairs, most people's taste decides" if result["too_few_pairs"] else ""
-    right = {1.0: ", right", 0.0: ", wrong", 0.5: ", a tie"}.get(result.get("correct", -1.0), "")
-    return f"{choice} (P(first) = {result['probability']:.2f}{right}{flag}): {result['reasoning']}"
+    return answer_rows(options, read, judge_all, _print_total)
 
 
 def _print_total(results: Sequence[Row], total_to: TextIO) -> None:

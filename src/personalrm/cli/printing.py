@@ -8,18 +8,26 @@ import re
 import sys
 import textwrap
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from types import TracebackType
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from personalrm.wording import count
 
+if TYPE_CHECKING:
+    from personalrm.preferences.pairs import PreferencePair
+    from personalrm.preferences.personal_prompts import PersonalPrompt
+    from personalrm.preferences.personas import Claim
+
 WIDTH = 96
 BAR = 24
-MOST_TOLD = 10
-"""Bad rows that are told singly where they stop a command."""
+MOST_LISTED = 10
+"""Bad rows that are listed where they stop a command, and users or cells in a summary."""
 BEGINNING = 72
 """Characters of a completion on a terminal."""
+CHARACTERS = 240
+"""Of a completion that is shown in a personal prompt."""
+BY_HAND, UNSUPPORTED = "written by hand", "no supporting pair"
 CONTROLS = re.compile(r"\x1b(?!\[[01]m)|[\x00-\x08\x0b-\x1a\x1c-\x1f\x7f-\x9f]")
 """Control characters but newline, tab and our own `bold`; in somebody's data they would steer the terminal."""
 
@@ -53,8 +61,13 @@ def print_error(error: object, code: int) -> int:
     return code
 
 
+def print_problems(problems: Iterable[object]) -> int:
+    """A sentence on stderr for each; returns the exit code, 3 where there is any."""
+    return max([print_error(problem, 3) for problem in problems], default=0)
+
+
 def print_bad_rows(bad: Sequence[object], *, is_skipping: bool, undone: str) -> bool:
-    """Tell rows that cannot be read: all that are left out, or the first of those that stop the command.
+    """List rows that cannot be read: all that are left out, or the first of those that stop the command.
 
     Args:
         bad: What is wrong with each.
@@ -65,10 +78,10 @@ def print_bad_rows(bad: Sequence[object], *, is_skipping: bool, undone: str) -> 
         Whether the command stops.
     """
     is_stopped = bool(bad) and not is_skipping
-    for error in bad[:MOST_TOLD] if is_stopped else bad:
+    for error in bad[:MOST_LISTED] if is_stopped else bad:
         print_error(error, 2)
     if is_stopped:
-        first = f", the first {MOST_TOLD} above" if len(bad) > MOST_TOLD else ""
+        first = f", the first {MOST_LISTED} above" if len(bad) > MOST_LISTED else ""
         print_error(f"{count(len(bad), 'bad row')}{first}, {undone}; fix them or pass --skip-bad", 2)
     return is_stopped
 
@@ -86,7 +99,7 @@ def print_json(value: Any) -> None:
 
 
 def bold(text: str) -> str:
-    """Bold on a terminal that wants colours, else unchanged."""
+    """Bold on a terminal that wants colors, else unchanged."""
     wants = sys.stdout.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
     return f"\033[1m{text}\033[0m" if wants else text
 
@@ -125,7 +138,7 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, left: C
 
 
 def shown_date(date: str) -> str:
-    """A date of the index (ISO 8601 in UTC) for people, to the minute; what is none stays as it is.
+    """A date of the index (ISO 8601 in UTC) for people, to the minute; another text stays as it is.
 
     >>> shown_date("2026-11-25T12:30:59Z")
     '2026-11-25 12:30 UTC'
@@ -134,8 +147,53 @@ def shown_date(date: str) -> str:
     return f"{day} {clock[:5]} UTC" if clock.endswith("Z") else date
 
 
+def print_prompt(prompt: PersonalPrompt, *, evidence: bool) -> None:
+    """The persona with its evidence, what it rests on, and what limits it."""
+    from personalrm.judging.personal import strongest_leanings, unused_sentences
+    from personalrm.stylometry.claims import NOT_USED
+
+    n_pairs = count(len(prompt.roles), "pair")
+    print(bold(prompt.user_id) + f"  learned from {n_pairs} by the {prompt.judge} engine")
+    unused = unused_sentences(prompt) if prompt.weights else []
+    for claim in prompt.persona.claims:
+        marks = [BY_HAND] * (claim.text not in prompt.written) + [NOT_USED] * (claim.text in unused)
+        marks += [UNSUPPORTED] * (not claim.supporting)
+        mark = f"  ({'; '.join(marks)})" if marks else ""
+        print_wrapped(f"- {claim.text}{mark}", "  ")
+        if evidence:
+            print_evidence(claim, [demonstration.shown.pair for demonstration in prompt.demonstrations])
+    if not prompt.persona.claims:
+        print_wrapped(prompt.persona.note or "No persona.", "  ")
+        if leanings := strongest_leanings(prompt):
+            print_wrapped(f"Verdicts lean towards {', '.join(leanings)}: too uncertain for a sentence.", "  ")
+    if prompt.demonstrations:
+        print(f"  demonstrations: {', '.join(d.shown.pair.id for d in prompt.demonstrations)}")
+    for note in prompt.notes:
+        print_wrapped(f"note: {note}", "  ")
+    if n_loose := sum(not claim.supporting for claim in prompt.persona.claims):
+        print(f"  {n_loose} of {count(len(prompt.persona.claims), 'sentence')} without a supporting pair")
+    if unused:
+        print(f"  {len(unused)} of {count(len(prompt.persona.claims), 'sentence')} {NOT_USED}")
+
+
+def print_evidence(claim: Claim, shown: Sequence[PreferencePair] = ()) -> None:
+    """The pairs behind a sentence, and the first of them whose text the prompt holds."""
+    print_wrapped(f"for:     {', '.join(claim.supporting) or 'no pair'}", "      ")
+    print_wrapped(f"against: {', '.join(claim.contradicting) or 'no pair'}", "      ")
+    for pair in [pair for pair in shown if pair.id in claim.supporting][:1]:
+        print_pair(pair, "      ")
+
+
+def print_pair(pair: PreferencePair, indent: str) -> None:
+    """A choice as people read it, shortened."""
+    asked = shortened(pair.conversation[-1].content, CHARACTERS // 2)
+    print_wrapped(f"such as {pair.id}, asked: {asked}", indent)
+    print_wrapped(f"chose:    {shortened(pair.chosen, CHARACTERS)}", indent + "  ")
+    print_wrapped(f"not this: {shortened(pair.rejected, CHARACTERS)}", indent + "  ")
+
+
 class Progress:
-    """A bar on stderr while a command works; silent when stderr is no terminal."""
+    """A bar on stderr while a command works; silent when stderr is not a terminal."""
 
     def __init__(self, what: str, total: int | None, unit: str = "users") -> None:
         self._what, self._total, self._unit = what, total, unit

@@ -12,7 +12,7 @@ import argparse
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from personalrm.cli.answering_rows import Row, add_row_options, answer_rows
+from personalrm.cli.answering_rows import Answer, Row, add_row_options, answer_rows
 from personalrm.cli.printing import ranked_lines
 
 if TYPE_CHECKING:
@@ -32,32 +32,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from personalrm.judging.both_orders import rank_with_judge
+    from personalrm.cli.rows import completions_of, conversation_of
+    from personalrm.judging.both_orders import ToRank, rank_with_judge
     from personalrm.judging.personal import rank_completions
 
-    def rank(items: Sequence[ToRank], judge: ModelJudge | None) -> list[Row]:
-        rankings = (
-            rank_with_judge(judge, items, options.tournament)
-            if judge is not None
-            else [rank_completions(item.prompt, item.conversation, item.completions) for item in items]
-        )
-        texts.extend(item.completions for item in items)
-        return [
-            {"best": ranking.best, "order": list(ranking.order), "rewards": list(ranking.rewards)}
-            for ranking in rankings
-        ]
+    def read(row: Row, prompt: PersonalPrompt) -> ToRank:
+        return ToRank(prompt, conversation_of(row), tuple(completions_of(row)))
 
-    texts: list[Sequence[str]] = []
-    shown = iter(texts)
-    return answer_rows(options, _read, rank, lambda result: _lines(result, next(shown)))
+    def rank(items: Sequence[ToRank], judge: ModelJudge | None) -> list[Answer]:
+        if judge is not None:
+            rankings = rank_with_judge(judge, items, options.tournament)
+        else:
+            rankings = [rank_completions(item.prompt, item.conversation, item.completions) for item in items]
+        answers = []
+        for item, ranking in zip(items, rankings, strict=True):
+            line = "\n".join(["best first", *ranked_lines(ranking.order, ranking.rewards, item.completions)])
+            content = {"best": ranking.best, "order": list(ranking.order), "rewards": list(ranking.rewards)}
+            answers.append(Answer(line, content))
+        return answers
 
-
-def _lines(result: Row, texts: Sequence[str]) -> str:
-    return "best first\n" + "\n".join(ranked_lines(result["order"], result["rewards"], texts))
-
-
-def _read(row: Row, prompt: PersonalPrompt) -> ToRank:
-    from personalrm.cli.rows import completions_of, conversation_of
-    from personalrm.judging.both_orders import ToRank
-
-    return ToRank(prompt, conversation_of(row), tuple(completions_of(row)))
+    return answer_rows(options, read, rank)

@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any
 from personalrm.cli.flags import positive
 from personalrm.cli.model_options import add_model, optional_judge, print_usage, refuse_model_flags_alone
 from personalrm.cli.options import add_output
-from personalrm.cli.printing import bold, print_json, print_wrapped
-from personalrm.cli.printing_prompts import UNSUPPORTED, print_evidence, print_prompt
+from personalrm.cli.printing import UNSUPPORTED, bold, print_evidence, print_json, print_prompt, print_wrapped
 from personalrm.errors import BadInput, UnknownUser
 from personalrm.wording import count
 
@@ -46,45 +45,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    from personalrm.preferences.messages import Message
+    from personalrm.preferences.prompt_json import prompt_to_json
+    from personalrm.prompts.rendering import as_markdown, generation_prompt, judge_messages
     from personalrm.store.home import Home
 
     prompt = Home(options.home).load(options.user, options.version_number)
     if options.ablate is not None:
         return _ablate(prompt, options)
-    _refuse_model(options)
+    if options.model is not None:
+        raise BadInput("--model of show judges for --ablate; name a file of choices or leave the flag out")
+    refuse_model_flags_alone(options)
     if options.form == "text":
         print_prompt(prompt, evidence=options.evidence)
-    else:
-        _print_form(prompt, options.form)
-    return 0
-
-
-def _print_form(prompt: PersonalPrompt, form: str) -> None:
-    from personalrm.preferences.messages import Message
-    from personalrm.preferences.prompt_json import prompt_to_json
-    from personalrm.prompts.rendering import as_markdown, generation_prompt, judge_messages
-
-    if form == "json":
+    elif options.form == "json":
         print(prompt_to_json(prompt), end="")
-    elif form == "markdown":
+    elif options.form == "markdown":
         print(as_markdown(prompt))
-    elif form == "generation-prompt":
+    elif options.form == "generation-prompt":
         print(generation_prompt(prompt))
     else:
         question = (Message("user", "{the conversation}"),)
         messages = judge_messages(prompt, question, "{the first completion}", "{the second completion}")
         print_json([{"role": message.role, "content": message.content} for message in messages])
-
-
-def _refuse_model(options: argparse.Namespace) -> None:
-    """A model has nothing to do in `show` without --ablate.
-
-    Raises:
-        BadInput: If one was named.
-    """
-    if options.model is not None:
-        raise BadInput("--model of show judges for --ablate; name a file of choices or leave the flag out")
-    refuse_model_flags_alone(options)
+    return 0
 
 
 def _ablate(prompt: PersonalPrompt, options: argparse.Namespace) -> int:
@@ -117,7 +101,11 @@ def _print_ablation(prompt: PersonalPrompt, ablation: Ablation, by: str) -> None
         mark = "" if effect.claim.supporting else f"  ({UNSUPPORTED})"
         print_wrapped(f"- {effect.claim.text}{mark}", "  ")
         print_evidence(effect.claim)
-        print_wrapped(f"in this file: {_measured(effect)}", "      ")
+        measured = "the embedded engine cannot read this sentence, so its evidence is not measured"
+        if effect.measured is not None:
+            agree, disagree = len(effect.measured.supporting), len(effect.measured.contradicting)
+            measured = f"by the embedded engine's reading {count(agree, 'choice')} for it, {disagree} against"
+        print_wrapped(f"in this file: {measured}", "      ")
         print_wrapped(f"without it: {_change(effect)}", "      ")
     if ablation.n_seen:
         seen = f"{count(ablation.n_seen, 'choice')} of {ablation.n_pairs + ablation.n_unscored}"
@@ -126,13 +114,6 @@ def _print_ablation(prompt: PersonalPrompt, ablation: Ablation, by: str) -> None
         print(f"  {count(ablation.n_unscored, 'choice')} unscored")
     if ablation.n_left_out:
         print(f"  {count(ablation.n_left_out, 'choice')} left out, --max-calls does not reach")
-
-
-def _measured(effect: ClaimEffect) -> str:
-    if effect.measured is None:
-        return "the embedded engine cannot read this sentence, so its evidence is not measured"
-    agree, disagree = len(effect.measured.supporting), len(effect.measured.contradicting)
-    return f"by the embedded engine's reading {count(agree, 'choice')} for it, {disagree} against"
 
 
 def _change(effect: ClaimEffect) -> str:
@@ -146,29 +127,22 @@ def _change(effect: ClaimEffect) -> str:
 
 
 def _ablation_json(prompt: PersonalPrompt, ablation: Ablation, judge: str) -> dict[str, Any]:
-    return {
-        "user_id": prompt.user_id,
-        "judge": judge,
-        "n_pairs": ablation.n_pairs,
-        "n_right": ablation.n_right,
-        "n_seen": ablation.n_seen,
-        "n_unscored": ablation.n_unscored,
-        "n_left_out": ablation.n_left_out,
-        "claims": [_effect_json(effect) for effect in ablation.effects],
-    }
-
-
-def _effect_json(effect: ClaimEffect) -> dict[str, Any]:
-    numbers = {"shift": effect.shift, "p": effect.p, "adjusted_p": effect.adjusted_p}
-    return {
-        "text": effect.claim.text,
-        "supporting": list(effect.claim.supporting),
-        "contradicting": list(effect.claim.contradicting),
-        "is_supported": bool(effect.claim.supporting),
-        "n_agreeing": None if effect.measured is None else len(effect.measured.supporting),
-        "n_disagreeing": None if effect.measured is None else len(effect.measured.contradicting),
-        "n_pairs": effect.n_pairs,
-        "n_righted": effect.n_righted,
-        "n_wronged": effect.n_wronged,
-        **{name: None if math.isnan(value) else value for name, value in numbers.items()},
-    }
+    claims = []
+    for effect in ablation.effects:
+        numbers = {"shift": effect.shift, "p": effect.p, "adjusted_p": effect.adjusted_p}
+        claims.append(
+            {
+                "text": effect.claim.text,
+                "supporting": list(effect.claim.supporting),
+                "contradicting": list(effect.claim.contradicting),
+                "is_supported": bool(effect.claim.supporting),
+                "n_agreeing": None if effect.measured is None else len(effect.measured.supporting),
+                "n_disagreeing": None if effect.measured is None else len(effect.measured.contradicting),
+                "n_pairs": effect.n_pairs,
+                "n_righted": effect.n_righted,
+                "n_wronged": effect.n_wronged,
+                **{name: None if math.isnan(value) else value for name, value in numbers.items()},
+            }
+        )
+    counts = {name: getattr(ablation, name) for name in ("n_pairs", "n_right", "n_seen", "n_unscored", "n_left_out")}
+    return {"user_id": prompt.user_id, "judge": judge, **counts, "claims": claims}

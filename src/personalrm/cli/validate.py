@@ -7,14 +7,10 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import asdict
-from typing import TYPE_CHECKING
 
 from personalrm.cli.options import add_output, add_reading, read_options
 from personalrm.cli.printing import bold, print_json
 from personalrm.wording import count
-
-if TYPE_CHECKING:
-    from personalrm.preferences.reading.files import ValidationReport
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,20 +26,16 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         print_json(asdict(report))
     else:
-        print_report(options.file, report)
+        counts = ((report.n_rows, "row"), (report.n_pairs, "pair"), (report.n_users, "user"))
+        holds = ", ".join(count(n, noun) for n, noun in counts)
+        print(bold(options.file) + f"  layout {report.layout or 'unknown'}, {holds}")
+        for problem in report.problems:
+            print(f"  line {problem.line}: {problem.message}")
+        if report.n_bad_rows > len(report.problems):
+            print(f"  ... and {report.n_bad_rows - len(report.problems)} more")
+        for warning in report.warnings:
+            print(f"  warning: {warning}")
+        print(f"{count(report.n_bad_rows, 'row')} cannot be used" if report.n_bad_rows else "every row can be used")
     if not report.n_bad_rows:
         return 0
     return 3 if options.skip_bad else 2
-
-
-def print_report(path: str, report: ValidationReport) -> None:
-    """What the file holds, then every problem with its line."""
-    held = ((report.n_rows, "row"), (report.n_pairs, "pair"), (report.n_users, "user"))
-    print(bold(path) + f"  layout {report.layout or 'unknown'}, " + ", ".join(count(n, noun) for n, noun in held))
-    for problem in report.problems:
-        print(f"  line {problem.line}: {problem.message}")
-    if report.n_bad_rows > len(report.problems):
-        print(f"  ... and {report.n_bad_rows - len(report.problems)} more")
-    for warning in report.warnings:
-        print(f"  warning: {warning}")
-    print("every row can be used" if not report.n_bad_rows else f"{count(report.n_bad_rows, 'row')} cannot be used")

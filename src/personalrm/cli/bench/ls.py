@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from personalrm.cli.options import add_output
-from personalrm.cli.printing import print_error, print_json, print_table
+from personalrm.cli.printing import print_json, print_problems, print_table
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,19 +27,11 @@ def run(options: argparse.Namespace) -> int:
     elif not runs:
         print("no runs; personalrm bench run -c run.yaml makes one")
     else:
-        rows = [
-            (
-                entry.name,
-                entry.state,
-                f"{entry.n_done}/{entry.n_planned}",
-                ", ".join(entry.datasets),
-                ", ".join(entry.models),
-                entry.last,
+        rows = []
+        for entry in runs:
+            cells = f"{entry.n_done}/{entry.n_planned}"
+            rows.append(
+                (entry.name, entry.state, cells, ", ".join(entry.datasets), ", ".join(entry.models), entry.last)
             )
-            for entry in runs
-        ]
         print_table(("run", "state", "cells", "datasets", "models", "last cell"), rows)
-    for entry in runs:
-        if entry.problem:
-            print_error(entry.problem, 3)
-    return 3 if any(entry.problem for entry in runs) else 0
+    return print_problems(entry.problem for entry in runs if entry.problem)
