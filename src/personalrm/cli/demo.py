@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from personalrm.cli.model_options import add_model, optional_judge
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
     from personalrm.induction.settings import InductionSettings
     from personalrm.judging.model import ModelJudge
     from personalrm.preferences.personal_prompts import PersonalPrompt
-    from personalrm.stats.accuracy import Accuracy
 
 DESCRIPTIONS = {
     "longer": "the longer answer",
@@ -43,6 +41,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     from personalrm.datasets.targets import hold_out
+    from personalrm.induction.embedded_fit import EmbeddedFit
+    from personalrm.induction.synthesizeme import fit_with_judge
     from personalrm.preferences.people import example_path
     from personalrm.preferences.reading.files import read_pairs
 
@@ -55,28 +55,21 @@ def run(options: argparse.Namespace) -> int:
     print(bold("personalrm demo") + f"  {len(users)} people, {choices}, {engine}")
     print("Each person's later choices were held out; everything below was learned from the earlier ones.\n")
     with optional_judge(options) as judge:
-        prompts = list(_fit(held_out, settings, judge))
-        telling = max(prompts, key=_telling)
-        _print_person(telling, held_out)
-        _print_verdict(telling, held_out, judge)
+        context = held_out.context.values()
+        if judge is not None:
+            prompts = list(fit_with_judge(context, judge, settings))
+        else:
+            prompts = list(EmbeddedFit.learned_from(context, settings=settings).fit(context))
+        shown = max(prompts, key=_support)
+        _print_person(shown, held_out)
+        _print_verdict(shown, held_out, judge)
         _print_accuracy(held_out, settings, judge)
-    print(
-        f"\ndone in {time.perf_counter() - started:.1f} s. Next: personalrm fit YOUR.jsonl, then personalrm show USER"
-    )
+    seconds = time.perf_counter() - started
+    print(f"\ndone in {seconds:.1f} s. Next: personalrm fit YOUR.jsonl, then personalrm show USER")
     return 0
 
 
-def _fit(held_out: HeldOut, settings: InductionSettings, judge: ModelJudge | None) -> Iterator[PersonalPrompt]:
-    from personalrm.induction.embedded_fit import EmbeddedFit
-    from personalrm.induction.synthesizeme import fit_with_judge
-
-    users = held_out.context.values()
-    if judge is not None:
-        return fit_with_judge(users, judge, settings)
-    return EmbeddedFit.learned_from(users, settings=settings).fit(users)
-
-
-def _telling(prompt: PersonalPrompt) -> tuple[float, int]:
+def _support(prompt: PersonalPrompt) -> tuple[float, int]:
     """How well supported a persona's first sentence is; the best one is shown."""
     claims = prompt.persona.claims
     if not claims:
@@ -86,18 +79,17 @@ def _telling(prompt: PersonalPrompt) -> tuple[float, int]:
 
 
 def _print_person(prompt: PersonalPrompt, held_out: HeldOut) -> None:
-    """The persona, with a supporting pair quoted under each sentence."""
+    """The persona with the pairs behind each sentence, one of them quoted."""
     pairs = {pair.id: pair for pair in held_out.context[prompt.user_id].pairs}
     print(bold(f"What {prompt.user_id} likes") + f" (from {count(len(pairs), 'choice')})")
     if not prompt.persona.claims:
         print_wrapped(prompt.persona.note, "  ")
     for claim in prompt.persona.claims:
         print_wrapped(f"- {claim.text}", "  ")
-        print_wrapped(
-            f"for: {', '.join(claim.supporting)}; against: {', '.join(claim.contradicting) or 'none'}", "    "
-        )
-    for claim in [claim for claim in prompt.persona.claims if claim.supporting][:1]:
-        print_pair(pairs[claim.supporting[0]], "    ")
+        against = ", ".join(claim.contradicting) or "none"
+        print_wrapped(f"for: {', '.join(claim.supporting)}; against: {against}", "    ")
+    if supported := [claim for claim in prompt.persona.claims if claim.supporting]:
+        print_pair(pairs[supported[0].supporting[0]], "    ")
 
 
 def _print_verdict(prompt: PersonalPrompt, held_out: HeldOut, judge: ModelJudge | None) -> None:
@@ -107,10 +99,8 @@ def _print_verdict(prompt: PersonalPrompt, held_out: HeldOut, judge: ModelJudge 
     pair = next(pair for pair in held_out.targets if pair.user_id == prompt.user_id)
     verdict = judge_pair(prompt, pair.conversation, pair.rejected, pair.chosen, judge)
     outcome = {"second": "right", "first": "wrong", None: "a tie"}[verdict.choice]
-    print(
-        bold("\nA choice it has not seen")
-        + f" ({pair.id}): {shortened(pair.conversation[-1].content, CHARACTERS // 2)}"
-    )
+    asked = shortened(pair.conversation[-1].content, CHARACTERS // 2)
+    print(bold("\nA choice it has not seen") + f" ({pair.id}): {asked}")
     print_wrapped(f"first:  {shortened(pair.rejected, CHARACTERS)}", "  ")
     print_wrapped(f"second: {shortened(pair.chosen, CHARACTERS)}", "  ")
     if verdict.probability is None:
@@ -123,26 +113,20 @@ def _print_verdict(prompt: PersonalPrompt, held_out: HeldOut, judge: ModelJudge 
 
 def _print_accuracy(held_out: HeldOut, settings: InductionSettings, judge: ModelJudge | None) -> None:
     """Held-out accuracy beside the controls."""
+    from personalrm.bench.runs.evaluation import evaluate
     from personalrm.stats.accuracy import percent
 
-    measured = _measure(held_out, settings, judge)
-    first = next(iter(measured.values()))
-    n_unscored = max(accuracy.n_unscored for accuracy in measured.values())
+    methods = ROWS if judge is None else MODEL_ROWS
+    evaluation = evaluate(held_out, judge=judge, methods=methods, trials=settings.n_trials, seed=settings.seed)
+    first = evaluation.rows[0].accuracy
+    n_unscored = max(row.accuracy.n_unscored for row in evaluation.rows)
     print(
         bold("\nHow often it is right")
         + f" on {count(first.n_pairs, 'held-out choice')} of {first.n_users} people, {n_unscored} unscored"
     )
     rows = []
-    for name, accuracy in measured.items():
+    for row in evaluation.rows:
+        accuracy = row.accuracy
         interval = f"[{percent(accuracy.low)}, {percent(accuracy.high)}]" if first.n_users > 1 else ""
-        rows.append((DESCRIPTIONS[name], percent(accuracy.accuracy), interval))
+        rows.append((DESCRIPTIONS[row.method], percent(accuracy.accuracy), interval))
     print_table(("", "accuracy %", "95 % interval"), rows)
-
-
-def _measure(held_out: HeldOut, settings: InductionSettings, judge: ModelJudge | None) -> dict[str, Accuracy]:
-    """Accuracy by method, the controls first."""
-    from personalrm.bench.runs.evaluation import evaluate
-
-    methods = ROWS if judge is None else MODEL_ROWS
-    evaluation = evaluate(held_out, judge=judge, methods=methods, trials=settings.n_trials, seed=settings.seed)
-    return {row.method: row.accuracy for row in evaluation.rows}

@@ -6,17 +6,18 @@ Example: personalrm evaluate prefs.jsonl --methods population,personal,shuffled_
 from __future__ import annotations
 
 import argparse
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from personalrm.cli.flags import counts, non_negative, positive
 from personalrm.cli.model_options import add_model, optional_judge, print_usage, warn_of_change
-from personalrm.cli.options import add_output, add_reading
-from personalrm.cli.printing import bold, print_error, print_json, print_table, print_wrapped
+from personalrm.cli.options import add_output, add_reading, read_options
+from personalrm.cli.printing import bold, print_json, print_problems, print_table, print_wrapped
 from personalrm.errors import BadInput
 from personalrm.wording import count
 
 if TYPE_CHECKING:
-    from personalrm.bench.runs.evaluation import Curve, Evaluation, Row
+    from personalrm.bench.runs.evaluation import Curve, Evaluation
     from personalrm.judging.model import ModelJudge
     from personalrm.stats.accuracy import Accuracy
 
@@ -53,7 +54,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     from personalrm.bench.runs.evaluation import evaluate
-    from personalrm.cli.options import read_options
     from personalrm.datasets.targets import hold_out
     from personalrm.preferences.reading.files import read_pairs
 
@@ -99,21 +99,38 @@ def _tell_model(evaluation: Evaluation, judge: ModelJudge, options: argparse.Nam
 
 def _tell_engine(evaluation: Evaluation, options: argparse.Namespace, n_bad_rows: int) -> int:
     """Print what the embedded engine did; returns the exit code."""
-    from dataclasses import asdict
+    from personalrm.bench.runs.evaluation import half_of, in_development_half, score_prompts
+    from personalrm.stats.accuracy import mean_correctness
+    from personalrm.store.home import Home
 
     parts, curve, notes = {"all users": evaluation}, evaluation.curve, list(evaluation.notes)
-    for title, half in _halves(evaluation).items() if options.halves else ():
-        if half is None:
-            notes.append(f"no user is in the {title}")
-        else:
-            parts[title] = half
-    saved, unreadable = _saved(evaluation, options) if options.saved else (None, ())
+    if options.halves:
+        for title, is_development in (("development half", True), ("test half", False)):
+            context = evaluation.held_out.context
+            user_ids = {user_id for user_id in context if in_development_half(user_id) is is_development}
+            if user_ids:
+                parts[title] = half_of(evaluation, user_ids.__contains__)
+            else:
+                notes.append(f"no user is in the {title}")
+    saved: Accuracy | None = None
+    unreadable: tuple[str, ...] = ()
+    if options.saved:
+        scored = score_prompts(evaluation.held_out, Home(options.home).load)
+        saved = mean_correctness(scored.correct, scored.user_ids) if scored.user_ids else None
+        unreadable = scored.unreadable
     if options.json:
         content = {
             "orders": "both",
             "left_out_too_few": list(evaluation.held_out.too_few),
             "left_out_no_target": list(evaluation.held_out.without_target),
-            "tables": {title: _table_as_json(part) for title, part in parts.items()},
+            "tables": {
+                title: {
+                    "n_users": part.rows[0].accuracy.n_users,
+                    "n_target_pairs": part.rows[0].accuracy.n_pairs,
+                    "rows": _rows_as_json(part),
+                }
+                for title, part in parts.items()
+            },
             "by_context": [asdict(point) for point in curve.points],
             "by_context_slopes": {name: asdict(slope) for name, slope in curve.slopes.items()},
             "n_bad_rows": n_bad_rows,
@@ -133,54 +150,29 @@ def _tell_engine(evaluation: Evaluation, options: argparse.Namespace, n_bad_rows
             _print_curve(curve)
         for note in notes:
             print_wrapped(f"note: {note}")
-    for sentence in unreadable:
-        print_error(f"left out of the saved prompts, {sentence}", 3)
+    print_problems(f"left out of the saved prompts, {sentence}" for sentence in unreadable)
     return 3 if n_bad_rows or unreadable else 0
-
-
-def _halves(evaluation: Evaluation) -> dict[str, Evaluation | None]:
-    """The two halves of the users by title; None for a half without a user."""
-    from personalrm.bench.runs.evaluation import half_of, in_development_half
-
-    in_first = {user_id: in_development_half(user_id) for user_id in evaluation.held_out.context}
-    return {
-        "development half": half_of(evaluation, in_first.__getitem__) if any(in_first.values()) else None,
-        "test half": half_of(evaluation, lambda user_id: not in_first[user_id]) if not all(in_first.values()) else None,
-    }
-
-
-def _saved(evaluation: Evaluation, options: argparse.Namespace) -> tuple[Accuracy | None, tuple[str, ...]]:
-    """Accuracy of the saved prompts, None when there are none to score, and a sentence for each that was left out."""
-    from personalrm.bench.runs.evaluation import score_prompts
-    from personalrm.stats.accuracy import mean_correctness
-    from personalrm.store.home import Home
-
-    saved = score_prompts(evaluation.held_out, Home(options.home).load)
-    accuracy = mean_correctness(saved.correct, saved.user_ids) if saved.user_ids else None
-    return accuracy, saved.unreadable
 
 
 def _print_table(evaluation: Evaluation, title: str) -> None:
     """The rows of one part of the users; those of a language model say how its two orders agree."""
-    first, with_model = evaluation.rows[0].accuracy, evaluation.reference == "default"
-    head, unscored = (title, "") if with_model else (f"\n{title}", f", {first.n_unscored} unscored")
-    print(
-        bold(head) + f": {count(first.n_users, 'user')}, {count(first.n_pairs, 'target pair')}, both orders{unscored}"
-    )
-    orders = ("unscored", "orders agree %") if with_model else ()
-    header = ("method", "accuracy %", "95 % interval", "macro %", *orders, f"against {evaluation.reference}")
-    print_table(header, [_cells(row, with_orders=with_model) for row in evaluation.rows])
-
-
-def _cells(row: Row, *, with_orders: bool) -> tuple[str, ...]:
     from personalrm.stats.accuracy import percent
     from personalrm.stats.paired import points
 
-    a, c = row.accuracy, row.against_reference
-    interval = f"[{percent(a.low)}, {percent(a.high)}]" if a.n_users > 1 else ""
-    gap = f"{points(c.difference)} [{points(c.low)}, {points(c.high)}]" if c and a.n_users > 1 else ""
-    orders = (str(a.n_unscored), percent(row.position_consistency)) if with_orders else ()
-    return (row.method, percent(a.accuracy), interval, percent(a.macro), *orders, gap)
+    first, with_model = evaluation.rows[0].accuracy, evaluation.reference == "default"
+    heading, unscored = (title, "") if with_model else (f"\n{title}", f", {first.n_unscored} unscored")
+    counts = f"{count(first.n_users, 'user')}, {count(first.n_pairs, 'target pair')}"
+    print(bold(heading) + f": {counts}, both orders{unscored}")
+    orders = ("unscored", "orders agree %") if with_model else ()
+    header = ("method", "accuracy %", "95 % interval", "macro %", *orders, f"against {evaluation.reference}")
+    rows = []
+    for row in evaluation.rows:
+        a, c = row.accuracy, row.against_reference
+        interval = f"[{percent(a.low)}, {percent(a.high)}]" if a.n_users > 1 else ""
+        gap = f"{points(c.difference)} [{points(c.low)}, {points(c.high)}]" if c and a.n_users > 1 else ""
+        orders = (str(a.n_unscored), percent(row.position_consistency)) if with_model else ()
+        rows.append((row.method, percent(a.accuracy), interval, percent(a.macro), *orders, gap))
+    print_table(header, rows)
 
 
 def _print_left_out(evaluation: Evaluation) -> None:
@@ -208,14 +200,7 @@ def _print_curve(curve: Curve) -> None:
         print(f"  slope of {what}, over pairs: {100 * slope.slope:+.3f} {ends} points a choice")
 
 
-def _table_as_json(evaluation: Evaluation) -> dict[str, Any]:
-    first = evaluation.rows[0].accuracy
-    return {"n_users": first.n_users, "n_target_pairs": first.n_pairs, "rows": _rows_as_json(evaluation)}
-
-
 def _rows_as_json(evaluation: Evaluation) -> dict[str, Any]:
-    from dataclasses import asdict
-
     rows = {}
     for row in evaluation.rows:
         content = asdict(row)

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,19 +20,15 @@ from personalrm.cli.options import (
     induction_settings,
     read_options,
 )
-from personalrm.cli.printing import Progress, print_counts, print_json
+from personalrm.cli.printing import MOST_LISTED, Progress, print_counts, print_error, print_json
 from personalrm.errors import NewerVersion, StoreError
 from personalrm.wording import count
 
 if TYPE_CHECKING:
-    from personalrm.induction.fit_job import FitEngine, FitJob, FitReport
-    from personalrm.induction.forecast import Kept
+    from personalrm.induction.fit_job import FitJob, FitReport
     from personalrm.judging.model import ModelJudge
     from personalrm.lm.cache import Unscored
     from personalrm.lm.protocol import Reply
-    from personalrm.lm.usage import Ledger
-
-MOST_LISTED = 10
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -48,14 +43,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    from personalrm.induction.embedded_fit import EmbeddedFit
     from personalrm.induction.fit_job import FitJob
+    from personalrm.induction.model_fit import ModelFit
     from personalrm.store.home import Home
 
-    with _engine(options) as (engine, judge):
+    settings = induction_settings(options)
+    with optional_judge(options) as judge:
         job = FitJob(
             options.file,
             Home(options.home),
-            engine,
+            EmbeddedFit(settings) if judge is None else ModelFit(judge, settings),
             read_options(options),
             user_id=options.user,
             retry_unscored=options.retry_unscored,
@@ -64,110 +62,81 @@ def run(options: argparse.Namespace) -> int:
             return _predict(job, options, judge)
         with Progress("fit", job.report.n_users) as progress:
             for _ in job.run(_say_stopping):
-                progress.step(_spent(judge))
-    return _tell(job.report, options, judge)
-
-
-def _say_stopping() -> None:
-    print("\nstopping, answers under way are awaited and kept; interrupt again to leave at once", file=sys.stderr)
-
-
-@contextmanager
-def _engine(options: argparse.Namespace) -> Iterator[tuple[FitEngine, ModelJudge | None]]:
-    from personalrm.induction.embedded_fit import EmbeddedFit
-    from personalrm.induction.model_fit import ModelFit
-
-    settings = induction_settings(options)
-    with optional_judge(options) as judge:
-        yield (EmbeddedFit(settings) if judge is None else ModelFit(judge, settings)), judge
-
-
-def _spent(judge: ModelJudge | None) -> str:
-    """What the model has cost so far, for the progress line."""
-    if judge is None:
-        return ""
-    total = judge.caller.ledger.total
-    cost = f", {judge.caller.purse.cost:.2f} USD" if judge.caller.purse.cost else ""
-    return f"{count(total.n_calls, 'call')}, {count(total.prompt_tokens + total.completion_tokens, 'token')}{cost}"
-
-
-def _predict(job: FitJob, options: argparse.Namespace, judge: ModelJudge | None) -> int:
-    from personalrm.induction.forecast import forecast
-    from personalrm.lm.prices import price_of
-
-    if judge is None:
-        told: dict[str, Any] = {"n_users": job.report.n_users, "n_calls": 0, "n_tokens": 0, "cost": 0.0}
-        line = f"would fit {count(job.report.n_users, 'user')} with the embedded engine: 0 calls, 0 tokens, no cost"
-    else:
-        price = price_of(options.model, options.prices)
-        with _kept(options) as kept:
-            todo = job.todo(only_look=True)
-            guess = forecast(todo, judge, induction_settings(options), price, kept)
-        told = guess.as_json()
-        line = guess.line()
+                spent = ""
+                if judge is not None:
+                    total, cost = judge.caller.ledger.total, judge.caller.purse.cost
+                    n_tokens = total.prompt_tokens + total.completion_tokens
+                    spent = f"{count(total.n_calls, 'call')}, {count(n_tokens, 'token')}"
+                    spent += f", {cost:.2f} USD" if cost else ""
+                progress.step(spent)
+    report = job.report
     if options.json:
-        print_json(told)
-    else:
-        print(line)
-    return 0
-
-
-@contextmanager
-def _kept(options: argparse.Namespace) -> Iterator[Kept | None]:
-    """Answers the home folder's cache holds; None where there is no sound one, as a fit would begin anew then."""
-    from personalrm.lm.cache import Cache, Unscored
-
-    cache = Cache(Path(options.home) / "cache.sqlite", read_only=True)
-    try:
-        cache.open()
-    except NewerVersion:
-        raise
-    except StoreError as error:
-        print(f"warning: {error}", file=sys.stderr)
-        yield None
-        return
-
-    def find(key: bytes) -> Reply | Unscored | None:
-        answer = cache.find(key)
-        return None if isinstance(answer, Unscored) and options.retry_unscored else answer
-
-    with closing(cache):
-        yield find
-
-
-def _tell(report: FitReport, options: argparse.Namespace, judge: ModelJudge | None) -> int:
-    """Print the report; the exit code says whether everything was done."""
-    if options.json:
-        print_json(report.as_json() | (_usage(judge.caller.ledger) if judge else {}))
+        content = report.as_json()
+        if judge is not None:
+            ledger = judge.caller.ledger
+            usage = {stage: vars(amounts) for stage, amounts in ledger.by_stage.items()}
+            content |= {"usage": usage, "served_by": ledger.served_by}
+        print_json(content)
     else:
         _print(report, options)
     if judge is not None:
-        if not options.json:
-            print_usage(judge.caller)
-        warn_of_change(judge.caller)
-        if losses := judge.losses.line():
-            print(losses, file=sys.stderr)
-        if judge.caller.stopped is not None and report.stopped:
-            print(f"personalrm: {judge.caller.stopped}", file=sys.stderr)
-            _tell_kept(judge, options)
+        _print_model(report, judge, options)
     if report.is_whole:
         return 0
     nothing_done = report.stopped and not report.n_fitted and not report.n_unchanged
     return 1 if nothing_done else 3
 
 
-def _tell_kept(judge: ModelJudge, options: argparse.Namespace) -> None:
-    """A stopped fit may have finished nobody and still lost nothing that was paid."""
-    if n_kept := sum(judge.caller.ledger.served_by.values()):
-        kept = f"{count(n_kept, 'answer')} of the model kept in {options.home}"
-        print(f"{kept}; run the same command again, it asks only what is missing", file=sys.stderr)
+def _say_stopping() -> None:
+    print("\nstopping, answers under way are awaited and kept; interrupt again to leave at once", file=sys.stderr)
 
 
-def _usage(ledger: Ledger) -> dict[str, Any]:
-    return {
-        "usage": {stage: vars(amounts) for stage, amounts in ledger.by_stage.items()},
-        "served_by": ledger.served_by,
-    }
+def _predict(job: FitJob, options: argparse.Namespace, judge: ModelJudge | None) -> int:
+    from personalrm.induction.forecast import Kept, forecast, nothing_kept
+    from personalrm.lm.cache import Cache, Unscored
+    from personalrm.lm.prices import price_of
+
+    if judge is None:
+        content: dict[str, Any] = {"n_users": job.report.n_users, "n_calls": 0, "n_tokens": 0, "cost": 0.0}
+        line = f"would fit {count(job.report.n_users, 'user')} with the embedded engine: 0 calls, 0 tokens, no cost"
+    else:
+        price = price_of(options.model, options.prices)
+
+        def find(key: bytes) -> Reply | Unscored | None:
+            answer = cache.find(key)
+            return None if isinstance(answer, Unscored) and options.retry_unscored else answer
+
+        kept: Kept = find
+        with closing(Cache(Path(options.home) / "cache.sqlite", read_only=True)) as cache:
+            try:
+                cache.open()
+            except NewerVersion:
+                raise
+            except StoreError as error:  # a damaged cache, with which a fit would begin anew
+                print(f"warning: {error}", file=sys.stderr)
+                kept = nothing_kept
+            guess = forecast(job.todo(only_look=True), judge, induction_settings(options), price, kept)
+        content, line = guess.as_json(), guess.line()
+    if options.json:
+        print_json(content)
+    else:
+        print(line)
+    return 0
+
+
+def _print_model(report: FitReport, judge: ModelJudge, options: argparse.Namespace) -> None:
+    """What asking the model came to, on stderr."""
+    if not options.json:
+        print_usage(judge.caller)
+    warn_of_change(judge.caller)
+    if losses := judge.losses.line():
+        print(losses, file=sys.stderr)
+    if judge.caller.stopped is not None and report.stopped:
+        print_error(judge.caller.stopped, 3)
+        # A stopped fit may have finished nobody and still lost nothing that was paid.
+        if n_kept := sum(judge.caller.ledger.served_by.values()):
+            kept = f"{count(n_kept, 'answer')} of the model kept in {options.home}"
+            print(f"{kept}; run the same command again, it asks only what is missing", file=sys.stderr)
 
 
 def _print(report: FitReport, options: argparse.Namespace) -> None:

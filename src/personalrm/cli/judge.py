@@ -71,13 +71,13 @@ def run(options: argparse.Namespace) -> int:
                 "too_few_pairs": verdict.too_few_pairs,
             }
             outcome = ""
-            if verdict.probability is None:
+            if not verdict.is_scored:
                 content["unscored_reason"] = verdict.unscored_reason
             elif pair is not None:
                 content["correct"], outcome = OUTCOMES[verdict.choice]
             if pair is not None:
                 content["seen"] = pair.hash in question.prompt.roles
-            if verdict.probability is None:
+            if not verdict.is_scored:
                 line = f"unscored: {verdict.unscored_reason}"
             else:
                 flag = "; too few pairs, most people's taste decides" if verdict.too_few_pairs else ""

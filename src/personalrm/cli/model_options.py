@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from personalrm.cli.flags import add_flags, amount, from_flags, json_object
 from personalrm.cli.options import ASKING, MODEL, shared_group
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from personalrm.judging.model import ModelJudge
     from personalrm.lm.batch import Caller
     from personalrm.lm.opening import ModelName
-    from personalrm.preferences.persona_prompts import PersonaPrompt
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:
@@ -87,9 +86,10 @@ def open_caller(options: argparse.Namespace, *, keep: bool = True, waits: bool =
         raise BadInput(f"model {name.name!r} needs a key and OPENAI_API_KEY is not set; set it or pass --key-file")
     if not is_dry:
         note_destinations([name])
+    cache = Cache(Path(options.home) / "cache.sqlite" if keep else ":memory:")
     caller = Caller(
         lm,
-        cache=Cache(Path(options.home) / "cache.sqlite" if keep else ":memory:"),
+        cache=cache,
         retry=from_flags(Retry, options, waits_for_server=waits),
         limits=from_flags(Limits, options),
         budget=from_flags(Budget, options),
@@ -98,18 +98,11 @@ def open_caller(options: argparse.Namespace, *, keep: bool = True, waits: bool =
     )
     with caller:
         yield caller
-        _tell_damage(caller)
-
-
-def _tell_damage(caller: Caller) -> None:
-    cache = caller.cache
-    if cache is not None and cache.set_aside is not None:
-        print(f"warning: a damaged cache was set aside as {cache.set_aside}", file=sys.stderr)
-    if cache is not None and cache.n_damaged:
-        print(
-            f"warning: the cache had {count(cache.n_damaged, 'damaged answer')}, forgotten and asked again",
-            file=sys.stderr,
-        )
+        if cache.set_aside is not None:
+            print(f"warning: a damaged cache was set aside as {cache.set_aside}", file=sys.stderr)
+        if cache.n_damaged:
+            damaged = count(cache.n_damaged, "damaged answer")
+            print(f"warning: the cache had {damaged}, forgotten and asked again", file=sys.stderr)
 
 
 @contextmanager
@@ -117,9 +110,12 @@ def open_judge(options: argparse.Namespace) -> Iterator[ModelJudge]:
     """A judge behind the model of the flags."""
     from personalrm.judging.model import ModelJudge
     from personalrm.judging.options import JudgeOptions
+    from personalrm.preferences.persona_prompts import persona_prompt_from_json
 
     judge_options = from_flags(JudgeOptions, options)
-    persona_prompt = _persona_prompt(options.persona_prompt)
+    persona_prompt, path = None, options.persona_prompt
+    if path is not None:
+        persona_prompt = persona_prompt_from_json(read_text_file(path, "persona prompt"), where=path)
     with open_caller(options) as caller:
         yield ModelJudge(caller, judge_options, persona_prompt)
 
@@ -146,31 +142,31 @@ def refuse_model_flags_alone(options: argparse.Namespace) -> None:
             raise BadInput(f"--{name.replace('_', '-')} needs --model; name one or leave the flag out")
 
 
-def _persona_prompt(path: str | None) -> PersonaPrompt | None:
-    from personalrm.preferences.persona_prompts import persona_prompt_from_json
+def read_text_file(path: str, what: str) -> str:
+    """The text of a small file that a flag names.
 
-    if path is None:
-        return None
+    Raises:
+        BadFile: If it is not there or not UTF-8.
+    """
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        return Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise BadFile(f"persona prompt {path!r} cannot be read ({type(error).__name__}); check the path") from None
-    return persona_prompt_from_json(text, where=path)
+        raise BadFile(f"{what} {path!r} cannot be read ({type(error).__name__}); check the path") from None
 
 
-def print_usage(caller: Caller, stream: Any = None) -> None:
+def print_usage(caller: Caller) -> None:
     """Calls, tokens and cost by stage, what was lost on the way, on stderr."""
-    stream = stream or sys.stderr
     ledger = caller.ledger
-    print(f"{'stage':10} {'calls':>8} {'cached':>8} {'unscored':>8} {'prompt tokens':>14} {'reply':>9}", file=stream)
+    lines = [f"{'stage':10} {'calls':>8} {'cached':>8} {'unscored':>8} {'prompt tokens':>14} {'reply':>9}"]
     for stage, a in (*ledger.by_stage.items(), ("total", ledger.total)):
         counts = f"{a.n_calls:8,} {a.n_cached:8,} {a.n_unscored:8,} {a.prompt_tokens:14,} {a.completion_tokens:9,}"
-        print(f"{stage:10} {counts}", file=stream)
+        lines.append(f"{stage:10} {counts}")
     if caller.purse.cost:
-        print(f"cost {caller.purse.cost:.4f} USD at list prices", file=stream)
+        lines.append(f"cost {caller.purse.cost:.4f} USD at list prices")
     if ledger.faults:
         faults = ", ".join(f"{kind} {n}" for kind, n in sorted(ledger.faults.items()))
-        print(f"survived or counted: {faults}", file=stream)
+        lines.append(f"survived or counted: {faults}")
+    print("\n".join(lines), file=sys.stderr)
 
 
 def warn_of_change(caller: Caller) -> None:
@@ -178,6 +174,5 @@ def warn_of_change(caller: Caller) -> None:
     names = caller.ledger.served_by
     if len(names) > 1:
         counted = ", ".join(f"{name!r} {n:,}" for name, n in names.items())
-        print(
-            f"warning: the server answered under several model names ({counted}); it may have changed", file=sys.stderr
-        )
+        sentence = f"the server answered under several model names ({counted}); it may have changed"
+        print(f"warning: {sentence}", file=sys.stderr)

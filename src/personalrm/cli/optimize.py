@@ -17,6 +17,7 @@ from personalrm.cli.model_options import (
     add_model,
     open_judge,
     print_usage,
+    read_text_file,
     refuse_model_flags_alone,
     warn_of_change,
 )
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from personalrm.judging.model import ModelJudge
     from personalrm.preferences.persona_prompts import PersonaPrompt
 
-DEFAULT_OUT = "persona-prompt.json"
+INTERRUPTED = "interrupted"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,7 +45,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dev-share", type=float, default=0.5, metavar="X", help="share of the users for dev (default: %(default)s)"
     )
-    parser.add_argument("--out", default=DEFAULT_OUT, metavar="FILE", help="the persona prompt (default: %(default)s)")
+    parser.add_argument(
+        "--out", default="persona-prompt.json", metavar="FILE", help="the persona prompt (default: %(default)s)"
+    )
     parser.add_argument("--dspy-out", metavar="FILE", help="write it as a DSPy program too")
     parser.add_argument(
         "--method",
@@ -67,13 +70,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    from personalrm.induction.search.candidates import check_instructions
     from personalrm.induction.search.settings import SearchSettings
 
     settings = from_flags(SearchSettings, options)
     _refuse_early(options)
     people, n_bad = _read_people(options, settings)
-    instructions = _read_instructions(options.instruction)
-    searching = _teacher_options(options) if options.teacher_model else options
+    paths = options.instruction or []  # from the environment it is a single path
+    texts = [read_text_file(path, "instruction") for path in ([paths] if isinstance(paths, str) else paths)]
+    instructions = check_instructions(texts)
+    searching = options
+    if options.teacher_model:  # headers and body belong to the student's server
+        teacher = {"model": options.teacher_model, "base_url": options.teacher_base_url}
+        teacher |= {"key_file": options.teacher_key_file, "header": None, "body": None}
+        searching = argparse.Namespace(**{**vars(options), **teacher})
     if options.dry_run:
         return _predict(people, searching, settings)
     try:
@@ -129,29 +139,6 @@ def _read_people(options: argparse.Namespace, settings: SearchSettings) -> tuple
         others = read_pairs(options.dev, read_options(options))
         train, dev, n_bad = list(users.values()), list(others.values()), n_bad + others.tally.n_bad_rows
     return divide(train, dev, max_train_users=settings.max_train_users, seed=settings.seed), n_bad
-
-
-def _read_instructions(paths: list[str] | str | None) -> tuple[str, ...]:
-    """The instructions in the files; a single path may come from the environment."""
-    from personalrm.induction.search.candidates import check_instructions
-
-    texts = []
-    for path in [paths] if isinstance(paths, str) else paths or []:
-        try:
-            texts.append(Path(path).read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError) as error:
-            raise BadFile(f"instruction {path!r} cannot be read ({type(error).__name__}); check the path") from None
-    return check_instructions(texts)
-
-
-def _teacher_options(options: argparse.Namespace) -> argparse.Namespace:
-    """The same command with the teacher's model; headers and body belong to the student's server."""
-    given = {"model": options.teacher_model, "base_url": options.teacher_base_url}
-    given |= {"key_file": options.teacher_key_file, "header": None, "body": None}
-    return argparse.Namespace(**{**vars(options), **given})
-
-
-INTERRUPTED = "interrupted"
 
 
 @contextmanager
@@ -210,21 +197,18 @@ def _transfer(
 
 
 def _write(options: argparse.Namespace, prompt: PersonaPrompt) -> None:
+    """Write the prompt's files, each whole or not at all."""
     from personalrm.preferences.persona_prompts import persona_prompt_to_dspy, persona_prompt_to_json
 
-    _put(options.out, persona_prompt_to_json(prompt))
-    if options.dspy_out:
-        _put(options.dspy_out, persona_prompt_to_dspy(prompt))
-
-
-def _put(path: str, text: str) -> None:
-    """Write a file whole or not at all."""
-    beside = Path(f"{path}.new")
-    try:
-        beside.write_text(text, encoding="utf-8")
-        beside.replace(path)
-    except OSError as error:
-        raise StoreError(f"{path!r} cannot be written ({error.strerror}); check the disk and the path") from None
+    for path, as_text in ((options.out, persona_prompt_to_json), (options.dspy_out, persona_prompt_to_dspy)):
+        if not path:
+            continue
+        beside = Path(f"{path}.new")
+        try:
+            beside.write_text(as_text(prompt), encoding="utf-8")
+            beside.replace(path)
+        except OSError as error:
+            raise StoreError(f"{path!r} cannot be written ({error.strerror}); check the disk and the path") from None
 
 
 def _predict(people: People, options: argparse.Namespace, settings: SearchSettings) -> int:
@@ -260,15 +244,14 @@ def _tell(optimized: Optimized, transfer: Transfer | None, options: argparse.Nam
     print(f"  prompt to start from  {points(optimized.start_score)}")
     print(f"  prompt found          {points(optimized.score)}")
     if transfer is not None:
-        before, after = (
-            points(score) if score is not None else "unscored" for score in (transfer.start_score, transfer.score)
-        )
+        scores = (transfer.start_score, transfer.score)
+        before, after = ("unscored" if score is None else points(score) for score in scores)
         print(f"with {transfer.model}: {before} before, {after} with the prompt found")
     for note in optimized.notes:
         print_wrapped(f"note: {note}")
-    examples = len(optimized.prompt.examples)
-    print(f"saved as {options.out}, with {count(examples, 'example persona')}")
-    if any(example.pairs for example in optimized.prompt.examples):
+    examples = optimized.prompt.examples
+    print(f"saved as {options.out}, with {count(len(examples), 'example persona')}")
+    if any(example.pairs for example in examples):
         print("note: the examples hold words of train users; whoever gets the file can read them", file=sys.stderr)
     if n_bad:
         print(f"{count(n_bad, 'bad row')} left out; personalrm validate lists them")

@@ -10,9 +10,7 @@ Example: personalrm prepare-prompts prefs.jsonl --out prompts.jsonl --cross-fitt
 from __future__ import annotations
 
 import argparse
-import sys
 from dataclasses import asdict
-from typing import TYPE_CHECKING
 
 from personalrm.cli.flags import positive
 from personalrm.cli.model_options import add_model, optional_judge, print_usage
@@ -24,11 +22,8 @@ from personalrm.cli.options import (
     induction_settings,
     read_options,
 )
-from personalrm.cli.printing import Progress, print_counts, print_json
+from personalrm.cli.printing import Progress, print_counts, print_json, print_problems
 from personalrm.wording import count
-
-if TYPE_CHECKING:
-    from personalrm.induction.prepared import Preparation
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -48,7 +43,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     from personalrm.induction.embedded_fit import EmbeddedFit
-    from personalrm.induction.fit_job import FitEngine
     from personalrm.induction.model_fit import ModelFit
     from personalrm.induction.prepared import Preparation, prepare_prompts
     from personalrm.preferences.prepared_prompts import write_prepared
@@ -57,9 +51,8 @@ def run(options: argparse.Namespace) -> int:
     users, report = list(iter_users(options.file, read_options(options))), Preparation()
     settings = induction_settings(options)
     with optional_judge(options) as judge:
-        engine: FitEngine = EmbeddedFit(settings) if judge is None else ModelFit(judge, settings)
         prompts = prepare_prompts(
-            engine,
+            EmbeddedFit(settings) if judge is None else ModelFit(judge, settings),
             users,
             report,
             min_pairs=options.min_pairs,
@@ -69,13 +62,9 @@ def run(options: argparse.Namespace) -> int:
         with Progress("prepare-prompts", len(users)) as progress:
             for prompt in write_prepared(options.out, prompts):
                 if prompt.without is None:
-                    progress.step("")
+                    progress.step()
         if judge is not None and not options.json:
             print_usage(judge.caller)
-    return _tell(report, options)
-
-
-def _tell(report: Preparation, options: argparse.Namespace) -> int:
     if options.json:
         print_json(asdict(report))
     else:
@@ -85,6 +74,7 @@ def _tell(report: Preparation, options: argparse.Namespace) -> int:
             (report.n_too_few, "user", f"with fewer than {options.min_pairs} choices, without a prompt"),
             (report.n_single, "user", "with one conversation only, not cross-fitted"),
         )
-    for user_id, reason in report.failed.items():
-        print(f"personalrm: no prompt of user {user_id!r} ({reason}); run the same command again", file=sys.stderr)
-    return 3 if report.failed else 0
+    return print_problems(
+        f"no prompt of user {user_id!r} ({reason}); run the same command again"
+        for user_id, reason in report.failed.items()
+    )
