@@ -10,26 +10,22 @@ import json
 import math
 import types
 import typing
-from collections.abc import Callable
 from dataclasses import Field
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from personalrm.settings import Setting, flagged
 
 Settings = TypeVar("Settings")
 
 
-class Flags(Protocol):
-    """A parser or a group of its flags."""
+def add_flags(parser: argparse._ActionsContainer, kind: type, *names: str) -> None:
+    """A flag for each of these fields of a settings class, in this order; without names for all that have one.
 
-    @property
-    def add_argument(self) -> Callable[..., argparse.Action]:
-        """Adds one."""
-        ...
-
-
-def add_flags(parser: Flags, kind: type, *names: str) -> None:
-    """A flag for each of these fields of a settings class, in this order; without names for all that have one."""
+    Args:
+        parser: A parser or a group of its flags.
+        kind: The settings class.
+        names: Of fields.
+    """
     hints = typing.get_type_hints(kind)
     known = {declared.name: (declared, said) for declared, said in flagged(kind)}
     for name in names or known:

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from personalrm.cli.flags import add_flags, folder, from_flags, non_negative
 from personalrm.cli.model_options import add_model, model_name, note_destinations, print_usage, refuse_model_flags_alone
@@ -20,14 +19,10 @@ from personalrm.errors import BadInput, ModelUnavailable
 from personalrm.wording import count
 
 if TYPE_CHECKING:
-    from personalrm.datasets.building.build import Build, BuildReport
+    from personalrm.datasets.building.build import BuildReport
     from personalrm.datasets.building.judges_file import JudgeEntry
-    from personalrm.judging.model import ModelJudge
-    from personalrm.lm.batch import Caller
-    from personalrm.lm.prices import Price
 
 FILTERS = ("personalizable", "consensus")
-PARTLY = 3
 
 
 def filters(text: str) -> tuple[str, ...]:
@@ -60,160 +55,119 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    from personalrm.datasets.building.answers import Asking, open_caller
+    from personalrm.datasets.building.build import WORK, Build
+    from personalrm.datasets.building.forecast import forecast_build
+    from personalrm.datasets.building.model_stages import Consensus, Personalizable
     from personalrm.datasets.building.publishing import run_build
-
-    with _models(options) as models:
-        build = _build(options, models)
-        if options.dry_run:
-            return _predict(build, options, models)
-        try:
-            accuracy = None
-            if build.personalizable is not None:
-                accuracy = build.personalizable.asked.measure(is_scripted=models.is_scripted)
-            report = run_build(build, watch=_progress, accuracy=accuracy)
-        except ModelUnavailable as error:
-            done = build.work.is_dir() and any(build.work.glob("[0-9]*.json"))
-            return print_error(f"{error}; the same command goes on from here", PARTLY if done else 1)
-        code = _tell(report, options)
-        models.print_usage()
-        return code
-
-
-class _Models:
-    """The models of a build, opened."""
-
-    def __init__(self, options: argparse.Namespace) -> None:
-        self._options = options
-        self.filter: Caller | None = None
-        self.judges: list[ModelJudge] = []
-        self.is_scripted: bool = options.scripted
-        self.prices: dict[str, Price | None] = {}
-
-    def print_usage(self) -> None:
-        if self._options.json:
-            return
-        asked = [self.filter] if self.filter is not None else []
-        for caller in (*asked, *(judge.caller for judge in self.judges)):
-            print(f"{caller.lm.name}:", file=sys.stderr)
-            print_usage(caller)
-
-
-@contextmanager
-def _models(options: argparse.Namespace) -> Iterator[_Models]:
-    from personalrm.datasets.building.judges_file import JudgeEntry, read_judges
+    from personalrm.datasets.building.settings import BuildSettings
+    from personalrm.datasets.personalizable import PersonalizableFilter, PersonalizableOptions
+    from personalrm.datasets.sources import open_source
     from personalrm.judging.model import ModelJudge
     from personalrm.judging.options import JudgeOptions
-    from personalrm.lm.settings import Pot
+    from personalrm.lm.prices import price_of
+    from personalrm.lm.settings import Budget, Limits, Pot, Retry
 
-    models = _Models(options)
-    named = None
+    filter_entry, judge_entries = _read_models(options)
+    pot, prices, callers = Pot(), {}, []
+    with ExitStack() as stack:
+        for entry in (*([filter_entry] if filter_entry else []), *judge_entries):
+            if not options.dry_run:
+                note_destinations([entry.model])
+            asking = Asking(
+                from_flags(Retry, options),
+                from_flags(Limits, options),
+                from_flags(Budget, options, pot=pot),
+                options.retry_unscored,
+            )
+            price = prices[entry.model.name] = price_of(entry.model.name, options.prices)
+            caller = open_caller(entry.model, Path(options.out) / WORK, asking, price)
+            callers.append(stack.enter_context(caller))
+        judging = callers[1:] if filter_entry else callers
+        judges = tuple(ModelJudge(caller, from_flags(JudgeOptions, options)) for caller in judging)
+        settings = from_flags(BuildSettings, options)  # refused before the source is opened
+        personalizable = None
+        if filter_entry:
+            how = PersonalizableOptions(
+                options.shots, seed=options.model_seed, max_prompt_tokens=options.context_tokens
+            )
+            personalizable = Personalizable(PersonalizableFilter(callers[0], how))
+        build = Build(
+            options.out,
+            open_source(options.source, read_options(options), config=options.source_config, survey=options.survey),
+            settings,
+            personalizable=personalizable,
+            consensus=Consensus(judges) if judges else None,
+            retry_unscored=options.retry_unscored,
+        )
+        if options.dry_run:
+            forecast = forecast_build(build, prices)
+            if options.json:
+                print_json(forecast.as_json())
+            else:
+                print("\n".join(forecast.lines()))
+            return 0
+        try:
+            accuracy = personalizable.asked.measure(is_scripted=options.scripted) if personalizable else None
+            report = run_build(build, watch=_show_progress, accuracy=accuracy)
+        except ModelUnavailable as error:
+            done = build.work.is_dir() and any(build.work.glob("[0-9]*.json"))
+            return print_error(f"{error}; the same command goes on from here", 3 if done else 1)
+        if options.json:
+            print_json(report.manifest)
+        else:
+            _print(report, options)
+            for caller in callers:
+                print(f"{caller.lm.name}:", file=sys.stderr)
+                print_usage(caller)
+    return 3 if report.n_not_answered or report.n_bad_rows else 0
+
+
+def _read_models(options: argparse.Namespace) -> tuple[JudgeEntry | None, tuple[JudgeEntry, ...]]:
+    """The model of the personalizable filter and the judges of the consensus filter; nothing for what is left out.
+
+    Raises:
+        BadInput: If a filter has no model.
+    """
+    from personalrm.datasets.building.judges_file import JudgeEntry, read_judges
+
+    named, with_personalizable = None, "personalizable" not in options.without
     if options.model is not None:
         named = JudgeEntry(model_name(options), options.scripted)
     elif options.judges is None:
         refuse_model_flags_alone(options)
-    if named is None and "personalizable" not in options.without:
+    if named is None and with_personalizable:
         raise BadInput("the personalizable filter needs --model; name one or add --without personalizable")
-    entries: tuple[JudgeEntry, ...] = ()
+    judges: tuple[JudgeEntry, ...] = ()
     if "consensus" not in options.without:
-        entries = read_judges(options.judges) if options.judges is not None else (named,) if named else ()
-        if not entries:
+        judges = read_judges(options.judges) if options.judges is not None else (named,) if named else ()
+        if not judges:
             raise BadInput("the consensus filter needs --judges or --model; name them or add --without consensus")
-    with ExitStack() as stack:
-        pot = Pot()
-        if named is not None and "personalizable" not in options.without:
-            models.filter = stack.enter_context(_caller(named, options, pot, models))
-        for entry in entries:
-            caller = stack.enter_context(_caller(entry, options, pot, models))
-            models.judges.append(ModelJudge(caller, from_flags(JudgeOptions, options)))
-        yield models
+    return named if with_personalizable else None, judges
 
 
-def _caller(entry: JudgeEntry, options: argparse.Namespace, pot: Any, models: _Models) -> Caller:
-    from personalrm.datasets.building.answers import Asking, open_caller
-    from personalrm.datasets.building.build import WORK
-    from personalrm.lm.prices import price_of
-    from personalrm.lm.settings import Budget, Limits, Retry
-
-    if not options.dry_run:
-        note_destinations([entry.model])
-    asking = Asking(
-        from_flags(Retry, options),
-        from_flags(Limits, options),
-        from_flags(Budget, options, pot=pot),
-        options.retry_unscored,
-    )
-    price = models.prices[entry.model.name] = price_of(entry.model.name, options.prices)
-    return open_caller(entry.model, Path(options.out) / WORK, asking, price)
-
-
-def _build(options: argparse.Namespace, models: _Models) -> Build:
-    from personalrm.datasets.building.build import Build
-    from personalrm.datasets.building.model_stages import Consensus, Personalizable
-    from personalrm.datasets.building.settings import BuildSettings
-    from personalrm.datasets.personalizable import PersonalizableFilter, PersonalizableOptions
-    from personalrm.datasets.sources import open_source
-
-    settings = from_flags(BuildSettings, options)  # refused before the source is opened
-    asked = None
-    if models.filter is not None:
-        how = PersonalizableOptions(options.shots, seed=options.model_seed, max_prompt_tokens=options.context_tokens)
-        asked = Personalizable(PersonalizableFilter(models.filter, how))
-    source = open_source(options.source, read_options(options), config=options.source_config, survey=options.survey)
-    return Build(
-        options.out,
-        source,
-        settings,
-        personalizable=asked,
-        consensus=Consensus(tuple(models.judges)) if models.judges else None,
-        retry_unscored=options.retry_unscored,
-    )
-
-
-def _progress(point: str) -> None:
+def _show_progress(point: str) -> None:
     name, _, what = point.rpartition(" ")
     if sys.stderr.isatty() and what in ("begun", "reused"):
         print(f"{name.replace('_', ' ')} ...{' done before' if what == 'reused' else ''}", file=sys.stderr)
 
 
-def _predict(build: Build, options: argparse.Namespace, models: _Models) -> int:
-    from personalrm.datasets.building.forecast import forecast_build
-
-    forecast = forecast_build(build, models.prices)
-    if options.json:
-        print_json(forecast.as_json())
-    else:
-        print("\n".join(forecast.lines()))
-    return 0
-
-
-def _tell(report: BuildReport, options: argparse.Namespace) -> int:
-    if options.json:
-        print_json(report.manifest)
-    else:
-        _print(report, options)
-    return PARTLY if report.n_not_answered or report.n_bad_rows else 0
-
-
 def _print(report: BuildReport, options: argparse.Namespace) -> None:
-    header = ("stage", "pairs", "users", "pairs removed", "users removed")
-    print_table(
-        header,
-        [
-            (row.title, f"{row.n_pairs:,}", f"{row.n_users:,}", f"{row.n_pairs_removed:,}", f"{row.n_users_removed:,}")
-            for row in report.funnel
-        ],
-    )
+    cells = []
+    for row in report.funnel:
+        counts = (row.n_pairs, row.n_users, row.n_pairs_removed, row.n_users_removed)
+        cells.append((row.title, *(f"{n:,}" for n in counts)))
+    print_table(("stage", "pairs", "users", "pairs removed", "users removed"), cells)
     for row in report.funnel:
         for reason, n_pairs in row.removed.items():
             print(f"  {row.title}: {count(n_pairs, 'pair')}, {reason}")
-    responses = report.funnel[0].notes.get("scored responses", 0)
-    if responses:
+    if responses := report.funnel[0].notes.get("scored responses", 0):
         print(f"  {count(report.funnel[0].n_pairs, 'pair')} out of {count(responses, 'scored response')}")
     accuracy = report.accuracy.line() if report.accuracy is not None else "not measured"
     print(f"accuracy of the personalizable filter: {accuracy}")
-    for split, counts in report.manifest["statistics"].items():
-        pairs = ", ".join(f"{counts.get(f'n_{name}_pairs', 0):,} {name}" for name in ("train", "validation", "target"))
-        print(f"{split} users: {counts.get('n_users', 0):,} with {count(counts.get('n_pairs', 0), 'pair')} ({pairs})")
+    for split, numbers in report.manifest["statistics"].items():
+        pairs = ", ".join(f"{numbers.get(f'n_{name}_pairs', 0):,} {name}" for name in ("train", "validation", "target"))
+        print(f"{split} users: {numbers.get('n_users', 0):,} with {count(numbers.get('n_pairs', 0), 'pair')} ({pairs})")
     if report.n_not_answered:
         print(f"{count(report.n_not_answered, 'pair')} without a usable answer left out; ask again: --retry-unscored")
     print(f"dataset in {options.out}: data/, manifest.json, README.md")

@@ -13,7 +13,7 @@ import argparse
 import sys
 from collections.abc import Mapping
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from personalrm.cli.flags import non_negative
 from personalrm.cli.model_options import add_model, open_caller, print_usage, refuse_model_flags_alone
@@ -21,9 +21,6 @@ from personalrm.cli.options import add_output
 from personalrm.cli.printing import print_error, print_wrapped
 from personalrm.errors import BadInput
 from personalrm.wording import count
-
-if TYPE_CHECKING:
-    from personalrm.bench.personas.experiments import Asked
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -55,26 +52,21 @@ def run(options: argparse.Namespace) -> int:
     if options.model is None:
         refuse_model_flags_alone(options)
     n_missing = 0
+    lines_of = {"validity": _validity, "concepts": _concepts, "map": _map, "sycophancy": _flips}
     with open_caller(options) if options.model is not None else nullcontext() as caller:
-        folder = RunFolder(options.run_folder)
-        scripted, seed = options.scripted, options.seed
+        folder, scripted, seed = RunFolder(options.run_folder), options.scripted, options.seed
         for asked in ask_about_personas(folder, about, wanted, caller=caller, is_scripted=scripted, seed=seed):
-            n_missing += asked.found is None
-            _tell(asked)
+            print(f"{asked.question}: {asked.cell.dataset}, {asked.cell.method}, {asked.cell.model or 'no model'}")
+            if asked.found is None:
+                n_missing += 1
+                print_error(f"{asked.question} was not measured: {asked.reason}", 3)
+                continue
+            for line in lines_of[asked.question](asked.found):
+                print_wrapped(line, "  ")
         if caller is not None:
             print_usage(caller)
     print(f"personalrm bench report {options.run_folder} shows them", file=sys.stderr)
     return 3 if n_missing else 0
-
-
-def _tell(asked: Asked) -> None:
-    print(f"{asked.question}: {asked.cell.dataset}, {asked.cell.method}, {asked.cell.model or 'no model'}")
-    if asked.found is None:
-        print_error(f"{asked.question} was not measured: {asked.reason}", 3)
-        return
-    lines = {"validity": _validity, "concepts": _concepts, "map": _map, "sycophancy": _flips}[asked.question]
-    for line in lines(asked.found):
-        print_wrapped(line, "  ")
 
 
 def _validity(result: Mapping[str, Any]) -> list[str]:
@@ -82,10 +74,10 @@ def _validity(result: Mapping[str, Any]) -> list[str]:
         f"{result['n_users']} users, {result['n_without_persona']} without a persona left out, by {result['judge']}"
     ]
     names = (("true", "matches with the own statement"), ("random", "matches with another's"), ("choice", "own chosen"))
-    return lines + [f"{words}: {rate_line(result[name])}" for name, words in names]
+    return lines + [f"{words}: {_rate(result[name])}" for name, words in names]
 
 
-def rate_line(rate: Mapping[str, Any] | None) -> str:
+def _rate(rate: Mapping[str, Any] | None) -> str:
     """A share with its interval and counts."""
     if rate is None:
         return "not measured, nothing was scored"

@@ -7,16 +7,12 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from personalrm.cli.flags import folder
 from personalrm.cli.options import add_output
-from personalrm.cli.printing import print_error, print_table, print_wrapped
+from personalrm.cli.printing import print_problems, print_table, print_wrapped
 from personalrm.errors import BadInput
 from personalrm.wording import count
-
-if TYPE_CHECKING:
-    from personalrm.bench.results.summary import Summary
 
 SIGNS = {
     "report.html": "<title>Benchmark report: ",
@@ -45,27 +41,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     from personalrm.bench.report.writing import write_report
+    from personalrm.stats.accuracy import percent
 
-    _refuse_foreign(Path(options.output or options.runs[0]))
-    written = write_report(options.runs, output=options.output, texts=options.texts, user=options.persona_user)
-    print_table(
-        ("dataset", "method", "model", "accuracy %", "95 % interval", "users", "unscored"), _rows(written.summary)
-    )
-    for note in written.notes:
-        print_wrapped(f"note: {note}")
-    print(f"{count(written.n_tables, 'table')}, {count(written.n_pictures, 'picture')}; the page is {written.path}")
-    for sentence in written.summary.left_out:
-        print_error(f"left out: {sentence}", 3)
-    return 3 if written.summary.left_out else 0
-
-
-def _refuse_foreign(output: Path) -> None:
-    """A page or summary of somebody else is not replaced.
-
-    Raises:
-        BadInput: If the folder holds a file of ours by name that does not look like ours.
-    """
-    for name, sign in SIGNS.items():
+    output = Path(options.output or options.runs[0])
+    for name, sign in SIGNS.items():  # a page or summary of somebody else is not replaced
         path = output / name
         try:
             is_ours = not path.exists() or sign in path.read_text(encoding="utf-8", errors="replace")[:LOOKED_AT]
@@ -76,19 +55,19 @@ def _refuse_foreign(output: Path) -> None:
                 f"{str(path)!r} was not written by bench report and would be replaced; move it away or name another "
                 "folder with --output"
             )
-
-
-def _rows(summary: Summary) -> list[tuple[str, ...]]:
-    """The entries of Table 3, a row each."""
-    from personalrm.stats.accuracy import percent
-
+    written = write_report(options.runs, output=options.output, texts=options.texts, user=options.persona_user)
+    summary = written.summary
     scripted = {model.label for model in summary.run.models if model.is_scripted}
     rows: list[tuple[str, ...]] = []
-    for entry in summary.entries:
+    for entry in summary.entries:  # those of Table 3
         cell, a = entry.cell, entry.accuracy
         if cell.control is None and cell.k is None and cell.teacher is None:
             model = f"{cell.model} (scripted)" if cell.model in scripted else cell.model or ""
             interval = f"[{percent(a.low)}, {percent(a.high)}]" if a and a.n_users > 1 else ""
             numbers = (percent(a.accuracy), interval, f"{a.n_users:,}") if a else ("not scored", "", "")
             rows.append((cell.dataset, cell.method, model, *numbers, f"{entry.n_unscored:,}"))
-    return rows
+    print_table(("dataset", "method", "model", "accuracy %", "95 % interval", "users", "unscored"), rows)
+    for note in written.notes:
+        print_wrapped(f"note: {note}")
+    print(f"{count(written.n_tables, 'table')}, {count(written.n_pictures, 'picture')}; the page is {written.path}")
+    return print_problems(f"left out: {sentence}" for sentence in summary.left_out)

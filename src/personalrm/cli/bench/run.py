@@ -10,12 +10,12 @@ import os
 import sys
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from personalrm.cli.flags import add_flags, amount, from_flags, positive
 from personalrm.cli.model_options import note_destinations
 from personalrm.cli.options import add_output
-from personalrm.cli.printing import print_counts, print_json, print_wrapped
+from personalrm.cli.printing import MOST_LISTED, print_counts, print_json, print_wrapped
 from personalrm.errors import BadInput
 from personalrm.wording import count
 
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from personalrm.bench.runs.data import Dataset
     from personalrm.bench.runs.models import Models
     from personalrm.bench.runs.runner import CellReport
-
-MOST_LISTED = 10
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -80,8 +78,11 @@ def run(options: argparse.Namespace) -> int:
     )
     for report in runner.run():
         reports.append(report)
-        _tell_cell(report)
-    return _tell(reports, datasets, folder.path, options)
+        if not report.was_done:  # a line a cell, as it is finished
+            unscored = f", {report.n_unscored:,} unscored" if report.n_unscored else ""
+            result = f"{count(report.n_rows, 'judgement')}{unscored}" if report.is_done else report.reason
+            print(f"  {report.cell.name}: {result}", file=sys.stderr)
+    return _print_summary(reports, datasets, folder.path, options)
 
 
 def _with_options(spec: RunSpec, options: argparse.Namespace) -> RunSpec:
@@ -92,19 +93,17 @@ def _with_options(spec: RunSpec, options: argparse.Namespace) -> RunSpec:
         max_cost=options.max_cost or spec.budget.max_cost,
     )
     name = spec.name if options.limit is None else f"{spec.name}-limit{options.limit}"
-    urls = dict(_label_and_url(text) for text in options.model_url or ())
-    unknown = [label for label in urls if label not in {model.label for model in spec.models}]
-    if unknown:
-        raise BadInput(f"--model-url names {unknown[0]!r}, which is not a model of the run file; use its label")
+    urls = {}
+    for text in options.model_url or ():
+        label, _, url = text.partition("=")
+        if not url:
+            raise BadInput(f"--model-url is {text!r}; write LABEL=URL")
+        urls[label] = url
+    for label in urls:
+        if label not in {model.label for model in spec.models}:
+            raise BadInput(f"--model-url names {label!r}, which is not a model of the run file; use its label")
     models = tuple(replace(model, base_url=urls.get(model.label, model.base_url)) for model in spec.models)
     return replace(spec, name=name, models=models, budget=budget, limit=options.limit or spec.limit)
-
-
-def _label_and_url(text: str) -> tuple[str, str]:
-    label, equals, url = text.partition("=")
-    if not equals or not url:
-        raise BadInput(f"--model-url is {text!r}; write LABEL=URL")
-    return label, url
 
 
 def _models(spec: RunSpec, options: argparse.Namespace) -> Models:
@@ -156,56 +155,39 @@ def _predict(spec: RunSpec, datasets: dict[str, Dataset], options: argparse.Name
     return 0
 
 
-def _tell_cell(report: CellReport) -> None:
-    """One line a cell on stderr, as it is finished."""
-    if report.was_done:
-        return
-    if not report.is_done:
-        print(f"  {report.cell.name}: {report.reason}", file=sys.stderr)
-        return
-    unscored = f", {report.n_unscored:,} unscored" if report.n_unscored else ""
-    print(f"  {report.cell.name}: {count(report.n_rows, 'judgement')}{unscored}", file=sys.stderr)
-
-
-def _tell(reports: list[CellReport], datasets: dict[str, Dataset], path: Path, options: argparse.Namespace) -> int:
+def _print_summary(
+    reports: list[CellReport], datasets: dict[str, Dataset], path: Path, options: argparse.Namespace
+) -> int:
     """What was done; the exit code says whether it was everything."""
-    undone = [report for report in reports if not report.is_done and not report.reason.startswith("left out")]
+    left_out = {report.cell.name: report.reason for report in reports if report.reason.startswith("left out")}
+    not_done = {report.cell.name: report.reason for report in reports if not report.is_done}
+    not_done = {name: reason for name, reason in not_done.items() if name not in left_out}
+    not_learned = {report.cell.name: dict(report.not_learned) for report in reports if report.not_learned}
+    n_done, n_before = sum(report.is_done for report in reports), sum(report.was_done for report in reports)
+    n_unscored = sum(report.n_unscored for report in reports)
     n_bad_rows = sum(dataset.n_bad_rows for dataset in datasets.values())
-    summary: dict[str, Any] = {
-        "folder": str(path),
-        "n_done": sum(report.is_done for report in reports),
-        "n_done_before": sum(report.was_done for report in reports),
-        "n_unscored": sum(report.n_unscored for report in reports),
-        "n_bad_rows": n_bad_rows,
-        "not_done": {report.cell.name: report.reason for report in undone},
-        "left_out": {report.cell.name: report.reason for report in reports if report.reason.startswith("left out")},
-        "not_learned": {report.cell.name: dict(report.not_learned) for report in reports if report.not_learned},
-    }
     if options.json:
-        print_json(summary)
+        content = {"folder": str(path), "n_done": n_done, "n_done_before": n_before, "n_unscored": n_unscored}
+        content |= {"n_bad_rows": n_bad_rows, "not_done": not_done, "left_out": left_out, "not_learned": not_learned}
+        print_json(content)
     else:
-        _print(summary)
-    is_partly = undone or summary["n_unscored"] or n_bad_rows or summary["not_learned"]
-    return 0 if not is_partly else 3 if summary["n_done"] else 1
-
-
-def _print(summary: dict[str, Any]) -> None:
-    n_new = summary["n_done"] - summary["n_done_before"]
-    print(f"{count(n_new, 'cell')} run, {summary['n_done_before']:,} finished before, in {summary['folder']}")
-    print_counts(
-        (summary["n_unscored"], "judgement", "unscored, counted 0.5"),
-        (summary["n_bad_rows"], "bad row", "left out; personalrm validate lists them"),
-        (len(summary["left_out"]), "cell", "left out, since this data cannot make them"),
-    )
-    for title, key in (("not done", "not_done"), ("with users judged knowing nothing", "not_learned")):
-        if summary[key]:
-            print(f"{count(len(summary[key]), 'cell')} {title}:")
-        for name, reason in list(summary[key].items())[:MOST_LISTED]:
-            print_wrapped(f"{name}: {reason if isinstance(reason, str) else _users(reason)}", "  ")
-    if summary["not_done"]:
-        print("the same command goes on from here")
-    print(f"next: personalrm bench report {summary['folder']}")
-
-
-def _users(reasons: dict[str, str]) -> str:
-    return f"{count(len(reasons), 'user')}, such as {next(iter(reasons.items()))}"
+        print(f"{count(n_done - n_before, 'cell')} run, {n_before:,} finished before, in {path}")
+        print_counts(
+            (n_unscored, "judgement", "unscored, counted 0.5"),
+            (n_bad_rows, "bad row", "left out; personalrm validate lists them"),
+            (len(left_out), "cell", "left out, since this data cannot make them"),
+        )
+        knew_nothing = {
+            name: f"{count(len(reasons), 'user')}, such as {next(iter(reasons.items()))}"
+            for name, reasons in not_learned.items()
+        }
+        for title, cells in (("not done", not_done), ("with users judged knowing nothing", knew_nothing)):
+            if cells:
+                print(f"{count(len(cells), 'cell')} {title}:")
+            for name, reason in list(cells.items())[:MOST_LISTED]:
+                print_wrapped(f"{name}: {reason}", "  ")
+        if not_done:
+            print("the same command goes on from here")
+        print(f"next: personalrm bench report {path}")
+    is_partly = not_done or n_unscored or n_bad_rows or not_learned
+    return 0 if not is_partly else 3 if n_done else 1
