@@ -30,9 +30,9 @@ def test_a_model_that_always_says_first_contradicts_itself_about_everything(fitt
     with FakeServer(always_first) as server:
         code, out, err = ask(fitted, tmp_path, server)
     assert code == 0, err
-    found = json.loads(out)["questions"]
-    assert [(one["bits"], one["probability"]) for one in found] == [(1.0, 0.5), (1.0, 0.5)]
-    assert all("contradicts itself: first in both orders" in one["reason"] for one in found)
+    questions = json.loads(out)["questions"]
+    assert [(question["bits"], question["probability"]) for question in questions] == [(1.0, 0.5), (1.0, 0.5)]
+    assert all("contradicts itself: first in both orders" in question["reason"] for question in questions)
 
 
 def test_a_request_without_room_for_taste_is_left_out(fitted, tmp_path):
@@ -48,5 +48,5 @@ def test_a_request_without_room_for_taste_is_left_out(fitted, tmp_path):
     with FakeServer(rule) as server:
         code, out, err = ask(fitted, tmp_path, server, "--personalizable")
     assert code == 0, err
-    told = json.loads(out)
-    assert ([one["line"] for one in told["questions"]], told["not_personalizable"]) == ([2], 1)
+    content = json.loads(out)
+    assert ([question["line"] for question in content["questions"]], content["not_personalizable"]) == ([2], 1)

@@ -46,7 +46,7 @@ def test_a_build_asks_no_more_than_the_dry_run_said(run, raw, server):
     _, out, _ = run(
         "bench", "build", raw, "--out", "ds", "--min-pairs", "2", "--dry-run", "--json", *with_model(server)
     )
-    most = sum(one["n_calls"] for one in json.loads(out)["models"])
+    most = sum(model["n_calls"] for model in json.loads(out)["models"])
     run("bench", "build", raw, "--out", "ds", "--min-pairs", "2", *with_model(server))
     assert 0 < server.log.n_requests <= most
 

@@ -54,8 +54,8 @@ def test_a_scripted_model_is_named_as_one(capsys, run_folder, tmp_path):
     with FakeServer(rule) as server:
         model = ("--model", "m", "--base-url", server.url, "--scripted", "--home", str(tmp_path / "home"))
         code, _, _ = personas(capsys, run_folder, "--surveys", "example", "--only", "validity,concepts", *model)
-    found = [json.loads(path.read_text()) for path in (run_folder / "experiments").glob("validity.*")]
-    assert (code, [one["is_scripted"] for one in found], [one["judge"] for one in found]) == (0, [True], ["m"])
+    results = [json.loads(path.read_text()) for path in (run_folder / "experiments").glob("validity.*")]
+    assert (code, [(result["is_scripted"], result["judge"]) for result in results]) == (0, [(True, "m")])
 
 
 def test_without_surveys_the_other_questions_are_asked(capsys, run_folder):

@@ -29,14 +29,14 @@ def editor(tmp_path, monkeypatch):
 
 
 def sentences(run, user="u1"):
-    return [one["text"] for one in json.loads(run("show", user, "--as", "json")[1])["persona"]["claims"]]
+    return [claim["text"] for claim in json.loads(run("show", user, "--as", "json")[1])["persona"]["claims"]]
 
 
 def n_versions(run, user="u1"):
     return len(json.loads(run("history", user, "--json")[1]))
 
 
-def test_an_edit_is_a_new_version_and_judging_honours_it(fitted, tmp_path):
+def test_an_edit_is_a_new_version_and_judging_honors_it(fitted, tmp_path):
     row = tmp_path / "new.jsonl"
     row.write_text(json.dumps({"user_id": "u1", "prompt": "Hi?", "first": SHORT, "second": LONG}), encoding="utf-8")
     before = json.loads(fitted("judge", row, "--json")[1])["probability"]

@@ -1,4 +1,4 @@
-"""The fault lines of the door, at the command line, 20 users of 10 pairs, the server in its own process.
+"""What can go wrong between us and a model server, at the command line: 20 users of 10 pairs, the server in its own process.
 
 The server's answer is a hash of the request without its seed, so that a mixed-up reply changes what is saved. One server
 has all faults in turn: its address is part of what a fit depends on, so every byte can be compared.

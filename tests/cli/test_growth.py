@@ -98,9 +98,9 @@ def test_ask_takes_completions_and_pairs_and_writes_json(fitted, tmp_path):
         {"completions": ["By train.", "By bus.", SHORT_LONG["second"]]},
         {"chosen": "Yes.", "rejected": "No, never."},
     )
-    found = json.loads(fitted("ask", "u1", "--candidates", candidates(tmp_path, *rows), "-n", 9, "--json")[1])
-    assert len(found["questions"]) == 4
-    assert all(0 <= one["bits"] <= 1 for one in found["questions"])
+    content = json.loads(fitted("ask", "u1", "--candidates", candidates(tmp_path, *rows), "-n", 9, "--json")[1])
+    assert len(content["questions"]) == 4
+    assert all(0 <= question["bits"] <= 1 for question in content["questions"])
 
 
 def test_ask_is_exact_with_the_pairs_at_hand(fitted, prefs, tmp_path):

@@ -78,7 +78,7 @@ def test_a_prompt_that_always_fails_makes_exactly_its_user_partial(people, fit, 
     write_pairs(people, [pair for user in tiny_users(5, 8) for pair in user] + odd)
     with FakeServer(faults=Faults((), hopeless=lambda prompt: "on day 50?" in prompt)) as server:
         code, out, _, prompts = fit(server, "--attempts", "2")
-        others = [one for one in contents(prompts) if one["user_id"] != "odd"]
+        others = [prompt for prompt in contents(prompts) if prompt["user_id"] != "odd"]
         assert (code, others) == (3, faultless[0])
         assert "  odd  no persona: HTTP 500, after 2 attempts" in out
 

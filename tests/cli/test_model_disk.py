@@ -123,7 +123,7 @@ def with_cache(whole, tmp_path):
 @pytest.mark.parametrize(
     "damage",
     [
-        lambda content: b"this is no cache " * 500,
+        lambda content: b"this is not a cache " * 500,
         lambda content: content[1:],
         lambda content: b"\xff" * 4000 + content[4000:],
         lambda content: b"SQLite format 3\0" + content,

@@ -29,7 +29,7 @@ def read_rows(path: str, read: Callable[[Row], Item]) -> tuple[list[tuple[int, I
     """
     items: list[tuple[int, Item]] = []
     bad: list[str] = []
-    for number, row in rows_of(path):
+    for number, row in _rows_of(path):
         try:
             if isinstance(row, BadRow):
                 raise row
@@ -39,7 +39,7 @@ def read_rows(path: str, read: Callable[[Row], Item]) -> tuple[list[tuple[int, I
     return items, bad
 
 
-def rows_of(path: str) -> Iterator[Numbered]:
+def _rows_of(path: str) -> Iterator[Numbered]:
     """Line numbers with the row of each line, or what is wrong with it; `-` is standard input.
 
     Raises:

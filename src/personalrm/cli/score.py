@@ -40,36 +40,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    from personalrm.cli.rows import completions_of, conversation_of, read_rows, user_of
     from personalrm.rewards.language.user_turns import turns_told
     from personalrm.rewards.trained import open_trained
 
-    items, bad = _read(options)
+    def read(row: dict[str, Any]) -> tuple[str, Any, tuple[str, ...]]:
+        return user_of(row, options.user), conversation_of(row), tuple(completions_of(row))
+
+    items, bad = read_rows(options.file, read)
     if print_bad_rows(bad, is_skipping=options.skip_bad, undone="nothing was scored"):
         return 2
     turns = turns_told(options.prompts, demonstrations=options.demonstrations, n_shown=options.history)
     model = open_trained(options.model_folder, f"{options.home}/embeddings", turns=turns, device=options.device)
     contexts, n_left_out = _contexts(options.context, skip_bad=options.skip_bad)
-    users = list(dict.fromkeys(user for _, user, _, _ in items))
+    users = list(dict.fromkeys(user for _, (user, _, _) in items))
     states = dict(zip(users, model.condition_many([contexts.get(user, ()) for user in users]), strict=True))
     _print(items, model, states, contexts, options)
     if n_bad := len(bad) + n_left_out:
         print(f"{count(n_bad, 'bad row')} left out", file=sys.stderr)
     return 3 if n_bad else 0
-
-
-def _read(options: argparse.Namespace) -> tuple[list[tuple[int, str, Any, tuple[str, ...]]], list[str]]:
-    from personalrm.cli.rows import completions_of, conversation_of, rows_of, user_of
-    from personalrm.errors import BadInput, BadRow
-
-    items, bad = [], []
-    for number, row in rows_of(options.file):
-        try:
-            if isinstance(row, BadRow):
-                raise row
-            items.append((number, user_of(row, options.user), conversation_of(row), tuple(completions_of(row))))
-        except BadInput as error:
-            bad.append(f"{options.file} line {number}: {error}")
-    return items, bad
 
 
 def _contexts(path: str | None, *, skip_bad: bool) -> tuple[dict[str, Any], int]:
@@ -88,8 +77,8 @@ def _contexts(path: str | None, *, skip_bad: bool) -> tuple[dict[str, Any], int]
 def _print(items: Any, model: Any, states: Any, contexts: Any, options: argparse.Namespace) -> None:
     from personalrm.rewards.reward_model import ScoreItem
 
-    scored = model.score_many([ScoreItem(states[user], talk, texts) for _, user, talk, texts in items])
-    for (number, user, _, texts), rewards in zip(items, scored, strict=True):
+    scored = model.score_many([ScoreItem(states[user], talk, texts) for _, (user, talk, texts) in items])
+    for (number, (user, _, texts)), rewards in zip(items, scored, strict=True):
         order = sorted(range(len(rewards)), key=lambda place: -rewards[place])
         known = len(contexts.get(user, ()))
         if options.json:

@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--judges", metavar="YAML", help="judges of the consensus filter (default: the model of --model alone)")
     add("--without", type=filters, default=(), metavar="FILTERS", help=f"filters to leave out: {', '.join(FILTERS)}")
     add_flags(parser, BuildSettings, "min_pairs", "shares", "split_at", "seed")
-    add("--shots", type=non_negative, default=20, metavar="N", help="labelled requests shown (default: %(default)s)")
+    add("--shots", type=non_negative, default=20, metavar="N", help="labeled requests shown (default: %(default)s)")
     add_flags(parser, BuildSettings, "kind", "n_examples", "shows_text")
     add("--scripted", action="store_true", help="--model is a script: label what it measures so")
     add("--dry-run", action="store_true", help="say what would be asked and spent, do nothing")
