@@ -92,7 +92,7 @@ def _say_stopping() -> None:
 
 
 def _predict(job: FitJob, options: argparse.Namespace, judge: ModelJudge | None) -> int:
-    from personalrm.induction.forecast import Kept, forecast, nothing_kept
+    from personalrm.induction.forecast import Kept, forecast
     from personalrm.lm.cache import Cache, Unscored
     from personalrm.lm.prices import price_of
 
@@ -106,7 +106,7 @@ def _predict(job: FitJob, options: argparse.Namespace, judge: ModelJudge | None)
             answer = cache.find(key)
             return None if isinstance(answer, Unscored) and options.retry_unscored else answer
 
-        kept: Kept = find
+        kept: Kept | None = find
         with closing(Cache(Path(options.home) / "cache.sqlite", read_only=True)) as cache:
             try:
                 cache.open()
@@ -114,7 +114,7 @@ def _predict(job: FitJob, options: argparse.Namespace, judge: ModelJudge | None)
                 raise
             except StoreError as error:  # a damaged cache, with which a fit would begin anew
                 print(f"warning: {error}", file=sys.stderr)
-                kept = nothing_kept
+                kept = None
             guess = forecast(job.todo(only_look=True), judge, induction_settings(options), price, kept)
         content, line = guess.as_json(), guess.line()
     if options.json:
