@@ -14,7 +14,7 @@ import pytest
 from personalrm.bench.plan.cells import Cell
 from personalrm.bench.plan.spec import RunSpec
 from personalrm.bench.results.records import JudgementRow, RunInfo
-from personalrm.datasets.building.manifest import BuiltFrom
+from personalrm.datasets.building.publishing import BuiltFrom
 from personalrm.errors import BadInput, CorruptFile, NewerVersion, PersonalRMError, UnknownName
 from personalrm.induction.search.trials_file import Trial
 from personalrm.preferences.persona_prompts import PersonaPrompt

@@ -11,8 +11,7 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-from personalrm.bench.report.counts import measured
-from personalrm.bench.report.material import Chart, Material, slug
+from personalrm.bench.report.material import Chart, Material, measured, slug
 from personalrm.bench.results.summary import EntrySummary
 
 INK, GRID = "#1a1b1c", "#d9dadb"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib.resources import files
@@ -18,6 +18,7 @@ from personalrm.bench.results.records import DatasetInfo, MethodInfo, ModelInfo
 from personalrm.bench.results.summary import EntrySummary, Summary
 from personalrm.stats.accuracy import percent
 from personalrm.stats.paired import points
+from personalrm.wording import count
 
 Texts = Literal["allowed", "all", "none"]
 SCRIPTED = " (scripted)"
@@ -162,3 +163,34 @@ def slug(name: str) -> str:
     return (
         plain if plain == name else f"{plain}-{hashlib.sha256(name.encode('utf-8', 'surrogatepass')).hexdigest()[:6]}"
     )
+
+
+def sizes(entries: Iterable[EntrySummary]) -> str:
+    """Users, target pairs and runs of the entries; a range where they differ."""
+    scored = [(entry, entry.accuracy) for entry in entries if entry.accuracy]
+    if not scored:
+        return "nothing scored"
+    n_runs = max(len(entry.seeds) for entry, _ in scored)
+    parts = [_range([a.n_users for _, a in scored], "user"), _range([a.n_pairs for _, a in scored], "target pair")]
+    return ", ".join([*parts, f"mean of up to {n_runs} runs"] if n_runs > 1 else parts)
+
+
+def unscored(entries: Iterable[EntrySummary]) -> str:
+    """A sentence with the unscored judgements of all entries together."""
+    return f"Unscored: {_unscored(list(entries))}."
+
+
+def measured(entries: Iterable[EntrySummary]) -> str:
+    """Sizes and unscored judgements in one phrase, for a caption."""
+    found = list(entries)
+    return f"{sizes(found)}, unscored {_unscored(found)}"
+
+
+def _unscored(entries: Sequence[EntrySummary]) -> str:
+    n_judgements = sum(entry.n_judgements for entry in entries)
+    return f"{sum(entry.n_unscored for entry in entries):,} of {count(n_judgements, 'judgement')}"
+
+
+def _range(numbers: Sequence[int], noun: str) -> str:
+    low, high = min(numbers), max(numbers)
+    return count(high, noun) if low == high else f"{low:,} to {high:,} {noun}s"

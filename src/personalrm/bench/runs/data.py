@@ -10,7 +10,7 @@ from pathlib import Path
 from personalrm.bench.methods.method import Surveys
 from personalrm.bench.plan.spec import EXAMPLE, DatasetSpec
 from personalrm.bench.results.records import DatasetInfo, FunnelRow, Removed, TargetRow
-from personalrm.datasets.building.manifest import BuiltFrom, read_manifest
+from personalrm.datasets.building.publishing import BuiltFrom, read_manifest
 from personalrm.datasets.published import COLUMN, load_benchmark
 from personalrm.datasets.targets import HeldOut, hold_out
 from personalrm.errors import BadInput

@@ -12,24 +12,65 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any, Protocol
 
 from personalrm.datasets.building.build import Build, BuildReport, Watch
-from personalrm.datasets.building.manifest import FORMAT_VERSION, MANIFEST, MANIFEST_FORMAT
+from personalrm.datasets.building.funnel import StageRow
 from personalrm.datasets.building.settings import FileKind
 from personalrm.datasets.building.stage_files import StageCard, no_room, read_users, write_json
 from personalrm.datasets.building.stages import USER_SPLIT
 from personalrm.datasets.personalizable import FilterAccuracy
 from personalrm.datasets.sources import hash_of_file
-from personalrm.errors import MissingExtra
+from personalrm.errors import CorruptFile, MissingExtra
 from personalrm.preferences.pairs import PreferencePair
 from personalrm.preferences.prompt_json import pair_to_dict
 from personalrm.preferences.reading.surveys import survey_to_dict
 from personalrm.store.atomic import replace_file
-from personalrm.typed_values import plain
+from personalrm.typed_values import check_version, plain, saved_value
 from personalrm.wording import install_hint
+
+MANIFEST = "manifest.json"
+MANIFEST_FORMAT = "personalrm benchmark dataset"
+FORMAT_VERSION = 1
+AGAIN = "build the dataset again"
+
+
+@dataclass(frozen=True, repr=False)
+class BuiltFrom:
+    """Where a built dataset comes from."""
+
+    funnel: tuple[StageRow, ...]
+    licence: str
+    """Of the source."""
+
+
+def read_manifest(folder: Path) -> BuiltFrom | None:
+    """The origin of a dataset folder; None where `bench build` did not make it.
+
+    Raises:
+        CorruptFile: If the manifest is one of ours and damaged, or not JSON at all.
+        NewerVersion: If a later personalrm wrote it.
+    """
+    path = folder / MANIFEST
+    if not path.is_file():
+        return None
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))  # any JSON: other tools call their files so too
+    except (OSError, ValueError, RecursionError) as error:
+        raise CorruptFile(
+            f"{str(path)!r} cannot be read ({type(error).__name__}); build the dataset again, or remove the file"
+        ) from None
+    if not isinstance(content, dict) or content.get("format") != MANIFEST_FORMAT:
+        return None
+    where = repr(str(path))
+    check_version(content.get("format_version"), FORMAT_VERSION, where, again=AGAIN)
+    source = content.get("source")
+    # of the rest of a manifest, which is for people, nothing is needed here
+    needed = {"funnel": content.get("funnel"), "licence": source.get("licence") if isinstance(source, dict) else None}
+    return saved_value(BuiltFrom, needed, where, again=AGAIN)
+
 
 COLUMN_MEANINGS = (
     ("user_id", "whose choice it is"),

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from personalrm.bench.report.charts import accuracy_chart
-from personalrm.bench.report.counts import sizes, unscored
 from personalrm.bench.report.material import (
     PUBLISHED_MODELS,
     Material,
@@ -15,7 +14,9 @@ from personalrm.bench.report.material import (
     interval,
     p_text,
     share,
+    sizes,
     slug,
+    unscored,
 )
 from personalrm.bench.report.tables import DASH, Column, Table, TableRow, Value
 from personalrm.bench.results.records import DatasetInfo

@@ -18,8 +18,7 @@ from personalrm.bench.report.charts import (
     rule_at,
     specification,
 )
-from personalrm.bench.report.counts import measured, sizes, unscored
-from personalrm.bench.report.material import Chart, Material, Section, accuracy_value, slug
+from personalrm.bench.report.material import Chart, Material, Section, accuracy_value, measured, sizes, slug, unscored
 from personalrm.bench.report.tables import DASH, Column, Table, TableRow, Value
 from personalrm.bench.results.summary import EntrySummary
 from personalrm.stats.slopes import Slope

@@ -16,8 +16,17 @@ from personalrm.bench.report.charts import (
     rule_at,
     specification,
 )
-from personalrm.bench.report.counts import measured, sizes, unscored
-from personalrm.bench.report.material import SCRIPTED, Chart, Material, Section, accuracy_value, slug
+from personalrm.bench.report.material import (
+    SCRIPTED,
+    Chart,
+    Material,
+    Section,
+    accuracy_value,
+    measured,
+    sizes,
+    slug,
+    unscored,
+)
 from personalrm.bench.report.tables import Column, Table, TableRow
 from personalrm.bench.results.records import MethodInfo, ModelInfo
 from personalrm.bench.results.summary import EntrySummary

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
-from personalrm.bench.report.counts import sizes, unscored
-from personalrm.bench.report.material import Material, Section, accuracy_value, gap_interval, p_text
+from personalrm.bench.report.material import Material, Section, accuracy_value, gap_interval, p_text, sizes, unscored
 from personalrm.bench.report.tables import DASH, Column, Table, TableRow, Value
 from personalrm.bench.results.records import ModelInfo
 from personalrm.bench.results.summary import EntrySummary

@@ -7,17 +7,19 @@ from dataclasses import replace
 from typing import Any
 
 from personalrm.bench.report.charts import INK, colour, faceted, specification
-from personalrm.bench.report.counts import measured, sizes, unscored
 from personalrm.bench.report.material import (
     Chart,
     Material,
     Section,
     gap_interval,
     interval,
+    measured,
     number,
     p_text,
     share,
+    sizes,
     slug,
+    unscored,
 )
 from personalrm.bench.report.tables import DASH, Column, Table, TableRow, Value
 from personalrm.bench.results.summary import EntrySummary

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from personalrm.bench.plan.cells import Cell
 from personalrm.bench.report.charts import colour, points_with_bars, rule_at, specification
-from personalrm.bench.report.experiments import ExperimentFile, found_in, judge_of, or_nan, title_of
 from personalrm.bench.report.material import (
     Chart,
     Material,
@@ -30,6 +30,43 @@ from personalrm.bench.report.tables import DASH, Column, Table, TableRow, Value
 from personalrm.bench.results.folder import RunFolder
 from personalrm.preferences.personal_prompts import PersonalPrompt
 from personalrm.stats.paired import points
+from personalrm.typed_values import saved_value
+
+AGAIN = "remove the file and run bench personas again"
+
+
+@dataclass(frozen=True)
+class ExperimentFile:
+    """One file of a run's `experiments/`."""
+
+    cell: Cell
+    content: Mapping[str, Any]
+
+
+def found_in(material: Material, what: str) -> list[ExperimentFile]:
+    """Every file of an experiment in the runs of the report."""
+    return [
+        ExperimentFile(saved_value(Cell, content.get("cell"), f"the cell of experiments/{what}", again=AGAIN), content)
+        for folder in material.folders
+        for content in folder.experiments(what)
+    ]
+
+
+def title_of(material: Material, found: ExperimentFile) -> str:
+    """Dataset, method and model whose personas were asked about."""
+    seed = f", seed {found.cell.seed}" if found.cell.seed else ""
+    return f"{found.cell.dataset}: {material.title(found.cell.method)}, {material.label(found.cell.model)}{seed}"
+
+
+def judge_of(found: ExperimentFile) -> str:
+    """Who was asked."""
+    return f"{found.content['judge']}{' (scripted)' if found.content.get('is_scripted') else ''}"
+
+
+def or_nan(value: float | None) -> float:
+    """The value, NaN where none was measured."""
+    return float("nan") if value is None else value
+
 
 METHOD = "persona_and_demonstrations"
 """The method whose prompts are shown, if it was run; else the first that has any."""

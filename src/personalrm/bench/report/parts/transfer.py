@@ -8,8 +8,7 @@ from typing import Any
 
 from personalrm.bench.plan.cells import Cell
 from personalrm.bench.report.charts import INK, specification
-from personalrm.bench.report.counts import measured, sizes, unscored
-from personalrm.bench.report.material import Chart, Material, Section, accuracy_value, slug
+from personalrm.bench.report.material import Chart, Material, Section, accuracy_value, measured, sizes, slug, unscored
 from personalrm.bench.report.tables import Column, Table, TableRow
 from personalrm.bench.results.summary import EntrySummary
 
