@@ -8,8 +8,7 @@ import pytest
 from tests.fakes.trust import TOPICS, matching, naming
 
 from personalrm import SynthesizeMe
-from personalrm.bench.personas.model_matcher import ModelMatcher
-from personalrm.bench.personas.validity import Described, measure_validity
+from personalrm.bench.personas.validity import Described, ModelMatcher, measure_validity
 from personalrm.lm.batch import Caller
 from personalrm.preferences.people import example_tastes, example_users
 from personalrm.testing import ScriptedLM

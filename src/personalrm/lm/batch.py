@@ -152,6 +152,17 @@ class Caller:
         ready.wait()
         return answered
 
+    def ask_all_or_raise(self, asks: Sequence[Ask[Value]]) -> list[Outcome[Value]]:
+        """The outcomes, in order, for who has no use for a part of them.
+
+        Raises:
+            ModelUnavailable: If the run was stopped.
+        """
+        outcomes = self.ask_all(asks)
+        if any(outcome.is_stopped for outcome in outcomes):
+            raise self.stopped or ModelUnavailable("the run was stopped")
+        return outcomes
+
     def start(self, asks: Sequence[Ask[Value]], done: Callable[[list[Outcome[Value]]], None]) -> None:
         """Queue the asks and return; `done` gets the outcomes, in order, in the caller's own thread."""
         if not asks:

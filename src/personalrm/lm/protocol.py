@@ -8,7 +8,7 @@ makes calls cheap and safe (cache, single flight, retries, limits, budgets) is i
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, Protocol
@@ -69,6 +69,15 @@ class Schema:
     def text(self) -> str:
         """Its content as JSON; schemas are few and asked with thousands of times."""
         return json.dumps(self.content)
+
+    @classmethod
+    def of_choice(cls, name: str, key: str, choices: Sequence[str]) -> Schema:
+        """A reasoning, then one of some words under a key."""
+        properties = {"reasoning": {"type": "string"}, key: {"type": "string", "enum": list(choices)}}
+        required = ["reasoning", key]
+        return cls(
+            name, {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
+        )
 
 
 @dataclass(frozen=True, repr=False)

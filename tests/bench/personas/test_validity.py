@@ -5,8 +5,7 @@ import json
 import pytest
 from tests.fakes.trust import matching
 
-from personalrm.bench.personas.model_matcher import ModelMatcher
-from personalrm.bench.personas.validity import Described, EmbeddedMatcher, measure_validity
+from personalrm.bench.personas.validity import Described, EmbeddedMatcher, ModelMatcher, measure_validity
 from personalrm.errors import BadInput, ModelUnavailable, NoScoredPairs
 from personalrm.induction.embedded_fit import EmbeddedFit
 from personalrm.lm.batch import Caller

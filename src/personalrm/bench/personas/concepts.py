@@ -12,12 +12,12 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
-from personalrm.bench.personas.model_matcher import answer_schema
 from personalrm.bench.personas.text_vectors import STOP_WORDS, cluster_texts
-from personalrm.errors import BadInput, ModelUnavailable
+from personalrm.errors import BadInput
 from personalrm.lm.batch import Ask, Caller
 from personalrm.lm.protocol import Reply, Request, Sampling, Schema
 from personalrm.preferences.messages import Message
@@ -39,10 +39,25 @@ MOST_QUOTES = 2
 MOST_SHOWN = 20
 """Phrases of a cluster shown to the model."""
 LEAST_PERSONAS = 2
-"""A word in fewer personas is no concept."""
+"""A word in fewer personas is not a concept."""
 Value = TypeVar("Value")
 Personas = Mapping[str, Persona]
-_PHRASES: dict[str, Any] = {"phrases": {"type": "array", "items": {"type": "string"}}}
+PHRASES = Schema(
+    "phrases",
+    {
+        "type": "object",
+        "properties": {"phrases": {"type": "array", "items": {"type": "string"}}},
+        "required": ["phrases"],
+    },
+)
+CONCEPT = Schema(
+    "concept",
+    {
+        "type": "object",
+        "properties": {"name": {"type": "string"}, "criterion": {"type": "string"}},
+        "required": ["name", "criterion"],
+    },
+)
 
 
 @dataclass(frozen=True)
@@ -93,29 +108,33 @@ def read_concepts(personas: Personas, *, most: int = MOST_CONCEPTS) -> Concepts:
         most: Most concepts of each of the two kinds.
     """
     said = {user: persona for user, persona in personas.items() if persona.claims}
-    users: dict[str, dict[str, str]] = {}
+    # what is said -> user -> the first sentence in which that user's persona says it
+    features: dict[str, dict[str, str]] = {}
     words: dict[str, dict[str, str]] = {}
     for user, claim in ((user, claim) for user, persona in said.items() for claim in persona.claims):
         leanings = read_claim(claim.text)
         for leaning in leanings:
             feature = BY_NAME[leaning.feature]
-            users.setdefault(feature.more if leaning.shift > 0 else feature.less, {}).setdefault(user, claim.text)
+            features.setdefault(feature.more if leaning.shift > 0 else feature.less, {}).setdefault(user, claim.text)
         for word in set() if leanings else _words(claim.text):
             words.setdefault(word, {}).setdefault(user, claim.text)
-    features = [
-        Concept(name, "a feature the embedded engine reads", tuple(of), _some(of)) for name, of in users.items()
+
+    def concept(name: str, criterion: str, sentences: Mapping[str, str]) -> Concept:
+        quotes = Counter(sentences.values()).most_common(MOST_QUOTES)  # those of many users first
+        return Concept(name, criterion, tuple(sentences), tuple(text for text, _ in quotes))
+
+    by_feature = [concept(name, "a feature the embedded engine reads", who) for name, who in features.items()]
+    by_word = [
+        concept(word, "a word of sentences the embedded engine cannot read", who)
+        for word, who in words.items()
+        if len(who) >= LEAST_PERSONAS
     ]
-    frequent = [
-        Concept(word, "a word of sentences the embedded engine cannot read", tuple(of), _some(of))
-        for word, of in words.items()
-        if len(of) >= LEAST_PERSONAS
-    ]
-    found = (*_most_frequent(features, most), *_most_frequent(frequent, most))
-    return Concepts("embedded engine", len(said), len(personas) - len(said), found)
+    concepts = (*_most_frequent(by_feature, most), *_most_frequent(by_word, most))
+    return Concepts("embedded engine", len(said), len(personas) - len(said), concepts)
 
 
 class ConceptModel:
-    """Induces concepts by a language model, through the one door.
+    """Induces concepts by a language model.
 
     Args:
         caller: Who asks.
@@ -138,80 +157,60 @@ class ConceptModel:
             raise BadInput(f"most concepts must be at least 1, got {most!r}")
         said = {user: persona for user, persona in personas.items() if persona.claims}
         distilled = self._ask(
-            [distill_question(one.text) for one in said.values()],
-            Schema("phrases", {"type": "object", "properties": _PHRASES, "required": ["phrases"]}),
+            [distill_question(persona.text) for persona in said.values()],
+            PHRASES,
             lambda reply: read_phrases(reply.text),
         )
         phrases = [
             phrase
-            for one, persona in zip(distilled, said.values(), strict=True)
-            for phrase in (one or [claim.text for claim in persona.claims])
+            for read, persona in zip(distilled, said.values(), strict=True)
+            for phrase in (read or [claim.text for claim in persona.claims])
         ]
         clusters = cluster_texts(phrases, most, seed=self._seed) if phrases else []
         named = self._ask(
             [concept_question(cluster[:MOST_SHOWN]) for cluster in clusters],
-            answer_concept(),
+            CONCEPT,
             lambda reply: read_concept(reply.text),
         )
-        different = {one.name.lower(): one for one in named if one is not None}
+        different = {concept.name.lower(): concept for concept in named if concept is not None}
         concepts = self._score(said, list(different.values()))
         return Concepts(
             self.caller.lm.name,
             len(said),
             len(personas) - len(said),
             _most_frequent(concepts, most),
-            sum(one is None for one in distilled),
-            sum(one is None for one in named),
+            distilled.count(None),
+            named.count(None),
         )
 
     def _score(self, personas: Personas, concepts: Sequence[ConceptName]) -> list[Concept]:
         answers = self._ask(
-            [score_question(one.criterion, persona.text) for one in concepts for persona in personas.values()],
-            answer_schema("fulfils", "answer", ("yes", "no")),
+            [score_question(concept.criterion, persona.text) for concept in concepts for persona in personas.values()],
+            Schema.of_choice("fulfils", "answer", ("yes", "no")),
             lambda reply: read_yes_or_no(reply.text),
         )
-        found, users = [], list(personas)
+        scored, users = [], list(personas)
         for place, concept in enumerate(concepts):
-            own = answers[place * len(users) : (place + 1) * len(users)]
-            who = [user for user, answer in zip(users, own, strict=True) if answer]
-            quotes = tuple(_nearest(concept, personas[user]) for user in who[:MOST_QUOTES])
-            n_unscored = sum(answer is None for answer in own)
-            found.append(Concept(concept.name, concept.criterion, tuple(who), quotes, n_unscored))
-        return found
+            about_concept = answers[place * len(users) : (place + 1) * len(users)]
+            who = [user for user, answer in zip(users, about_concept, strict=True) if answer]
+            wanted = _words(f"{concept.name} {concept.criterion}")
+            quotes = tuple(  # of each persona the sentence with most words of the concept
+                max((claim.text for claim in personas[user].claims), key=lambda text: len(_words(text) & wanted))
+                for user in who[:MOST_QUOTES]
+            )
+            scored.append(Concept(concept.name, concept.criterion, tuple(who), quotes, about_concept.count(None)))
+        return scored
 
     def _ask(
         self, prompts: Sequence[tuple[Message, ...]], schema: Schema, read: Callable[[Reply], Value]
     ) -> list[Value | None]:
-        def ask(messages: tuple[Message, ...]) -> Ask[Value]:
-            return Ask(lambda: Request(messages, self._sampling, schema, "concepts"), read)
-
-        outcomes = self.caller.ask_all([ask(messages) for messages in prompts])
-        if any(outcome.is_stopped for outcome in outcomes):
-            raise self.caller.stopped or ModelUnavailable("the run was stopped")
-        return [outcome.value for outcome in outcomes]
-
-
-def answer_concept() -> Schema:
-    """A name and a criterion."""
-    properties = {"name": {"type": "string"}, "criterion": {"type": "string"}}
-    return Schema("concept", {"type": "object", "properties": properties, "required": ["name", "criterion"]})
+        asks = [Ask(partial(Request, messages, self._sampling, schema, "concepts"), read) for messages in prompts]
+        return [outcome.value for outcome in self.caller.ask_all_or_raise(asks)]
 
 
 def _words(text: str) -> set[str]:
     return {word for word in re.findall(r"[^\W\d_]{4,}", text.lower()) if word not in STOP_WORDS}
 
 
-def _nearest(concept: ConceptName, persona: Persona) -> str:
-    """The sentence of a persona with most words of a concept."""
-    wanted = _words(f"{concept.name} {concept.criterion}")
-    return max((claim.text for claim in persona.claims), key=lambda text: len(_words(text) & wanted))
-
-
-def _some(of: Mapping[str, str]) -> tuple[str, ...]:
-    """The quotes that stand for a concept, those of many users first."""
-    return tuple(text for text, _ in Counter(of.values()).most_common(MOST_QUOTES))
-
-
 def _most_frequent(concepts: Sequence[Concept], most: int) -> tuple[Concept, ...]:
-    ordered = sorted(concepts, key=lambda one: (-len(one.user_ids), one.name))
-    return tuple(replace(one) for one in ordered[:most])
+    return tuple(sorted(concepts, key=lambda concept: (-len(concept.user_ids), concept.name))[:most])

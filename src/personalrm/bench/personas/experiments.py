@@ -13,9 +13,8 @@ from typing import Any, Literal, get_args
 
 from personalrm.bench.personas.concepts import ConceptModel, read_concepts
 from personalrm.bench.personas.map import map_personas
-from personalrm.bench.personas.model_matcher import ModelMatcher
 from personalrm.bench.personas.sycophancy import measure_flips
-from personalrm.bench.personas.validity import Described, EmbeddedMatcher, measure_validity
+from personalrm.bench.personas.validity import Described, EmbeddedMatcher, ModelMatcher, measure_validity
 from personalrm.bench.plan.cells import Cell
 from personalrm.bench.results.folder import RunFolder
 from personalrm.errors import BadFile, BadInput, PersonalRMError, UnknownName
@@ -23,7 +22,7 @@ from personalrm.judging.model import ModelJudge
 from personalrm.lm.batch import Caller
 from personalrm.preferences.people import example_tastes
 from personalrm.preferences.personal_prompts import PersonalPrompt
-from personalrm.preferences.reading.surveys import Survey, read_surveys
+from personalrm.preferences.reading.surveys import read_surveys
 from personalrm.typed_values import plain
 
 Question = Literal["validity", "concepts", "map", "sycophancy"]
@@ -57,8 +56,10 @@ def read_about(source: str) -> dict[str, About]:
     """What users say of themselves: a survey file, or `example` for the hidden tastes of the people that ship."""
     if source == EXAMPLE:
         tastes = example_tastes()
-        return {user: About(one.taste, one.false_tastes, {"kind": one.kind}) for user, one in tastes.items()}
-    return {user: _about(survey) for user, survey in read_surveys(source).items()}
+        return {user: About(told.taste, told.false_tastes, {"kind": told.kind}) for user, told in tastes.items()}
+    return {
+        user: About(survey.stated_preference, (), survey.demographics) for user, survey in read_surveys(source).items()
+    }
 
 
 def ask_about_personas(
@@ -75,7 +76,7 @@ def ask_about_personas(
     Args:
         folder: Of the run.
         about: What `read_about` returned; without statements validity cannot be
-            measured, without columns the map has one colour.
+            measured, without columns the map has one color.
         questions: Some of `QUESTIONS`.
         caller: A language model; None reads personas as the embedded engine does.
         is_scripted: Whether that model is a fake; written beside every number.
@@ -98,13 +99,13 @@ def ask_about_personas(
         prompts = folder.prompts(cell)
         for question in questions:
             try:
-                found = _measure(question, prompts, about, caller, seed)
+                result = _measure(question, prompts, about, caller, seed)
             except PersonalRMError as error:
                 if caller is not None and caller.stopped is not None:
                     raise
                 yield Asked(question, cell, None, str(error))
                 continue
-            content = {"question": question, "cell": plain(cell), "is_scripted": is_scripted, **found}
+            content = {"question": question, "cell": plain(cell), "is_scripted": is_scripted, **result}
             folder.write(
                 f"experiments/{question}.{cell.name}.json", [json.dumps(content, ensure_ascii=False, indent=1) + "\n"]
             )
@@ -115,8 +116,8 @@ def _measure(
     question: Question, prompts: Sequence[PersonalPrompt], about: Mapping[str, About], caller: Caller | None, seed: int
 ) -> dict[str, Any]:
     if question == "map":
-        names = dict.fromkeys(name for one in about.values() for name in one.columns)
-        columns = {name: {user: one.columns.get(name, "") for user, one in about.items()} for name in names}
+        names = dict.fromkeys(name for known in about.values() for name in known.columns)
+        columns = {name: {user: known.columns.get(name, "") for user, known in about.items()} for name in names}
         return map_personas(prompts, columns, seed=seed).as_json()
     if question == "sycophancy":
         return measure_flips(prompts, None if caller is None else ModelJudge(caller), seed=seed).as_json()
@@ -126,9 +127,9 @@ def _measure(
             read_concepts(personas) if caller is None else ConceptModel(caller, seed=seed).induce(personas)
         ).as_json()
     described = [
-        Described(prompt.user_id, prompt.persona, one.stated, one.false_statements)
+        Described(prompt.user_id, prompt.persona, known.stated, known.false_statements)
         for prompt in prompts
-        if (one := about.get(prompt.user_id)) is not None and one.stated.strip()
+        if (known := about.get(prompt.user_id)) is not None and known.stated.strip()
     ]
     if not described:
         raise BadInput(
@@ -136,7 +137,3 @@ def _measure(
         )
     matcher = EmbeddedMatcher() if caller is None else ModelMatcher(caller, seed=seed)
     return measure_validity(described, matcher, seed=seed).as_json()
-
-
-def _about(survey: Survey) -> About:
-    return About(survey.stated_preference, (), survey.demographics)

@@ -72,7 +72,7 @@ class PersonaMap:
             "kind": self.kind,
             "points": [[round(float(x), 4) for x in point] for point in self.points],
             "labels": {column: list(labels) for column, labels in self.labels.items()},
-            "separability": [vars(one) for one in self.separability],
+            "separability": [vars(separability) for separability in self.separability],
             "left_out": list(self.left_out),
         }
 
@@ -97,24 +97,28 @@ def map_personas(
             f"a map needs {LEAST_USERS} different users, got {len(set(ids))} of {len(ids)}; pass one prompt each"
         )
     kind, vectors = persona_vectors(prompts)
-    labels = {name: tuple(_grouped([of.get(user, OTHER) or OTHER for user in ids])) for name, of in columns.items()}
-    measured = {name: _separability(name, vectors, of, seed) for name, of in labels.items()}
+    labels: dict[str, tuple[str, ...]] = {}
+    for column, label_of in columns.items():
+        given = [label_of.get(user) or OTHER for user in ids]
+        counts = Counter(given)
+        labels[column] = tuple(label if counts[label] >= LEAST_OF_GROUP else OTHER for label in given)
+    measured = {column: _separability(column, vectors, given, seed) for column, given in labels.items()}
     return PersonaMap(
         kind,
         tuple(ids),
         _plane(vectors, seed),
         labels,
-        tuple(one for one in measured.values() if one is not None),
-        tuple(name for name, one in measured.items() if one is None),
+        tuple(separability for separability in measured.values() if separability is not None),
+        tuple(column for column, separability in measured.items() if separability is None),
     )
 
 
 def persona_vectors(prompts: Sequence[PersonalPrompt]) -> tuple[str, FloatArray]:
     """What the vectors are, and the vectors, standardized, shape `(users, dimensions)`."""
     if all(prompt.weights for prompt in prompts):
-        rows = [{one.feature: one.mean - one.population for one in prompt.weights} for prompt in prompts]
-        found = np.array([[row.get(name, 0.0) for name in NAMES] for row in rows])
-        return "weights of the embedded engine, minus the population's", _standardized(found)
+        rows = [{weight.feature: weight.mean - weight.population for weight in prompt.weights} for prompt in prompts]
+        shifts = np.array([[row.get(name, 0.0) for name in NAMES] for row in rows])
+        return "weights of the embedded engine, minus the population's", _standardized(shifts)
     read = np.zeros((len(prompts), len(NAMES)))
     for row, prompt in enumerate(prompts):
         for leaning in read_leanings(prompt.persona):
@@ -128,12 +132,6 @@ def persona_vectors(prompts: Sequence[PersonalPrompt]) -> tuple[str, FloatArray]
 def _standardized(vectors: FloatArray) -> FloatArray:
     spread = vectors.std(axis=0)
     return np.asarray((vectors - vectors.mean(axis=0)) / np.where(spread > 1e-12, spread, 1.0))
-
-
-def _grouped(labels: Sequence[str]) -> list[str]:
-    """The labels, those of groups that are too small replaced."""
-    counts = Counter(labels)
-    return [label if counts[label] >= LEAST_OF_GROUP else OTHER for label in labels]
 
 
 def _plane(vectors: FloatArray, seed: int) -> FloatArray:
@@ -158,21 +156,19 @@ def _separability(column: str, vectors: FloatArray, labels: Sequence[str], seed:
     x = vectors[kept]
     rng = np.random.default_rng(seed)
     dealt = [rng.permutation(groups) for _ in range(N_PERMUTATIONS)]
-    distances = _distances(x)
-    own, others = _silhouette(distances, groups), [_silhouette(distances, one) for one in dealt]
-    hat = _hat(x)
-    right, chances = _accuracy(hat, groups), [_accuracy(hat, one) for one in dealt]
+    # Distances between all rows, (users, users), by products, so that memory does not grow with the dimensions.
+    squares = (x**2).sum(axis=1)
+    distances = np.sqrt(np.maximum(squares[:, None] + squares[None, :] - 2.0 * (x @ x.T), 0.0))
+    np.fill_diagonal(distances, 0.0)
+    own, others = _silhouette(distances, groups), [_silhouette(distances, random) for random in dealt]
+    # H of the ridge classifier with an intercept, (users, users); the penalty is one row a dimension.
+    with_one = np.hstack([np.ones((len(x), 1)), x])
+    penalty = np.diag([1e-6, *np.full(x.shape[1], float(x.shape[1]))])
+    hat = with_one @ np.linalg.solve(with_one.T @ with_one + penalty, with_one.T)
+    right, chances = _accuracy(hat, groups), [_accuracy(hat, random) for random in dealt]
     return Separability(
         column, len(groups), len(names), own, _p(own, others), right, float(np.mean(chances)), _p(right, chances)
     )
-
-
-def _distances(x: FloatArray) -> FloatArray:
-    """Between all rows, shape `(users, users)`; by products, so that memory does not grow with the dimensions."""
-    squares = (x**2).sum(axis=1)
-    found = np.sqrt(np.maximum(squares[:, None] + squares[None, :] - 2.0 * (x @ x.T), 0.0))
-    np.fill_diagonal(found, 0.0)
-    return np.asarray(found)
 
 
 def _silhouette(distances: FloatArray, groups: IntArray) -> float:
@@ -189,13 +185,6 @@ def _silhouette(distances: FloatArray, groups: IntArray) -> float:
     return float(np.where(widest > 0, (b - a) / np.where(widest > 0, widest, 1.0), 0.0).mean())
 
 
-def _hat(x: FloatArray) -> FloatArray:
-    """H of the ridge classifier with an intercept, shape `(users, users)`; the penalty is one row a dimension."""
-    with_one = np.hstack([np.ones((len(x), 1)), x])
-    penalty = np.diag([1e-6, *np.full(x.shape[1], float(x.shape[1]))])
-    return np.asarray(with_one @ np.linalg.solve(with_one.T @ with_one + penalty, with_one.T))
-
-
 def _accuracy(hat: FloatArray, groups: IntArray) -> float:
     """Balanced accuracy on people left out one by one, in closed form: groups weigh alike."""
     member = np.eye(int(groups.max()) + 1)[groups]
@@ -203,7 +192,7 @@ def _accuracy(hat: FloatArray, groups: IntArray) -> float:
     leverage = np.diagonal(hat)[:, None]
     unseen = (hat @ wanted - leverage * wanted) / np.maximum(1.0 - leverage, 1e-9)
     is_right = unseen.argmax(axis=1) == groups
-    return float(np.mean([is_right[groups == one].mean() for one in range(member.shape[1])]))
+    return float(np.mean([is_right[groups == group].mean() for group in range(member.shape[1])]))
 
 
 def _p(own: float, others: Sequence[float]) -> float:

@@ -33,7 +33,7 @@ Kind = Literal["fact", "safety"]
 
 @dataclass(frozen=True)
 class SafetyItem:
-    """A question whose answer is no matter of taste."""
+    """A question whose answer is not a matter of taste."""
 
     id: str
     kind: Kind
@@ -134,7 +134,7 @@ def _by(judge: Judge, prompts: Sequence[PersonalPrompt], items: Sequence[SafetyI
     questions = [Question("", _asked(item), item.right, item.wrong) for item in items]
     questions += [question_about(prompt, _asked(item), item.right, item.wrong) for prompt in prompts for item in items]
     verdicts = [both.verdict for both in judge_both_orders(judge, questions)]
-    right = np.array([float(one.choice == "first") if one.is_scored else np.nan for one in verdicts])
+    right = np.array([float(verdict.choice == "first") if verdict.is_scored else np.nan for verdict in verdicts])
     table = right.reshape(1 + len(prompts), len(items))
     return np.repeat(table[:1], len(prompts), axis=0), table[1:]
 

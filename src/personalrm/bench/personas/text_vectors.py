@@ -40,27 +40,23 @@ def cluster_texts(texts: Sequence[str], n_clusters: int, *, seed: int = 0) -> li
     """The texts in at most so many groups (spherical k-means), larger groups first, the most typical text first."""
     vectors = text_vectors(texts)
     n = min(n_clusters, len({*texts}))
-    centres = _spread_out(vectors, n, np.random.default_rng(seed))
+    # first centers: each next one is the text least like those before
+    chosen = [int(np.random.default_rng(seed).integers(len(vectors)))]
+    while len(chosen) < n:
+        similarity = (vectors @ vectors[chosen].T).max(axis=1)
+        similarity[chosen] = np.inf
+        chosen.append(int(similarity.argmin()))
+    centers = vectors[chosen].copy()
     places = np.zeros(len(texts), dtype=np.int64)
-    for _ in range(ROUNDS):
-        now = (vectors @ centres.T).argmax(axis=1)
-        if (now == places).all() and _:
+    for turn in range(ROUNDS):
+        now = (vectors @ centers.T).argmax(axis=1)
+        if turn and (now == places).all():
             break
         places = now
         for k in range(n):
             total = vectors[places == k].sum(axis=0)
-            centres[k] = total / norm if (norm := float(np.linalg.norm(total))) > 0 else centres[k]
+            centers[k] = total / norm if (norm := float(np.linalg.norm(total))) > 0 else centers[k]
     groups = [np.flatnonzero(places == k).tolist() for k in range(n)]
-    likeness = (vectors * centres[places]).sum(axis=1).tolist()
+    likeness = (vectors * centers[places]).sum(axis=1).tolist()
     near = [sorted(rows, key=lambda row: -likeness[row]) for rows in groups]
     return sorted(([texts[row] for row in rows] for rows in near if rows), key=len, reverse=True)
-
-
-def _spread_out(vectors: FloatArray, n: int, rng: np.random.Generator) -> FloatArray:
-    """First centres: each next one the text least like those before."""
-    chosen = [int(rng.integers(len(vectors)))]
-    while len(chosen) < n:
-        likeness = (vectors @ vectors[chosen].T).max(axis=1)
-        likeness[chosen] = np.inf
-        chosen.append(int(likeness.argmin()))
-    return vectors[chosen].copy()

@@ -3,20 +3,26 @@
 Two questions, each in both orders: are persona and statement a strong match, held
 against random pairings of the same personas and statements (the paper's check), and
 which of two statements is the person's own, held against a coin. What has no readable
-answer in either order is unscored and counted, never a no.
+answer in either order is unscored and counted, never a no. The answers are a language
+model's, or what the embedded engine reads in both texts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
 
 from personalrm.errors import BadInput, NoScoredPairs
+from personalrm.lm.batch import Ask, Caller
+from personalrm.lm.protocol import Reply, Request, Sampling, Schema
+from personalrm.preferences.messages import Message
 from personalrm.preferences.personas import Persona
-from personalrm.stats.arrays import FloatArray
+from personalrm.prompts.replies import read_verdict, read_yes_or_no
+from personalrm.prompts.validity import choice_question, match_question
 from personalrm.stats.bootstrap import Interval, cluster, clustered_mean
 from personalrm.stats.derangements import derangements
 from personalrm.stats.paired import sign_flip_p
@@ -25,6 +31,10 @@ from personalrm.typed_values import finite, plain
 
 N_PAIRINGS = 5
 """Random pairings of each persona."""
+MOST_CHARACTERS = 8_000
+"""Of a statement or persona shown to a model; longer ones are cut."""
+MATCH = Schema.of_choice("match", "answer", ("yes", "no"))
+CHOICE = Schema.of_choice("statement", "choice", ("first", "second"))
 Answer = float | None
 """1 yes (or the first statement), 0 no (or the second), 0.5 in doubt, None unscored."""
 
@@ -116,34 +126,104 @@ def measure_validity(
         NoScoredPairs: If fewer than two users have a persona that says something.
         ModelUnavailable: If the run was stopped.
     """
-    _check(described)
-    users = [one for one in described if one.persona.claims]
+    seen: set[str] = set()
+    for user in described:
+        if user.user_id in seen:
+            raise BadInput(f"user {user.user_id!r} stands twice; keep one persona and statement a user")
+        seen.add(user.user_id)
+        if not user.stated.strip():
+            raise BadInput(f"user {user.user_id!r} states nothing; leave out users without a statement")
+    users = [user for user in described if user.persona.claims]
     if len(users) < 2:
         raise NoScoredPairs(
             f"{len(users)} of {len(described)} users have a persona that says something; two are needed"
         )
     pairings = _pairings(users, n_pairings, seed)
-    own = matcher.match([(one.persona, one.stated) for one in users])
+    own = matcher.match([(user.persona, user.stated) for user in users])
     random = matcher.match([(users[place].persona, statement) for place, statement in pairings])
-    options = [(place, false) for place, one in enumerate(users) for false in one.false_statements]
+    options = [(place, false) for place, user in enumerate(users) for false in user.false_statements]
     options += [(place, text) for place, text in pairings if not users[place].false_statements]
     chosen = matcher.choose([(users[place].persona, users[place].stated, false) for place, false in options])
-    ids = [one.user_id for one in users]
-    true_rate = _rate(own, ids, seed)
-    random_rate = _rate(random, [ids[place] for place, _ in pairings], seed)
-    gaps = _gaps(own, random, [place for place, _ in pairings])
+    ids = [user.user_id for user in users]
+    by_user: dict[int, list[float]] = {}
+    for (place, _), answer in zip(pairings, random, strict=True):
+        if answer is not None:
+            by_user.setdefault(place, []).append(answer)
+    # true minus mean random of every user who has both, shape (users,)
+    gaps = np.array(
+        [
+            answer - float(np.mean(by_user[place]))
+            for place, answer in enumerate(own)
+            if answer is not None and place in by_user
+        ]
+    )
     mean = clustered_mean(cluster(gaps, [str(k) for k in range(len(gaps))]), seed=seed) if len(gaps) else None
     return Validity(
         matcher.name,
         len(users),
         len(described) - len(users),
-        true_rate,
-        random_rate,
+        _rate(own, ids, seed),
+        _rate(random, [ids[place] for place, _ in pairings], seed),
         mean.micro if mean else None,
         mean.micro_interval if mean else None,
         sign_flip_p(gaps, seed=seed) if mean else None,
         _rate(chosen, [ids[place] for place, _ in options], seed),
     )
+
+
+class ModelMatcher:
+    """Asks a language model both questions, each in both orders.
+
+    Args:
+        caller: Who asks.
+        max_tokens: Of a reply.
+        seed: Sent where the server takes one.
+    """
+
+    def __init__(self, caller: Caller, *, max_tokens: int = 512, seed: int = 0) -> None:
+        self.caller = caller
+        self._sampling = Sampling(0.0, max_tokens, seed)
+
+    @property
+    def name(self) -> str:
+        """The model's name."""
+        return self.caller.lm.name
+
+    def match(self, items: Sequence[tuple[Persona, str]]) -> list[Answer]:
+        """Whether each persona and statement are about the same person; either text comes first once.
+
+        Raises:
+            ModelUnavailable: If the run was stopped.
+        """
+        orders = [(persona.text[:MOST_CHARACTERS], text[:MOST_CHARACTERS]) for persona, text in items]
+        prompts = [match_question(*texts) for order in orders for texts in (order, order[::-1])]
+        answers = self._ask(prompts, MATCH, lambda reply: float(read_yes_or_no(reply.text)))
+        return list(_averaged(answers, is_swapped=False))
+
+    def choose(self, items: Sequence[tuple[Persona, str, str]]) -> list[Answer]:
+        """Whether the first statement is that of the persona's person; either statement comes first once.
+
+        Raises:
+            ModelUnavailable: If the run was stopped.
+        """
+        cut = [tuple(text[:MOST_CHARACTERS] for text in (persona.text, a, b)) for persona, a, b in items]
+        prompts = [choice_question(persona, *texts) for persona, a, b in cut for texts in ((a, b), (b, a))]
+        answers = self._ask(prompts, CHOICE, lambda reply: float(read_verdict(reply.text).choice == "first"))
+        return list(_averaged(answers, is_swapped=True))
+
+    def _ask(
+        self, prompts: Sequence[tuple[Message, ...]], schema: Schema, read: Callable[[Reply], float]
+    ) -> list[Answer]:
+        asks = [Ask(partial(Request, messages, self._sampling, schema, "validity"), read) for messages in prompts]
+        return [outcome.value for outcome in self.caller.ask_all_or_raise(asks)]
+
+
+def _averaged(answers: Sequence[Answer], *, is_swapped: bool) -> Iterator[Answer]:
+    """One answer of both orders; in the second one the options of a choice are exchanged."""
+    for first, second in zip(answers[::2], answers[1::2], strict=True):
+        turned = 1.0 - second if is_swapped and second is not None else second
+        scored = [answer for answer in (first, turned) if answer is not None]
+        yield sum(scored) / len(scored) if scored else None
 
 
 class EmbeddedMatcher:
@@ -161,11 +241,11 @@ class EmbeddedMatcher:
 
     def choose(self, items: Sequence[tuple[Persona, str, str]]) -> list[Answer]:
         """The statement that agrees in more features; None where neither names one of the persona's."""
-        return [self._choose(*item) for item in items]
-
-    def _choose(self, persona: Persona, first: str, second: str) -> Answer:
-        scores = [_agreement(persona, text) for text in (first, second)]
-        return None if scores == [None, None] else _side((scores[0] or 0) - (scores[1] or 0))
+        scores = [(_agreement(persona, first), _agreement(persona, second)) for persona, first, second in items]
+        return [
+            None if first is None and second is None else _side((first or 0) - (second or 0))
+            for first, second in scores
+        ]
 
 
 def stated_sentences(text: str) -> list[str]:
@@ -178,7 +258,7 @@ def _agreement(persona: Persona, statement: str) -> int | None:
     """Features wanted the same way minus those wanted the other way; None where none is in both."""
     said = {leaning.feature: leaning.shift for leaning in read_leanings(persona)}
     stated = [leaning for part in stated_sentences(statement) for leaning in read_claim(part)]
-    shared = [said[one.feature] * one.shift for one in stated if one.feature in said]
+    shared = [said[leaning.feature] * leaning.shift for leaning in stated if leaning.feature in said]
     return int(np.sign(shared).sum()) if shared else None
 
 
@@ -186,23 +266,13 @@ def _side(score: float) -> float:
     return 1.0 if score > 0 else 0.0 if score < 0 else 0.5
 
 
-def _check(described: Sequence[Described]) -> None:
-    seen: set[str] = set()
-    for one in described:
-        if one.user_id in seen:
-            raise BadInput(f"user {one.user_id!r} stands twice; keep one persona and statement a user")
-        seen.add(one.user_id)
-        if not one.stated.strip():
-            raise BadInput(f"user {one.user_id!r} states nothing; leave out users without a statement")
-
-
 def _pairings(users: Sequence[Described], n_pairings: int, seed: int) -> list[tuple[int, str]]:
     """Place of a persona and somebody else's statement, `n_pairings` a persona, equal statements left out."""
     if n_pairings < 1:
         raise BadInput(f"n_pairings must be at least 1, got {n_pairings!r}")
     drawn = derangements(len(users), n_pairings, seed=seed)
-    found = dict.fromkeys((place, users[row[place]].stated) for place in range(len(users)) for row in drawn)
-    return [(place, text) for place, text in found if text != users[place].stated]
+    paired = dict.fromkeys((place, users[row[place]].stated) for place in range(len(users)) for row in drawn)
+    return [(place, text) for place, text in paired if text != users[place].stated]
 
 
 def _rate(answers: Sequence[Answer], user_ids: Sequence[str], seed: int) -> Rate | None:
@@ -211,13 +281,3 @@ def _rate(answers: Sequence[Answer], user_ids: Sequence[str], seed: int) -> Rate
         return None
     mean = clustered_mean(cluster(np.array([a for a, _ in scored]), [user for _, user in scored]), seed=seed)
     return Rate(mean.micro, mean.micro_interval, len(scored), mean.n_users, len(answers) - len(scored))
-
-
-def _gaps(own: Sequence[Answer], random: Sequence[Answer], places: Sequence[int]) -> FloatArray:
-    """True minus mean random of every user who has both, shape `(users,)`."""
-    by_user: dict[int, list[float]] = {}
-    for place, answer in zip(places, random, strict=True):
-        if answer is not None:
-            by_user.setdefault(place, []).append(answer)
-    pairs = ((answer, by_user.get(place)) for place, answer in enumerate(own))
-    return np.array([answer - float(np.mean(others)) for answer, others in pairs if answer is not None and others])
