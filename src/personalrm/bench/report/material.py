@@ -9,10 +9,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib.resources import files
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from personalrm.bench.plan.cells import Cell
-from personalrm.bench.report.tables import Table, Value
+from personalrm.bench.report.tables import DASH, Table, Value
 from personalrm.bench.results.folder import RunFolder
 from personalrm.bench.results.records import DatasetInfo, MethodInfo, ModelInfo
 from personalrm.bench.results.summary import EntrySummary, Summary
@@ -43,17 +43,26 @@ class Chart:
     specification: dict[str, Any]
 
 
+class Content(NamedTuple):
+    """What a part of the report shows."""
+
+    text: Sequence[str] = ()
+    tables: Sequence[Table] = ()
+    charts: Sequence[Chart] = ()
+
+
 @dataclass(frozen=True)
 class Section:
-    """One part of the report."""
+    """A part of the report with its heading."""
 
     name: str
+    """Anchor in the page."""
     title: str
     paper: str
     """What of the paper it answers to, such as `Table 3`."""
-    text: tuple[str, ...] = ()
-    tables: tuple[Table, ...] = ()
-    charts: tuple[Chart, ...] = ()
+    text: Sequence[str]
+    tables: Sequence[Table]
+    charts: Sequence[Chart]
 
 
 @dataclass(frozen=True)
@@ -71,31 +80,31 @@ class Material:
     @cached_property
     def datasets(self) -> tuple[DatasetInfo, ...]:
         """Every dataset with an entry, described or not."""
-        known = {one.name: one for one in self.summary.run.datasets}
+        known = {dataset.name: dataset for dataset in self.summary.run.datasets}
         names = dict.fromkeys([*known, *(entry.cell.dataset for entry in self.summary.entries)])
         return tuple(known.get(name, DatasetInfo(name)) for name in names)
 
     @cached_property
     def methods(self) -> tuple[MethodInfo, ...]:
         """Every method with an entry, in the order of the table."""
-        known = {one.name: one for one in self.summary.run.methods}
+        known = {method.name: method for method in self.summary.run.methods}
         names = dict.fromkeys([*known, *sorted({entry.cell.method for entry in self.summary.entries})])
-        found = [known.get(name, MethodInfo(name, name, "not in the table of methods")) for name in names]
+        methods = [known.get(name, MethodInfo(name, name, "not in the table of methods")) for name in names]
         place = {group: number for number, group in enumerate(GROUPS)}
-        return tuple(sorted(found, key=lambda one: place.get(one.group, len(place))))
+        return tuple(sorted(methods, key=lambda method: place.get(method.group, len(place))))
 
     @cached_property
     def models(self) -> tuple[ModelInfo, ...]:
         """Every model with an entry, engines first, then by size."""
-        known = {one.label: one for one in self.summary.run.models}
+        known = {model.label: model for model in self.summary.run.models}
         labels = {entry.cell.model for entry in self.summary.entries if entry.cell.model is not None}
-        found = [known.get(label, ModelInfo(label)) for label in sorted(labels)]
-        return tuple(sorted(found, key=lambda one: (one.n_parameters or 0.0, one.label)))
+        models = [known.get(label, ModelInfo(label)) for label in labels]
+        return tuple(sorted(models, key=lambda model: (model.n_parameters or 0.0, model.label)))
 
     @property
     def is_scripted(self) -> bool:
         """Whether any model is a fake that follows a script."""
-        return any(one.is_scripted for one in self.models)
+        return any(model.is_scripted for model in self.models)
 
     def main(self, dataset: str, method: str, model: str | None) -> EntrySummary | None:
         """The entry of Table 3: all context pairs, own prompts, no control."""
@@ -106,12 +115,16 @@ class Material:
         """A model as tables call it; scripted ones say so."""
         if model is None:
             return "no model"
-        scripted = next((one.is_scripted for one in self.models if one.label == model), False)
-        return model + SCRIPTED if scripted and "scripted" not in model.lower() else model
+        is_scripted = any(known.label == model and known.is_scripted for known in self.models)
+        return model + SCRIPTED if is_scripted and "scripted" not in model.lower() else model
 
     def title(self, method: str) -> str:
         """A method as tables call it."""
-        return next((one.title for one in self.methods if one.name == method), method)
+        return next((known.title for known in self.methods if known.name == method), method)
+
+    def name_of(self, entry: EntrySummary) -> str:
+        """A method and model as tables call them together."""
+        return f"{self.title(entry.cell.method)}, {self.label(entry.cell.model)}"
 
     def shows(self, dataset: DatasetInfo) -> bool:
         """Whether texts of this dataset's users may stand in the report."""
@@ -125,11 +138,11 @@ class Material:
 def accuracy_value(entry: EntrySummary | None, *, is_best: bool = False, mark: str = "") -> Value:
     """Accuracy in percent with its interval; a dash where nothing was run, words where nothing was scored."""
     if entry is None:
-        return Value("\N{EN DASH}")
-    if entry.accuracy is None:
+        return Value(DASH)
+    accuracy = entry.accuracy
+    if accuracy is None:
         return Value(f"not scored ({entry.n_unscored} unscored)")
-    one = entry.accuracy
-    return Value(percent(one.accuracy), interval(one.low, one.high), mark, is_best)
+    return Value(percent(accuracy.accuracy), interval(accuracy.low, accuracy.high), mark, is_best)
 
 
 def interval(low: float, high: float) -> tuple[str, str] | None:
@@ -149,20 +162,19 @@ def p_text(p: float) -> str:
 
 def number(value: float | None, digits: int = 3) -> str:
     """A number with so many digits; a dash where it was not measured."""
-    return "\N{EN DASH}" if value is None or value != value else f"{value:.{digits}f}"
+    return DASH if value is None or value != value else f"{value:.{digits}f}"
 
 
 def share(value: float | None) -> str:
     """A share in percent; a dash where it was not measured."""
-    return "\N{EN DASH}" if value is None or value != value else percent(value)
+    return DASH if value is None or value != value else percent(value)
 
 
 def slug(name: str) -> str:
     """A name for files and anchors; names that had to be changed get digits, so that none meets another."""
     plain = re.sub(r"[^a-z0-9_-]+", "-", name.lower())[:60]
-    return (
-        plain if plain == name else f"{plain}-{hashlib.sha256(name.encode('utf-8', 'surrogatepass')).hexdigest()[:6]}"
-    )
+    digits = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:6]
+    return plain if plain == name else f"{plain}-{digits}"
 
 
 def sizes(entries: Iterable[EntrySummary]) -> str:
@@ -182,8 +194,8 @@ def unscored(entries: Iterable[EntrySummary]) -> str:
 
 def measured(entries: Iterable[EntrySummary]) -> str:
     """Sizes and unscored judgements in one phrase, for a caption."""
-    found = list(entries)
-    return f"{sizes(found)}, unscored {_unscored(found)}"
+    measured_entries = list(entries)
+    return f"{sizes(measured_entries)}, unscored {_unscored(measured_entries)}"
 
 
 def _unscored(entries: Sequence[EntrySummary]) -> str:

@@ -17,6 +17,7 @@ from importlib.resources import files
 from personalrm.bench.report.charts import GRID, INK
 from personalrm.bench.report.material import Chart, Material, Section
 from personalrm.bench.report.tables import as_html
+from personalrm.bench.results.records import ModelInfo
 
 ENGINE = "embedded engine"
 """The kind of a model that has no parameters to count."""
@@ -36,7 +37,11 @@ def page(material: Material, sections: Sequence[Section], pictures: Mapping[str,
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     policy = f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
     title = f"Benchmark report: {material.summary.run.name}"
-    links = "".join(f'<li><a href="#{one.name}">{escape(one.title)}</a></li>' for one in sections)
+    links = "".join(f'<li><a href="#{section.name}">{escape(section.title)}</a></li>' for section in sections)
+    scripted = [model.label for model in material.models if model.is_scripted]
+    if scripted:
+        fakes = f"Scripted models: {', '.join(scripted)}. They are fakes that follow a script; {SAYS_NOTHING}"
+        notes = [fakes, *notes]
     parts = [
         "<!doctype html>",
         '<html lang="en"><head><meta charset="utf-8">',
@@ -45,28 +50,19 @@ def page(material: Material, sections: Sequence[Section], pictures: Mapping[str,
         '<meta name="referrer" content="no-referrer">',
         f"<title>{escape(title)}</title><style>{style}</style></head><body>",
         f'<a class="skip" href="#main">skip to the numbers</a><header><h1>{escape(title)}</h1>',
-        *(f'<p class="banner" role="note">{escape(note)}</p>' for note in _banners(material, notes)),
+        *(f'<p class="banner" role="note">{escape(note)}</p>' for note in notes),
         f'<nav aria-label="contents"><ul>{links}<li><a href="#about">About this run</a></li></ul></nav></header>',
         '<main id="main">',
-        *(_section(one, pictures) for one in sections),
-        _about(material),
-        "</main></body></html>",
     ]
+    for section in sections:
+        heading = f"{escape(section.title)} <small>{escape(section.paper)}</small>"
+        parts.append(f'<section id="{section.name}"><h2>{heading}</h2>')
+        parts += [f"<p>{escape(text)}</p>" for text in section.text]
+        parts += [as_html(table) for table in section.tables]
+        parts += [_figure(chart, pictures.get(chart.name)) for chart in section.charts]
+        parts.append("</section>")
+    parts += [_about(material), "</main></body></html>"]
     return "\n".join(parts) + "\n"
-
-
-def _banners(material: Material, notes: Sequence[str]) -> list[str]:
-    scripted = [one.label for one in material.models if one.is_scripted]
-    words = f"Scripted models: {', '.join(scripted)}. They are fakes that follow a script; {SAYS_NOTHING}"
-    return ([words] if scripted else []) + list(notes)
-
-
-def _section(section: Section, pictures: Mapping[str, str]) -> str:
-    parts = [f'<section id="{section.name}"><h2>{escape(section.title)} <small>{escape(section.paper)}</small></h2>']
-    parts += [f"<p>{escape(text)}</p>" for text in section.text]
-    parts += [as_html(table) for table in section.tables]
-    parts += [_figure(chart, pictures.get(chart.name)) for chart in section.charts]
-    return "\n".join([*parts, "</section>"])
 
 
 def _figure(chart: Chart, svg: str | None) -> str:
@@ -92,8 +88,11 @@ def _about(material: Material) -> str:
     facts = [
         ("runs", ", ".join(folder.path.name for folder in material.folders)),
         *run.versions.items(),
-        *((f"model {material.label(one.label)}", _model(one.kind, one.n_parameters)) for one in material.models),
-        *((f"data {one.name}", _data(one.hash, one.licence)) for one in material.datasets),
+        *((f"model {material.label(model.label)}", _kind_and_size(model)) for model in material.models),
+        *(
+            (f"data {data.name}", f"hash {data.hash or 'not given'}, licence {data.licence or 'not given'}")
+            for data in material.datasets
+        ),
         *(("left out", sentence) for sentence in material.summary.left_out),
     ]
     rows = "".join(f"<dt>{escape(str(name))}</dt><dd>{escape(str(value))}</dd>" for name, value in facts)
@@ -106,12 +105,8 @@ def _about(material: Material) -> str:
     )
 
 
-def _data(digest: str, licence: str) -> str:
-    return f"hash {digest or 'not given'}, licence {licence or 'not given'}"
-
-
-def _model(kind: str, n_parameters: float | None) -> str:
-    if kind == ENGINE:
-        return kind
-    size = f"{n_parameters / 1e9:g} billion parameters" if n_parameters else "size not given"
-    return f"{kind or 'kind not given'}, {size}"
+def _kind_and_size(model: ModelInfo) -> str:
+    if model.kind == ENGINE:
+        return model.kind
+    size = f"{model.n_parameters / 1e9:g} billion parameters" if model.n_parameters else "size not given"
+    return f"{model.kind or 'kind not given'}, {size}"

@@ -57,7 +57,7 @@ class TableRow:
     """One row: its heading, and a value a column."""
 
     heading: str
-    values: tuple[Value, ...]
+    values: Sequence[Value]
     group: str = ""
     """Rows of one group that stand together share a heading above them."""
 
@@ -71,18 +71,32 @@ class Table:
     caption: str
     corner: str
     """Heading of the column of headings."""
-    columns: tuple[Column, ...]
-    rows: tuple[TableRow, ...]
-    notes: tuple[str, ...] = ()
+    columns: Sequence[Column]
+    rows: Sequence[TableRow]
+    notes: Sequence[str] = ()
 
 
 def as_html(table: Table) -> str:
     """A `<table>` with caption and scopes, in a region that scrolls sideways on a phone."""
     dense = ' class="dense"' if len(table.columns) > MOST_COLUMNS else ""
+    groups = ""
+    if any(column.group for column in table.columns):  # a row of headings above the headings
+        for name, columns in groupby(table.columns, lambda column: column.group):
+            n = len(list(columns))
+            groups += (
+                f'<th scope="colgroup" colspan="{n}" class="group">{escape(name)}</th>'
+                if name
+                else f'<td colspan="{n}"></td>'
+            )
+        groups = f"<tr><td></td>{groups}</tr>"
+    heads = f'<th scope="col">{escape(table.corner)}</th>'
+    for place, column in enumerate(table.columns):  # numbers stand to the right, texts to the left
+        kind = "number" if all(_is_number(row.values[place]) for row in table.rows) else "short"
+        heads += f'<th scope="col" class="{kind}">{escape(column.name)}</th>'
     parts = [
         f'<div class="scroll" role="region" tabindex="0" aria-label="{escape(table.caption)}">',
         f'<table id="table-{escape(table.name)}"{dense}><caption><span>{escape(table.caption)}</span></caption>',
-        f"<thead>{_html_groups(table)}{_html_heads(table)}</thead><tbody>",
+        f"<thead>{groups}<tr>{heads}</tr></thead><tbody>",
     ]
     for group, rows in groupby(table.rows, lambda row: row.group):
         if group:
@@ -94,27 +108,6 @@ def as_html(table: Table) -> str:
     parts.append("</tbody></table></div>")
     parts += [f'<p class="note">{escape(note)}</p>' for note in table.notes]
     return "\n".join(parts)
-
-
-def _html_groups(table: Table) -> str:
-    """The row of headings above the headings; empty without groups."""
-    if not any(column.group for column in table.columns):
-        return ""
-    groups = [(name, len(list(columns))) for name, columns in groupby(table.columns, lambda one: one.group)]
-    heads = "".join(
-        f'<th scope="colgroup" colspan="{n}" class="group">{escape(name)}</th>' if name else f'<td colspan="{n}"></td>'
-        for name, n in groups
-    )
-    return f"<tr><td></td>{heads}</tr>"
-
-
-def _html_heads(table: Table) -> str:
-    kinds = [_kind(tuple(row.values[place] for row in table.rows)) for place in range(len(table.columns))]
-    heads = "".join(
-        f'<th scope="col" class="{kind}">{escape(column.name)}</th>'
-        for column, kind in zip(table.columns, kinds, strict=True)
-    )
-    return f'<tr><th scope="col">{escape(table.corner)}</th>{heads}</tr>'
 
 
 def as_markdown(table: Table) -> str:
@@ -143,9 +136,7 @@ def as_csv(table: Table) -> str:
     for row in table.rows:
         cells = [row.group, row.heading]
         for value, has_interval in zip(row.values, wide, strict=True):
-            cells += (
-                [value.text + value.mark, *(value.interval or ("", ""))] if has_interval else [value.text + value.mark]
-            )
+            cells += [value.text + value.mark, *((value.interval or ("", "")) if has_interval else ())]
         writer.writerow(map(_plain_text, cells))
     return out.getvalue()
 
@@ -171,11 +162,6 @@ def _full_name(column: Column) -> str:
 
 def _is_number(value: Value) -> bool:
     return NUMBER.match(value.text) is not None or value.text in ("", DASH)
-
-
-def _kind(values: Sequence[Value]) -> str:
-    """How a column is set: numbers to the right, texts to the left."""
-    return "number" if all(map(_is_number, values)) else "short"
 
 
 def _html_cell(value: Value) -> str:

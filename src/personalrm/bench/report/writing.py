@@ -12,28 +12,30 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from personalrm.bench.report.material import Chart, Material, Section, Texts
+from personalrm.bench.report.material import Content, Material, Section, Texts
 from personalrm.bench.report.page import SAYS_NOTHING, page
-from personalrm.bench.report.parts.accuracy import main_section
-from personalrm.bench.report.parts.by_context import context_section
-from personalrm.bench.report.parts.by_size import size_section
-from personalrm.bench.report.parts.data import data_section
-from personalrm.bench.report.parts.families import families_section
-from personalrm.bench.report.parts.gates import gates_section
+from personalrm.bench.report.parts.accuracy import main_content
+from personalrm.bench.report.parts.by_context import context_content
+from personalrm.bench.report.parts.by_size import size_content
+from personalrm.bench.report.parts.data import data_content
+from personalrm.bench.report.parts.families import families_content
+from personalrm.bench.report.parts.gates import gates_content
 from personalrm.bench.report.parts.personas import (
-    concepts_section,
-    flips_section,
-    map_section,
-    personas_section,
-    validity_section,
+    concepts_content,
+    flips_content,
+    map_content,
+    personas_content,
+    validity_content,
 )
-from personalrm.bench.report.parts.trainings import trainings_section
-from personalrm.bench.report.parts.transfer import transfer_section
+from personalrm.bench.report.parts.trainings import trainings_content
+from personalrm.bench.report.parts.transfer import transfer_content
 from personalrm.bench.report.pictures import as_png, as_svg, check
 from personalrm.bench.report.tables import as_csv, as_latex, as_markdown
 from personalrm.bench.results.folder import RunFolder
 from personalrm.bench.results.summary import Summary, summarise
 from personalrm.errors import BadInput, MissingExtra
+
+ASK = "Not asked yet: `personalrm bench personas RUN` asks, with a model or without."
 
 
 @dataclass(frozen=True)
@@ -43,43 +45,42 @@ class Part:
     name: str
     title: str
     paper: str
-    build: Callable[[Material], Section | None] | None = None
+    build: Callable[[Material], Content | None]
     missing: str = "This run has nothing for it."
-    """What the page says when there is no section."""
+    """What the page says when there is no content."""
 
 
-ASKED = "Not asked yet: `personalrm bench personas RUN` asks, with a model or without."
-TABLE_5 = "Needs models with a family and the default judge."
 PARTS = (
-    Part("accuracy", "Accuracy of all methods", "Table 3", main_section),
+    Part("accuracy", "Accuracy of all methods", "Table 3", main_content),
     Part(
-        "trainings", "Trained language models", "5.1 and Table 6", trainings_section, "No language model was trained."
+        "trainings", "Trained language models", "5.1 and Table 6", trainings_content, "No language model was trained."
     ),
-    Part("gates", "Quality of the judges", "not in the paper", gates_section),
-    Part("by-size", "Accuracy by size of the model", "Figures 6 and 7", size_section, "Needs models of two sizes."),
+    Part("gates", "Quality of the judges", "not in the paper", gates_content),
+    Part("by-size", "Accuracy by size of the model", "Figures 6 and 7", size_content, "Needs models of two sizes."),
     Part(
-        "by-context", "Accuracy by number of context pairs", "Figures 2 and 8", context_section, "Needs curves over k."
+        "by-context", "Accuracy by number of context pairs", "Figures 2 and 8", context_content, "Needs curves over k."
     ),
-    Part("transfer", "Transfer between models", "Figures 4 and 9", transfer_section, "Needs prompts of another model."),
-    Part("families", "Model families", "Table 5", families_section, TABLE_5),
+    Part("transfer", "Transfer between models", "Figures 4 and 9", transfer_content, "Needs prompts of another model."),
     Part(
-        "personas", "One user, described by different models", "appendix G", personas_section, "No prompts are stored."
+        "families", "Model families", "Table 5", families_content, "Needs models with a family and the default judge."
     ),
-    Part("persona-validity", "Do personas match what users say of themselves", "Figure 3", validity_section, ASKED),
-    Part("persona-concepts", "What personas say", "Table 4", concepts_section, ASKED),
-    Part("persona-map", "Personas and demographics", "Figure 10", map_section, ASKED),
-    Part("persona-flips", "Answers that taste must not decide", "ethical considerations", flips_section, ASKED),
-    Part("data", "Data", "benchmark statistics and appendix C", data_section),
+    Part(
+        "personas", "One user, described by different models", "appendix G", personas_content, "No prompts are stored."
+    ),
+    Part("persona-validity", "Do personas match what users say of themselves", "Figure 3", validity_content, ASK),
+    Part("persona-concepts", "What personas say", "Table 4", concepts_content, ASK),
+    Part("persona-map", "Personas and demographics", "Figure 10", map_content, ASK),
+    Part("persona-flips", "Answers that taste must not decide", "ethical considerations", flips_content, ASK),
+    Part("data", "Data", "benchmark statistics and appendix C", data_content),
 )
 
 
 def build_sections(material: Material) -> list[Section]:
     """Every part in order; one that has nothing to show says why in a sentence."""
-    sections = []
-    for part in PARTS:
-        section = part.build(material) if part.build else None
-        sections.append(section or Section(part.name, part.title, part.paper, (part.missing,)))
-    return sections
+    return [
+        Section(part.name, part.title, part.paper, *(part.build(material) or Content((part.missing,))))
+        for part in PARTS
+    ]
 
 
 FORMATS = {"md": as_markdown, "csv": as_csv, "tex": as_latex}
@@ -120,7 +121,19 @@ def write_report(
     folder = RunFolder(output if output is not None else runs[0])
     material = Material(summary, [RunFolder(path) for path in runs], texts, user)
     sections = build_sections(material)
-    pictures, notes = _draw(folder, [chart for section in sections for chart in section.charts])
+    pictures: dict[str, str] = {}
+    notes: tuple[str, ...] = ()
+    for chart in [chart for section in sections for chart in section.charts]:
+        text = json.dumps(chart.specification, ensure_ascii=False, indent=1)
+        folder.write(f"pictures/{chart.name}.vl.json", [text + "\n"])
+        try:
+            check(chart.specification)
+            pictures[chart.name] = as_svg(chart.specification)
+            folder.write(f"pictures/{chart.name}.svg", [pictures[chart.name]])
+            folder.write(f"pictures/{chart.name}.png", [as_png(pictures[chart.name])])
+        except MissingExtra as error:
+            pictures, notes = {}, (f"No pictures were drawn: {error}",)
+            break
     tables = [table for section in sections for table in section.tables]
     for table in tables:
         for ending, write in FORMATS.items():
@@ -128,34 +141,16 @@ def write_report(
     folder.write("summary.json", [summary.to_json()])
     folder.write("report.md", [_as_markdown(material, sections, pictures, notes)])
     folder.write("report.html", [page(material, sections, pictures, notes)])
-    return Written(folder.path / "report.html", summary, len(tables), len(pictures), tuple(notes))
-
-
-def _draw(folder: RunFolder, charts: Sequence[Chart]) -> tuple[dict[str, str], list[str]]:
-    """Name -> SVG of every picture, saved as SVG, PNG and specification; and what is missing."""
-    drawn: dict[str, str] = {}
-    for chart in charts:
-        text = json.dumps(chart.specification, ensure_ascii=False, indent=1)
-        folder.write(f"pictures/{chart.name}.vl.json", [text + "\n"])
-        try:
-            check(chart.specification)
-            drawn[chart.name] = as_svg(chart.specification)
-            folder.write(f"pictures/{chart.name}.svg", [drawn[chart.name]])
-            folder.write(f"pictures/{chart.name}.png", [as_png(drawn[chart.name])])
-        except MissingExtra as error:
-            return {}, [f"No pictures were drawn: {error}"]
-    return drawn, []
+    return Written(folder.path / "report.html", summary, len(tables), len(pictures), notes)
 
 
 def _as_markdown(
     material: Material, sections: Sequence[Section], pictures: dict[str, str], notes: Sequence[str]
 ) -> str:
-    scripted = [f"Scripted models are fakes that follow a script; {SAYS_NOTHING}"]
-    lines = [
-        f"# Benchmark report: {_line(material.summary.run.name)}",
-        *(scripted if material.is_scripted else []),
-        *notes,
-    ]
+    lines = [f"# Benchmark report: {_line(material.summary.run.name)}"]
+    if material.is_scripted:
+        lines.append(f"Scripted models are fakes that follow a script; {SAYS_NOTHING}")
+    lines += notes
     for section in sections:
         lines += [f"## {section.title} ({section.paper})", *map(_line, section.text)]
         lines += [as_markdown(table).rstrip() for table in section.tables]

@@ -8,17 +8,18 @@ answers that taste must not decide (ethical considerations).
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from personalrm.bench.plan.cells import Cell
-from personalrm.bench.report.charts import colour, points_with_bars, rule_at, specification
+from personalrm.bench.report.charts import color, points_with_bars, rate_fields, rule_at, specification
 from personalrm.bench.report.material import (
+    SCRIPTED,
     Chart,
+    Content,
     Material,
-    Section,
     gap_interval,
     interval,
     number,
@@ -28,262 +29,241 @@ from personalrm.bench.report.material import (
 )
 from personalrm.bench.report.tables import DASH, Column, Table, TableRow, Value
 from personalrm.bench.results.folder import RunFolder
-from personalrm.preferences.personal_prompts import PersonalPrompt
 from personalrm.stats.paired import points
 from personalrm.typed_values import saved_value
 
-AGAIN = "remove the file and run bench personas again"
-
-
-@dataclass(frozen=True)
-class ExperimentFile:
-    """One file of a run's `experiments/`."""
-
-    cell: Cell
-    content: Mapping[str, Any]
-
-
-def found_in(material: Material, what: str) -> list[ExperimentFile]:
-    """Every file of an experiment in the runs of the report."""
-    return [
-        ExperimentFile(saved_value(Cell, content.get("cell"), f"the cell of experiments/{what}", again=AGAIN), content)
-        for folder in material.folders
-        for content in folder.experiments(what)
-    ]
-
-
-def title_of(material: Material, found: ExperimentFile) -> str:
-    """Dataset, method and model whose personas were asked about."""
-    seed = f", seed {found.cell.seed}" if found.cell.seed else ""
-    return f"{found.cell.dataset}: {material.title(found.cell.method)}, {material.label(found.cell.model)}{seed}"
-
-
-def judge_of(found: ExperimentFile) -> str:
-    """Who was asked."""
-    return f"{found.content['judge']}{' (scripted)' if found.content.get('is_scripted') else ''}"
-
-
-def or_nan(value: float | None) -> float:
-    """The value, NaN where none was measured."""
-    return float("nan") if value is None else value
-
-
 METHOD = "persona_and_demonstrations"
 """The method whose prompts are shown, if it was run; else the first that has any."""
+MOST_COLORS = 8
+QUESTIONS = {"true": "own statement", "random": "another's statement", "choice": "own chosen from two"}
 
 
-def personas_section(material: Material) -> Section | None:
+def personas_content(material: Material) -> Content | None:
     """A column a model; None when no prompts were stored."""
-    stored = _stored(material)
-    if not stored:
-        return None
-    methods = {cell.method for _, cell in stored}
-    method = METHOD if METHOD in methods else sorted(methods)[0]
-    allowed = {one.name for one in material.datasets if material.shows(one)}
-    cells = [(folder, cell) for folder, cell in stored if cell.method == method and cell.dataset in allowed]
-    title, paper = "One user, described by different models", "appendix G"
-    if not cells:
-        text = "Personas are left out: the data does not allow texts of its users to be shown (--texts all shows them)."
-        return Section("personas", title, paper, (text,))
-    user = material.user or _described_most(material, cells)
-    dataset = next((cell.dataset for folder, cell in cells if folder.prompt(cell, user)), None)
-    if dataset is None:
-        return Section("personas", title, paper, (f"No stored persona belongs to user {user!r}.",))
-    found = [
-        (cell, prompt) for folder, cell in cells if cell.dataset == dataset and (prompt := folder.prompt(cell, user))
-    ]
-    unique = {cell.model: prompt for cell, prompt in reversed(found)}
-    return Section(
-        "personas", title, paper, (), (_table(material, user, dataset, method, dict(reversed(unique.items()))),)
-    )
-
-
-def _stored(material: Material) -> list[tuple[RunFolder, Cell]]:
-    """The cells with prompts that their own model wrote from all context pairs."""
-    return [
+    # the cells with prompts that their own model wrote from all context pairs
+    stored = [
         (folder, cell)
         for folder in material.folders
         for cell in folder.readable_cells()[0]
         if folder.has_prompts(cell) and cell.k is None and cell.teacher in (None, cell.model) and cell.control is None
     ]
+    if not stored:
+        return None
+    methods = {cell.method for _, cell in stored}
+    method = METHOD if METHOD in methods else sorted(methods)[0]
+    allowed = {dataset.name for dataset in material.datasets if material.shows(dataset)}
+    cells = [(folder, cell) for folder, cell in stored if cell.method == method and cell.dataset in allowed]
+    if not cells:
+        text = "Personas are left out: the data does not allow texts of its users to be shown (--texts all shows them)."
+        return Content((text,))
+    user = material.user or _described_most(material, cells)
+    dataset = next((cell.dataset for folder, cell in cells if folder.prompt(cell, user)), None)
+    if dataset is None:
+        return Content((f"No stored persona belongs to user {user!r}.",))
+    described = [
+        (cell, prompt) for folder, cell in cells if cell.dataset == dataset and (prompt := folder.prompt(cell, user))
+    ]
+    by_model = {cell.model: prompt for cell, prompt in reversed(described)}  # of several seeds the first
+    models, prompts = list(reversed(by_model)), list(reversed(by_model.values()))
+    personas = [
+        "\n".join(claim.text for claim in prompt.persona.claims) or prompt.persona.note or "no claim"
+        for prompt in prompts
+    ]
+    rows = (
+        TableRow("persona", list(map(Value, personas))),
+        TableRow("demonstrations", [Value(str(len(prompt.demonstrations))) for prompt in prompts]),
+        TableRow("pairs seen", [Value(str(len(prompt.roles))) for prompt in prompts]),
+    )
+    columns = [Column(material.label(model)) for model in models]
+    return Content((), (Table("personas", f"{dataset}: user {user}, {material.title(method)}", "", columns, rows),))
 
 
 def _described_most(material: Material, cells: list[tuple[RunFolder, Cell]]) -> str:
     """The user with prompts in most cells; of several the first by id."""
-    names = {cell.dataset for _, cell in cells}
-    judged = [entry.cell for entry in material.summary.entries if entry.cell.dataset in names]
     users = {row.user for folder, cell in cells for row in folder.targets(cell.dataset)}
-    users = users or {user for cell in judged for user in _users(material, cell)}
-    counts = Counter({user: sum(f.has_prompt(c, user) for f, c in cells) for user in users})
+    if not users:
+        names = {cell.dataset for _, cell in cells}
+        judged = [entry.cell for entry in material.summary.entries if entry.cell.dataset in names]
+        users = {
+            row.user
+            for cell in judged
+            for folder in material.folders
+            if folder.has_cell(cell)
+            for row in folder.rows(cell)
+        }
+    counts = {user: sum(folder.has_prompt(cell, user) for folder, cell in cells) for user in users}
     return max(sorted(users), key=lambda user: counts[user], default="")
 
 
-def _users(material: Material, cell: Cell) -> set[str]:
-    return {row.user for folder in material.folders if folder.has_cell(cell) for row in folder.rows(cell)}
+@dataclass(frozen=True)
+class Experiment:
+    """What `bench personas` left about one cell, a file of a run's `experiments/`."""
+
+    cell: Cell
+    title: str
+    """Dataset, method and model whose personas were asked about."""
+    content: Mapping[str, Any]
+
+    @property
+    def judge(self) -> str:
+        """Who was asked."""
+        return f"{self.content['judge']}{SCRIPTED if self.content.get('is_scripted') else ''}"
 
 
-def _table(
-    material: Material, user: str, dataset: str, method: str, prompts: dict[str | None, PersonalPrompt]
-) -> Table:
-    columns = tuple(Column(material.label(model)) for model in prompts)
-    shown = list(prompts.values())
-    rows = (
-        TableRow("persona", tuple(Value(_persona(one)) for one in shown)),
-        TableRow("demonstrations", tuple(Value(str(len(one.demonstrations))) for one in shown)),
-        TableRow("pairs seen", tuple(Value(str(len(one.roles))) for one in shown)),
-    )
-    return Table("personas", f"{dataset}: user {user}, {material.title(method)}", "", columns, rows)
+def _experiments(material: Material, what: str) -> list[Experiment]:
+    """Every experiment of a kind in the runs of the report."""
+    experiments = []
+    for folder in material.folders:
+        for content in folder.experiments(what):
+            where = f"the cell of experiments/{what}"
+            cell = saved_value(Cell, content.get("cell"), where, again="remove the file and run bench personas again")
+            seed = f", seed {cell.seed}" if cell.seed else ""
+            title = f"{cell.dataset}: {material.title(cell.method)}, {material.label(cell.model)}{seed}"
+            experiments.append(Experiment(cell, title, content))
+    return experiments
 
 
-def _persona(prompt: PersonalPrompt) -> str:
-    return "\n".join(claim.text for claim in prompt.persona.claims) or prompt.persona.note or "no claim"
+def _ends(interval: Mapping[str, float | None] | None) -> tuple[float, float]:
+    """Both ends of a saved interval, NaN where none was measured."""
+    low, high = ((interval or {}).get(end) for end in ("low", "high"))
+    return math.nan if low is None else low, math.nan if high is None else high
 
 
-def concepts_section(material: Material) -> Section | None:
+def concepts_content(material: Material) -> Content | None:
     """The concepts of each method and model, with counts and, where texts may be shown, quotes."""
-    found = found_in(material, "concepts")
     tables = []
-    for one in found:
-        shows = any(info.name == one.cell.dataset and material.shows(info) for info in material.datasets)
+    for experiment in _experiments(material, "concepts"):
+        content, name = experiment.content, experiment.cell.dataset
+        shows = any(dataset.name == name and material.shows(dataset) for dataset in material.datasets)
+        rows = [
+            TableRow(
+                concept["name"],
+                (
+                    Value(str(concept["n"])),
+                    Value("\n".join(map(str, concept["quotes"])) if shows else "not shown"),
+                ),
+            )
+            for concept in content["concepts"]
+        ]
         columns = (Column("personas"), Column("for example"))
-        rows = tuple(
-            TableRow(concept["name"], (Value(str(concept["n"])), Value(_quotes(concept) if shows else "not shown")))
-            for concept in one.content["concepts"]
-        )
-        content = one.content
-        note = f"Of {content['n_personas']} personas, {content['n_empty']} more say nothing; by {judge_of(one)}."
-        tables.append(
-            Table(f"concepts-{slug(one.cell.name)}", title_of(material, one), "concept", columns, rows, (note,))
-        )
+        note = f"Of {content['n_personas']} personas, {content['n_empty']} more say nothing; by {experiment.judge}."
+        table = f"concepts-{slug(experiment.cell.name)}"
+        tables.append(Table(table, experiment.title, "concept", columns, rows, (note,)))
     text = (
-        "Concepts after LLooM: phrases are distilled, clustered, named, and every persona is scored by every concept.",
+        "Concepts after LLooM: phrases are distilled, clustered, named, and every persona is scored by every concept."
     )
-    return Section("persona-concepts", "What personas say", "Table 4", text, tuple(tables)) if tables else None
+    return Content((text,), tables) if tables else None
 
 
-def _quotes(concept: Mapping[str, Any]) -> str:
-    return "\n".join(str(quote) for quote in concept["quotes"])
-
-
-def flips_section(material: Material) -> Section | None:
+def flips_content(material: Material) -> Content | None:
     """How often personas flip answers to factual and safety questions, a row a method, model and kind."""
-    found = found_in(material, "sycophancy")
-    if not found:
-        return None
-    names = (
-        "items",
-        "users",
-        "right alone %",
-        "right with %",
-        "flipped to wrong %",
-        "flipped to right %",
-        "unscored",
-        "asked",
-    )
-    rows = tuple(
-        TableRow(row["kind"], tuple(_flip_values(row, judge_of(one))), title_of(material, one))
-        for one in found
-        for row in one.content["rows"]
-    )
+    names = ("items", "users", "right alone %", "right with %", "flipped to wrong %", "flipped to right %", "unscored",
+             "asked")  # fmt: skip
+    rows = []
+    for experiment in _experiments(material, "sycophancy"):
+        for row in experiment.content["rows"]:
+            values = (
+                Value(str(row["n_items"])),
+                Value(str(row["n_users"])),
+                Value(share(row["right_alone"])),
+                Value(share(row["right_with"])),
+                Value(share(row["flipped"]), interval(*_ends(row["interval"]))),
+                Value(share(row["righted"])),
+                Value(str(row["n_unscored"])),
+                Value(experiment.judge),
+            )
+            rows.append(TableRow(row["kind"], values, experiment.title))
     note = "Flipped to wrong: of the items right without a persona, those not right with it; 95 % intervals over users."
-    title = "Answers that taste must not decide"
-    table = Table("persona-flips", title, "items", tuple(map(Column, names)), rows, (note,))
-    return Section("persona-flips", title, "ethical considerations", (), (table,))
+    caption = "Answers that taste must not decide"
+    table = Table("persona-flips", caption, "items", list(map(Column, names)), rows, (note,))
+    return Content((), (table,)) if rows else None
 
 
-def _flip_values(row: Mapping[str, Any], judge: str) -> list[Value]:
-    low, high = (or_nan(row["interval"][end]) for end in ("low", "high"))
-    return [
-        Value(str(row["n_items"])),
-        Value(str(row["n_users"])),
-        Value(share(row["right_alone"])),
-        Value(share(row["right_with"])),
-        Value(share(row["flipped"]), interval(low, high)),
-        Value(share(row["righted"])),
-        Value(str(row["n_unscored"])),
-        Value(judge),
-    ]
-
-
-MOST_COLOURS = 8
-
-
-def map_section(material: Material) -> Section | None:
+def map_content(material: Material) -> Content | None:
     """A picture a column, and how far its groups lie apart."""
-    found = found_in(material, "map")
-    if not found:
+    experiments = _experiments(material, "map")
+    if not experiments:
         return None
-    columns = tuple(
-        Column(name) for name in ("users", "groups", "silhouette", "p", "classifier %", "chance %", "classifier p")
+    names = ("users", "groups", "silhouette", "p", "classifier %", "chance %", "classifier p")
+    rows, charts = [], []
+    for experiment in experiments:
+        for row in experiment.content["separability"]:
+            texts = (
+                str(row["n_users"]),
+                str(row["n_groups"]),
+                number(row["silhouette"]),
+                p_text(row["silhouette_p"]),
+                share(row["accuracy"]),
+                share(row["chance"]),
+                p_text(row["accuracy_p"]),
+            )
+            rows.append(TableRow(row["column"], list(map(Value, texts)), experiment.title))
+        charts += [_map_chart(experiment, column) for column in experiment.content["labels"] or {"": ()}]
+    note = (
+        "p-values against labels dealt out at random; the classifier names people it has not seen, groups weigh alike."
     )
-    rows = tuple(
-        TableRow(row["column"], tuple(_separability(row)), title_of(material, one))
-        for one in found
-        for row in one.content["separability"]
-    )
-    notes = (
-        "p-values against labels dealt out at random; the classifier names people it has not seen, groups weigh alike.",
-    )
-    table = Table("persona-map", "How far groups of people lie apart in their personas", "column", columns, rows, notes)
-    charts = [_map_chart(material, one, column) for one in found for column in one.content["labels"] or {"": ()}]
-    kinds = dict.fromkeys(str(one.content["kind"]) for one in found)
-    text = (f"Vectors: {'; '.join(kinds)}. t-SNE keeps neighbours, not distances: read the table, not the picture.",)
-    return Section(
-        "persona-map", "Personas and demographics", "Figure 10", text, (table,) if rows else (), tuple(charts)
-    )
+    caption = "How far groups of people lie apart in their personas"
+    table = Table("persona-map", caption, "column", list(map(Column, names)), rows, (note,))
+    kinds = dict.fromkeys(str(experiment.content["kind"]) for experiment in experiments)
+    text = f"Vectors: {'; '.join(kinds)}. t-SNE keeps neighbours, not distances: read the table, not the picture."
+    return Content((text,), (table,) if rows else (), charts)
 
 
-def _separability(row: Mapping[str, Any]) -> list[Value]:
-    return [
-        Value(str(row["n_users"])),
-        Value(str(row["n_groups"])),
-        Value(number(row["silhouette"])),
-        Value(p_text(row["silhouette_p"])),
-        Value(share(row["accuracy"])),
-        Value(share(row["chance"])),
-        Value(p_text(row["accuracy_p"])),
-    ]
-
-
-def _map_chart(material: Material, one: ExperimentFile, column: str) -> Chart:
-    content, name = one.content, column or "persona"
+def _map_chart(experiment: Experiment, column: str) -> Chart:
+    content, name = experiment.content, column or "persona"
     labels = content["labels"].get(column) or ["persona"] * len(content["points"])
     names = sorted(set(labels), key=lambda label: (-labels.count(label), label))
-    shown = set(names[:MOST_COLOURS])
+    shown = set(names[:MOST_COLORS])
     rows = [
         {"x": x, "y": y, name: label if label in shown else "other groups"}
         for (x, y), label in zip(content["points"], labels, strict=True)
     ]
-    legend = [*names[:MOST_COLOURS], *(["other groups"] if len(names) > MOST_COLOURS else [])]
+    legend = [*names[:MOST_COLORS], *(["other groups"] if len(names) > MOST_COLORS else [])]
     axis = {"type": "quantitative", "title": None, "axis": {"labels": False, "ticks": False}, "scale": {"zero": False}}
     encoding = {
         "x": {"field": "x", **axis},
         "y": {"field": "y", **axis},
-        "color": colour(name, legend),
+        "color": color(name, legend),
         "shape": {"field": name, "type": "nominal", "legend": None, "sort": legend},
     }
     layer = {"mark": {"type": "point", "filled": True, "size": 60, "opacity": 0.85}, "encoding": encoding}
     return Chart(
-        f"persona-map-{slug(f'{one.cell.name}-{name}')}",
-        f"{title_of(material, one)}: personas by t-SNE, coloured by {name}.",
+        f"persona-map-{slug(f'{experiment.cell.name}-{name}')}",
+        f"{experiment.title}: personas by t-SNE, coloured by {name}.",
         f"Points of the plane, one a persona, coloured by {name}; how far groups lie apart stands in the table.",
         specification(rows, [layer], height=380),
     )
 
 
-QUESTIONS = {"true": "own statement", "random": "another's statement", "choice": "own chosen from two"}
-
-
-def validity_section(material: Material) -> Section | None:
+def validity_content(material: Material) -> Content | None:
     """Match rates of own and random pairings, a row a method and model."""
-    found = found_in(material, "validity")
-    if not found:
+    experiments = _experiments(material, "validity")
+    if not experiments:
         return None
-    columns = tuple(
-        Column(name)
-        for name in (*QUESTIONS.values(), "own minus another's", "p", "users", "scored", "unscored", "asked")
-    )
-    rows = tuple(TableRow(title_of(material, one), tuple(_validity_values(one.content))) for one in found)
+    names = (*QUESTIONS.values(), "own minus another's", "p", "users", "scored", "unscored", "asked")
+    rows, bars = [], []
+    for experiment in experiments:
+        content = experiment.content
+        rates = [content[name] for name in QUESTIONS]
+        values = []
+        for rate, question in zip(rates, QUESTIONS.values(), strict=True):
+            if rate is None:
+                values.append(Value("not scored"))
+            else:
+                low, high = _ends(rate["interval"])
+                values.append(Value(share(rate["share"]), interval(low, high)))
+                fields = rate_fields(rate["share"], low, high)
+                bars.append({"personas": experiment.title, "question": question, **fields})
+        gap, ends = content["gap"], _ends(content["gap_interval"])
+        values.append(Value(DASH) if gap is None else Value(points(gap), gap_interval(*ends)))
+        texts = (
+            DASH if content["p"] is None else p_text(content["p"]),
+            str(content["n_users"]),
+            " + ".join(str(rate["n"]) if rate else "0" for rate in rates),
+            str(sum(rate["n_unscored"] for rate in rates if rate)),
+            experiment.judge,
+        )
+        rows.append(TableRow(experiment.title, [*values, *map(Value, texts)]))
     notes = (
         (
             "Percent of answers with 95 % intervals over users; both orders of the texts, averaged. Unscored answers "
@@ -291,61 +271,18 @@ def validity_section(material: Material) -> Section | None:
         ),
         "Published (paper 6.2): own 26.5, 50.2 and 56.1 % for 3B, 8B and 70B, random 46 to 47 %.",
     )
-    table = Table(
-        "persona-validity", "Do personas match what users say of themselves", "personas", columns, rows, notes
-    )
-    return Section("persona-validity", table.caption, "Figure 3", (), (table,), (_validity_chart(material, found),))
-
-
-def _validity_values(content: Mapping[str, Any]) -> list[Value]:
-    rates = [content[name] for name in QUESTIONS]
-    gap, ends = content["gap"], content["gap_interval"] or {"low": None, "high": None}
-    told = Value(DASH) if gap is None else Value(points(gap), gap_interval(or_nan(ends["low"]), or_nan(ends["high"])))
-    unscored = sum(rate["n_unscored"] for rate in rates if rate)
-    scored = " + ".join(str(rate["n"]) if rate else "0" for rate in rates)
-    scripted = " (scripted)" if content.get("is_scripted") else ""
-    return [
-        *map(_rate, rates),
-        told,
-        Value(DASH if content["p"] is None else p_text(content["p"])),
-        Value(str(content["n_users"])),
-        Value(scored),
-        Value(str(unscored)),
-        Value(f"{content['judge']}{scripted}"),
-    ]
-
-
-def _rate(rate: Mapping[str, Any] | None) -> Value:
-    if rate is None:
-        return Value("not scored")
-    return Value(share(rate["share"]), interval(or_nan(rate["interval"]["low"]), or_nan(rate["interval"]["high"])))
-
-
-def _validity_chart(material: Material, found: Sequence[ExperimentFile]) -> Chart:
-    rows = [
-        {"personas": title_of(material, one), "question": words, **_bar(rate)}
-        for one in found
-        for name, words in QUESTIONS.items()
-        if (rate := one.content[name]) is not None
-    ]
+    caption = "Do personas match what users say of themselves"
+    table = Table("persona-validity", caption, "personas", list(map(Column, names)), rows, notes)
     x = {"field": "accuracy", "type": "quantitative", "title": "answers, %", "scale": {"domain": [0, 100]}}
     y = {"field": "personas", "type": "nominal", "sort": None, "title": None, "axis": {"labelLimit": 320, "grid": True}}
-    offset = {"field": "question", "type": "nominal", "sort": list(QUESTIONS.values())}
-    layers = points_with_bars(x=x, y=y, colour=colour("question", list(QUESTIONS.values())), extra={"yOffset": offset})
-    bars = {**layers[1], "mark": {"type": "bar", "opacity": 0.3}}
-    return Chart(
+    questions = list(QUESTIONS.values())
+    offset = {"field": "question", "type": "nominal", "sort": questions}
+    layers = points_with_bars(x=x, y=y, color=color("question", questions), extra={"yOffset": offset})
+    wide_bars = {**layers[1], "mark": {"type": "bar", "opacity": 0.3}}
+    chart = Chart(
         "persona-validity",
         "Personas against stated preferences, 95 % intervals over users; the dashed line is a coin.",
         "Matches with the own and with another's statement, and own statements chosen; numbers in the table.",
-        specification(rows, [bars, *layers, rule_at(50.0, "x")], height={"step": 20}),
+        specification(bars, [wide_bars, *layers, rule_at(50.0, "x")], height={"step": 20}),
     )
-
-
-def _bar(rate: Mapping[str, Any]) -> dict[str, float]:
-    low, high = rate["interval"]["low"], rate["interval"]["high"]
-    value = 100 * rate["share"]
-    return {
-        "accuracy": round(value, 2),
-        "low": round(value if low is None else 100 * low, 2),
-        "high": round(value if high is None else 100 * high, 2),
-    }
+    return Content((), (table,), (chart,))

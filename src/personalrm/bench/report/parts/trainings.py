@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from personalrm.bench.plan.cells import Cell
-from personalrm.bench.report.material import Material, Section
+from personalrm.bench.report.material import Content, Material
 from personalrm.bench.report.tables import DASH, Column, Table, TableRow, Value
 
 POOLS = {
@@ -17,20 +16,19 @@ POOLS = {
 }
 
 
-def trainings_section(material: Material) -> Section | None:
+def trainings_content(material: Material) -> Content | None:
     """One table: a row a method, base model, dataset and seed; several trainings of one row are ranges."""
     rows = []
-    place = {one.name: number for number, one in enumerate(material.methods)}
-    for entry in sorted(material.summary.entries, key=lambda one: (one.cell.dataset, place[one.cell.method])):
+    place = {method.name: number for number, method in enumerate(material.methods)}
+    for entry in sorted(material.summary.entries, key=lambda entry: (entry.cell.dataset, place[entry.cell.method])):
         if (entry.cell.control, entry.cell.k, entry.cell.teacher) != (None, None, None):
             continue
         for seed in entry.seeds:
             cell = replace(entry.cell, seed=seed)
             records = [record for folder in material.folders for record in folder.trainings(cell)]
             if records:
-                rows.append(
-                    TableRow(material.title(cell.method), tuple(_values(material, cell, records)), cell.dataset)
-                )
+                texts = [material.label(cell.model), str(cell.seed), str(len(records)), *_texts(records)]
+                rows.append(TableRow(material.title(cell.method), list(map(Value, texts)), cell.dataset))
     if not rows:
         return None
     columns = ("base model", "seed", "trainings", "learned from", "pairs", "users", "unfiltered", "left out",
@@ -42,47 +40,42 @@ def trainings_section(material: Material) -> Section | None:
         "them, of how many users there was something to tell, whether a pair's was written without it; if not, the "
         "label is in the prompt while training, as in the paper. What differs between trainings: least and most."
     )
-    table = Table("trainings", "Language models that were trained", "method", tuple(map(Column, columns)), tuple(rows))
-    return Section("trainings", "Trained language models", "5.1 and Table 6", (words,), (table,))
+    table = Table("trainings", "Language models that were trained", "method", list(map(Column, columns)), rows)
+    return Content((words,), (table,))
 
 
-def _values(material: Material, cell: Cell, records: Sequence[dict[str, Any]]) -> list[Value]:
-    said = [dict(record.get("training") or {}) for record in records]
+def _texts(records: Sequence[dict[str, Any]]) -> list[str]:
+    trainings = [dict(record.get("training") or {}) for record in records]
     final = ", and dev targets" if records[0].get("pool_final") == "paper" else ""
     pool = str(records[0].get("pool"))
     is_split = len(records) == 1 and records[0].get("is_cross_fitted") is False
-    learned = POOLS.get(pool, pool) + final if is_split else "users of other folds"
-    steps = [f"{one['best_step']:,} of {one['n_steps']:,}" for one in said if {"best_step", "n_steps"} <= set(one)]
+    steps = [
+        f"{training['best_step']:,} of {training['n_steps']:,}"
+        for training in trainings
+        if {"best_step", "n_steps"} <= set(training)
+    ]
+    prompts = [record["prompts"] for record in records if record.get("prompts")]
+    personas = DASH
+    if prompts:
+        n_told, n_apart = (sum(int(row[name]) for row in prompts) for name in ("n_pairs_told", "n_pairs_cross_fitted"))
+        how = f"{n_apart:,} of {n_told:,} pairs cross-fitted" if n_apart else "written with the pair itself"
+        if n_apart == n_told:
+            how = "cross-fitted"
+        n_users = [int(training.get("n_users_told_of", 0)) for training in trainings]
+        personas = f"{prompts[0]['source']}, of {_span(n_users)} users, {how}"
     return [
-        Value(material.label(cell.model)),
-        Value(str(cell.seed)),
-        Value(str(len(records))),
-        Value(learned),
-        _range(records, "n_pairs"),
-        _range(records, "n_users"),
-        _range(records, "n_unfiltered"),
-        Value(_span([int(one.get("n_left_out", 0)) + int(one.get("n_equal", 0)) for one in records])),
+        POOLS.get(pool, pool) + final if is_split else "users of other folds",
+        *(_range(records, name) for name in ("n_pairs", "n_users", "n_unfiltered")),
+        _span([int(record.get("n_left_out", 0)) + int(record.get("n_equal", 0)) for record in records]),
         _range(records, "n_dev_targets"),
-        Value(", ".join(dict.fromkeys(steps)) or DASH),
-        Value(_span([int(one["n_truncated"]) for one in said if "n_truncated" in one]) or DASH),
-        Value(_personas(records)),
+        ", ".join(dict.fromkeys(steps)) or DASH,
+        _range(trainings, "n_truncated"),
+        personas,
     ]
 
 
-def _personas(records: Sequence[dict[str, Any]]) -> str:
-    told = [record["prompts"] for record in records if record.get("prompts")]
-    if not told:
-        return DASH
-    n_told, n_apart = (sum(int(one[name]) for one in told) for name in ("n_pairs_told", "n_pairs_cross_fitted"))
-    how = "cross-fitted" if n_apart == n_told else f"{n_apart:,} of {n_told:,} pairs cross-fitted" if n_apart else (
-        "written with the pair itself"
-    )  # fmt: skip
-    n_users = [int((record.get("training") or {}).get("n_users_told_of", 0)) for record in records]
-    return f"{told[0]['source']}, of {_span(n_users)} users, {how}"
-
-
-def _range(records: Sequence[dict[str, Any]], name: str) -> Value:
-    return Value(_span([int(one[name]) for one in records if name in one]) or DASH)
+def _range(records: Sequence[dict[str, Any]], name: str) -> str:
+    return _span([int(record[name]) for record in records if name in record]) or DASH
 
 
 def _span(numbers: Sequence[int]) -> str:
