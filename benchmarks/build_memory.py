@@ -15,9 +15,8 @@ N_BATTLES = 8
 JOB = """
 import resource, sys, time
 from pathlib import Path
-from personalrm.datasets.building.answers import Asking, open_caller
 from personalrm.datasets.building.build import Build
-from personalrm.datasets.building.model_stages import Consensus, Personalizable
+from personalrm.datasets.building.model_stages import Consensus, Personalizable, open_caller
 from personalrm.datasets.building.publishing import run_build
 from personalrm.datasets.personalizable import PersonalizableFilter
 from personalrm.datasets.sources import open_source
@@ -38,7 +37,7 @@ class Script:
 
 raw, out = Path(sys.argv[1]), Path(sys.argv[2])
 lms = Script("filter"), Script("judge")
-with open_caller(lms[0], out / ".work", Asking()) as asked, open_caller(lms[1], out / ".work", Asking()) as judge:
+with open_caller(lms[0], out / ".work") as asked, open_caller(lms[1], out / ".work") as judge:
     build = Build(out, open_source(raw), personalizable=Personalizable(PersonalizableFilter(asked)),
                   consensus=Consensus((ModelJudge(judge),)))
     report = run_build(build)

@@ -87,7 +87,7 @@ def test_filters_can_be_left_out(run, raw):
         (("--judges", "nowhere.yaml", "--without", "personalizable"), "cannot be read"),
         (
             ("--without", "personalizable,consensus", "--source-config", "nothing", "--out", "x"),
-            "holds no files of",
+            "does not hold files of",
         ),
     ],
 )

@@ -206,7 +206,7 @@ def test_users_can_be_split_by_a_column(tmp_path):
 
 
 def test_files_without_any_split_of_users_are_refused(tmp_path):
-    with pytest.raises(BadFile, match="says not which users"):
+    with pytest.raises(BadFile, match="does not say which users"):
         load_benchmark(write_lines(tmp_path / "all.jsonl", iter([row("u", 0, "train")])))
 
 

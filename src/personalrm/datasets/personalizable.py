@@ -1,6 +1,6 @@
-"""Whether a conversation leaves room for personal taste: the filter of the benchmark, and the same question online.
+"""Whether taste can decide how a conversation is answered: the filter of the benchmark, and the same question online.
 
-A hundred requests of our own (`labelled_queries.jsonl`), labelled by hand, are split
+A hundred requests of our own (`labelled_queries.jsonl`), labeled by hand, are split
 20/30/50: the first part is shown to the model (few-shot), the second is for whoever
 changes the prompt, the third measures how often a model is right and is used for nothing else.
 """
@@ -11,11 +11,11 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from functools import cache
+from functools import cache, partial
 from importlib.resources import files
 from typing import Any, Literal
 
-from personalrm.errors import BadInput, ModelUnavailable, NoScoredPairs, UnreadableReply
+from personalrm.errors import BadInput, NoScoredPairs, UnreadableReply
 from personalrm.lm.batch import Ask, Caller, Outcome
 from personalrm.lm.opening import ModelName, open_model
 from personalrm.lm.prices import CHARACTERS_A_TOKEN
@@ -26,21 +26,11 @@ from personalrm.prompts.personalizable import LabeledQuery, pair_question, query
 from personalrm.prompts.replies import read_yes_or_no
 
 Part = Literal["train", "dev", "test"]
+QUERY = Schema.of_choice("personalizable_query", "disagree", ("yes", "no"))
+PAIR = Schema.of_choice("personalizable_pair", "taste", ("yes", "no"))
 PROMPTS_VERSION = 1
-"""Raised when a prompt's text or a labelled request changes, so that finished stages know."""
+"""Raised when a prompt's text or a labeled request changes, so that finished stages know."""
 ALL_SHOTS = 20
-
-
-def _schema(name: str, key: str) -> Schema:
-    answers = {"reasoning": {"type": "string"}, key: {"type": "string", "enum": ["yes", "no"]}}
-    return Schema(
-        name,
-        {"type": "object", "properties": answers, "required": ["reasoning", key], "additionalProperties": False},
-    )
-
-
-QUERY = _schema("personalizable_query", "disagree")
-PAIR = _schema("personalizable_pair", "taste")
 
 
 @dataclass(frozen=True)
@@ -48,7 +38,7 @@ class PersonalizableOptions:
     """How the filter asks."""
 
     shots: int = ALL_SHOTS
-    """Labelled requests shown first, half of them yes; 0 is zero-shot."""
+    """Labeled requests shown first, half of them yes; 0 is zero-shot."""
     max_tokens: int = 512
     seed: int = 0
     max_prompt_tokens: int = 32_000
@@ -61,7 +51,7 @@ class PersonalizableOptions:
 
 @dataclass(frozen=True)
 class FilterAccuracy:
-    """How often a model is right about the labelled requests it was never shown."""
+    """How often a model is right about the labeled requests it was never shown."""
 
     model: str
     is_scripted: bool
@@ -91,7 +81,7 @@ class FilterAccuracy:
 
 @cache
 def labelled_queries(part: Part) -> tuple[LabeledQuery, ...]:
-    """Our labelled requests of one part: 20 to show, 30 to change the prompt by, 50 to measure on."""
+    """Our labeled requests of one part: 20 to show, 30 to change the prompt by, 50 to measure on."""
     text = (files("personalrm.datasets") / "labelled_queries.jsonl").read_text(encoding="utf-8")
     rows = [json.loads(line) for line in text.splitlines()]
     return tuple(LabeledQuery(row["query"], row["disagree"]) for row in rows if row["part"] == part)
@@ -119,7 +109,8 @@ class PersonalizableFilter:
         Raises:
             ModelUnavailable: If the run was stopped (no access, no server, no budget).
         """
-        return self._ask([Ask(lambda i=i: self.query_request(i[0], i[1], stage), _read) for i in items])  # type: ignore[misc]
+        asks = [Ask(partial(self.query_request, *item, stage), _read) for item in items]
+        return self.caller.ask_all_or_raise(asks)
 
     def ask_pairs(self, pairs: Sequence[PreferencePair]) -> list[Outcome[bool]]:
         """Do the completions of these differ in a way that taste could decide? In order.
@@ -129,62 +120,58 @@ class PersonalizableFilter:
         Raises:
             ModelUnavailable: If the run was stopped.
         """
-        return self._ask([Ask(lambda p=p: self.pair_request(p), _read) for p in pairs])  # type: ignore[misc]
+        return self.caller.ask_all_or_raise([Ask(partial(self.pair_request, pair), _read) for pair in pairs])
 
     def query_request(self, user_id: str, conversation: Conversation, stage: str = "query") -> Request:
         """The request of a conversation."""
         shown = labelled_queries("train")[: self.options.shots]
-        messages = query_question(conversation, shown, self._room)
+        messages = query_question(conversation, shown, self._most_characters)
         return Request(messages, self._sampling, QUERY, stage, user_id)
 
     def pair_request(self, pair: PreferencePair) -> Request:
         """The request of a pair."""
         first, second = sorted((pair.chosen, pair.rejected))
-        messages = pair_question(pair.conversation, first, second, max(0, self._room - len(first) - len(second)))
+        n_left = max(0, self._most_characters - len(first) - len(second))
+        messages = pair_question(pair.conversation, first, second, n_left)
         return Request(messages, self._sampling, PAIR, "pair", pair.user_id)
 
     def measure(self, *, is_scripted: bool) -> FilterAccuracy:
-        """How often the model is right about the part of the labelled requests that is for measuring.
+        """How often the model is right about the part of the labeled requests that is for measuring.
 
         Raises:
             NoScoredPairs: If no request was answered.
             ModelUnavailable: If the run was stopped.
         """
-        labelled = labelled_queries("test")
-        outcomes = self.ask_queries([_nobodys(one) for one in labelled], "accuracy")
+        labeled = labelled_queries("test")
+        outcomes = self.ask_queries([("", (Message("user", query.query),)) for query in labeled], "accuracy")
         right = [
-            one.disagree == outcome.value
-            for one, outcome in zip(labelled, outcomes, strict=True)
+            query.disagree == outcome.value
+            for query, outcome in zip(labeled, outcomes, strict=True)
             if outcome.value is not None
         ]
         if not right:
             raise NoScoredPairs(
-                f"none of {len(labelled)} labelled requests was answered ({outcomes[0].reason}), so the filter's "
+                f"none of {len(labeled)} labelled requests was answered ({outcomes[0].reason}), so the filter's "
                 "accuracy is not measured; check the model with `personalrm check`"
             )
         low, high = wilson(sum(right), len(right))
         name = self.caller.lm.name
         return FilterAccuracy(
-            name, is_scripted, sum(right) / len(right), low, high, len(right), len(labelled) - len(right)
+            name, is_scripted, sum(right) / len(right), low, high, len(right), len(labeled) - len(right)
         )
 
     def measuring_requests(self) -> list[Request]:
         """What `measure` asks."""
-        return [self.query_request(*_nobodys(one), "accuracy") for one in labelled_queries("test")]
+        turns = [(Message("user", query.query),) for query in labelled_queries("test")]
+        return [self.query_request("", conversation, "accuracy") for conversation in turns]
 
     @property
-    def _room(self) -> int:
+    def _most_characters(self) -> int:
         return int(self.options.max_prompt_tokens * CHARACTERS_A_TOKEN)
 
     @property
     def _sampling(self) -> Sampling:
         return Sampling(0.0, self.options.max_tokens, self.options.seed)
-
-    def _ask(self, asks: Sequence[Ask[bool]]) -> list[Outcome[bool]]:
-        outcomes = self.caller.ask_all(asks)
-        if any(outcome.is_stopped for outcome in outcomes):
-            raise self.caller.stopped or ModelUnavailable("the run was stopped")
-        return outcomes
 
 
 def is_personalizable(
@@ -219,10 +206,6 @@ def is_personalizable(
         asked = PersonalizableFilter(caller, options)
         answer = _answered(asked.ask_queries([("", turns)])[0])
         return answer if pair is None or not answer else _answered(asked.ask_pairs([pair])[0])
-
-
-def _nobodys(labelled: LabeledQuery) -> tuple[str, Conversation]:
-    return "", (Message("user", labelled.query),)
 
 
 def wilson(n_right: int, n: int) -> tuple[float, float]:

@@ -6,12 +6,20 @@ against what the paper says of them (section 4).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal, get_args
+from typing import get_args
 
-from personalrm.datasets.snapshots import SPLIT_NAMES, Fetch, data_files, fetch_snapshot, rows_of_files, split_of
+from personalrm.datasets.snapshots import (
+    SPLIT_NAMES,
+    Fetch,
+    UserSplit,
+    data_files,
+    fetch_snapshot,
+    rows_of_files,
+    split_of,
+)
 from personalrm.errors import BadFile, BadInput, UnknownName
 from personalrm.preferences.reading.files import Tally, pairs_of_rows
 from personalrm.preferences.reading.grouping import group_by_user
@@ -19,10 +27,9 @@ from personalrm.preferences.reading.options import ReadOptions
 from personalrm.preferences.reading.surveys import Survey, read_surveys
 from personalrm.preferences.users import User
 
-UserSplit = Literal["train", "dev", "test"]
 USER_SPLITS: tuple[UserSplit, ...] = get_args(UserSplit)
-COLUMN = "user_split"
-"""Column that names the users' split where the files do not."""
+USER_SPLIT = "user_split"
+"""Column that says to which users somebody belongs, where the files do not: train, dev or test."""
 
 
 @dataclass(frozen=True)
@@ -119,88 +126,60 @@ def load_benchmark(
         BadFile: If the folder holds no rows or no users' split.
         BadInput: If rows are bad and `skip_bad` is off, or somebody is in two splits.
     """
-    path, known = Path(where), _named(str(where) if published is None else published)
-    if published is not None and known is None:
-        raise _unknown(published)
-    if not path.exists():
-        if known is None:
-            raise _unknown(str(where))
+    path, name = Path(where), str(where) if published is None else published
+    known = PUBLISHED.get(name) or next((known for known in PUBLISHED.values() if known.hub_name == name), None)
+    if known is None and (published is not None or not path.exists()):
+        names = ", ".join((*PUBLISHED, *(known.hub_name for known in PUBLISHED.values())))
+        raise UnknownName(f"benchmark {name[:200]!r} is neither a file nor a folder nor one of {names}")
+    if known is not None and not path.exists():
         path = fetch(known.hub_name, ("data/*.parquet", "*.parquet", "*.jsonl"))
     tally = Tally()
-    users = _users(path, options or ReadOptions(), tally)
+    by_split: dict[UserSplit, dict[str, User]] = {split: {} for split in USER_SPLITS}
+    for file in data_files(path):
+        file_split = split_of(file, path)
+        pairs = pairs_of_rows(rows_of_files([file]), options or ReadOptions(), tally, where=str(file))
+        for user in group_by_user(pairs, report=tally.add_bad):
+            split = _split(user, file_split, file)
+            # A set may be cut into several files of one split, but nobody belongs to two splits.
+            before = by_split[split].get(user.user_id)
+            if before is None and any(user.user_id in users for users in by_split.values()):
+                raise BadInput(f"user {user.user_id!r} is in two splits of the users; keep each user in one")
+            whole = user if before is None else replace(before, pairs=before.pairs + user.pairs)
+            by_split[split][user.user_id] = whole
+    users = {split: tuple(users.values()) for split, users in by_split.items()}
     survey = path / "survey.jsonl"
     title = known.title if known is not None else path.name
-    found = BenchmarkSet(title, users, tally, read_surveys(survey) if survey.is_file() else {})
-    return replace(found, checks=check_published(found, known.expected)) if known is not None else found
+    checks = check_published(users, known.expected) if known is not None else ()
+    return BenchmarkSet(title, users, tally, read_surveys(survey) if survey.is_file() else {}, checks)
 
 
-def check_published(found: BenchmarkSet, expected: Expected) -> tuple[Check, ...]:
+def check_published(users: Mapping[UserSplit, Sequence[User]], expected: Expected) -> tuple[Check, ...]:
     """The counts of a set held against the published ones."""
-    counts = {split: len(found.users[split]) for split in USER_SPLITS}
-    n_users = sum(counts.values())
-    n_pairs = sum(len(user) for users in found.users.values() for user in users)
-    n_targets = sum(pair.split == "target" for user in found.users["test"] for pair in user.pairs)
+    n_users = sum(map(len, users.values()))
+    n_pairs = sum(len(user) for some in users.values() for user in some)
+    n_targets = sum(pair.split == "target" for user in users["test"] for pair in user.pairs)
+    counts = [(f"{split} users", expected.users[split], len(users[split])) for split in USER_SPLITS]
+    counts += [("target pairs of test users", expected.n_target_pairs, n_targets)]
+    counts += [("pairs in all", expected.n_pairs, n_pairs)]
     fewest, most = expected.n_users
-    told = f"{fewest:,}" if fewest == most else f"{fewest:,} to {most:,}"
+    between = f"{fewest:,}" if fewest == most else f"{fewest:,} to {most:,}"
     return (
-        *(_check(f"{split} users", expected.users[split], counts[split]) for split in USER_SPLITS),
-        _check("target pairs of test users", expected.n_target_pairs, n_targets),
-        _check("pairs in all", expected.n_pairs, n_pairs),
-        Check("users in all", told, n_users, fewest <= n_users <= most),
+        *(Check(what, f"{published:,}", n, n == published) for what, published, n in counts),
+        Check("users in all", between, n_users, fewest <= n_users <= most),
     )
 
 
-def _check(what: str, expected: int, found: int) -> Check:
-    return Check(what, f"{expected:,}", found, found == expected)
-
-
-def _users(path: Path, options: ReadOptions, tally: Tally) -> dict[UserSplit, tuple[User, ...]]:
-    by_split: dict[UserSplit, dict[str, User]] = {name: {} for name in USER_SPLITS}
-    for file in data_files(path):
-        named = split_of(file, path)
-        for user in _users_of_file(file, options, tally):
-            split = _split(user, named, file)
-            if any(user.user_id in users for users in by_split.values()):
-                # A set may be cut into several files of one split, but nobody belongs to two splits.
-                _join(by_split, split, user)
-            else:
-                by_split[split][user.user_id] = user
-    return {name: tuple(users.values()) for name, users in by_split.items()}
-
-
-def _join(by_split: Mapping[UserSplit, dict[str, User]], split: UserSplit, user: User) -> None:
-    before = by_split[split].get(user.user_id)
-    if before is None:
-        raise BadInput(f"user {user.user_id!r} is in two splits of the users; keep each user in one")
-    by_split[split][user.user_id] = replace(before, pairs=before.pairs + user.pairs)
-
-
-def _users_of_file(file: Path, options: ReadOptions, tally: Tally) -> Iterator[User]:
-    pairs = pairs_of_rows(rows_of_files([file]), options, tally, where=str(file))
-    yield from group_by_user(pairs, report=tally.add_bad)
-
-
-def _split(user: User, named: str, file: Path) -> UserSplit:
+def _split(user: User, file_split: str, file: Path) -> UserSplit:
     """The split of a user: the file's, else that of the column, in which all rows of a user must agree."""
-    given = {str(pair.meta.get(COLUMN) or "") for pair in user.pairs} if not named else {named}
+    given = {str(pair.meta.get(USER_SPLIT) or "") for pair in user.pairs} if not file_split else {file_split}
     if len(given) > 1:
         raise BadInput(f"user {user.user_id!r} is in two splits of the users; keep each user in one")
     name = given.pop()
     if not name:
         raise BadFile(
-            f"{str(file)!r} says not which users are train, dev and test; name the file so, or add a column {COLUMN!r}"
+            f"{str(file)!r} does not say which users are train, dev and test; name the file so, or add a column "
+            f"{USER_SPLIT!r}"
         )
-    split = SPLIT_NAMES.get(name.lower())
-    for one in USER_SPLITS:
-        if one == split:
-            return one
-    raise UnknownName(f"column {COLUMN!r} of {str(file)!r} holds {name[:20]!r}; use train, dev or test")
-
-
-def _named(name: str) -> PublishedSet | None:
-    return PUBLISHED.get(name) or next((one for one in PUBLISHED.values() if one.hub_name == name), None)
-
-
-def _unknown(name: str) -> UnknownName:
-    names = ", ".join((*PUBLISHED, *(one.hub_name for one in PUBLISHED.values())))
-    return UnknownName(f"benchmark {name[:200]!r} is neither a file nor a folder nor one of {names}")
+    if name.lower() in SPLIT_NAMES:
+        return SPLIT_NAMES[name.lower()]
+    raise UnknownName(f"column {USER_SPLIT!r} of {str(file)!r} holds {name[:20]!r}; use train, dev or test")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Literal
 
 from personalrm.errors import BadFile, MissingExtra, ModelUnavailable
 from personalrm.preferences.reading.rows import SUFFIXES, Numbered, iter_rows
@@ -21,7 +22,8 @@ NOT_DATA = frozenset(
     {"dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json", "manifest.json", "survey.jsonl"}
 )
 """Files beside the rows; a survey is asked for by its name only."""
-SPLIT_NAMES = {
+UserSplit = Literal["train", "dev", "test"]
+SPLIT_NAMES: dict[str, UserSplit] = {
     "train": "train",
     "dev": "dev",
     "val": "dev",
@@ -69,21 +71,26 @@ def data_files(folder: str | Path, config: str | None = None) -> list[Path]:
     if root.is_file():
         return [root]
     try:
-        found = sorted(path for path in root.rglob("*") if _kind(path) and path.is_file())
+        paths = sorted(
+            path
+            for path in root.rglob("*")
+            if path.name.lower().removesuffix(".gz").endswith(SUFFIXES) and path.is_file()
+        )
     except OSError as error:
         raise BadFile(f"{str(root)!r} cannot be read ({error.strerror or error}); check the rights") from None
-    inside = [(path, path.relative_to(root)) for path in found]
+    inside = [(path, path.relative_to(root)) for path in paths]
+    shown = [(path, name) for path, name in inside if not any(part.startswith(".") for part in name.parts)]
     if config is None:
-        files = [path for path, name in inside if name.name not in NOT_DATA and not _is_hidden(name)]
+        files = [path for path, name in shown if name.name not in NOT_DATA]
     else:
-        files = [path for path, name in inside if config in _words(name) and not _is_hidden(name)]
+        files = [path for path, name in shown if config in _words(name)]
     if not files:
         what = f"files of {config!r}" if config else "files with rows"
-        raise BadFile(f"{str(root)[:200]!r} holds no {what}; expected {', '.join(SUFFIXES)}, as the hub has them")
+        raise BadFile(f"{str(root)[:200]!r} does not hold {what}; expected {', '.join(SUFFIXES)}, as the hub has them")
     return files
 
 
-def split_of(path: Path, root: Path) -> str:
+def split_of(path: Path, root: Path) -> UserSplit | Literal[""]:
     """The split over users that a file's or its folder's name says: train, dev, test, or empty."""
     words = _words(path.relative_to(root)) if path != root else _words(Path(path.name))
     return next((SPLIT_NAMES[word] for word in reversed(words) if word in SPLIT_NAMES), "")
@@ -97,14 +104,6 @@ def rows_of_files(files: Iterable[Path]) -> Iterator[Numbered]:
         for last, row in iter_rows(file):
             yield n_before + last, row
         n_before += last
-
-
-def _kind(path: Path) -> bool:
-    return path.name.lower().removesuffix(".gz").endswith(SUFFIXES)
-
-
-def _is_hidden(name: Path) -> bool:
-    return any(part.startswith(".") for part in name.parts)
 
 
 def _words(name: Path) -> list[str]:

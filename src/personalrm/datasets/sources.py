@@ -1,6 +1,6 @@
 """Where the benchmark comes from: Chatbot Arena and PRISM, by hub name or from local files of the same layout.
 
-How a row becomes pairs is told by the layouts in `preferences/reading/layouts.py`. The rule for
+How a row becomes pairs is said by the layouts in `preferences/reading/layouts.py`. The rule for
 Arena battles of several turns stands there at `read_arena`: both sides must have the same
 user turns; what comes before the first difference is the conversation; each completion
 carries its own earlier answers only where they differ.
@@ -19,7 +19,7 @@ from personalrm.errors import BadFile, UnknownName
 from personalrm.preferences.pairs import PreferencePair
 from personalrm.preferences.reading.files import Tally, pairs_of_rows
 from personalrm.preferences.reading.options import ReadOptions
-from personalrm.preferences.reading.rows import Numbered, Row
+from personalrm.preferences.reading.rows import Numbered
 from personalrm.preferences.reading.surveys import Survey, surveys_from_rows
 
 BLOCK = 1 << 20
@@ -66,7 +66,7 @@ SOURCES: dict[str, Source] = {
 conversations in time; `metadata` holds nothing that makes a pair."""
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(repr=False)
 class OpenSource:
     """A source with its files found; rows are read when `pairs` is iterated."""
 
@@ -76,8 +76,8 @@ class OpenSource:
     survey_files: tuple[Path, ...] = ()
     tally: Tally = field(default_factory=Tally)
     """What was read, once `pairs` has been."""
-    n_responses: dict[str, int] = field(default_factory=dict)
-    """Scored responses by kind, which is what the published count of PRISM counts."""
+    n_responses: int = 0
+    """Scored responses, which is what the published count of PRISM counts."""
     _hashes: dict[str, str] = field(default_factory=dict)
 
     def pairs(self) -> Iterator[tuple[int, PreferencePair]]:
@@ -87,7 +87,20 @@ class OpenSource:
             BadFile: If a file cannot be read.
             BadInput: If rows are bad and `skip_bad` is off.
         """
-        return pairs_of_rows(self._counted(), self.options, self.tally, where=self.source.title)
+
+        def counted() -> Iterator[Numbered]:
+            for line, row in rows_of_files(self.files):
+                if isinstance(row, Mapping):
+                    history = row.get("conversation_history")
+                    if isinstance(history, list):
+                        self.n_responses += sum(
+                            isinstance(turn, Mapping) and turn.get("role") == "model" for turn in history
+                        )
+                    else:
+                        self.n_responses += "model_response" in row
+                yield line, row
+
+        return pairs_of_rows(counted(), self.options, self.tally, where=self.source.title)
 
     def surveys(self) -> dict[str, Survey]:
         """The survey of every user who filled one in.
@@ -106,12 +119,6 @@ class OpenSource:
                 name = file.name if names[file.name] == 1 else f"{file.parent.name}/{file.name}"
                 self._hashes[name] = hash_of_file(file)
         return self._hashes
-
-    def _counted(self) -> Iterator[Numbered]:
-        for line, row in rows_of_files(self.files):
-            if isinstance(row, Mapping):
-                self.n_responses["scored"] = self.n_responses.get("scored", 0) + _n_responses(row)
-            yield line, row
 
 
 def open_source(
@@ -135,23 +142,29 @@ def open_source(
         UnknownName: If it is neither a path nor a source we know.
         BadFile: If the folder lacks the files.
     """
-    path, known = Path(where), _named(str(where))
-    if path.exists():
-        known = _recognised(path)
-        source = replace(known, title=f"{known.title}, local copy", hub_name="") if known else Source(path.name, "", ())
-        root = path
-    elif known is not None:
-        source, root = known, fetch(known.hub_name, _patterns(known, config))
+    root, name = Path(where), str(where)
+    if root.exists():
+        # a folder that holds PRISM's conversations is a copy of PRISM
+        is_prism = root.is_dir() and _files_of(root, SOURCES["prism"].config)
+        prism = replace(SOURCES["prism"], title=f"{SOURCES['prism'].title}, local copy", hub_name="")
+        source = prism if is_prism else Source(root.name, "", ())
     else:
-        names = ", ".join((*SOURCES, *(one.hub_name for one in SOURCES.values())))
-        raise UnknownName(f"source {str(where)[:200]!r} is neither a file nor a folder nor one of {names}")
+        known = SOURCES.get(name) or next((known for known in SOURCES.values() if known.hub_name == name), None)
+        if known is None:
+            names = ", ".join((*SOURCES, *(known.hub_name for known in SOURCES.values())))
+            raise UnknownName(f"source {name[:200]!r} is neither a file nor a folder nor one of {names}")
+        source = known
+        root = fetch(source.hub_name, source.patterns if config is None else (*source.patterns, f"{config}.jsonl"))
     wanted = config or source.config
     source = replace(source, layout=source.layout if wanted == source.config else None)
     read = options or ReadOptions()
     files = data_files(root, wanted if root.is_dir() else None)
-    return OpenSource(
-        source, tuple(files), replace(read, layout=read.layout or source.layout), tuple(_survey(source, root, survey))
-    )
+    surveys: list[Path] = []
+    if survey is not None:
+        surveys = data_files(survey)
+    elif source.survey is not None and root.is_dir():
+        surveys = _files_of(root, source.survey)
+    return OpenSource(source, tuple(files), replace(read, layout=read.layout or source.layout), tuple(surveys))
 
 
 def hash_of_file(path: Path) -> str:
@@ -170,39 +183,9 @@ def hash_of_file(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _named(name: str) -> Source | None:
-    return SOURCES.get(name) or next((one for one in SOURCES.values() if one.hub_name == name), None)
-
-
-def _patterns(source: Source, config: str | None) -> tuple[str, ...]:
-    return source.patterns if config is None else (*source.patterns, f"{config}.jsonl")
-
-
-def _recognised(path: Path) -> Source | None:
-    """The source whose snapshot a folder is; a folder with a PRISM survey and conversations is PRISM's."""
-    if not path.is_dir():
-        return None
+def _files_of(root: Path, config: str | None) -> list[Path]:
+    """The files of a configuration; empty where the folder has none."""
     try:
-        data_files(path, SOURCES["prism"].config)
-    except BadFile:
-        return None
-    return SOURCES["prism"]
-
-
-def _survey(source: Source, root: Path, given: str | Path | None) -> list[Path]:
-    if given is not None:
-        return data_files(given)
-    if source.survey is None or not root.is_dir():
-        return []
-    try:
-        return data_files(root, source.survey)
+        return data_files(root, config)
     except BadFile:
         return []
-
-
-def _n_responses(row: Row) -> int:
-    """Scored responses of a row of PRISM; 0 for other layouts."""
-    history = row.get("conversation_history")
-    if isinstance(history, list):
-        return sum(isinstance(one, Mapping) and one.get("role") == "model" for one in history)
-    return int("model_response" in row)

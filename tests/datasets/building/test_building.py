@@ -19,9 +19,8 @@ from benchmarks.simulations.raw_sources import (
     write_lines,
 )
 
-from personalrm.datasets.building.answers import Asking, open_caller
 from personalrm.datasets.building.build import WORK, Build
-from personalrm.datasets.building.model_stages import NOT_ANSWERED, Consensus, Personalizable
+from personalrm.datasets.building.model_stages import NOT_ANSWERED, Consensus, Personalizable, open_caller
 from personalrm.datasets.building.publishing import run_build
 from personalrm.datasets.building.settings import BuildSettings
 from personalrm.datasets.building.stage_files import read_users
@@ -50,8 +49,8 @@ def models(rule=planted_filter, judges=JUDGES):
 def build(path, out, *, settings=None, lms=None, asking=None, watch=lambda point: None, options=None, **more):
     """The report, the models asked, and the callers' closing seen to."""
     asked, judging = lms or models()
-    how = asking or Asking(Retry(max_attempts=2, base_s=0.001))
-    callers = [open_caller(lm, out / WORK, how) for lm in (asked, *judging)]
+    how = {"retry": Retry(max_attempts=2, base_s=0.001)} | (asking or {})
+    callers = [open_caller(lm, out / WORK, **how) for lm in (asked, *judging)]
     try:
         made = Build(
             out,
@@ -59,7 +58,7 @@ def build(path, out, *, settings=None, lms=None, asking=None, watch=lambda point
             settings,
             personalizable=Personalizable(PersonalizableFilter(callers[0])),
             consensus=Consensus(tuple(ModelJudge(caller) for caller in callers[1:])),
-            retry_unscored=how.retry_unscored,
+            retry_unscored=how.get("retry_unscored", False),
             **more,
         )
         return run_build(made, watch=watch)
@@ -238,7 +237,7 @@ def test_pairs_no_model_answers_are_left_out_and_asked_again_on_wish(arena, tmp_
     quiet = models()
     with pytest.raises(BadInput, match="leaves no pair"):
         build(arena[0], tmp_path / "out", lms=quiet)
-    report = build(arena[0], tmp_path / "out", asking=Asking(Retry(2, 0, 0.001), retry_unscored=True))
+    report = build(arena[0], tmp_path / "out", asking={"retry": Retry(2, 0, 0.001), "retry_unscored": True})
     assert report.funnel[-1].n_pairs and NOT_ANSWERED not in report.funnel[3].removed
 
 
@@ -259,13 +258,13 @@ def test_which_completion_was_chosen_does_not_show_in_the_filter(arena, tmp_path
     lms = models()
     build(arena[0], tmp_path / "out", lms=lms)
     pairs = [pair for user in read_users(next((tmp_path / "out" / WORK).glob("02-*.gz"))) for pair in user.pairs]
-    asked = PersonalizableFilter(open_caller(lms[0], tmp_path / "none", Asking()))
+    asked = PersonalizableFilter(open_caller(lms[0], tmp_path / "none"))
     assert all(asked.pair_request(one).messages == asked.pair_request(one.reversed()).messages for one in pairs[:20])
 
 
 def test_a_budget_is_one_sum_for_all_models_and_a_later_run_goes_on(arena, tmp_path):
     few = models()
-    asking = Asking(Retry(2, 0, 0.001), budget=Budget(max_calls=300, pot=Pot()))
+    asking = {"retry": Retry(2, 0, 0.001), "budget": Budget(max_calls=300, pot=Pot())}
     with pytest.raises(ModelUnavailable, match="300 calls is spent"):
         build(arena[0], tmp_path / "out", lms=few, asking=asking)
     assert sum(len(lm.requests) for lm in (few[0], *few[1])) == 300
@@ -351,7 +350,7 @@ def test_thousands_of_rows_are_right_to_the_row(tmp_path):
     rows = list(arena_rows(300, 10, seed=1))
     path = write_lines(tmp_path / "arena.jsonl", (row for row, _ in rows))
     asked, _ = models()
-    with open_caller(asked, tmp_path / "out" / WORK, Asking()) as caller:
+    with open_caller(asked, tmp_path / "out" / WORK) as caller:
         found = Build(tmp_path / "out", open_source(path), personalizable=Personalizable(PersonalizableFilter(caller)))
         report = run_build(found)
     planted = [one for _, one in rows if one]
@@ -400,7 +399,7 @@ NASTY = [
         BadInput,
         "leaves no pair",
     ),
-    ("a folder with nothing", lambda path: path.mkdir(), BadFile, "holds no files with rows"),
+    ("a folder with nothing", lambda path: path.mkdir(), BadFile, "does not hold files with rows"),
     ("nothing there", lambda path: None, UnknownName, "neither a file nor a folder"),
 ]
 

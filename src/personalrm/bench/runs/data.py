@@ -11,7 +11,7 @@ from personalrm.bench.methods.method import Surveys
 from personalrm.bench.plan.spec import EXAMPLE, DatasetSpec
 from personalrm.bench.results.records import DatasetInfo, FunnelRow, Removed, TargetRow
 from personalrm.datasets.building.publishing import BuiltFrom, read_manifest
-from personalrm.datasets.published import COLUMN, load_benchmark
+from personalrm.datasets.published import USER_SPLIT, load_benchmark
 from personalrm.datasets.targets import HeldOut, hold_out
 from personalrm.errors import BadInput
 from personalrm.preferences.messages import conversation_digest
@@ -97,7 +97,7 @@ def _read(spec: DatasetSpec, base: Path) -> _Found:
         return _Found(by_part, surveys or found.surveys, found.tally, notes, read_manifest(path))
     tally, parts = Tally(), dict[str, list[User]]()
     for user in iter_users(path, options, tally=tally):
-        parts.setdefault(str(user.pairs[0].meta.get(COLUMN, "")), []).append(user)
+        parts.setdefault(str(user.pairs[0].meta.get(USER_SPLIT, "")), []).append(user)
     return _Found(parts, surveys, tally)
 
 
@@ -131,7 +131,7 @@ def _held_out(parts: Mapping[str, Sequence[User]], spec: DatasetSpec) -> HeldOut
         return hold_out((user for users in parts.values() for user in users), min_pairs=spec.min_pairs)
     if spec.users not in parts:
         raise BadInput(
-            f"dataset {spec.name!r} has no {spec.users} users (its column {COLUMN!r} holds "
+            f"dataset {spec.name!r} has no {spec.users} users (its column {USER_SPLIT!r} holds "
             f"{', '.join(map(repr, sorted(parts)))}); set users to one of them or to all"
         )
     held_out = hold_out(parts[spec.users], min_pairs=spec.min_pairs)

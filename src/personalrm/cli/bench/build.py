@@ -55,10 +55,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from personalrm.datasets.building.answers import Asking, open_caller
     from personalrm.datasets.building.build import WORK, Build
     from personalrm.datasets.building.forecast import forecast_build
-    from personalrm.datasets.building.model_stages import Consensus, Personalizable
+    from personalrm.datasets.building.model_stages import Consensus, Personalizable, open_caller
     from personalrm.datasets.building.publishing import run_build
     from personalrm.datasets.building.settings import BuildSettings
     from personalrm.datasets.personalizable import PersonalizableFilter, PersonalizableOptions
@@ -74,14 +73,16 @@ def run(options: argparse.Namespace) -> int:
         for entry in (*([filter_entry] if filter_entry else []), *judge_entries):
             if not options.dry_run:
                 note_destinations([entry.model])
-            asking = Asking(
-                from_flags(Retry, options),
-                from_flags(Limits, options),
-                from_flags(Budget, options, pot=pot),
-                options.retry_unscored,
-            )
             price = prices[entry.model.name] = price_of(entry.model.name, options.prices)
-            caller = open_caller(entry.model, Path(options.out) / WORK, asking, price)
+            caller = open_caller(
+                entry.model,
+                Path(options.out) / WORK,
+                retry=from_flags(Retry, options),
+                limits=from_flags(Limits, options),
+                budget=from_flags(Budget, options, pot=pot),
+                retry_unscored=options.retry_unscored,
+                price=price,
+            )
             callers.append(stack.enter_context(caller))
         judging = callers[1:] if filter_entry else callers
         judges = tuple(ModelJudge(caller, from_flags(JudgeOptions, options)) for caller in judging)

@@ -7,7 +7,7 @@ right, so a build that was killed anywhere and run again ends with the same byte
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,14 +15,21 @@ from typing import Any
 from personalrm.datasets.building.funnel import StageRow, StageTally
 from personalrm.datasets.building.model_stages import NOT_ANSWERED, Consensus, Personalizable
 from personalrm.datasets.building.settings import BuildSettings
-from personalrm.datasets.building.stage_files import StageCard, no_room, read_card, read_users, rows_hash, write_card
-from personalrm.datasets.building.stage_files import write_users as write_stage
+from personalrm.datasets.building.stage_files import (
+    StageCard,
+    cannot_write,
+    read_card,
+    read_users,
+    rows_hash,
+    write_json,
+    write_users,
+)
 from personalrm.datasets.building.stages import Original, PairSplit, Stage, UserFilter, UserSplitStage
 from personalrm.datasets.personalizable import FilterAccuracy
 from personalrm.datasets.sources import OpenSource
 from personalrm.errors import BadInput
 from personalrm.preferences.messages import digest
-from personalrm.preferences.users import User
+from personalrm.typed_values import plain
 
 WORK = ".work"
 Watch = Callable[[str], object]
@@ -111,16 +118,25 @@ class Build:
             ModelUnavailable: If a model cannot be asked any more; the same build goes on from there.
             StoreError: If the disk is full or the folder cannot be written.
         """
-        self._claim()
+        try:
+            if self.folder.exists() and not self.folder.is_dir():
+                raise BadInput(f"{str(self.folder)!r} is a file; name another folder with --out")
+            if self.folder.is_dir() and any(self.folder.iterdir()) and not self.work.is_dir():
+                raise BadInput(
+                    f"folder {str(self.folder)!r} holds something that no build left there; name another with --out"
+                )
+            self.work.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise cannot_write(self.work, error) from None
         cards: list[StageCard] = []
         path = Path()
         for number, stage in enumerate(self.stages()):
             before, path = path, self.work / f"{number:02d}-{stage.name}.jsonl.gz"
             cards.append(self._run_stage(stage, before, path, cards, watch))
             if not cards[-1].funnel.n_pairs:
+                n_before = cards[-2].funnel.n_pairs if number else cards[-1].funnel.n_pairs_removed
                 raise BadInput(
-                    f"stage {stage.title!r} leaves no pair of {_n_before(cards)}; check the source, --min-pairs and "
-                    "the models"
+                    f"stage {stage.title!r} leaves no pair of {n_before}; check the source, --min-pairs and the models"
                 )
         return cards, path
 
@@ -137,30 +153,9 @@ class Build:
         tally = StageTally(n_examples=s.n_examples, shows_text=s.shows_text, seed=s.seed)
         tally.n_users_in = cards[-1].funnel.n_users if cards else 0
         card_path.unlink(missing_ok=True)
-        written = write_stage(path, stage.apply(lambda: _read(before), tally))
+        written = write_users(path, stage.apply(lambda: read_users(before) if cards else iter(()), tally))
         watch(f"{stage.name} written")
         card = StageCard(key, written.rows, tally.row(stage.name, stage.title, written.n_pairs, written.n_users))
-        write_card(card_path, card)
+        write_json(card_path, plain(card))
         watch(f"{stage.name} done")
         return card
-
-    def _claim(self) -> None:
-        """Make the folder, unless it is there and holds something that is not ours."""
-        try:
-            if self.folder.exists() and not self.folder.is_dir():
-                raise BadInput(f"{str(self.folder)!r} is a file; name another folder with --out")
-            if self.folder.is_dir() and any(self.folder.iterdir()) and not self.work.is_dir():
-                raise BadInput(
-                    f"folder {str(self.folder)!r} holds something that no build left there; name another with --out"
-                )
-            self.work.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise no_room(self.work, error) from None
-
-
-def _read(path: Path) -> Iterator[User]:
-    return read_users(path) if path.name else iter(())
-
-
-def _n_before(cards: Sequence[StageCard]) -> int:
-    return cards[-2].funnel.n_pairs if len(cards) > 1 else cards[-1].funnel.n_pairs_removed

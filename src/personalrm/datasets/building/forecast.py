@@ -45,19 +45,19 @@ class BuildForecast:
 
     def as_json(self) -> dict[str, Any]:
         """The forecast for machines."""
-        return {"n_pairs": self.n_pairs, "n_users": self.n_users, "models": [vars(one) for one in self.models]}
+        return {"n_pairs": self.n_pairs, "n_users": self.n_users, "models": [vars(model) for model in self.models]}
 
     def lines(self) -> list[str]:
         """The forecast in sentences."""
-        told = [f"{count(self.n_pairs, 'pair')} of {count(self.n_users, 'user')} left after the user filter"]
-        for one in self.models:
-            cost = "price unknown" if one.cost is None else f"about {one.cost:.2f} USD"
-            tokens = f"about {one.prompt_tokens + one.completion_tokens:,} tokens"
-            told.append(f"  {one.model}: at most {count(one.n_calls, 'call')}, {tokens}, {cost}")
-        n_calls = sum(one.n_calls for one in self.models)
-        priced = [one.cost for one in self.models if one.cost is not None]
+        lines = [f"{count(self.n_pairs, 'pair')} of {count(self.n_users, 'user')} left after the user filter"]
+        for model in self.models:
+            cost = "price unknown" if model.cost is None else f"about {model.cost:.2f} USD"
+            tokens = f"about {model.prompt_tokens + model.completion_tokens:,} tokens"
+            lines.append(f"  {model.model}: at most {count(model.n_calls, 'call')}, {tokens}, {cost}")
+        n_calls = sum(model.n_calls for model in self.models)
+        priced = [model.cost for model in self.models if model.cost is not None]
         cost = f"about {sum(priced):.2f} USD" if len(priced) == len(self.models) else "price not known in full"
-        return [*told, f"together at most {count(n_calls, 'call')}, {cost}"]
+        return [*lines, f"together at most {count(n_calls, 'call')}, {cost}"]
 
 
 def forecast_build(build: Build, prices: dict[str, Price | None]) -> BuildForecast:
@@ -70,7 +70,7 @@ def forecast_build(build: Build, prices: dict[str, Price | None]) -> BuildForeca
     Raises:
         BadInput: If the source has bad rows and they are not to be skipped.
     """
-    found = BuildForecast()
+    forecast = BuildForecast()
     filtered = build.personalizable
     judges = build.consensus.judges if build.consensus is not None else ()
     by_filter = [ModelForecast(filtered.asked.caller.lm.name)] if filtered is not None else []
@@ -81,16 +81,16 @@ def forecast_build(build: Build, prices: dict[str, Price | None]) -> BuildForeca
     for user in group_by_user(build.source.pairs(), report=lambda line, error: None, in_memory=IN_MEMORY):
         if len(user) < build.settings.min_pairs:
             continue
-        found.n_users += 1
-        found.n_pairs += len(user)
+        forecast.n_users += 1
+        forecast.n_pairs += len(user)
         if filtered is not None:
             for request in filtered.requests(user):
                 by_filter[0].add(1, request.n_characters)
         for judge, model in zip(judges, by_judge, strict=True):
             for pair in user.pairs:
                 model.add(*judging_cost(judge, pair))
-    found.models = [*by_filter, *by_judge]
-    for one in found.models:
-        price = prices.get(one.model)
-        one.cost = price.of(Usage(one.prompt_tokens, one.completion_tokens)) if price is not None else None
-    return found
+    forecast.models = [*by_filter, *by_judge]
+    for model in forecast.models:
+        price = prices.get(model.model)
+        model.cost = price.of(Usage(model.prompt_tokens, model.completion_tokens)) if price is not None else None
+    return forecast

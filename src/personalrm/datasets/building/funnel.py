@@ -67,9 +67,13 @@ class StageTally:
         place = digest(self._seed, pair.hash)
         if len(kept) == self._n_examples and (not kept or place > kept[-1][0]):
             return
-        query = _excerpt(pair) if self._shows_text else ""
+        query = ""
+        if self._shows_text:
+            asked = next(turn.content for turn in reversed(pair.conversation) if turn.role == "user")
+            line = " ".join(asked.split())
+            query = line if len(line) <= EXCERPT else line[: EXCERPT - 1] + "…"
         kept.append((place, Example(reason, pair.hash, query)))
-        kept.sort(key=lambda one: one[0])
+        kept.sort(key=lambda ranked: ranked[0])
         del kept[self._n_examples :]
 
     def remove_all(self, pairs: Sequence[PreferencePair], reason: str) -> None:
@@ -91,12 +95,6 @@ class StageTally:
             n_pairs_removed=self.removed.total(),
             n_users_removed=max(0, self.n_users_in - n_users),
             removed=dict(sorted(self.removed.items())),
-            examples=tuple(one for reason in sorted(self._examples) for _, one in self._examples[reason]),
+            examples=tuple(example for reason in sorted(self._examples) for _, example in self._examples[reason]),
             notes=dict(sorted(self.notes.items())),
         )
-
-
-def _excerpt(pair: PreferencePair) -> str:
-    asked = next(turn.content for turn in reversed(pair.conversation) if turn.role == "user")
-    line = " ".join(asked.split())
-    return line if len(line) <= EXCERPT else line[: EXCERPT - 1] + "…"

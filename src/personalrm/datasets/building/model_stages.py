@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from personalrm.datasets.building.funnel import StageTally
@@ -18,7 +20,12 @@ from personalrm.datasets.personalizable import PROMPTS_VERSION, PersonalizableFi
 from personalrm.judging.model import PROMPTS_VERSION as JUDGE_PROMPTS_VERSION
 from personalrm.judging.model import ModelJudge
 from personalrm.lm.batch import Caller
-from personalrm.lm.protocol import Request
+from personalrm.lm.cache import Cache
+from personalrm.lm.opening import ModelName, open_model
+from personalrm.lm.prices import Price
+from personalrm.lm.protocol import LM, Request
+from personalrm.lm.settings import Budget, Limits, Retry
+from personalrm.preferences.messages import digest
 from personalrm.preferences.pairs import PreferencePair
 from personalrm.preferences.users import User
 from personalrm.preferences.verdicts import Question, Verdict
@@ -38,7 +45,7 @@ AGREEMENT = "agreement"
 
 @dataclass(frozen=True)
 class Personalizable:
-    """Only pairs whose request leaves room for taste and whose completions differ in taste."""
+    """Only pairs whose request can be answered to different tastes and whose completions differ in taste."""
 
     asked: PersonalizableFilter
     name: str = "personalizable"
@@ -65,13 +72,16 @@ class Personalizable:
         for group in in_groups(users()):
             pairs = [pair for user in group for pair in user.pairs]
             about = self.asked.ask_queries([(pair.user_id, pair.conversation) for pair in pairs])
-            reasons = {place: NO_DISAGREEMENT for place, one in enumerate(about) if one.value is False}
-            reasons |= {place: NOT_ANSWERED for place, one in enumerate(about) if one.value is None}
+            reasons = {
+                place: NOT_ANSWERED if outcome.value is None else NO_DISAGREEMENT
+                for place, outcome in enumerate(about)
+                if not outcome.value
+            }
             open_places = [place for place in range(len(pairs)) if place not in reasons]
             differ = self.asked.ask_pairs([pairs[place] for place in open_places])
-            for place, one in zip(open_places, differ, strict=True):
-                if one.value is not True:
-                    reasons[place] = NOT_ANSWERED if one.value is None else NO_TASTE
+            for place, outcome in zip(open_places, differ, strict=True):
+                if not outcome.value:
+                    reasons[place] = NOT_ANSWERED if outcome.value is None else NO_TASTE
             forget_users(self.asked.caller)
             yield from left_over(group, [pair if k not in reasons else None for k, pair in enumerate(pairs)])
             for place, reason in sorted(reasons.items()):
@@ -109,28 +119,35 @@ class Consensus:
         """
         for group in in_groups(users()):
             pairs = [pair for user in group for pair in user.pairs]
-            votes = self._votes(pairs)
+            with ThreadPoolExecutor(len(self.judges)) as pool:
+                by_judge = list(pool.map(partial(_votes, pairs), self.judges))
             kept: list[PreferencePair | None] = []
-            for pair, own in zip(pairs, votes, strict=True):
-                scored = [vote for vote in own if vote is not None]
+            for place, pair in enumerate(pairs):
+                votes = [vote for both_orders in by_judge for vote in both_orders[place]]
+                scored = [vote for vote in votes if vote is not None]
                 tally.note("judgements", len(scored))
-                tally.note("judgements without a usable answer", len(own) - len(scored))
-                reason = _reason(scored)
+                tally.note("judgements without a usable answer", len(votes) - len(scored))
+                reason = ""
+                if not scored:
+                    reason = NOT_ANSWERED
+                elif min(scored) == 1.0:
+                    reason = TOO_OBVIOUS
+                elif max(scored) == 0.0:
+                    reason = MISTAKEN
                 if reason:
                     tally.remove(pair, reason)
-                kept.append(None if reason else _marked(pair, scored, len(own)))
+                    kept.append(None)
+                else:
+                    agreement = {AGREEMENT: round(sum(scored) / len(scored), 6), "n_judgements": len(scored)}
+                    meta = {**pair.meta, **agreement, "n_unscored": len(votes) - len(scored)}
+                    kept.append(replace(pair, meta=meta))
             for judge in self.judges:
                 forget_users(judge.caller)
             yield from left_over(group, kept)
 
-    def _votes(self, pairs: Sequence[PreferencePair]) -> list[list[float | None]]:
-        """For each pair its judgements, both orders a judge: 1 right, 0 wrong, 0.5 a tie, None missing."""
-        with ThreadPoolExecutor(len(self.judges)) as pool:
-            by_judge = list(pool.map(lambda judge: _judged(judge, pairs), self.judges))
-        return [[vote for votes in by_judge for vote in votes[place]] for place in range(len(pairs))]
 
-
-def _judged(judge: ModelJudge, pairs: Sequence[PreferencePair]) -> list[tuple[float | None, float | None]]:
+def _votes(pairs: Sequence[PreferencePair], judge: ModelJudge) -> list[tuple[float | None, float | None]]:
+    """For each pair a judge's verdicts in both orders: 1 right, 0 wrong, 0.5 a tie, None missing."""
     questions = [
         Question(pair.user_id, pair.conversation, *texts)
         for pair in pairs
@@ -156,20 +173,6 @@ def _vote(verdict: Verdict, chosen: str) -> float | None:
     return 0.5 if verdict.choice is None else float(verdict.choice == chosen)
 
 
-def _reason(scored: Sequence[float]) -> str:
-    """Why a pair with these judgements goes; empty when it stays."""
-    if not scored:
-        return NOT_ANSWERED
-    if all(vote == 1.0 for vote in scored):
-        return TOO_OBVIOUS
-    return MISTAKEN if all(vote == 0.0 for vote in scored) else ""
-
-
-def _marked(pair: PreferencePair, scored: Sequence[float], n: int) -> PreferencePair:
-    agreement = {AGREEMENT: round(sum(scored) / len(scored), 6), "n_judgements": len(scored)}
-    return replace(pair, meta={**pair.meta, **agreement, "n_unscored": n - len(scored)})
-
-
 def in_groups(users: Iterator[User]) -> Iterator[list[User]]:
     """Users together until there are enough pairs or characters."""
     group: list[User] = []
@@ -190,11 +193,47 @@ def left_over(group: Sequence[User], kept: Sequence[PreferencePair | None]) -> I
     rest = iter(kept)
     for user in group:
         # the user's pairs come first: zip must stop at them before it takes one more of the rest
-        own = tuple(pair for _, pair in zip(user.pairs, rest, strict=False) if pair is not None)
-        if own:
-            yield replace(user, pairs=own)
+        pairs = tuple(pair for _, pair in zip(user.pairs, rest, strict=False) if pair is not None)
+        if pairs:
+            yield replace(user, pairs=pairs)
 
 
 def forget_users(caller: Caller) -> None:
     """Let go of the accounts of single users, which would grow with the data; those of stages stay."""
     caller.ledger.by_user.clear()
+
+
+def open_caller(
+    model: ModelName | LM,
+    folder: Path,
+    *,
+    retry: Retry | None = None,
+    limits: Limits | None = None,
+    budget: Budget | None = None,
+    retry_unscored: bool = False,
+    price: Price | None = None,
+) -> Caller:
+    """A caller whose answers are kept in a file of the model's own in the folder; nothing is asked or made yet.
+
+    Args:
+        model: A name or a model.
+        folder: The build's.
+        retry: How often a failing request is made.
+        limits: Rates to keep.
+        budget: With a pot, one sum for all models together.
+        retry_unscored: Ask again what had no usable answer.
+        price: Of tokens.
+
+    Raises:
+        UnknownName: If the model's name says not enough, or its price is unknown and a cost ceiling is set.
+    """
+    lm = open_model(model) if isinstance(model, ModelName) else model
+    return Caller(
+        lm,
+        cache=Cache(folder / f"answers-{digest(lm.identity)}.sqlite"),
+        retry=retry,
+        limits=limits,
+        budget=budget,
+        price=price,
+        retry_unscored=retry_unscored,
+    )

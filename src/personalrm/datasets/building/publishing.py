@@ -14,14 +14,14 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, Any
 
 from personalrm.datasets.building.build import Build, BuildReport, Watch
 from personalrm.datasets.building.funnel import StageRow
 from personalrm.datasets.building.settings import FileKind
-from personalrm.datasets.building.stage_files import StageCard, no_room, read_users, write_json
-from personalrm.datasets.building.stages import USER_SPLIT
+from personalrm.datasets.building.stage_files import cannot_write, read_users, write_json
 from personalrm.datasets.personalizable import FilterAccuracy
+from personalrm.datasets.published import USER_SPLIT, USER_SPLITS
 from personalrm.datasets.sources import hash_of_file
 from personalrm.errors import CorruptFile, MissingExtra
 from personalrm.preferences.pairs import PreferencePair
@@ -98,66 +98,58 @@ COUNTS = (
 
 def dataset_card(manifest: Mapping[str, Any]) -> str:
     """The card as Markdown, made from the manifest alone."""
-    source = manifest["source"]
+    source, measured = manifest["source"], manifest["filter_accuracy"]
     title = markdown_text(source["title"])
-    lines = [f"# Personalized preferences of {title}", ""]
-    lines += [
-        f"Built by `personalrm bench build` from {_origin(source)}. Licence of the source: {source['licence']}.",
-        "",
-    ]
-    lines += ["## Users and pairs", "", *_table(_split_header(), _split_rows(manifest["statistics"])), ""]
-    if manifest["n_surveys"]:
-        lines += [f"`survey.jsonl` holds the surveys of {manifest['n_surveys']:,} of these users.", ""]
-    lines += [
-        "## Funnel",
-        "",
-        *_table(("stage", "pairs", "users", "pairs removed", "users removed"), _funnel(manifest)),
-        "",
-    ]
-    lines += [f"Accuracy of the personalizable filter: {_accuracy(manifest['filter_accuracy'])}.", ""]
-    lines += ["## Columns", "", *_table(("column", "means"), COLUMN_MEANINGS), ""]
-    lines += ["## What was removed", "", *_removed(manifest["funnel"])]
-    lines += ["", "Settings and the hashes of all files are in `manifest.json`."]
-    return "\n".join(lines) + "\n"
-
-
-def _origin(source: Mapping[str, Any]) -> str:
-    return f"`{source['hub_name']}`" if source["hub_name"] else markdown_text(source["title"])
-
-
-def _split_header() -> tuple[str, ...]:
-    return ("users", "number", "pairs", "train", "validation", "target", "conversations", "multi-turn pairs")
-
-
-def _split_rows(statistics: Mapping[str, Mapping[str, int]]) -> list[tuple[str, ...]]:
-    return [(split, *(f"{counts.get(name, 0):,}" for name in COUNTS)) for split, counts in statistics.items()]
-
-
-def _funnel(manifest: Mapping[str, Any]) -> list[tuple[str, ...]]:
-    return [
+    origin = f"`{source['hub_name']}`" if source["hub_name"] else title
+    heads = ("users", "number", "pairs", "train", "validation", "target", "conversations", "multi-turn pairs")
+    parts = [(split, *(f"{n.get(name, 0):,}" for name in COUNTS)) for split, n in manifest["statistics"].items()]
+    surveys = [f"`survey.jsonl` holds the surveys of {manifest['n_surveys']:,} of these users.", ""]
+    stages = [
         (row["title"], *(f"{row[name]:,}" for name in ("n_pairs", "n_users", "n_pairs_removed", "n_users_removed")))
         for row in manifest["funnel"]
     ]
-
-
-def _accuracy(found: Any) -> str:
-    if not isinstance(found, Mapping):
-        return "not measured"
-    accuracy, low, high = (100 * found[name] for name in ("accuracy", "low", "high"))
-    share = f"{accuracy:.1f} % [{low:.1f}, {high:.1f}] of {found['n']} requests"
-    scripted = "; the model is a script, so this says nothing of the filter" if found["is_scripted"] else ""
-    return f"{share} by {markdown_text(found['model'])}, {found['n_unscored']} not answered{scripted}"
-
-
-def _removed(funnel: Sequence[Mapping[str, Any]]) -> list[str]:
-    lines = []
-    for row in funnel:
+    accuracy = "not measured"
+    if isinstance(measured, Mapping):
+        percent, low, high = (100 * measured[name] for name in ("accuracy", "low", "high"))
+        scripted = "; the model is a script, so this says nothing of the filter" if measured["is_scripted"] else ""
+        accuracy = (
+            f"{percent:.1f} % [{low:.1f}, {high:.1f}] of {measured['n']} requests by "
+            f"{markdown_text(measured['model'])}, {measured['n_unscored']} not answered{scripted}"
+        )
+    removed = []
+    for row in manifest["funnel"]:
         for reason, count in row["removed"].items():
-            lines.append(f"- {row['title']}: {count:,} pairs, {reason}")
-            shown = [one for one in row["examples"] if one["reason"] == reason and one["query"]]
-            lines += [f"  - {markdown_text(one['query'])}" for one in shown]
-        lines += [f"- {row['title']}: {name}: {count:,}" for name, count in row["notes"].items() if count]
-    return lines or ["Nothing."]
+            removed.append(f"- {row['title']}: {count:,} pairs, {reason}")
+            queries = [example["query"] for example in row["examples"] if example["reason"] == reason]
+            removed += [f"  - {markdown_text(query)}" for query in queries if query]
+        removed += [f"- {row['title']}: {name}: {count:,}" for name, count in row["notes"].items() if count]
+    lines = [
+        f"# Personalized preferences of {title}",
+        "",
+        f"Built by `personalrm bench build` from {origin}. Licence of the source: {source['licence']}.",
+        "",
+        "## Users and pairs",
+        "",
+        *_table(heads, parts),
+        "",
+        *(surveys if manifest["n_surveys"] else []),
+        "## Funnel",
+        "",
+        *_table(("stage", "pairs", "users", "pairs removed", "users removed"), stages),
+        "",
+        f"Accuracy of the personalizable filter: {accuracy}.",
+        "",
+        "## Columns",
+        "",
+        *_table(("column", "means"), COLUMN_MEANINGS),
+        "",
+        "## What was removed",
+        "",
+        *(removed or ["Nothing."]),
+        "",
+        "Settings and the hashes of all files are in `manifest.json`.",
+    ]
+    return "\n".join(lines) + "\n"
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
@@ -170,7 +162,6 @@ def markdown_text(text: str) -> str:
     return re.sub(r"([\\`*_\[\]<>#|!])", r"\\\1", " ".join(text.split()))
 
 
-USER_SPLITS = ("train", "dev", "test")
 COLUMNS = (USER_SPLIT, "agreement", "n_judgements", "n_unscored")
 """Columns of our own, which the stages keep in `meta`."""
 ROWS_AT_ONCE = 500
@@ -207,15 +198,39 @@ def run_build(
         for old in data.iterdir():
             old.unlink()
         counts = _write_files(data, last, build.settings.kind)
-        n_surveys = _write_surveys(build, last)
+        path, of_all = build.folder / "survey.jsonl", build.source.surveys()
+        surveys = [of_all[user.user_id] for user in read_users(last) if user.user_id in of_all] if of_all else []
+        if surveys:
+            replace_file(path, (json.dumps(survey_to_dict(survey), ensure_ascii=False) + "\n" for survey in surveys))
+        else:
+            path.unlink(missing_ok=True)
     except OSError as error:
-        raise no_room(data / "x", error) from None
+        raise cannot_write(data / "x", error) from None
     look("files written")
-    manifest = _manifest(build, cards, counts, n_surveys, accuracy)
+    source = build.source.source
+    files = sorted((*data.iterdir(), *build.folder.glob("survey.jsonl")))
+    manifest = {
+        "format": MANIFEST_FORMAT,
+        "format_version": FORMAT_VERSION,
+        "source": {
+            "title": source.title,
+            "hub_name": source.hub_name,
+            "licence": source.licence,
+            "files": build.source.hashes(),
+        },
+        "settings": asdict(build.settings),
+        "stages": {stage.name: dict(stage.settings()) for stage in build.stages()},
+        "filter_accuracy": accuracy.as_json() if accuracy is not None else "not measured",
+        "funnel": [plain(card.funnel) for card in cards],
+        "statistics": {name: dict(sorted(counts[name].items())) for name in USER_SPLITS},
+        "n_surveys": len(surveys),
+        "files": {path.relative_to(build.folder).as_posix(): hash_of_file(path) for path in files},
+        "rows": cards[-1].rows,
+    }
     try:
         replace_file(build.folder / "README.md", [dataset_card(manifest)])
     except OSError as error:
-        raise no_room(build.folder / "x", error) from None
+        raise cannot_write(build.folder / "x", error) from None
     write_json(build.folder / MANIFEST, manifest)
     look("dataset done")
     return BuildReport([card.funnel for card in cards], len(reused), accuracy, manifest)
@@ -225,7 +240,14 @@ def _write_files(folder: Path, stage: Path, kind: FileKind) -> dict[str, Counter
     """One file for each part of the users; how many pairs and users went into each."""
     counts: dict[str, Counter[str]] = {name: Counter(dict.fromkeys(COUNTS, 0)) for name in USER_SPLITS}
     with ExitStack() as stack:
-        writers = {name: stack.enter_context(_writer(folder / f"{name}.{kind}", kind)) for name in USER_SPLITS}
+        writers: dict[str, _JsonRows | _ParquetRows] = {}
+        for name in USER_SPLITS:
+            path = folder / f"{name}.{kind}"
+            writer: _JsonRows | _ParquetRows = (
+                _ParquetRows(path) if kind == "parquet" else _JsonRows(path, packed=kind == "jsonl.gz")
+            )
+            writers[name] = writer
+            stack.enter_context(writer)
         for user in read_users(stage):
             split = str(user.pairs[0].meta[USER_SPLIT])
             counts[split]["n_users"] += 1
@@ -244,20 +266,10 @@ def _write_files(folder: Path, stage: Path, kind: FileKind) -> dict[str, Counter
 def dataset_row(pair: PreferencePair) -> dict[str, Any]:
     """A pair as a row of the dataset; what else the source knew is JSON text in `source`."""
     rest = {key: value for key, value in pair.meta.items() if key not in COLUMNS}
-    own = {name: pair.meta.get(name) for name in COLUMNS}
+    columns = {name: pair.meta.get(name) for name in COLUMNS}
     optional = dict.fromkeys(("conversation_id", "pair_id", "timestamp", "order_index"))
     source = json.dumps(rest, ensure_ascii=False, sort_keys=True, default=str)
-    return {**optional, **pair_to_dict(pair), **own, "source": source}
-
-
-class _Writer(Protocol):
-    def write(self, row: Mapping[str, Any]) -> None: ...
-    def __enter__(self) -> _Writer: ...
-    def __exit__(self, *_: object) -> None: ...
-
-
-def _writer(path: Path, kind: FileKind) -> _Writer:
-    return _ParquetRows(path) if kind == "parquet" else _JsonRows(path, packed=kind == "jsonl.gz")
+    return {**optional, **pair_to_dict(pair), **columns, "source": source}
 
 
 class _JsonRows:
@@ -322,44 +334,3 @@ class _ParquetRows:
     def __exit__(self, *_: object) -> None:
         self._flush()
         self._writer.close()
-
-
-def _write_surveys(build: Build, stage: Path) -> int:
-    """The surveys of the users that are left, beside the data; how many."""
-    path = build.folder / "survey.jsonl"
-    surveys = build.source.surveys()
-    kept = [surveys[user.user_id] for user in read_users(stage) if user.user_id in surveys] if surveys else []
-    if kept:
-        replace_file(path, (json.dumps(survey_to_dict(one), ensure_ascii=False) + "\n" for one in kept))
-    else:
-        path.unlink(missing_ok=True)
-    return len(kept)
-
-
-def _manifest(
-    build: Build,
-    cards: Sequence[StageCard],
-    counts: Mapping[str, Counter[str]],
-    n_surveys: int,
-    accuracy: FilterAccuracy | None,
-) -> dict[str, Any]:
-    source = build.source.source
-    files = sorted((*(build.folder / "data").iterdir(), *build.folder.glob("survey.jsonl")))
-    return {
-        "format": MANIFEST_FORMAT,
-        "format_version": FORMAT_VERSION,
-        "source": {
-            "title": source.title,
-            "hub_name": source.hub_name,
-            "licence": source.licence,
-            "files": build.source.hashes(),
-        },
-        "settings": asdict(build.settings),
-        "stages": {stage.name: dict(stage.settings()) for stage in build.stages()},
-        "filter_accuracy": accuracy.as_json() if accuracy is not None else "not measured",
-        "funnel": [plain(card.funnel) for card in cards],
-        "statistics": {name: dict(sorted(counts[name].items())) for name in USER_SPLITS},
-        "n_surveys": n_surveys,
-        "files": {path.relative_to(build.folder).as_posix(): hash_of_file(path) for path in files},
-        "rows": cards[-1].rows,
-    }

@@ -18,11 +18,10 @@ from typing import Any
 
 from personalrm.datasets.building.funnel import StageRow
 from personalrm.errors import StoreError
-from personalrm.preferences.pairs import PreferencePair
 from personalrm.preferences.prompt_json import pair_from_dict, pair_to_dict
 from personalrm.preferences.users import User
 from personalrm.store.atomic import replace_file, sync_folder
-from personalrm.typed_values import plain, saved_object, saved_value
+from personalrm.typed_values import saved_object, saved_value
 
 AGAIN = "run the build again"
 
@@ -63,7 +62,8 @@ def write_users(path: Path, users: Iterator[User]) -> WrittenUsers:
                 for user in users:
                     n_users += 1
                     for pair in user.pairs:
-                        line = row_of(pair)
+                        row = {**pair_to_dict(pair), "meta": dict(pair.meta)}
+                        line = json.dumps(row, ensure_ascii=False, sort_keys=True, default=str).encode() + b"\n"
                         digest.update(line)
                         packed.write(line)
                         n_pairs += 1
@@ -72,7 +72,7 @@ def write_users(path: Path, users: Iterator[User]) -> WrittenUsers:
         os.replace(temporary, path)
         sync_folder(path.parent)
     except OSError as error:
-        raise no_room(path, error) from None
+        raise cannot_write(path, error) from None
     return WrittenUsers(digest.hexdigest(), n_pairs, n_users)
 
 
@@ -84,8 +84,10 @@ def read_users(path: Path) -> Iterator[User]:
     """
     try:
         with gzip.open(path, "rt", encoding="utf-8", newline="\n") as lines:
-            for user_id, pairs in groupby(map(pair_of, lines), key=lambda pair: pair.user_id):
-                yield User(user_id, tuple(pairs))
+            rows = map(json.loads, lines)
+            pairs = (replace(pair_from_dict(row), meta=row["meta"]) for row in rows)
+            for user_id, of_user in groupby(pairs, key=lambda pair: pair.user_id):
+                yield User(user_id, tuple(of_user))
     except (OSError, EOFError, ValueError) as error:
         raise StoreError(f"stage {path.name!r} is damaged ({type(error).__name__}); run the build again") from None
 
@@ -100,27 +102,6 @@ def rows_hash(path: Path) -> str:
     except (OSError, EOFError, ValueError):
         return ""
     return digest.hexdigest()
-
-
-def row_of(pair: PreferencePair) -> bytes:
-    """A pair as a line."""
-    row = {**pair_to_dict(pair), "meta": dict(pair.meta)}
-    return json.dumps(row, ensure_ascii=False, sort_keys=True, default=str).encode() + b"\n"
-
-
-def pair_of(line: str) -> PreferencePair:
-    """The pair of a line that `row_of` made."""
-    row = json.loads(line)
-    return replace(pair_from_dict(row), meta=row["meta"])
-
-
-def write_card(path: Path, card: StageCard) -> None:
-    """Say that a stage is finished.
-
-    Raises:
-        StoreError: If the disk is full.
-    """
-    write_json(path, plain(card))
 
 
 def read_card(path: Path) -> StageCard | None:
@@ -139,12 +120,12 @@ def write_json(path: Path, content: Any) -> None:
         StoreError: If the disk is full or the folder cannot be written.
     """
     try:
-        replace_file(path, [json.dumps(content, ensure_ascii=False, indent=2, sort_keys=False) + "\n"])
+        replace_file(path, [json.dumps(content, ensure_ascii=False, indent=2) + "\n"])
     except OSError as error:
-        raise no_room(path, error) from None
+        raise cannot_write(path, error) from None
 
 
-def no_room(path: Path, error: OSError) -> StoreError:
-    """What to say when a folder cannot be written."""
+def cannot_write(path: Path, error: OSError) -> StoreError:
+    """What to say when the folder of a file cannot be written."""
     reason = error.strerror or type(error).__name__
     return StoreError(f"{str(path.parent)!r} cannot be written ({reason}); check the rights and the disk")

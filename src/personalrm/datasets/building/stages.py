@@ -8,16 +8,15 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from personalrm.datasets.building.funnel import StageTally
+from personalrm.datasets.published import USER_SPLIT, USER_SPLITS
 from personalrm.datasets.sources import OpenSource
 from personalrm.errors import BadRow
 from personalrm.preferences.messages import digest
-from personalrm.preferences.pairs import PreferencePair
+from personalrm.preferences.pairs import PreferencePair, SplitName
 from personalrm.preferences.reading.grouping import group_by_user
 from personalrm.preferences.splits import split_user
 from personalrm.preferences.users import User
 
-USER_SPLIT = "user_split"
-"""Name of the column that says to which users somebody belongs: train, dev or test."""
 IN_MEMORY = 2_000
 """Pairs of the source held before they are grouped on disk; memory then does not grow with the source."""
 
@@ -81,7 +80,7 @@ class Original:
         read = self.source.tally
         tally.note("rows", read.n_rows)
         tally.note("bad rows, left out", read.n_bad_rows)
-        tally.note("scored responses", self.source.n_responses.get("scored", 0))
+        tally.note("scored responses", self.source.n_responses)
         for reason, count in read.dropped.items():
             tally.note(f"no pair: {reason}", count)
 
@@ -147,28 +146,23 @@ def split_users(sizes: Mapping[str, int], shares: Sequence[float], seed: int) ->
     >>> sorted(Counter(split_users({str(k): 5 + k for k in range(20)}, (0.4, 0.1, 0.5), 0).values()).items())
     [('dev', 2), ('test', 10), ('train', 8)]
     """
-    names = ("train", "dev", "test")
     order = sorted(sizes, key=lambda user_id: (-sizes[user_id], digest(seed, user_id)))
-    found: dict[str, str] = {}
+    splits: dict[str, str] = {}
     for start in range(0, len(order), RUN):
-        some = order[start : start + RUN]
-        dealt = _deal(len(some), shares)
+        run = order[start : start + RUN]
+        # each place is given to the share that is furthest behind (ties to the larger share)
+        given = [0] * len(shares)
+        for k in range(1, len(run) + 1):
+            behind = max(range(len(shares)), key=lambda place: (shares[place] * k - given[place], shares[place]))
+            given[behind] += 1
+        dealt = [place for place, n in enumerate(given) for _ in range(n)]
         random.Random(f"{seed} {start}").shuffle(dealt)
-        found |= {user_id: names[place] for user_id, place in zip(some, dealt, strict=True)}
-    return found
+        splits |= {user_id: USER_SPLITS[place] for user_id, place in zip(run, dealt, strict=True)}
+    return splits
 
 
 RUN = 20
 """Users dealt together: the smallest number in which 40, 10 and 50 % are whole and even."""
-
-
-def _deal(n: int, shares: Sequence[float]) -> list[int]:
-    """n places, each given to the share that is furthest behind (ties to the larger share)."""
-    given = [0] * len(shares)
-    for k in range(1, n + 1):
-        behind = max(range(len(shares)), key=lambda place: (shares[place] * k - given[place], shares[place]))
-        given[behind] += 1
-    return [place for place, count in enumerate(given) for _ in range(count)]
 
 
 @dataclass(frozen=True)
@@ -187,12 +181,13 @@ class PairSplit:
         for user in users():
             parts = split_user(user.pairs)
             tally.note("users without a target pair", int(not parts.target))
-            named = [("train", parts.train), ("validation", parts.validation), ("target", parts.target)]
+            split_of: dict[str, SplitName] = {}
+            named: list[tuple[SplitName, Sequence[PreferencePair]]] = [
+                ("train", parts.train),
+                ("validation", parts.validation),
+                ("target", parts.target),
+            ]
             for name, pairs in named:
                 tally.note(f"{name} pairs", len(pairs))
-            split = {pair.hash: name for name, pairs in named for pair in pairs}
-            yield replace(user, pairs=tuple(_with_split(pair, split[pair.hash]) for pair in user.pairs))
-
-
-def _with_split(pair: PreferencePair, name: Any) -> PreferencePair:
-    return replace(pair, split=name, meta=pair.meta)
+                split_of |= {pair.hash: name for pair in pairs}
+            yield replace(user, pairs=tuple(replace(pair, split=split_of[pair.hash]) for pair in user.pairs))
