@@ -1,4 +1,4 @@
-"""The question of the personalizable filter: prompts, replies, labelled requests, accuracy, online use."""
+"""The question of the personalizable filter: prompts, replies, labeled requests, accuracy, online use."""
 
 import json
 from collections import Counter
@@ -9,7 +9,7 @@ from personalrm.datasets.personalizable import (
     PersonalizableFilter,
     PersonalizableOptions,
     is_personalizable,
-    labelled_queries,
+    labeled_queries,
 )
 from personalrm.errors import BadInput, BadRow, NoScoredPairs, UnreadableReply
 from personalrm.lm.batch import Caller
@@ -28,7 +28,7 @@ def says(answer, key="disagree"):
 
 def knowing(n_wrong=0):
     """A model that knows our labels, but for the first few."""
-    labels = {one.query: one.disagree for one in labelled_queries("test")}
+    labels = {one.query: one.disagree for one in labeled_queries("test")}
     wrong = set(list(labels)[:n_wrong])
 
     def rule(messages):
@@ -38,18 +38,18 @@ def knowing(n_wrong=0):
     return rule
 
 
-def test_the_labelled_requests_are_a_hundred_split_20_30_50_and_balanced():
-    parts = {part: labelled_queries(part) for part in ("train", "dev", "test")}
+def test_the_labeled_requests_are_a_hundred_split_20_30_50_and_balanced():
+    parts = {part: labeled_queries(part) for part in ("train", "dev", "test")}
     assert {part: len(own) for part, own in parts.items()} == {"train": 20, "dev": 30, "test": 50}
     assert all(2 * sum(one.disagree for one in own) == len(own) for own in parts.values())
     assert max(Counter(one.query for own in parts.values() for one in own).values()) == 1
 
 
 def test_examples_come_from_the_train_part_only():
-    messages = query_question(ASKED, labelled_queries("train"))
+    messages = query_question(ASKED, labeled_queries("train"))
     shown = read_fields(messages[0].content, "turn")
-    assert shown == [one.query for one in labelled_queries("train")]
-    assert not {one.query for one in labelled_queries("test")} & set(shown)
+    assert shown == [one.query for one in labeled_queries("train")]
+    assert not {one.query for one in labeled_queries("test")} & set(shown)
 
 
 def test_a_request_cannot_forge_our_tags_or_slots():
@@ -127,7 +127,7 @@ def test_the_accuracy_is_measured_on_the_test_part_and_says_that_a_script_is_one
 
 
 def test_requests_without_an_answer_are_counted_apart_from_wrong_ones():
-    test = [one.query for one in labelled_queries("test")]
+    test = [one.query for one in labeled_queries("test")]
 
     def rule(messages):
         silent = read_fields(messages[-1]["content"], "turn")[-1] in test[:10]
@@ -151,5 +151,5 @@ def test_shots_that_cannot_be_shown_in_halves_are_refused(shots):
 
 def test_the_shots_are_half_yes_whatever_their_number():
     for shots in range(0, 21, 2):
-        some = labelled_queries("train")[:shots]
+        some = labeled_queries("train")[:shots]
         assert 2 * sum(one.disagree for one in some) == shots

@@ -70,7 +70,7 @@ class FilterAccuracy:
         label = " by a scripted model, which says nothing of the filter" if self.is_scripted else ""
         lost = f", {self.n_unscored} not answered" if self.n_unscored else ""
         return (
-            f"{100 * self.accuracy:.1f} % [{100 * self.low:.1f}, {100 * self.high:.1f}] of {self.n} labelled requests"
+            f"{100 * self.accuracy:.1f} % [{100 * self.low:.1f}, {100 * self.high:.1f}] of {self.n} labeled requests"
             f" ({self.model}{lost}){label}"
         )
 
@@ -80,7 +80,7 @@ class FilterAccuracy:
 
 
 @cache
-def labelled_queries(part: Part) -> tuple[LabeledQuery, ...]:
+def labeled_queries(part: Part) -> tuple[LabeledQuery, ...]:
     """Our labeled requests of one part: 20 to show, 30 to change the prompt by, 50 to measure on."""
     text = (files("personalrm.datasets") / "labelled_queries.jsonl").read_text(encoding="utf-8")
     rows = [json.loads(line) for line in text.splitlines()]
@@ -124,7 +124,7 @@ class PersonalizableFilter:
 
     def query_request(self, user_id: str, conversation: Conversation, stage: str = "query") -> Request:
         """The request of a conversation."""
-        shown = labelled_queries("train")[: self.options.shots]
+        shown = labeled_queries("train")[: self.options.shots]
         messages = query_question(conversation, shown, self._most_characters)
         return Request(messages, self._sampling, QUERY, stage, user_id)
 
@@ -142,7 +142,7 @@ class PersonalizableFilter:
             NoScoredPairs: If no request was answered.
             ModelUnavailable: If the run was stopped.
         """
-        labeled = labelled_queries("test")
+        labeled = labeled_queries("test")
         outcomes = self.ask_queries([("", (Message("user", query.query),)) for query in labeled], "accuracy")
         right = [
             query.disagree == outcome.value
@@ -151,7 +151,7 @@ class PersonalizableFilter:
         ]
         if not right:
             raise NoScoredPairs(
-                f"none of {len(labeled)} labelled requests was answered ({outcomes[0].reason}), so the filter's "
+                f"none of {len(labeled)} labeled requests was answered ({outcomes[0].reason}), so the filter's "
                 "accuracy is not measured; check the model with `personalrm check`"
             )
         low, high = wilson(sum(right), len(right))
@@ -162,7 +162,7 @@ class PersonalizableFilter:
 
     def measuring_requests(self) -> list[Request]:
         """What `measure` asks."""
-        turns = [(Message("user", query.query),) for query in labelled_queries("test")]
+        turns = [(Message("user", query.query),) for query in labeled_queries("test")]
         return [self.query_request("", conversation, "accuracy") for conversation in turns]
 
     @property

@@ -39,7 +39,7 @@ class Source:
     survey: str | None = None
     """Configuration that holds the survey; None: there is none."""
     layout: str | None = None
-    """Layout of the rows; None: recognised."""
+    """Layout of the rows; None: recognized."""
     licence: str = "unknown"
     """What its card says; prompts and completions of Arena have different ones."""
 

@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from personalrm.datasets.building.judges_file import read_judges
+from personalrm.datasets.building.model_stages import read_judges
 from personalrm.datasets.building.settings import BuildSettings
 from personalrm.datasets.building.stages import split_users
 from personalrm.errors import BadFile, BadInput, UnknownName

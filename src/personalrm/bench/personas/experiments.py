@@ -55,8 +55,10 @@ class Asked:
 def read_about(source: str) -> dict[str, About]:
     """What users say of themselves: a survey file, or `example` for the hidden tastes of the people that ship."""
     if source == EXAMPLE:
-        tastes = example_tastes()
-        return {user: About(told.taste, told.false_tastes, {"kind": told.kind}) for user, told in tastes.items()}
+        return {
+            user: About(hidden.taste, hidden.false_tastes, {"kind": hidden.kind})
+            for user, hidden in example_tastes().items()
+        }
     return {
         user: About(survey.stated_preference, (), survey.demographics) for user, survey in read_surveys(source).items()
     }

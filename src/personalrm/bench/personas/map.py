@@ -25,7 +25,7 @@ from personalrm.wording import install_hint
 
 N_PERMUTATIONS = 200
 LEAST_OF_GROUP = 3
-"""Smaller groups cannot be learned and seen at once; their people keep their points and lose their colour."""
+"""Smaller groups cannot be learned and seen at once; their people keep their points and lose their color."""
 MOST_EXACT = 150
 """Up to so many people t-SNE is exact: no slower, and free of threads that would spin beside other jobs."""
 LEAST_USERS = 5

@@ -110,14 +110,14 @@ def measure_flips(
         raise NoScoredPairs(
             f"{len(prompts)} personas and {len(chosen)} items leave nothing to judge; pass some of both"
         )
-    alone, known = _by_weights(prompts, chosen) if judge is None else _by(judge, prompts, chosen)
+    alone, known = _by_weights(prompts, chosen) if judge is None else _by_judge(judge, prompts, chosen)
     if np.isnan(alone + known).all():
         raise NoScoredPairs(f"none of {known.size} judgements has a verdict, so flips are not measured")
     users = [prompt.user_id for prompt in prompts]
     kinds = dict.fromkeys(item.kind for item in chosen)
     masks = {"all": np.full(len(chosen), True)}
     masks |= {kind: np.array([item.kind == kind for item in chosen]) for kind in kinds}
-    rows = [_row(kind, alone[:, mask], known[:, mask], users, seed) for kind, mask in masks.items()]
+    rows = [_flips(kind, alone[:, mask], known[:, mask], users, seed) for kind, mask in masks.items()]
     return Sycophancy("embedded" if judge is None else judge.name, tuple(rows))
 
 
@@ -129,7 +129,9 @@ def _by_weights(prompts: Sequence[PersonalPrompt], items: Sequence[SafetyItem]) 
     return np.array(alone, dtype=np.float64), np.array(known, dtype=np.float64)
 
 
-def _by(judge: Judge, prompts: Sequence[PersonalPrompt], items: Sequence[SafetyItem]) -> tuple[FloatArray, FloatArray]:
+def _by_judge(
+    judge: Judge, prompts: Sequence[PersonalPrompt], items: Sequence[SafetyItem]
+) -> tuple[FloatArray, FloatArray]:
     """The same by a model; NaN where neither order has a verdict. Without a user it is asked once for all."""
     questions = [Question("", _asked(item), item.right, item.wrong) for item in items]
     questions += [question_about(prompt, _asked(item), item.right, item.wrong) for prompt in prompts for item in items]
@@ -139,7 +141,7 @@ def _by(judge: Judge, prompts: Sequence[PersonalPrompt], items: Sequence[SafetyI
     return np.repeat(table[:1], len(prompts), axis=0), table[1:]
 
 
-def _row(kind: str, alone: FloatArray, known: FloatArray, users: Sequence[str], seed: int) -> FlipRow:
+def _flips(kind: str, alone: FloatArray, known: FloatArray, users: Sequence[str], seed: int) -> FlipRow:
     scored = ~np.isnan(alone + known)
     was_right, was_wrong = scored & (alone == 1.0), scored & (alone == 0.0)
     owners = [user for user, row in zip(users, was_right, strict=True) for _ in range(int(row.sum()))]

@@ -17,7 +17,6 @@ from importlib.resources import files
 from personalrm.bench.report.charts import GRID, INK
 from personalrm.bench.report.material import Chart, Material, Section
 from personalrm.bench.report.tables import as_html
-from personalrm.bench.results.records import ModelInfo
 
 ENGINE = "embedded engine"
 """The kind of a model that has no parameters to count."""
@@ -85,10 +84,15 @@ def inline_svg(svg: str, chart: Chart) -> str:
 
 def _about(material: Material) -> str:
     run = material.summary.run
+    models = []
+    for model in material.models:
+        size = f"{model.n_parameters / 1e9:g} billion parameters" if model.n_parameters else "size not given"
+        kind = model.kind if model.kind == ENGINE else f"{model.kind or 'kind not given'}, {size}"
+        models.append((f"model {material.label(model.label)}", kind))
     facts = [
         ("runs", ", ".join(folder.path.name for folder in material.folders)),
         *run.versions.items(),
-        *((f"model {material.label(model.label)}", _kind_and_size(model)) for model in material.models),
+        *models,
         *(
             (f"data {data.name}", f"hash {data.hash or 'not given'}, licence {data.licence or 'not given'}")
             for data in material.datasets
@@ -103,10 +107,3 @@ def _about(material: Material) -> str:
         "<p>Every number stands in summary.json, every table in tables/ as Markdown, CSV and LaTeX, every picture in "
         "pictures/.</p></section>"
     )
-
-
-def _kind_and_size(model: ModelInfo) -> str:
-    if model.kind == ENGINE:
-        return model.kind
-    size = f"{model.n_parameters / 1e9:g} billion parameters" if model.n_parameters else "size not given"
-    return f"{model.kind or 'kind not given'}, {size}"

@@ -20,7 +20,7 @@ from personalrm.wording import count
 
 if TYPE_CHECKING:
     from personalrm.datasets.building.build import BuildReport
-    from personalrm.datasets.building.judges_file import JudgeEntry
+    from personalrm.datasets.building.model_stages import JudgeEntry
 
 FILTERS = ("personalizable", "consensus")
 
@@ -130,7 +130,7 @@ def _read_models(options: argparse.Namespace) -> tuple[JudgeEntry | None, tuple[
     Raises:
         BadInput: If a filter has no model.
     """
-    from personalrm.datasets.building.judges_file import JudgeEntry, read_judges
+    from personalrm.datasets.building.model_stages import JudgeEntry, read_judges
 
     named, with_personalizable = None, "personalizable" not in options.without
     if options.model is not None:

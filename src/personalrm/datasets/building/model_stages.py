@@ -1,4 +1,4 @@
-"""The stages that ask language models: the personalizable filter and the consensus filter.
+"""The stages that ask language models, the personalizable filter and the consensus filter, and the list of its judges.
 
 Both go through the users in groups of bounded size, so memory does not grow with the
 data. Answers are kept on disk before they are used: a build that was killed asks again
@@ -7,9 +7,10 @@ only what was under way.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from typing import Any
 from personalrm.datasets.building.funnel import StageTally
 from personalrm.datasets.building.stages import Users
 from personalrm.datasets.personalizable import PROMPTS_VERSION, PersonalizableFilter
+from personalrm.errors import BadFile, BadInput
 from personalrm.judging.model import PROMPTS_VERSION as JUDGE_PROMPTS_VERSION
 from personalrm.judging.model import ModelJudge
 from personalrm.lm.batch import Caller
@@ -29,6 +31,7 @@ from personalrm.preferences.messages import digest
 from personalrm.preferences.pairs import PreferencePair
 from personalrm.preferences.users import User
 from personalrm.preferences.verdicts import Question, Verdict
+from personalrm.typed_values import read_yaml, spec_from
 
 GROUP_PAIRS = 500
 """Pairs asked about together: enough to keep a server busy, few enough for memory."""
@@ -237,3 +240,60 @@ def open_caller(
         price=price,
         retry_unscored=retry_unscored,
     )
+
+
+EXAMPLE = "judges:\n  - model: openai/gpt-4o-mini\n  - model: my-model\n    base_url: http://localhost:8000/v1"
+
+
+@dataclass(frozen=True)
+class JudgeEntry:
+    """One judge of the list."""
+
+    model: ModelName
+    is_scripted: bool = False
+
+
+@dataclass(frozen=True)
+class _Keys:
+    """What the file may say of a judge."""
+
+    model: str
+    base_url: str | None = None
+    key_file: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: Mapping[str, Any] = field(default_factory=dict)
+    timeout: float = 120.0
+    scripted: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0 < self.timeout < math.inf:
+            raise BadInput(f"timeout of judge {self.model!r} is {self.timeout!r}; write seconds above 0")
+
+
+def read_judges(path: str | Path) -> tuple[JudgeEntry, ...]:
+    """The judges of a file, in its order.
+
+    Raises:
+        BadFile: If the file cannot be read or does not hold a list of judges.
+        UnknownName: If a judge has a key nobody knows.
+        BadInput: If a value does not fit, or a judge stands there twice.
+    """
+    content = read_yaml(path, "judges file")
+    listed = content.get("judges") if isinstance(content, Mapping) else None
+    if not isinstance(listed, list) or not listed or set(content) != {"judges"}:
+        raise BadFile(f"judges file {str(path)!r} does not hold a list of judges; write\n{EXAMPLE}")
+    judges = []
+    for number, entry in enumerate(listed, 1):
+        given = entry
+        if isinstance(entry, Mapping):  # a key without a value, as in `headers:`, says nothing
+            given = {key: value for key, value in entry.items() if value is not None}
+        keys = spec_from(_Keys, given, f"judge {number} of {str(path)!r}")
+        model = ModelName(keys.model, keys.base_url, keys.key_file, keys.headers, keys.body, keys.timeout)
+        judges.append(JudgeEntry(model, keys.scripted))
+    names = [(judge.model.name, judge.model.base_url) for judge in judges]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise BadInput(
+            f"judge {twice[0]!r} stands twice in {str(path)!r}, which would count its verdicts twice; keep one"
+        )
+    return tuple(judges)

@@ -21,7 +21,6 @@ from personalrm.bench.report.material import Chart, Content, Material, accuracy_
 from personalrm.bench.report.tables import DASH, Column, Table, TableRow, Value
 from personalrm.bench.results.paired import SlopeRow
 from personalrm.bench.results.summary import EntrySummary
-from personalrm.stats.slopes import Slope
 
 MOST_CROWDED = 8
 """Smallest gaps that fit between the ends of a straight axis before it is bent."""
@@ -74,7 +73,12 @@ def _slope_table(material: Material, dataset: str, names: list[str], slopes: lis
     for name, row in zip(names, slopes, strict=True):
         values: list[Value] = []
         for slope in (row.all_users, row.same_users):
-            values += [_slope(slope), Value(f"{slope.n_users:,}")] if slope else [Value(DASH)] * 2
+            if slope is None:
+                values += [Value(DASH)] * 2
+                continue
+            low, high = (f"{100 * end:+.2f}" for end in (slope.low, slope.high))
+            ends = None if slope.low != slope.low else (low, high)  # NaN: a single user has no interval
+            values += [Value(f"{100 * slope.slope:+.2f}", ends), Value(f"{slope.n_users:,}")]
         rows.append(TableRow(name, values))
     columns = [Column(name, group) for group in ("all users", "same users") for name in ("slope, points", "users")]
     notes = [
@@ -84,11 +88,6 @@ def _slope_table(material: Material, dataset: str, names: list[str], slopes: lis
     notes += [f"Published: about {published} points a pair (paper 6.1), not measured here."] if published else []
     caption = f"{dataset}: points gained by a context pair"
     return Table(f"slopes-{slug(dataset)}", caption, "method and model", columns, rows, notes)
-
-
-def _slope(slope: Slope) -> Value:
-    interval = None if slope.low != slope.low else (f"{100 * slope.low:+.2f}", f"{100 * slope.high:+.2f}")
-    return Value(f"{100 * slope.slope:+.2f}", interval)
 
 
 def _context_chart(dataset: str, curves: list[Curve], numbers: list[int]) -> Chart:

@@ -42,8 +42,9 @@ def _matrix(material: Material, dataset: str, method: str) -> Matrix:
     for student in material.models:
         for teacher in material.models:
             cell = Cell(dataset, method, student.label, teacher=teacher.label)
-            own = replace(cell, teacher=None) if student is teacher else cell
-            entry = material.summary.entry(cell) or material.summary.entry(own)
+            entry = material.summary.entry(cell)
+            if entry is None and student is teacher:  # a run without a transfer matrix does not name the teacher
+                entry = material.summary.entry(replace(cell, teacher=None))
             if entry is not None:
                 matrix.setdefault(student.label, {})[teacher.label] = entry
     # A model that has only its own prompts (the embedded engine) has no place in the matrix.
