@@ -6,7 +6,7 @@ from personalrm.errors import AccessRefused, BudgetSpent, ModelUnavailable, Unkn
 from personalrm.lm.batch import Ask, Caller
 from personalrm.lm.cache import Cache
 from personalrm.lm.prices import Price
-from personalrm.lm.protocol import Fault, Request, Sampling
+from personalrm.lm.protocol import Fault, Request, Sampling, Schema
 from personalrm.lm.settings import Budget, Limits, Retry
 from personalrm.preferences.messages import Message
 from personalrm.testing import ScriptedLM
@@ -109,6 +109,22 @@ def test_an_unreadable_reply_is_asked_again_with_another_seed_three_times():
         outcome = caller.ask_all([ask("a", read)])[0]
     assert outcome.reason == "unreadable: no verdict, after 4 attempts"
     assert len(set(lm.seeds)) == 4
+
+
+def test_who_needs_all_outcomes_gets_the_reason_of_a_stop():
+    refused = ScriptedLM(echo, faults=lambda request, earlier: Fault("HTTP 401", "stop", status=401))
+    with Caller(refused, retry=QUICK) as caller, pytest.raises(AccessRefused):
+        caller.ask_all_or_raise([ask("a"), ask("b")])
+    with Caller(ScriptedLM(echo)) as caller:
+        assert [outcome.value for outcome in caller.ask_all_or_raise([ask("a"), ask("b")])] == ["A", "B"]
+
+
+def test_a_schema_of_a_choice_asks_for_the_reasoning_first():
+    """The order of the properties is part of the key of kept answers."""
+    assert Schema.of_choice("match", "answer", ("yes", "no")).text == (
+        '{"type": "object", "properties": {"reasoning": {"type": "string"}, "answer": {"type": "string", '
+        '"enum": ["yes", "no"]}}, "required": ["reasoning", "answer"], "additionalProperties": false}'
+    )
 
 
 def test_refused_access_stops_everything_and_says_what_to_do():
