@@ -7,7 +7,7 @@ orders, gain over the default judge. Counted are different requests, as a model 
 
 Random search measures whole candidates in random order until it has made as many calls. `--seeds N` (50).
 `--wavers X`: how much a draw depends on the prompt beside the person (0, so that the exhaustive search
-is reliable; see testing/coached.py).
+is reliable; see testing/coaching.py).
 """
 
 import argparse
@@ -27,7 +27,7 @@ from personalrm.preferences.demonstrations import Demonstration
 from personalrm.preferences.pairs import OrderedPair
 from personalrm.preferences.persona_prompts import ExamplePersona, PersonaPrompt
 from personalrm.testing import ScriptedLM, tiny_pair
-from personalrm.testing.coached import coached
+from personalrm.testing.coaching import coached
 
 GRID = (6, 6)
 N_USERS = 30

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from personalrm.cli import main
-from personalrm.testing.scripted_models import THREE_MODELS, served
+from personalrm.testing import THREE_MODELS, served
 
 home = sys.argv[1] if len(sys.argv) > 1 else "personalrm-home"
 with served(THREE_MODELS) as urls:

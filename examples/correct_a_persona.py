@@ -1,7 +1,6 @@
 """A person reads what is thought of them and corrects it; the judge honours the correction."""
 
-from personalrm import Message, SynthesizeMe, read_pairs
-from personalrm.preferences.people import example_path
+from personalrm import Message, SynthesizeMe, example_path, read_pairs
 
 users = read_pairs(example_path())
 question = (Message("user", "What is a good first houseplant?"),)

@@ -1,7 +1,6 @@
 """Learn one person's taste from their choices, say it, and judge two new answers as they would."""
 
-from personalrm import Message, SynthesizeMe, read_pairs
-from personalrm.preferences.people import example_path
+from personalrm import Message, SynthesizeMe, example_path, read_pairs
 
 users = read_pairs(example_path())
 model = SynthesizeMe().fit(users["mara"], others=users.values())

@@ -1,9 +1,8 @@
 """How often is it right on choices it has not seen, and is that this person's taste or anybody's?"""
 
-from personalrm import read_pairs
-from personalrm.bench.runs.evaluation import evaluate
-from personalrm.datasets.targets import hold_out
-from personalrm.preferences.people import example_path
+from personalrm import example_path, read_pairs
+from personalrm.bench import evaluate
+from personalrm.datasets import hold_out
 
 held_out = hold_out(read_pairs(example_path()).values())
 evaluation = evaluate(held_out, methods=("longer", "population", "shuffled_user", "personal"))

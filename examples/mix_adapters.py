@@ -3,16 +3,9 @@
 import tempfile
 from pathlib import Path
 
-from personalrm import read_pairs
-from personalrm.preferences.people import example_path
-from personalrm.rewards.language.bradley_terry import (
-    BradleyTerryOptions,
-    BradleyTerrySoup,
-    BradleyTerrySoupOptions,
-    Lora,
-)
-from personalrm.rewards.reward_model import margins
-from personalrm.testing.tiny_models import save_tiny_model
+from personalrm import example_path, read_pairs
+from personalrm.rewards import BradleyTerryOptions, BradleyTerrySoup, BradleyTerrySoupOptions, Lora, margins
+from personalrm.testing import save_tiny_model
 
 users = read_pairs(example_path())
 others = [user for user_id, user in users.items() if user_id != "mara"]

@@ -1,7 +1,6 @@
 """Draft several answers with any model, send the one this person would choose (best of n)."""
 
-from personalrm import Message, SynthesizeMe, read_pairs
-from personalrm.preferences.people import example_path
+from personalrm import Message, SynthesizeMe, example_path, read_pairs
 
 users = read_pairs(example_path())
 question = (Message("user", "Should I buy the used car?"),)

@@ -2,12 +2,8 @@
 
 import tempfile
 
-from personalrm import read_pairs
-from personalrm.preferences.people import example_path
-from personalrm.rewards.encoder_spec import EncoderSpec
-from personalrm.rewards.language.trl_rewards import reward_function
-from personalrm.rewards.methods import reward_method
-from personalrm.rewards.trained import open_store
+from personalrm import example_path, read_pairs
+from personalrm.rewards import EncoderSpec, open_store, reward_function, reward_method
 
 users = read_pairs(example_path())
 training = [pair for name, user in users.items() if name != "mara" for pair in user.pairs]

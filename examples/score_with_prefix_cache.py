@@ -3,12 +3,9 @@
 import tempfile
 from pathlib import Path
 
-from personalrm import Message, read_pairs
-from personalrm.preferences.people import example_path
-from personalrm.rewards.language.bradley_terry import BradleyTerry, BradleyTerryOptions, Lora
-from personalrm.rewards.language.forests.prefix_cache import PrefixCache
-from personalrm.rewards.language.user_turns import RawHistory
-from personalrm.testing.tiny_models import save_tiny_model
+from personalrm import Message, example_path, read_pairs
+from personalrm.rewards import BradleyTerry, BradleyTerryOptions, Lora, PrefixCache, RawHistory
+from personalrm.testing import save_tiny_model
 
 users = read_pairs(example_path())
 training = [pair for name in ("henrik", "mara") for pair in users[name].pairs[:3]]

@@ -4,11 +4,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from personalrm import Message, read_pairs
-from personalrm.preferences.people import example_path
-from personalrm.rewards.encoder_spec import EncoderSpec
-from personalrm.rewards.methods import REWARD_MODELS, reward_method
-from personalrm.rewards.trained import open_store
+from personalrm import Message, example_path, read_pairs
+from personalrm.rewards import REWARD_MODELS, EncoderSpec, open_store, reward_method
 
 users = read_pairs(example_path())
 training = [pair for name, user in users.items() if name != "mara" for pair in user.pairs]

@@ -3,13 +3,9 @@
 import tempfile
 from pathlib import Path
 
-from personalrm import read_pairs
-from personalrm.embedding.store import EmbeddingStore
-from personalrm.preferences.people import example_path
-from personalrm.rewards.language.lora import Lora
-from personalrm.rewards.language.vpl_lm import LanguageVPL, LanguageVPLOptions
-from personalrm.stylometry.encoder import StylometricEncoder
-from personalrm.testing.tiny_models import save_tiny_model
+from personalrm import example_path, read_pairs
+from personalrm.rewards import EmbeddingStore, LanguageVPL, LanguageVPLOptions, Lora, StylometricEncoder
+from personalrm.testing import save_tiny_model
 
 users = read_pairs(example_path())
 training = [pair for user_id, user in users.items() if user_id != "mara" for pair in user.pairs[:3]]

@@ -12,11 +12,12 @@ SOURCE = Path(__file__).parents[1] / "src" / "personalrm"
 ROOMS: dict[str, tuple[str, ...]] = {
     "errors": (),
     "wording": (),
+    "lazy_names": (),
     "stopping": ("errors",),
     "typed_values": ("errors", "wording"),
     "settings": ("errors",),
     "plugins": ("errors", "typed_values"),
-    "preferences": ("errors", "wording", "typed_values", "settings", "plugins"),
+    "preferences": ("errors", "wording", "typed_values", "settings", "plugins", "lazy_names"),
     "stats": ("errors", "wording"),
     "lm": ("preferences",),
     "embedding": ("lm",),
@@ -65,9 +66,23 @@ def sources(root: Path) -> list[tuple[str, str, Path]]:
     return [(file.relative_to(root).parts[0].removesuffix(".py"), str(file.relative_to(root)), file) for file in files]
 
 
+def public_names(root: Path) -> set[str]:
+    """Dotted public names of the packages; files inside import each from the module that defines it.
+
+    A package that hands out names from many modules would otherwise tie all of them together in circles.
+    """
+    found = set()
+    for init in root.glob("*/__init__.py"):
+        for node in ast.walk(ast.parse(init.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
+                found |= {f"personalrm.{init.parent.name}.{name}" for name in ast.literal_eval(node.value)}
+    return found - {"personalrm.cli.main", "personalrm.cli.build_parser"}  # defined in `cli/__init__.py` itself
+
+
 def offences(root: Path) -> list[str]:
     """Everything in a source tree that the layout forbids, one line each."""
     found = []
+    public = public_names(root)
     for room, name, file in sources(root):
         if room not in ROOMS:
             found.append(f"{name}: {room} is no room of the layout")
@@ -75,6 +90,8 @@ def offences(root: Path) -> list[str]:
         allowed = below(ROOMS[room] + EXTRA_ARROWS.get(name, ())) | {room, "__version__"}
         for module in imports(file, root):
             top, _, rest = module.partition(".")
+            if module in public:
+                found.append(f"{name}: import {rest} from the module that defines it")
             if top == "personalrm" and (target := rest.split(".")[0]) not in allowed:
                 found.append(f"{name}: {room} must not import {target or 'personalrm'}")
             if top == "torch" and room not in TORCH_ROOMS:
@@ -127,6 +144,13 @@ def test_the_public_names_are_not_imported_from_inside(tmp_path: Path) -> None:
         "bench/runs.py: bench must not import personalrm",
         "bench/runs.py: bench must not import User",
     ]
+
+
+def test_a_public_name_of_a_package_is_not_imported_from_inside(tmp_path: Path) -> None:
+    line = "from personalrm.judging import Judge\n"
+    root = tree(tmp_path, bench__runs=line, cli__fit=line.replace("import J", "import j"), judging__judge="")
+    (root / "judging" / "__init__.py").write_text("__all__ = ['Judge']\n", encoding="utf-8")
+    assert offences(root) == ["bench/runs.py: import judging.Judge from the module that defines it"]
 
 
 def test_arrows_are_transitive(tmp_path: Path) -> None:

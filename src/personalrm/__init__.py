@@ -1,12 +1,14 @@
 """Personal reward models from preference pairs.
 
-The public names, each loaded when first asked for, so that `import personalrm` costs nothing.
+The public names, each loaded when first asked for: `import personalrm` costs nothing. More stand one level down, in
+`personalrm.judging`, `.rewards`, `.bench`, `.datasets`, `.induction`, `.lm` and `.testing`.
 """
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from personalrm.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from personalrm.datasets.personalizable import is_personalizable
@@ -16,11 +18,15 @@ if TYPE_CHECKING:
     from personalrm.preferences.demonstrations import Demonstration
     from personalrm.preferences.messages import Message
     from personalrm.preferences.pairs import PreferencePair
+    from personalrm.preferences.people import example_path, example_users
     from personalrm.preferences.personal_prompts import PersonalPrompt
     from personalrm.preferences.personas import Claim, Persona
     from personalrm.preferences.reading.files import iter_users, read_pairs
+    from personalrm.preferences.reading.options import ReadOptions
     from personalrm.preferences.users import User
-    from personalrm.preferences.verdicts import Verdict
+    from personalrm.preferences.verdicts import Question, Verdict
+else:
+    __getattr__, __dir__ = lazy_names(__name__)
 
 __version__ = "0.1.0"
 
@@ -33,42 +39,16 @@ __all__ = [
     "PersonalPrompt",
     "PersonalRMError",
     "PreferencePair",
+    "Question",
+    "ReadOptions",
     "SynthesizeMe",
     "User",
     "Verdict",
     "__version__",
+    "example_path",
+    "example_users",
     "fit_users",
     "is_personalizable",
     "iter_users",
     "read_pairs",
 ]
-
-_HOMES = {
-    "Candidate": "judging.asking",
-    "Claim": "preferences.personas",
-    "Demonstration": "preferences.demonstrations",
-    "Message": "preferences.messages",
-    "Persona": "preferences.personas",
-    "PersonalPrompt": "preferences.personal_prompts",
-    "PersonalRMError": "errors",
-    "PreferencePair": "preferences.pairs",
-    "SynthesizeMe": "induction.synthesizeme",
-    "User": "preferences.users",
-    "Verdict": "preferences.verdicts",
-    "fit_users": "induction.synthesizeme",
-    "is_personalizable": "datasets.personalizable",
-    "iter_users": "preferences.reading.files",
-    "read_pairs": "preferences.reading.files",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'personalrm' has no attribute {name!r}")
-    value = getattr(import_module(f"personalrm.{_HOMES[name]}"), name)
-    globals()[name] = value  # the next access finds it without coming here
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

@@ -12,7 +12,7 @@ import pytest
 from tests.fakes.server_process import ServerProcess
 
 from personalrm.testing import tiny_users, write_pairs
-from personalrm.testing.coached import coached
+from personalrm.testing.coaching import coached
 from personalrm.testing.fake_server import FakeServer
 
 PLANTED = "Describe what they LIKE."

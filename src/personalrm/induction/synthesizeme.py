@@ -87,7 +87,7 @@ class SynthesizeMe:
         judge_options: How the model is asked.
 
     Example:
-        >>> from personalrm.preferences.people import example_users
+        >>> from personalrm import example_users
         >>> model = SynthesizeMe().fit(example_users()[0])
         >>> model.prompt.user_id
         'mara'

@@ -28,7 +28,7 @@ import numpy as np
 from aiohttp import web
 
 from personalrm.errors import BadInput
-from personalrm.testing.coached import coached
+from personalrm.testing.coaching import coached
 from personalrm.testing.faults import Faults, fail
 from personalrm.testing.skill import Rule, always_first, by_hash, failing, fixed, fixed_with_persona, obedient, skilled
 

@@ -19,7 +19,7 @@ from personalrm.lm.cache import Cache
 from personalrm.lm.settings import Budget
 from personalrm.preferences.persona_prompts import PersonaPrompt, persona_prompt_from_json, persona_prompt_to_dspy
 from personalrm.testing import LONG, ScriptedLM, tiny_users
-from personalrm.testing.coached import coached
+from personalrm.testing.coaching import coached
 
 pytestmark = [
     pytest.mark.slow,

@@ -33,7 +33,7 @@ from personalrm.preferences.users import User
 from personalrm.prompts.rendering import shipped_persona_prompt
 from personalrm.stylometry.shipped import shipped_prior
 from personalrm.testing import ScriptedLM, tiny_pair, tiny_users
-from personalrm.testing.coached import coached
+from personalrm.testing.coaching import coached
 from personalrm.testing.skill import failing
 
 PLANTED = "Describe what they LIKE."

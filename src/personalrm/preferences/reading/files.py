@@ -148,7 +148,7 @@ def read_pairs(path: str | Path, options: ReadOptions | None = None) -> PairsByU
         BadInput: If rows are bad and `skip_bad` is off; the message lists them.
 
     Example:
-        >>> from personalrm.preferences.people import example_path
+        >>> from personalrm import example_path
         >>> pairs = read_pairs(example_path())
         >>> len(pairs["henrik"])
         13
