@@ -26,7 +26,7 @@ LISTED = {
         is_personalizable iter_users read_pairs
     """,
     "personalrm.bench": "Calls Judgement Knowledge Method ModelMethod evaluate personal_scorer",
-    "personalrm.datasets": "HeldOut PersonalizableFilter hold_out load_benchmark",
+    "personalrm.datasets": "HeldOut hold_out load_benchmark",
     "personalrm.induction": """
         InductionSettings PersonaPrompt SearchSettings optimize_persona_prompt persona_prompt_from_json
         persona_prompt_to_json

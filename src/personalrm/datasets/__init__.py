@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from personalrm.lazy_names import lazy_names
 
 if TYPE_CHECKING:
-    from personalrm.datasets.personalizable import PersonalizableFilter
     from personalrm.datasets.published import load_benchmark
     from personalrm.datasets.targets import HeldOut, hold_out
 else:
@@ -15,7 +14,6 @@ else:
 
 __all__ = [
     "HeldOut",
-    "PersonalizableFilter",
     "hold_out",
     "load_benchmark",
 ]
