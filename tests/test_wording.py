@@ -1,3 +1,7 @@
+import shlex
+import subprocess
+import sys
+
 import pytest
 
 from personalrm.wording import count, install_hint, kind_of
@@ -18,5 +22,13 @@ def test_a_value_is_told_in_words_with_its_article():
                     "something of type bytes"]  # fmt: skip
 
 
-def test_an_extra_can_be_installed_in_a_clone_too():
-    assert install_hint("plots") == "pip install 'personalrm[plots]', in a clone pip install -e '.[plots]'"
+def test_an_extra_is_installed_by_the_python_that_runs():
+    assert install_hint("plots") == f"{sys.executable} -m pip install 'personalrm[plots]'"
+
+
+@pytest.mark.slow
+def test_an_extra_is_installed_beside_what_is_there():
+    """A clone or a wheel alike: pip looks nowhere else for personalrm."""
+    command = [*shlex.split(install_hint("plots")), "--no-index", "--no-deps", "--dry-run"]
+    answer = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert "already satisfied: personalrm[plots]" in answer.stdout

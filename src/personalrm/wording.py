@@ -1,10 +1,12 @@
 """Words that messages share: counts in the right number, what a value is, how to install an extra.
 
-Imports nothing, so every part may use it.
+Imports nothing of ours, so every part may use it.
 """
 
 from __future__ import annotations
 
+import shlex
+import sys
 from typing import Any
 
 KINDS = {
@@ -40,9 +42,13 @@ def kind_of(value: Any) -> str:
 
 
 def install_hint(extra: str) -> str:
-    """How to install an extra, from the registry and in a clone.
+    """How to install an extra beside the personalrm that runs, be it a clone or an installed package.
 
-    >>> install_hint("train")
-    "pip install 'personalrm[train]', in a clone pip install -e '.[train]'"
+    pip finds that personalrm is there, whatever it came from, and adds only what the extra needs. It is called through
+    this Python because an environment that is not activated, such as a clone's after `make demo`, is not where `pip`
+    would install to.
+
+    >>> install_hint("train").endswith("-m pip install 'personalrm[train]'")
+    True
     """
-    return f"pip install 'personalrm[{extra}]', in a clone pip install -e '.[{extra}]'"
+    return f"{shlex.quote(sys.executable or 'python')} -m pip install 'personalrm[{extra}]'"

@@ -30,6 +30,4 @@ def test_without_torch_the_extra_is_named() -> None:
         "try:\n    import personalrm.rewards.heads.low_rank\n"
         "except MissingExtra as error:\n    print(error)"
     )
-    assert (
-        run(code) == "torch is not installed; pip install 'personalrm[train]', in a clone pip install -e '.[train]'\n"
-    )
+    assert run(code) == f"torch is not installed; {sys.executable} -m pip install 'personalrm[train]'\n"
