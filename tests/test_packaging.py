@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import subprocess
 import sys
 import tarfile
@@ -11,6 +13,7 @@ from email.parser import Parser
 from pathlib import Path
 
 import pytest
+from scripts.package_page import without_file_links
 
 pytestmark = pytest.mark.slow
 
@@ -78,6 +81,54 @@ def test_the_sdist_holds_every_file_of(sdist: list[str], folder: str) -> None:
 @pytest.mark.parametrize("name", ["LICENSE", "Makefile", "README.md", "CHANGELOG.md", "constraints.txt"])
 def test_the_sdist_holds(sdist: list[str], name: str) -> None:
     assert name in sdist
+
+
+def test_the_page_of_the_package_is_the_readme_without_links_to_files(metadata: Message) -> None:
+    page = str(metadata.get_payload())
+    assert metadata["Description-Content-Type"] == "text/markdown"
+    assert page.startswith("# personalrm\n")
+    assert "[quickstart]" not in page
+    assert "quickstart (`docs/quickstart.md`)" in page
+    assert re.findall(r"\]\((?!https?://|#)", page) == []
+
+
+def test_links_to_the_web_and_to_headings_stay_on_the_page() -> None:
+    text = "[a](docs/a.md#b), [examples](examples), [c](#c), [d](https://e.org)"
+    assert without_file_links(text) == "a (`docs/a.md`), examples, [c](#c), [d](https://e.org)"
+
+
+def test_every_file_that_the_page_names_is_in_the_sdist(metadata: Message, sdist: list[str]) -> None:
+    named = re.findall(r" \(`([\w./-]+)`\)", str(metadata.get_payload()))
+    assert len(named) > 20
+    assert set(named) - set(sdist) == set()
+
+
+def test_the_metadata_says_what_is_true(metadata: Message) -> None:
+    """Addresses are given when there are some; Python versions are those of the continuous integration."""
+    assert (metadata["Name"], metadata["Version"], metadata["Requires-Python"]) == ("personalrm", "0.1.0", ">=3.11")
+    assert (metadata["Home-page"], metadata["Project-URL"]) == (None, None)
+    classifiers = metadata.get_all("Classifier", [])
+    assert "Typing :: Typed" in classifiers
+    assert [line for line in classifiers if line.startswith("License ::")] == []  # License-Expression says it
+
+
+def test_the_first_steps_run_from_the_wheel_alone(built: Path, tmp_path: Path) -> None:
+    """Python imports a wheel as it imports a folder; -S keeps this environment's own personalrm out of sight."""
+    with zipfile.ZipFile(next(built.glob("*.whl"))) as archive:
+        archive.extractall(tmp_path / "installed")
+    packages = os.pathsep.join([str(tmp_path / "installed"), *(path for path in sys.path if "site-packages" in path)])
+    environment = {**os.environ, "PYTHONPATH": packages, "NO_COLOR": "1"}
+
+    def run(*arguments: str) -> str:
+        command = [sys.executable, "-S", *arguments]
+        return subprocess.run(
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120, check=True
+        ).stdout
+
+    code = "import personalrm, shutil; print(personalrm.__file__); shutil.copy(personalrm.example_path(), '.')"
+    assert run("-c", code).startswith(str(tmp_path / "installed"))
+    run("-m", "personalrm", "fit", "preferences.jsonl")
+    assert "Prefers" in run("-m", "personalrm", "show", "henrik", "--evidence")
 
 
 def test_no_benchmark_data_is_shipped(wheel: list[str], sdist: list[str]) -> None:
