@@ -27,7 +27,10 @@ MOST_NAMED = 8
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", help="preference pairs: .jsonl, .csv, .tsv, .parquet, also .gz")
-    parser.add_argument("--methods", help="rows of the table, separated by commas (default: all)")
+    parser.add_argument(
+        "--methods",
+        help="rows of the table, separated by commas, your own as package.module:Class (default: all of ours)",
+    )
     parser.add_argument(
         "--population-leaves-out",
         metavar="COLUMN",
@@ -170,7 +173,8 @@ def _print_table(evaluation: Evaluation, title: str) -> None:
         a, c = row.accuracy, row.against_reference
         interval = f"[{percent(a.low)}, {percent(a.high)}]" if a.n_users > 1 else ""
         gap = f"{points(c.difference)} [{points(c.low)}, {points(c.high)}]" if c and a.n_users > 1 else ""
-        orders = (str(a.n_unscored), percent(row.position_consistency)) if with_model else ()
+        agree = percent(row.position_consistency) if row.position_consistency == row.position_consistency else ""
+        orders = (str(a.n_unscored), agree) if with_model else ()
         rows.append((row.method, percent(a.accuracy), interval, percent(a.macro), *orders, gap))
     print_table(header, rows)
 
@@ -205,7 +209,10 @@ def _rows_as_json(evaluation: Evaluation) -> dict[str, Any]:
     for row in evaluation.rows:
         content = asdict(row)
         against = content.pop("against_reference")
-        if evaluation.reference != "default":  # the embedded engine gives margins, which need no order
-            del content["position_consistency"], content["accuracy_orders"]
+        for key in ("position_consistency", "accuracy_orders"):
+            if evaluation.reference != "default":  # the embedded engine gives margins, which need no order
+                del content[key]
+            elif content[key] != content[key]:  # nor do the margins of a method of another package; JSON has no NaN
+                content[key] = None
         rows[row.method] = content | {f"against_{evaluation.reference}": against}
     return rows

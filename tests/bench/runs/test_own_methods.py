@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -18,6 +19,7 @@ from personalrm.bench.results.state import validate_run
 from personalrm.bench.runs.models import Models
 from personalrm.bench.runs.runner import Runner
 from personalrm.bench.runs.setup import begin_run, load_bases, load_datasets
+from personalrm.cli import main
 from personalrm.errors import BadInput, PersonalRMError
 from personalrm.lm.settings import Retry
 from personalrm.preferences.prompt_json import pair_to_dict
@@ -333,3 +335,39 @@ def test_the_command_line_trains_one_scores_with_it_and_runs_it(elsewhere):
     assert abs(json.loads(scored.stdout)["rewards"][1]) == 3.0
     ran = personalrm("bench", "run", "-c", "run.yaml", "--folder", "run", "--json")
     assert (ran.returncode, json.loads(ran.stdout)["n_done"]) == (0, 7), ran.stderr
+
+
+def test_evaluate_takes_them_beside_ours_with_a_shuffled_row_each(elsewhere, capsys, monkeypatch):
+    monkeypatch.chdir(elsewhere)
+    names = ["elsewhere.judges:Shorter", "elsewhere.models:Lengths", "elsewhere.judges:Engined"]
+    assert main(["evaluate", "d.jsonl", "--json", "--methods", ",".join(["population", *names])]) == 0
+    rows = json.loads(capsys.readouterr().out)["tables"]["all users"]["rows"]
+    shuffled = [f"shuffled_user of {name}" for name in names[:2]]
+    assert list(rows) == ["population", names[0], shuffled[0], names[1], shuffled[1], names[2]]
+    assert rows[names[0]]["accuracy"]["accuracy"] > rows[shuffled[0]]["accuracy"]["accuracy"]
+    assert rows[names[1]]["against_population"]["n_users"] == 6
+    assert not (elsewhere / "embeddings").exists()
+
+
+def test_evaluate_with_a_model_asks_it_for_a_judge_that_names_one(elsewhere, capsys):
+    methods = "default,elsewhere.judges:Asking,elsewhere.judges:Shorter"
+    with FakeServer(skilled(1.0)) as server:
+        at = ["--model", "m", "--base-url", server.url]
+        assert main(["evaluate", str(elsewhere / "d.jsonl"), *at, "--json", "--methods", methods]) == 0
+    rows = json.loads(capsys.readouterr().out)["rows"]
+    assert rows["elsewhere.judges:Asking"]["accuracy"] == rows["default"]["accuracy"]
+    assert rows["elsewhere.judges:Shorter"]["position_consistency"] is None
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("elsewhere.judges:Asking", "runs on a language model; name one with --model"),
+        ("elsewhere.models:Based", "trains a language model; write a run file"),
+        ("elsewhere.judges:Half", "has no method 'learn'"),
+        ("gpo", "unknown method 'gpo'; use some of random, .*, or package.module:Class"),
+    ],
+)
+def test_evaluate_says_what_a_class_lacks(elsewhere, capsys, name, said):
+    assert main(["evaluate", str(elsewhere / "d.jsonl"), "--methods", name]) == 2
+    assert re.search(said, " ".join(capsys.readouterr().err.split()))

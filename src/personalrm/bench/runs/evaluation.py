@@ -17,8 +17,10 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from personalrm.bench.methods.method import N_DERANGEMENTS
+from personalrm.bench.methods.table import METHODS as TABLE
+from personalrm.bench.methods.table import entry_of
 from personalrm.bench.plan.cells import Cell, plan_cells
-from personalrm.bench.plan.spec import ByContextSpec, DatasetSpec, ModelSpec, RunSpec, ShuffledSpec
+from personalrm.bench.plan.spec import ByContextSpec, DatasetSpec, ModelSpec, RunEncoder, RunSpec, ShuffledSpec
 from personalrm.bench.results.arrays import Measured, common_pairs, measured_of
 from personalrm.bench.results.folder import RunFolder
 from personalrm.bench.results.paired import totals
@@ -31,6 +33,7 @@ from personalrm.errors import BadInput, CorruptFile, NewerVersion, UnknownName
 from personalrm.judging.model import ModelJudge
 from personalrm.judging.personal import usable_weights
 from personalrm.lm.batch import Caller
+from personalrm.plugins import place_of
 from personalrm.preferences.personal_prompts import PersonalPrompt
 from personalrm.stats.accuracy import Accuracy, correctness
 from personalrm.stats.arrays import FloatArray
@@ -61,8 +64,8 @@ MODEL_METHODS: dict[str, str] = {
 }
 """Rows of a language model, in their order."""
 ALONE = "one user is no population: the shipped prior takes its place, and shuffled_user is left out"
-DATA, MODEL = "data", "model"
-"""What the dataset and the model of the run are called inside it."""
+DATA, MODEL, ENCODER = "data", "model", "encoder"
+"""What the dataset, the model and the encoder of the run are called inside it."""
 
 
 @dataclass(frozen=True)
@@ -158,7 +161,9 @@ def evaluate(
         held_out: What `hold_out` returned.
         judge: A language model that induces and judges; the embedded engine when None.
         methods: Which rows of `METHODS`, or of `MODEL_METHODS` with a judge; all when None. The reference
-            (`population`, or `default`) is always measured.
+            (`population`, or `default`) is always measured. A judge or a reward model on embeddings of another package
+            is named by `package.module:Class` or its entry point; if it is personal, its shuffled-user row comes with
+            it. Such a reward model reads stylometric features.
         leave_out: A `meta` column; rows of others that share the target's value are left out of its population (for
             data where people judge the same items).
         trials: Candidate sets of demonstrations tried in each search.
@@ -169,6 +174,7 @@ def evaluate(
 
     Raises:
         UnknownName: If a method or the column does not exist.
+        BadInput: If a class of another package does not fit, or runs on what is not here.
         NoScoredPairs: If no judgement of a row could be read.
         ModelUnavailable: If the model can no longer be asked.
         KeyboardInterrupt: At the first SIGINT or SIGTERM; the temporary folder is removed.
@@ -178,16 +184,27 @@ def evaluate(
         if judge is None
         else (MODEL_METHODS, "default", "persona_and_demonstrations")
     )
-    for name in methods or ():
-        if name not in titles:
+    others = [name for name in dict.fromkeys(methods or ()) if name not in titles]
+    for name in others:
+        if name in TABLE or place_of(name, TABLE, "judges", "reward_models") is None:
             with_what = "with a model use" if judge is not None else "use"
-            raise UnknownName(f"unknown method {name!r}; {with_what} some of {', '.join(titles)}")
+            raise UnknownName(
+                f"unknown method {name!r}; {with_what} some of {', '.join(titles)}, or package.module:Class"
+            )
+        entry = entry_of(name)
+        if entry.base_model is not None:
+            raise BadInput(f"method {name!r} trains a language model; write a run file for personalrm bench run")
+        if judge is None and entry.model is not None:
+            raise BadInput(f"method {name!r} runs on a language model; name one with --model")
+        if judge is not None and entry.embedded is not None:
+            raise BadInput(f"method {name!r} runs on the embedded engine; leave --model out")
     wanted = [name for name in titles if methods is None or name in (*methods, reference)]
     spec = RunSpec(
         "evaluate",
         (DatasetSpec(DATA, "-", population_leaves_out=leave_out, users="all"),),
-        methods=tuple(shuffled if name == SHUFFLED else name for name in wanted),
+        methods=(*(shuffled if name == SHUFFLED else name for name in wanted), *others),
         models=(ModelSpec(MODEL, judge.name),) if judge is not None else (),
+        encoders=(RunEncoder(ENCODER),) if others else (),
         embedded=judge is None,
         seeds=(seed,),
         trials=trials,
@@ -195,14 +212,20 @@ def evaluate(
         identical=0,
         by_context=ByContextSpec(tuple(sorted(set(by_context))), ("personal", "population")) if by_context else None,
     )
-    # One shuffled row is enough for a look at one's own data; a run file has one for each personal method.
+    for name in others:
+        wanted += [name, f"{SHUFFLED} of {name}"] if entry_of(name).is_personal else [name]
+    # Of ours one shuffled row is enough for a look at one's own data; a run file has one for each personal method.
     names = {cell: cell.method for cell in plan_cells(spec) if cell.control is None}
-    names |= {cell: SHUFFLED for cell in plan_cells(spec) if cell.control == SHUFFLED and cell.method == shuffled}
+    for cell in plan_cells(spec):
+        if cell.control == SHUFFLED:
+            names[cell] = SHUFFLED if cell.method == shuffled else f"{SHUFFLED} of {cell.method}"
     cells = [cell for cell, name in names.items() if name in wanted or cell.k is not None]
     judged, not_learned = _run(spec, cells, held_out, judge)
     judgements = {name: judged[cell] for cell, name in names.items() if cell in judged and cell.k is None}
     judgements = {name: judgements[name] for name in wanted if name in judgements}
-    is_alone = len(held_out.context) == 1
+    notes: tuple[str, ...] = ()
+    if len(held_out.context) == 1:
+        notes = (ALONE,) if judge is None else (ONE_USER,) if any(cell.control for cell in cells) else ()
     return Evaluation(
         rows=_table(judgements, reference),
         judgements=judgements,
@@ -210,7 +233,7 @@ def evaluate(
         reference=reference,
         curve=_curve([measured_of(cell, {seed: rows}) for cell, rows in judged.items() if cell.k is not None]),
         not_learned=not_learned,
-        notes=(ALONE,) if is_alone and judge is None else (ONE_USER,) if is_alone and SHUFFLED in wanted else (),
+        notes=notes,
     )
 
 
@@ -223,7 +246,7 @@ def _run(
     data = {DATA: Dataset(spec.datasets[0], held_out, {}, DatasetInfo(DATA), n_bad_rows=0)}
     with Drain(_stop), TemporaryDirectory(prefix="personalrm-evaluate-") as place:
         folder = RunFolder(place, is_temporary=True)
-        runner = Runner(spec, data, folder, _OpenModel(judge), {})
+        runner = Runner(spec, data, folder, _OpenModel(judge), {}, embeddings=folder.path / "embeddings")
         with closing(runner.run(cells)) as reports:
             for report in reports:
                 if report.error is not None:
