@@ -52,7 +52,7 @@ class ScoreItem:
 
 
 class RewardModel(Protocol[State]):
-    """A reward model of one method.
+    """A reward model of one method; a class that inherits from it gets `condition` and `score`.
 
     Rewards are real numbers without unit; only differences within one question mean
     anything. The same question in other company gets the same rewards, an empty context
@@ -90,11 +90,11 @@ class RewardModel(Protocol[State]):
 
     def condition(self, context: Sequence[PreferencePair]) -> State:
         """`condition_many` of one user."""
-        ...
+        return self.condition_many([context])[0]
 
     def score(self, state: State, conversation: Conversation, completions: Sequence[str]) -> FloatArray:
-        """`score_many` of one item."""
-        ...
+        """`score_many` of one item, shape `(completions,)`."""
+        return self.score_many([ScoreItem(state, conversation, tuple(completions))])[0]
 
     def save(self, folder: str | Path) -> None:
         """Write safetensors and JSON; the class's `load(folder, ...)` reads them."""

@@ -17,13 +17,12 @@ import numpy.typing as npt
 
 from personalrm.embedding.store import EmbeddingStore
 from personalrm.errors import NotFitted
-from personalrm.preferences.messages import Conversation
 from personalrm.preferences.pairs import PreferencePair
 from personalrm.rewards.heads.bases import LowRankOptions, fit_bases
 from personalrm.rewards.heads.pair_table import PairTable, make_context_table, make_pair_table
 from personalrm.rewards.heads.simplex import fit_simplex
 from personalrm.rewards.heads.vectors import differences, item_vectors, scale_of
-from personalrm.rewards.reward_model import DevUser, ScoreItem
+from personalrm.rewards.reward_model import DevUser, RewardModel, ScoreItem
 from personalrm.rewards.saving import checked_arrays, read_model, saved_number, saved_part, write_model
 from personalrm.stats.arrays import FloatArray
 
@@ -86,7 +85,7 @@ class Bases:
     strength: float
 
 
-class LowRank:
+class LowRank(RewardModel[MixtureState]):
     """Bases shared by all, mixed for each user.
 
     MRM and soups find their bases, or a user's weights, in other ways and inherit the rest:
@@ -159,14 +158,6 @@ class LowRank:
             np.asarray(rewards[start:end] @ item.state.weights)
             for item, start, end in zip(items, starts[:-1], starts[1:], strict=True)
         ]
-
-    def condition(self, context: Sequence[PreferencePair]) -> MixtureState:
-        """Weights of one user."""
-        return self.condition_many([context])[0]
-
-    def score(self, state: MixtureState, conversation: Conversation, completions: Sequence[str]) -> FloatArray:
-        """Rewards of the completions, shape `(completions,)`."""
-        return self.score_many([ScoreItem(state, conversation, tuple(completions))])[0]
 
     def save(self, folder: str | Path) -> None:
         """Write the model."""

@@ -24,12 +24,11 @@ import numpy as np
 from personalrm.embedding.encoders import Pooling
 from personalrm.embedding.store import EmbeddingStore
 from personalrm.errors import BadInput, NotFitted
-from personalrm.preferences.messages import Conversation
 from personalrm.preferences.pairs import PreferencePair
 from personalrm.rewards.heads.bases import fit_head
 from personalrm.rewards.heads.couples import N_STYLE, Scales, Shown, columns, couples_of, mean_margins, scales_of
 from personalrm.rewards.heads.pair_table import PairTable, make_context_table, make_pair_table
-from personalrm.rewards.reward_model import DevUser, ScoreItem
+from personalrm.rewards.reward_model import DevUser, RewardModel, ScoreItem
 from personalrm.rewards.saving import checked_arrays, read_model, saved_number, saved_part, write_model
 from personalrm.stats.arrays import FloatArray
 from personalrm.stylometry.observations import observe
@@ -100,7 +99,7 @@ class Everybody:
     """Of the embedded engine."""
 
 
-class TwoLevel:
+class TwoLevel(RewardModel[TwoLevelState]):
     """Style and content, everybody's weights and the user's.
 
     Args:
@@ -158,14 +157,6 @@ class TwoLevel:
         phi = columns(couples_of(self.store, shown, self.options.pooling, owners), learned.scales)
         weights = np.array([item.state.weights for item in items]).reshape(len(items), phi.shape[1])
         return mean_margins(counts, (phi * weights[of_item]).sum(axis=1))
-
-    def condition(self, context: Sequence[PreferencePair]) -> TwoLevelState:
-        """Weights of one user."""
-        return self.condition_many([context])[0]
-
-    def score(self, state: TwoLevelState, conversation: Conversation, completions: Sequence[str]) -> FloatArray:
-        """Rewards of the completions, shape `(completions,)`."""
-        return self.score_many([ScoreItem(state, conversation, tuple(completions))])[0]
 
     def save(self, folder: str | Path) -> None:
         """Write the model."""

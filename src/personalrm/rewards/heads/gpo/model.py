@@ -42,7 +42,7 @@ from personalrm.rewards.heads.gpo.episodes import (
 )
 from personalrm.rewards.heads.gpo.network import GPONetwork, GPOShape, make_network
 from personalrm.rewards.heads.pair_table import PairTable, make_context_table, make_pair_table
-from personalrm.rewards.reward_model import DevUser, ScoreItem
+from personalrm.rewards.reward_model import DevUser, RewardModel, ScoreItem
 from personalrm.rewards.saving import checked_arrays, read_model, restore_module, saved_part, write_model
 from personalrm.rewards.training import Curve, Optimization, checkpoints_for, train
 from personalrm.stats.arrays import FloatArray
@@ -172,7 +172,7 @@ class TrainedGPO:
     """Shape `(dim,)`."""
 
 
-class GPO:
+class GPO(RewardModel[GPOState]):
     """A transformer that reads a user's choices and predicts the next.
 
     Args:
@@ -263,14 +263,6 @@ class GPO:
         logits = forward_users(trained.network, list(states.values()), np.array(users, dtype=np.int64), scaled)
         both = (tuple(map(float, one[::-1] if turn else one)) for turn, one in zip(turned, logits, strict=True))
         return [OrderLogits(first, second) for first, second in both]
-
-    def condition(self, context: Sequence[PreferencePair]) -> GPOState:
-        """The tokens of one user."""
-        return self.condition_many([context])[0]
-
-    def score(self, state: GPOState, conversation: Conversation, completions: Sequence[str]) -> FloatArray:
-        """Rewards of the completions, shape `(completions,)`."""
-        return self.score_many([ScoreItem(state, conversation, tuple(completions))])[0]
 
     def margin(self, state: GPOState, conversation: Conversation, first: str, second: str) -> float:
         """How clearly the first is preferred, averaged over both orders."""

@@ -26,7 +26,6 @@ import numpy as np
 from personalrm.embedding.store import EmbeddingStore
 from personalrm.embedding.with_torch import Tensor, nn, torch
 from personalrm.errors import BadInput, NotFitted
-from personalrm.preferences.messages import Conversation
 from personalrm.preferences.pairs import PreferencePair
 from personalrm.rewards.heads.gathering import (
     ContextBatch,
@@ -39,7 +38,7 @@ from personalrm.rewards.heads.gathering import (
 from personalrm.rewards.heads.pair_table import PairTexts, make_pair_table
 from personalrm.rewards.heads.pal.network import PALModule, PALOptions, make_pal_module
 from personalrm.rewards.heads.simplex import LEAST_STRENGTH, fit_simplex, softmax
-from personalrm.rewards.reward_model import DevUser, ScoreItem
+from personalrm.rewards.reward_model import DevUser, RewardModel, ScoreItem
 from personalrm.rewards.saving import read_model, restore_module, saved_number, saved_part, write_model
 from personalrm.rewards.training import Curve, checkpoints_for, train
 from personalrm.stats.arrays import FloatArray
@@ -138,7 +137,7 @@ class PALState:
     """p, shape `(prototypes,)`, on the simplex."""
 
 
-class PAL:
+class PAL(RewardModel[PALState]):
     """PAL on cached embeddings; the constructor stores what it is given.
 
     Args:
@@ -224,10 +223,6 @@ class PAL:
             return []
         return [PALState(weights) for weights in self._mixtures(self._gather(contexts), self.strength)]
 
-    def condition(self, context: Sequence[PreferencePair]) -> PALState:
-        """The mixture of one user."""
-        return self.condition_many([context])[0]
-
     def score_many(self, items: Sequence[ScoreItem]) -> list[FloatArray]:
         """Rewards of each item's completions."""
         module = self._fitted()
@@ -238,10 +233,6 @@ class PAL:
         with torch.no_grad():
             f = module.item(batch.completions)
             return batch.split(module.rewards(f, module.ideals(batch.prompts, len(f)), p))
-
-    def score(self, state: PALState, conversation: Conversation, completions: Sequence[str]) -> FloatArray:
-        """Rewards of one conversation's completions, shape `(completions,)`."""
-        return self.score_many([ScoreItem(state, conversation, tuple(completions))])[0]
 
     def trained_state(self, user_id: str) -> PALState:
         """The mixture a training user was given in training, for comparison with the one `condition` fits.

@@ -24,7 +24,6 @@ import numpy.typing as npt
 from personalrm.embedding.store import EmbeddingStore
 from personalrm.embedding.with_torch import Tensor, nn, torch
 from personalrm.errors import NotFitted
-from personalrm.preferences.messages import Conversation
 from personalrm.preferences.pairs import PreferencePair
 from personalrm.rewards.controls import active_units
 from personalrm.rewards.heads.gathering import Contexts, gather_contexts, gather_items, gather_pairs
@@ -32,7 +31,7 @@ from personalrm.rewards.heads.pair_table import make_pair_table
 from personalrm.rewards.heads.vpl.contexts import mean_z
 from personalrm.rewards.heads.vpl.loss import VPLLoss
 from personalrm.rewards.heads.vpl.network import VPLModule, VPLOptions, make_vpl_module
-from personalrm.rewards.reward_model import DevUser, ScoreItem
+from personalrm.rewards.reward_model import DevUser, RewardModel, ScoreItem
 from personalrm.rewards.saving import read_model, restore_module, saved_part, write_model
 from personalrm.rewards.training import Curve, Look, checkpoints_for, train
 from personalrm.stats.arrays import FloatArray
@@ -48,7 +47,7 @@ class VPLState:
     """Shape `(latent,)`; zeros for the average user."""
 
 
-class VPL:
+class VPL(RewardModel[VPLState]):
     """VPL on cached embeddings; the constructor stores what it is given.
 
     Args:
@@ -127,10 +126,6 @@ class VPL:
             return []
         return [VPLState(z) for z in self._z(gather_contexts(contexts, self.store, self.options.pooling)).numpy()]
 
-    def condition(self, context: Sequence[PreferencePair]) -> VPLState:
-        """z of one user."""
-        return self.condition_many([context])[0]
-
     def score_many(self, items: Sequence[ScoreItem]) -> list[FloatArray]:
         """Rewards of each item's completions."""
         module = self._fitted()
@@ -140,10 +135,6 @@ class VPL:
         z = torch.from_numpy(np.stack([one.state.z for one in items]))
         with torch.no_grad():
             return batch.split(module.reward(batch.completions, z[batch.item]))
-
-    def score(self, state: VPLState, conversation: Conversation, completions: Sequence[str]) -> FloatArray:
-        """Rewards of one conversation's completions, shape `(completions,)`."""
-        return self.score_many([ScoreItem(state, conversation, tuple(completions))])[0]
 
     def save(self, folder: str | Path) -> None:
         """Write the model."""

@@ -19,7 +19,6 @@ from typing import Any, Literal, Self
 import numpy as np
 
 from personalrm.errors import BadInput, NotFitted
-from personalrm.preferences.messages import Conversation
 from personalrm.preferences.pairs import PreferencePair
 from personalrm.rewards.heads.low_rank import STRENGTHS, MixtureState
 from personalrm.rewards.heads.simplex import fit_simplex
@@ -31,7 +30,7 @@ from personalrm.rewards.language.bradley_terry.network import RewardNetwork
 from personalrm.rewards.language.bradley_terry.training import BradleyTerryOptions
 from personalrm.rewards.language.lora import fingerprint
 from personalrm.rewards.model_card import Training
-from personalrm.rewards.reward_model import DevUser, ScoreItem
+from personalrm.rewards.reward_model import DevUser, RewardModel, ScoreItem
 from personalrm.rewards.saving import (
     checked_arrays,
     read_facts,
@@ -140,7 +139,7 @@ class BradleyTerrySoupOptions:
             )
 
 
-class BradleyTerrySoup:
+class BradleyTerrySoup(RewardModel[MixtureState]):
     """One LoRA adapter a cluster of users over one causal language model, mixed for each user.
 
     Args:
@@ -196,10 +195,6 @@ class BradleyTerrySoup:
             return [MixtureState(np.full(len(self.adapters), 1.0 / len(self.adapters))) for _ in contexts]
         return [MixtureState(weights) for weights in self._mix(*self._margins(contexts), self.strength)]
 
-    def condition(self, context: Sequence[PreferencePair]) -> MixtureState:
-        """The weights of one user."""
-        return self.condition_many([context])[0]
-
     def score_many(self, items: Sequence[ScoreItem]) -> list[FloatArray]:
         """Rewards of each item's completions, by the mixture the options name."""
         self._fitted()
@@ -211,10 +206,6 @@ class BradleyTerrySoup:
             for n, rewards in zip(used, self._under(adapter, [items[n] for n in used]), strict=True):
                 mixed[n] += items[n].state.weights[place] * rewards
         return mixed
-
-    def score(self, state: MixtureState, conversation: Conversation, completions: Sequence[str]) -> FloatArray:
-        """Rewards of the completions, shape `(completions,)`."""
-        return self.score_many([ScoreItem(state, conversation, tuple(completions))])[0]
 
     @property
     def network(self) -> RewardNetwork:

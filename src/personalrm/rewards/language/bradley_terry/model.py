@@ -28,7 +28,7 @@ from personalrm.rewards.language.forests.prefix_cache import PrefixCache
 from personalrm.rewards.language.lora import fingerprint, trained_tensors
 from personalrm.rewards.language.user_turns import KNOWS, Nothing, UserTurn, UserTurns
 from personalrm.rewards.model_card import Training
-from personalrm.rewards.reward_model import DevUser, ScoreItem
+from personalrm.rewards.reward_model import DevUser, RewardModel, ScoreItem
 from personalrm.rewards.saving import checked_arrays, read_facts, read_model, saved_part, saved_text, write_model
 from personalrm.rewards.training import Curve
 from personalrm.stats.arrays import FloatArray
@@ -78,7 +78,7 @@ def saved_settings(folder: str | Path, kind: str = KIND) -> SavedSettings:
     return SavedSettings(str(folder), options, base, knows)
 
 
-class BradleyTerry:
+class BradleyTerry(RewardModel[UserTurn]):
     """A Bradley-Terry reward model over a causal language model.
 
     Args:
@@ -151,14 +151,6 @@ class BradleyTerry:
             asked.append(ToRead(found.sequences, self._prefix(item.state.system)))
         rewards = (self.network.rewards(states).detach() for states in reader.read(asked))
         return [one.double().cpu().numpy() for one in rewards]
-
-    def condition(self, context: Sequence[PreferencePair]) -> UserTurn:
-        """The system turn of one user."""
-        return self.condition_many([context])[0]
-
-    def score(self, state: UserTurn, conversation: Conversation, completions: Sequence[str]) -> FloatArray:
-        """Rewards of the completions, shape `(completions,)`."""
-        return self.score_many([ScoreItem(state, conversation, tuple(completions))])[0]
 
     def rank(self, state: UserTurn, conversation: Conversation, completions: Sequence[str]) -> list[int]:
         """Places of the completions, best first; equal rewards keep their order."""

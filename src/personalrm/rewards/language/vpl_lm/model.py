@@ -34,7 +34,7 @@ from personalrm.rewards.language.lora import fingerprint, restore_tensors, train
 from personalrm.rewards.language.pair_training import Called, Cutting, PairTraining, StepPart, run_fingerprint
 from personalrm.rewards.language.vpl_lm.network import LanguageVPLNetwork, LanguageVPLOptions, open_vpl_network
 from personalrm.rewards.model_card import Training, adapter_row, model_card
-from personalrm.rewards.reward_model import DevUser, ScoreItem
+from personalrm.rewards.reward_model import DevUser, RewardModel, ScoreItem
 from personalrm.rewards.saving import checked_arrays, read_model, saved_part, saved_text, write_model
 from personalrm.rewards.training import STEP_STRIDE, Curve, Group, Look
 from personalrm.stats.arrays import FloatArray
@@ -104,7 +104,7 @@ def losses_under(
 LOADER = "personalrm.rewards.language.vpl_lm.model.LanguageVPL"
 
 
-class LanguageVPL:
+class LanguageVPL(RewardModel[VPLState]):
     """VPL over a language model; the constructor stores what it is given.
 
     Args:
@@ -183,14 +183,6 @@ class LanguageVPL:
         z = torch.from_numpy(np.repeat(np.stack([one.state.z for one in items]), counts, axis=0)).to(h.device)
         rewards = self.network.rewards(h, z).double().cpu().numpy()
         return [np.asarray(part) for part in np.split(rewards, np.cumsum(counts)[:-1])]
-
-    def condition(self, context: Sequence[PreferencePair]) -> VPLState:
-        """z of one user."""
-        return self.condition_many([context])[0]
-
-    def score(self, state: VPLState, conversation: Conversation, completions: Sequence[str]) -> FloatArray:
-        """Rewards of the completions, shape `(completions,)`."""
-        return self.score_many([ScoreItem(state, conversation, tuple(completions))])[0]
 
     def rank(self, state: VPLState, conversation: Conversation, completions: Sequence[str]) -> list[int]:
         """Places of the completions, best first; equal rewards keep their order."""
