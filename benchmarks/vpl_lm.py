@@ -69,7 +69,7 @@ OPTIONS = {"width": 128, "latent": 32}
 
 def step(network: Any, side: Side, options: Any) -> tuple[float, int]:
     """Loss of a step, its gradients left in the network, and the tokens that it ran."""
-    from personalrm.rewards.heads.vpl.loss import elbo
+    from personalrm.rewards.heads.vpl.model import elbo
     from personalrm.rewards.language.forests.pair_batches import plant
 
     network.zero_grad(set_to_none=True)

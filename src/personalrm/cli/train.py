@@ -144,11 +144,12 @@ def _sweep(
             "--sweep goes with methods on embeddings, without --settings and --faithful; put all into its file"
         )
     settings = combinations(read_yaml(options.sweep, "sweep file") or {}, where=options.sweep)
-    for told in sweep(users, options.out, recipe, settings, encoder=encoder, dev_percent=options.dev_percent):
-        if not isinstance(told, Tried):
-            return told
+    for result in sweep(users, options.out, recipe, settings, encoder=encoder, dev_percent=options.dev_percent):
+        if not isinstance(result, Tried):
+            return result
         progress.clear()
-        print(f"  loss {told.loss:.4f}, accuracy {100 * told.accuracy:.1f} %  {dict(told.settings)}", file=sys.stderr)
+        accuracy = f"{100 * result.accuracy:.1f} %"
+        print(f"  loss {result.loss:.4f}, accuracy {accuracy}  {dict(result.settings)}", file=sys.stderr)
     raise AssertionError("a sweep ends with a report")
 
 

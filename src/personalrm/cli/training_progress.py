@@ -54,7 +54,7 @@ class TrainingProgress:
 
     def moved(self, moment: Moment) -> None:
         """A step is done, or a killed run goes on."""
-        job = ", ".join(one for one in (self._what, moment.part) if one)
+        job = ", ".join(name for name in (self._what, moment.part) if name)
         if moment.is_resumed:
             self.line(f"{job}: goes on from step {moment.step:,} of {moment.n_steps:,}")
             return

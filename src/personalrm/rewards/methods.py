@@ -132,7 +132,7 @@ class RewardMethod:
         told: Mapping[str, Any] = {**content, **self.fixed}
         if self.knows == "history":
             told = {key: value for key, value in told.items() if key != "k"}  # see `n_shown`
-        known = {one.name for one in fields(kind)}
+        known = {item.name for item in fields(kind)}
         if pooling is not None and "pooling" in known:
             told = {"pooling": pooling, **told}
         inner = told.get(self.part) or {} if self.part else told
@@ -437,7 +437,7 @@ def method_meant(name: str, *, base: str | None = None, knows: Knows = "nothing"
         UnknownName: If there is no method of the name.
         BadInput: If the method needs a language model and none is named, or has no use for one or for what is told.
     """
-    method = reward_method(next((one.name for one in REWARD_MODELS.values() if one.short == name), name))
+    method = reward_method(next((method.name for method in REWARD_MODELS.values() if method.short == name), name))
     if base is not None and method.with_base:
         method = reward_method(method.with_base)
     if base is not None and not method.trains_language_model:
@@ -446,7 +446,7 @@ def method_meant(name: str, *, base: str | None = None, knows: Knows = "nothing"
         raise BadInput(f"{name} trains a language model and none was named; pass --base with a name or folder")
     if knows in ("nothing", method.knows):
         return method
-    variants = (one for one in REWARD_MODELS.values() if one.variant_of == method.name and one.knows == knows)
+    variants = (row for row in REWARD_MODELS.values() if row.variant_of == method.name and row.knows == knows)
     if (variant := next(variants, None)) is None:
         raise BadInput(
             f"--prompts, --demonstrations and --history tell of users in words and {name} reads their choices itself; "
@@ -459,4 +459,6 @@ def names_of(methods: Iterable[RewardMethod]) -> list[str]:
     """What methods are called on the command line: in short where that is possible; what flags choose is left out."""
     known = list(methods)
     chosen_by_base = {method.with_base for method in known}
-    return [one.short or one.name for one in known if not one.variant_of and one.name not in chosen_by_base]
+    return [
+        method.short or method.name for method in known if not method.variant_of and method.name not in chosen_by_base
+    ]

@@ -125,11 +125,11 @@ def target_margins(
     if context_policy not in get_args(ContextPolicy):
         raise BadInput(f"unknown context_policy {context_policy!r}; use one of {', '.join(get_args(ContextPolicy))}")
     if context_policy == "context_only":
-        states = model.condition_many([one.context for one in users])
-        of_target = [state for state, one in zip(states, users, strict=True) for _ in one.targets]
+        states = model.condition_many([user.context for user in users])
+        of_target = [state for state, user in zip(states, users, strict=True) for _ in user.targets]
     else:
-        of_target = model.condition_many([_seen_before(pair, one) for one in users for pair in one.targets])
-    return margins(model, of_target, [pair for one in users for pair in one.targets])
+        of_target = model.condition_many([_seen_before(pair, user) for user in users for pair in user.targets])
+    return margins(model, of_target, [pair for user in users for pair in user.targets])
 
 
 def _seen_before(target: PreferencePair, user: DevUser) -> tuple[PreferencePair, ...]:

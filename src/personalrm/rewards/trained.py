@@ -293,7 +293,7 @@ def claim_folder(folder: str | Path, method: str) -> Path:
     path = Path(folder)
     try:
         path.mkdir(parents=True, exist_ok=True)
-        held = {one.name for one in path.iterdir()}
+        held = {file.name for file in path.iterdir()}
     except OSError as error:
         raise StoreError(
             f"folder {str(path)!r} cannot be used ({error.strerror or error}); check the path and the rights"
@@ -318,7 +318,7 @@ def make_report(
         n_users=len({pair.user_id for pair in pairs}),
         n_targets=n_targets,
         n_dev_users=len(dev),
-        n_dev_targets=sum(len(one.targets) for one in dev),
+        n_dev_targets=sum(len(user.targets) for user in dev),
         dev=str(found.own) if found else "",
         dev_accuracy=found.own.accuracy if found else None,
         n_steps=len(curve.losses) if curve else None,

@@ -14,12 +14,11 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from personalrm.embedding.with_torch import torch
-from personalrm.errors import BadInput, TrainingFailed
+from personalrm.errors import BadInput, CorruptFile, TrainingFailed
 from personalrm.preferences.messages import digest
-from personalrm.rewards.checkpoint_file import read_tensors, under
 from personalrm.rewards.watching import tell, tell_resumed
 
 MOST_SKIPPED = 20
@@ -218,7 +217,7 @@ class _Run:
             [{"params": list(part.parameters), "weight_decay": part.weight_decay} for part in parts],
             lr=options.learning_rate,
             # One pass over all parameters; the loop over them took a fifth of a step of GPO.
-            fused=all(one.device.type in ("cpu", "cuda") for one in self._parameters),
+            fused=all(parameter.device.type in ("cpu", "cuda") for parameter in self._parameters),
         )
 
     def advance(self, accumulate: Accumulate) -> bool:
@@ -297,3 +296,26 @@ class _Run:
 
 def _written(options: Optimization) -> str:
     return json.dumps(asdict(options), sort_keys=True)
+
+
+def under(prefix: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The tensors whose names begin so, without that beginning."""
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+def read_tensors(file: Path) -> tuple[dict[str, str], dict[str, torch.Tensor]]:
+    """Metadata and tensors of a checkpoint.
+
+    Raises:
+        CorruptFile: If it cannot be read.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        opened: Any = safe_open(file, framework="pt")
+        with opened as content:
+            return dict(content.metadata()), {name: content.get_tensor(name) for name in content.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, KeyError, TypeError) as error:
+        raise CorruptFile(
+            f"checkpoint {str(file)!r} cannot be read ({type(error).__name__}); remove it to start anew"
+        ) from None

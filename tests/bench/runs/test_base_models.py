@@ -13,8 +13,8 @@ from tests.bench.plan.test_run_file import read
 from personalrm.bench.plan.cells import Cell, kind_of, n_draws, plan_cells
 from personalrm.bench.plan.spec import BudgetSpec, encoder_of, options_of, read_run_file, settings_of, spec_of
 from personalrm.bench.report.writing import write_report
-from personalrm.bench.results.comparison import compare_runs
 from personalrm.bench.results.folder import RunFolder
+from personalrm.bench.results.paired import compare_runs
 from personalrm.bench.results.state import state_of, validate_run
 from personalrm.bench.runs.forecast import forecast_run
 from personalrm.bench.runs.models import Models

@@ -15,8 +15,8 @@ from personalrm.bench.plan.spec import (
     ShuffledSpec,
     TransferSpec,
 )
-from personalrm.bench.results.comparison import compare_runs
 from personalrm.bench.results.folder import RunFolder
+from personalrm.bench.results.paired import compare_runs
 from personalrm.bench.results.state import runs_in, state_of, validate_run
 from personalrm.bench.runs.data import load_dataset
 from personalrm.bench.runs.forecast import forecast_run

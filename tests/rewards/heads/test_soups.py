@@ -77,8 +77,7 @@ def test_more_clusters_than_users_leave_heads_of_everybody(population: Populatio
 
 
 def _scaled(population: Population, model: Soup) -> tuple[np.ndarray, np.ndarray]:
-    from personalrm.rewards.heads.pair_table import make_pair_table
-    from personalrm.rewards.heads.vectors import differences
+    from personalrm.rewards.heads.pair_table import differences, make_pair_table
 
     assert model.learned is not None
     table = make_pair_table(population.flat(range(3)), population.store)

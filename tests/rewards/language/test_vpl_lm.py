@@ -22,8 +22,7 @@ from personalrm.preferences.pairs import PreferencePair
 from personalrm.rewards.heads.gathering import gather_pairs
 from personalrm.rewards.heads.pair_table import make_pair_table
 from personalrm.rewards.heads.vpl.contexts import ContextSampler, Draw
-from personalrm.rewards.heads.vpl.loss import elbo
-from personalrm.rewards.heads.vpl.model import VPLState
+from personalrm.rewards.heads.vpl.model import VPLState, elbo
 from personalrm.rewards.language.forests.pair_batches import TokenPair, plant, tokenize_pairs
 from personalrm.rewards.language.lora import Holding, Lora
 from personalrm.rewards.language.vpl_lm.model import LanguageVPL

@@ -79,7 +79,7 @@ class Engine:
         return _column(pair, self._leave_out)
 
     def _priors(self, known: Sequence[Knowledge], values: Sequence[str | None]) -> list[Prior]:
-        priors = [self.prior_for(one.user_id) for one in known]
+        priors = [self.prior_for(knowledge.user_id) for knowledge in known]
         places = [place for place, value in enumerate(values) if value is not None]
         if self._population is None or not places:
             return priors
@@ -181,12 +181,12 @@ def _prior_means(_: Sequence[Knowledge], priors: Sequence[Prior]) -> FloatArray:
 
 def _map_weights(known: Sequence[Knowledge], priors: Sequence[Prior]) -> FloatArray:
     seen = [knowledge.value for knowledge in known]
-    present = fit_present([one.choices for one in seen], [one.timeline for one in seen], priors)
-    return np.array([one.weights.mean for one in present])
+    present = fit_present([user.choices for user in seen], [user.timeline for user in seen], priors)
+    return np.array([taste.weights.mean for taste in present])
 
 
 def _constant_weights(known: Sequence[Knowledge], priors: Sequence[Prior]) -> FloatArray:
-    return np.array([one.mean for one in fit_weights([knowledge.value.choices for knowledge in known], priors)])
+    return np.array([weights.mean for weights in fit_weights([knowledge.value.choices for knowledge in known], priors)])
 
 
 def _prompt_weights(known: Sequence[Knowledge], priors: Sequence[Prior]) -> FloatArray:

@@ -94,7 +94,7 @@ class Method(Protocol):
 
 def judge_targets(method: Method, known: Sequence[Knowledge], targets: Sequence[PreferencePair]) -> list[Judgement]:
     """A judgement of each target pair by what is known of its owner."""
-    of_user = {one.user_id: one for one in known}
+    of_user = {knowledge.user_id: knowledge for knowledge in known}
     return method.judge([(of_user[pair.user_id], pair) for pair in targets])
 
 
@@ -112,7 +112,7 @@ def judge_identical(method: Method, known: Sequence[Knowledge], targets: Sequenc
     ask = getattr(method, "judge_identical", None)
     if ask is None:
         raise BadInput("the control 'identical' is for rows that ask a language model; leave it out for this method")
-    of_user = {one.user_id: one for one in known}
+    of_user = {knowledge.user_id: knowledge for knowledge in known}
     judged: list[Judgement] = ask([(of_user[pair.user_id], pair) for pair in targets])
     return judged
 
@@ -132,7 +132,7 @@ def judge_shuffled(
     Raises:
         BadInput: If there is only one user.
     """
-    place_of = {one.user_id: place for place, one in enumerate(known)}
+    place_of = {knowledge.user_id: place for place, knowledge in enumerate(known)}
     owners = [place_of[pair.user_id] for pair in targets]
     draws = derangements(len(known), n_draws, seed=seed)
     items = [(known[shuffle[owner]], pair) for shuffle in draws for owner, pair in zip(owners, targets, strict=True)]
@@ -146,10 +146,12 @@ def outcome_of(judgements: Sequence[Judgement]) -> OrderedOutcome:
     A margin of a scalar model stands for both orders at once: it is never half scored and
     its orders always agree.
     """
-    if any(one.margin is not None for one in judgements):
-        return _scalar(np.array([np.nan if one.margin is None else one.margin for one in judgements]))
-    first = _chances([one.chosen_first for one in judgements])
-    second = _chances([None if one.chosen_second is None else 1.0 - one.chosen_second for one in judgements])
+    if any(judgement.margin is not None for judgement in judgements):
+        return _scalar(np.array([np.nan if judgement.margin is None else judgement.margin for judgement in judgements]))
+    first = _chances([judgement.chosen_first for judgement in judgements])
+    second = _chances(
+        [None if judgement.chosen_second is None else 1.0 - judgement.chosen_second for judgement in judgements]
+    )
     return combine_orders(first, second)
 
 

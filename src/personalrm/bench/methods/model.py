@@ -12,13 +12,16 @@ from dataclasses import replace
 from personalrm.bench.methods.method import Item, Judgement, Knowledge, Surveys
 from personalrm.datasets.targets import HeldOut
 from personalrm.errors import ModelUnavailable
-from personalrm.induction.settings import InductionSettings
+from personalrm.induction.baselines import guided_profile, raw_history, remember
+from personalrm.induction.settings import InductionSettings, Variant
+from personalrm.induction.synthesize import synthesis_calls, synthesize
 from personalrm.induction.waves import STOPPED, Calls, Induction, run_overlapping
 from personalrm.judging.both_orders import judge_both_orders, question_about
 from personalrm.judging.model import ModelJudge
 from personalrm.preferences.pairs import PreferencePair
 from personalrm.preferences.personal_prompts import PersonalPrompt
 from personalrm.preferences.personas import Persona
+from personalrm.preferences.splits import split_context
 from personalrm.preferences.users import User
 from personalrm.preferences.verdicts import Question, Verdict
 from personalrm.prompts.rendering import describe_demographics
@@ -71,7 +74,9 @@ class ModelMethod:
         return self._asked([_question(known, pair, pair.chosen) for known, pair in items])
 
     def _asked(self, questions: Sequence[Question]) -> list[Judgement]:
-        return [_judgement(one.as_asked, one.swapped) for one in judge_both_orders(self._judge, questions)]
+        return [
+            _judgement(verdicts.as_asked, verdicts.swapped) for verdicts in judge_both_orders(self._judge, questions)
+        ]
 
 
 def know_nobody(users: Sequence[User], _: Surveys) -> list[Knowledge]:
@@ -133,7 +138,9 @@ def persona_only(write: Write) -> Write:
     """The same prompts without their demonstrations."""
 
     def written(users: Sequence[User], surveys: Surveys) -> list[Knowledge]:
-        return [replace(one, value=replace(one.value, demonstrations=())) for one in write(users, surveys)]
+        return [
+            replace(knowledge, value=replace(knowledge.value, demonstrations=())) for knowledge in write(users, surveys)
+        ]
 
     return written
 
@@ -157,3 +164,32 @@ def _judgement(as_asked: Verdict, swapped: Verdict) -> Judgement:
         unscored=as_asked.unscored_reason or swapped.unscored_reason,
         reasoning=as_asked.reasoning or swapped.reasoning,
     )
+
+
+def by_synthesis(variant: Variant) -> Induce:
+    """SynthesizeMe in one of its variants."""
+
+    def induce(user: User, settings: InductionSettings, judge: str) -> Induction:
+        return synthesize(user.user_id, user.pairs, replace(settings, variant=variant), judge=judge)
+
+    return induce
+
+
+def synthesis_of(variant: Variant) -> CountCalls:
+    """What `by_synthesis` asks of one user at most."""
+    return lambda user, settings: synthesis_calls(split_context(user.pairs), replace(settings, variant=variant))
+
+
+def by_memory(user: User, settings: InductionSettings, judge: str) -> Induction:
+    """A running list of insights, choice by choice."""
+    return remember(user.user_id, user.pairs, settings, judge=judge)
+
+
+def by_profile(user: User, settings: InductionSettings, judge: str) -> Induction:
+    """A digest and a profile: two calls."""
+    return guided_profile(user.user_id, user.pairs, settings, judge=judge)
+
+
+def show_history(users: Sequence[User], _: Surveys) -> list[Knowledge]:
+    """The context pairs themselves; no call is made, and seed 0 decides the order in which completions are shown."""
+    return [Knowledge(user.user_id, raw_history(user.user_id, user.pairs, InductionSettings())) for user in users]

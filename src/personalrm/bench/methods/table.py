@@ -8,32 +8,76 @@ package needs no row: `package.module:Class`, or the name of its entry point, is
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Literal
 
-from personalrm.bench.methods.controls import Control, coin, first_wins, longer_wins
 from personalrm.bench.methods.embedded import Engine, induced_method, personal_method, population_method
-from personalrm.bench.methods.method import Method
+from personalrm.bench.methods.method import Item, Judgement, Knowledge, Method, Surveys
 from personalrm.bench.methods.model import (
     CountCalls,
     Induce,
     Inductions,
     ModelMethod,
+    by_memory,
+    by_profile,
+    by_synthesis,
     know_nobody,
     persona_only,
     read_surveys,
+    show_history,
+    synthesis_of,
 )
-from personalrm.bench.methods.prompt_writers import by_memory, by_profile, by_synthesis, show_history, synthesis_of
+from personalrm.datasets.targets import HeldOut
 from personalrm.errors import BadInput, UnknownName
 from personalrm.induction.baselines import PROFILE_CALLS, memory_calls
 from personalrm.induction.settings import InductionSettings, Variant
 from personalrm.induction.waves import Calls
 from personalrm.judging.model import ModelJudge
 from personalrm.plugins import entry_points_of, load_class, place_of
+from personalrm.preferences.pairs import PreferencePair
+from personalrm.preferences.users import User
 from personalrm.rewards.methods import REWARD_MODELS, RewardMethod, own_reward_method
 from personalrm.typed_values import suggestion
+
+
+class Control:
+    """A rule on the pair alone.
+
+    Args:
+        rule: What it says of a pair.
+    """
+
+    def __init__(self, rule: Callable[[PreferencePair], Judgement]) -> None:
+        self._rule = rule
+
+    def learn(self, held_out: HeldOut, surveys: Surveys) -> None:
+        """Nothing."""
+
+    def know(self, users: Sequence[User]) -> list[Knowledge]:
+        """Nothing of anybody."""
+        return [Knowledge(user.user_id) for user in users]
+
+    def judge(self, items: Sequence[Item]) -> list[Judgement]:
+        """The rule on every pair."""
+        return [self._rule(pair) for _, pair in items]
+
+
+def coin(_: PreferencePair) -> Judgement:
+    """A fair coin, in expectation: every pair is a tie and counts a half."""
+    return Judgement(margin=0.0)
+
+
+def first_wins(_: PreferencePair) -> Judgement:
+    """The completion shown first wins, whichever it is."""
+    return Judgement(chosen_first=1.0, chosen_second=0.0)
+
+
+def longer_wins(pair: PreferencePair) -> Judgement:
+    """The completion with more characters wins; equal lengths are a tie."""
+    return Judgement(margin=float(len(pair.chosen) - len(pair.rejected)))
+
 
 Need = Literal["survey", "persona_prompt", "encoder"]
 JUDGE = ("learn", "know", "judge")

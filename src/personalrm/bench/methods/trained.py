@@ -348,7 +348,7 @@ def _whole(held_out: HeldOut, settings: PoolSettings) -> Portion:
     if not looks and settings.pool_final == "selection":  # without dev users some of the train users stop the training
         looks = [one for user in train if is_dev(user) and (one := as_dev(user, is_scored=True)).targets]
         n_chosen = len(looks)
-    stoppers = {pair.user_id for one in looks for pair in one.targets} if n_chosen else set()
+    stoppers = {pair.user_id for user in looks for pair in user.targets} if n_chosen else set()
     pairs = [pair for user in train if user.user_id not in stoppers for pair in user.pairs]
     if settings.pool != "train_users":
         pairs += [pair for split in dev for pair in split.context]
@@ -376,7 +376,7 @@ def _fold(held_out: HeldOut, fold: int, n_folds: int, uses_dev: bool) -> Portion
     """The training that has not seen the users of a fold."""
     others = [user for user in held_out.learnable.values() if user.pairs and fold_of(user.user_id, n_folds) != fold]
     looks = [one for user in others if uses_dev and is_dev(user) and (one := as_dev(user, is_scored=True)).targets]
-    stoppers = {pair.user_id for one in looks for pair in one.targets}
+    stoppers = {pair.user_id for user in looks for pair in user.targets}
     train = [user for user in others if user.user_id not in stoppers]
     if not train:
         train, looks, stoppers = others, [], set()
@@ -474,8 +474,8 @@ def _record(portion: Portion, prompts: RunPrompts | None, training: Any) -> dict
         "n_unfiltered": portion.n_unfiltered,
         "n_left_out": portion.n_left_out,
         "n_equal": portion.n_equal,
-        "n_dev_users": len({pair.user_id for one in portion.dev for pair in one.targets}),
-        "n_dev_targets": sum(len(one.targets) for one in portion.dev),
+        "n_dev_users": len({pair.user_id for user in portion.dev for pair in user.targets}),
+        "n_dev_targets": sum(len(user.targets) for user in portion.dev),
         "prompts": _told(portion, prompts) if prompts else None,
         "training": asdict(training) if is_dataclass(training) and not isinstance(training, type) else None,
     }

@@ -70,7 +70,7 @@ def plan_cells(spec: RunSpec) -> list[Cell]:
     own = dict.fromkeys([*_table(spec), *_curves(spec), *_families(spec), *_teachers(spec)])
     order: list[tuple[Kind, str | None]] = [("alone", None), ("embedded", EMBEDDED)]
     order += [("encoder", label) for label in _encoders(spec)] + [("model", label) for label in _models(spec)]
-    order += [("base_model", one.label) for one in spec.base_models]
+    order += [("base_model", base.label) for base in spec.base_models]
     return sorted(own, key=lambda cell: order.index((kind_of(cell), cell.model))) + list(_students(spec))
 
 
@@ -95,11 +95,11 @@ def engines_of(spec: RunSpec, method: str) -> list[str | None]:
     if entry.encoder is not None:
         return engines + list(_encoders(spec))
     if entry.base_model is not None:
-        return engines + [one.label for one in spec.base_models]
+        return engines + [base.label for base in spec.base_models]
     if entry.model is None:
         return engines
     needs_prompt = "persona_prompt" in entry.needs
-    return engines + [one.label for one in spec.models if one.persona_prompt is not None or not needs_prompt]
+    return engines + [model.label for model in spec.models if model.persona_prompt is not None or not needs_prompt]
 
 
 def left_out(spec: RunSpec) -> list[str]:
@@ -199,8 +199,8 @@ def _of(spec: RunSpec, methods: Iterable[str], seeds: Sequence[int], labels: Seq
 
 
 def _encoders(spec: RunSpec) -> list[str]:
-    return [one.label for one in spec.encoders]
+    return [encoder.label for encoder in spec.encoders]
 
 
 def _models(spec: RunSpec) -> list[str]:
-    return [one.label for one in spec.models]
+    return [model.label for model in spec.models]

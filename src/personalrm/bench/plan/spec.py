@@ -269,19 +269,19 @@ class RunSpec:
         _check_name("run", self.name)
         if not self.datasets or not self.methods:
             raise BadInput(f"run {self.name!r} has no datasets or no methods; name at least one of each")
-        _check_different("dataset", [one.name for one in self.datasets])
+        _check_different("dataset", [dataset.name for dataset in self.datasets])
         _check_different("label of a model", self._own_labels)
-        _check_reward_models(self.base_models, self.reward_models, [one.label for one in self.encoders])
+        _check_reward_models(self.base_models, self.reward_models, [encoder.label for encoder in self.encoders])
         if not self.seeds or min(self.seeds) < 0 or (self.families and min(self.families.seeds, default=-1) < 0):
             raise BadInput("seeds must be whole numbers of at least 0, one or more")
         if self.trials < 1 or (self.limit is not None and self.limit < 1):
             raise BadInput("trials and limit must be at least 1")
         if self.identical < 0:
             raise BadInput(f"identical is {self.identical!r}; it counts pairs of equal completions, write 0 or more")
-        for names in (self.methods, *(one.methods for one in self._experiments)):
+        for names in (self.methods, *(experiment.methods for experiment in self._experiments)):
             for name in names:
                 entry_of(name, " in the run file")  # which refuses what is not there
-        _check_prompts_of(self.base_models, self.methods, [one.label for one in self.models])
+        _check_prompts_of(self.base_models, self.methods, [model.label for model in self.models])
         self._check_curves()
         self._check_labels()
         self._check_prompts()
@@ -289,21 +289,21 @@ class RunSpec:
     @property
     def labels(self) -> tuple[str, ...]:
         """Labels of the models, the embedded engine first where it is run."""
-        own = dict.fromkeys([*self._own_labels, *(one.label for one in self.base_models)])
+        own = dict.fromkeys([*self._own_labels, *(base.label for base in self.base_models)])
         return (*((EMBEDDED,) if self.embedded else ()), *own)
 
     @property
     def _own_labels(self) -> list[str]:
-        return [one.label for one in self.models] + [one.label for one in self.encoders]
+        return [model.label for model in self.models] + [encoder.label for encoder in self.encoders]
 
     @property
     def _experiments(self) -> list[ByContextSpec | TransferSpec | FamiliesSpec]:
-        return [one for one in (self.by_context, self.transfer, self.families) if one is not None]
+        return [experiment for experiment in (self.by_context, self.transfer, self.families) if experiment is not None]
 
     def _check_labels(self) -> None:
-        for one in (self.by_context, self.families):
-            _check_known("model", (one.models if one else None) or (), self.labels)
-        models = [one.label for one in self.models]
+        for experiment in (self.by_context, self.families):
+            _check_known("model", (experiment.models if experiment else None) or (), self.labels)
+        models = [model.label for model in self.models]
         if self.transfer is not None:
             _check_known("model", (*(self.transfer.teachers or ()), *(self.transfer.students or ())), models)
 
@@ -320,7 +320,7 @@ class RunSpec:
 
     def _check_prompts(self) -> None:
         for name in self.methods:
-            if "persona_prompt" in entry_of(name).needs and not any(one.persona_prompt for one in self.models):
+            if "persona_prompt" in entry_of(name).needs and not any(model.persona_prompt for model in self.models):
                 raise BadInput(f"method {name!r} needs a model with a persona_prompt; name the file of one model")
 
 
@@ -331,8 +331,8 @@ def trained_method(name: str) -> RewardMethod | None:
 
 def given_for(spec: RunSpec, name: str) -> RewardSettings:
     """What the run file sets for a reward model: under its own name, else under that of its family."""
-    given = {one.method: one for one in spec.reward_models}
-    return given.get(name) or given.get(reward_method(name).family) or RewardSettings(name)
+    by_name = {settings.method: settings for settings in spec.reward_models}
+    return by_name.get(name) or by_name.get(reward_method(name).family) or RewardSettings(name)
 
 
 def pool_of(spec: RunSpec, name: str) -> PoolSettings:
@@ -366,7 +366,7 @@ def options_of(
 
 def encoder_of(base: BaseModel, encoders: Sequence[RunEncoder]) -> RunEncoder:
     """What reads users' choices for a base model."""
-    return next((one for one in encoders if base.encoder in (None, one.label)), RunEncoder(STYLOMETRIC))
+    return next((encoder for encoder in encoders if base.encoder in (None, encoder.label)), RunEncoder(STYLOMETRIC))
 
 
 def writer_of(base: BaseModel, models: Sequence[str]) -> str | None:
@@ -413,7 +413,7 @@ def _check_reward_models(
         UnknownName: If settings are of something that is not a reward model.
         BadInput: If anything else does not fit.
     """
-    labels = [one.label for one in bases]
+    labels = [base.label for base in bases]
     for label in labels:
         if labels.count(label) > 1 or label in encoders:
             raise BadInput(f"label of a base model {label!r} stands twice; keep one")
@@ -422,7 +422,7 @@ def _check_reward_models(
             raise UnknownName(
                 f"unknown encoder {base.encoder!r} of base model {base.label!r}; {suggestion(base.encoder, encoders)}"
             )
-    if len({one.device for one in bases}) > 1:
+    if len({base.device for base in bases}) > 1:
         raise BadInput("base models of one run train on one device; give all of them the same, or make two runs")
     for given in settings:
         method = reward_method(given.method)

@@ -14,8 +14,10 @@ from typing import Literal
 import numpy as np
 
 from personalrm.bench.plan.cells import Cell
-from personalrm.bench.results.arrays import Measured, common_pairs
+from personalrm.bench.results.arrays import Measured, common_pairs, measure
+from personalrm.bench.results.folder import RunFolder
 from personalrm.bench.results.records import MethodInfo
+from personalrm.errors import BadInput, CorruptFile
 from personalrm.stats.arrays import FloatArray
 from personalrm.stats.paired import Comparison, compare, holm
 from personalrm.stats.slopes import Slope, clustered_slope
@@ -52,27 +54,31 @@ class SlopeRow:
 
 def comparisons(measured: Sequence[Measured], methods: Sequence[MethodInfo]) -> Iterator[PairedRow]:
     """All three families, dataset by dataset; cells without a counterpart are not in them."""
-    by_cell = {one.cell: one for one in measured}
-    main = [one for one in measured if _is_main(one.cell)]
-    personal = {one.name for one in methods if one.is_personal}
+    by_cell = {judged.cell: judged for judged in measured}
+    main = [judged for judged in measured if _is_main(judged.cell)]
+    personal = {method.name for method in methods if method.is_personal}
     partners: dict[Kind, Callable[[Measured], Measured | None]] = {
         "reference": lambda one: _reference(one.cell, by_cell, personal),
         "shuffled_user": lambda one: by_cell.get(replace(one.cell, control="shuffled_user")),
         "best": lambda one: _best(one, main),
     }
     for kind, partner in partners.items():
-        candidates = main if kind != "shuffled_user" else [one for one in measured if one.cell.control is None]
-        for dataset in sorted({one.cell.dataset for one in candidates}):
-            found = [(one, other) for one in candidates if one.cell.dataset == dataset and (other := partner(one))]
+        candidates = main if kind != "shuffled_user" else [judged for judged in measured if judged.cell.control is None]
+        for dataset in sorted({judged.cell.dataset for judged in candidates}):
+            found = [
+                (judged, other)
+                for judged in candidates
+                if judged.cell.dataset == dataset and (other := partner(judged))
+            ]
             yield from _family(kind, found)
 
 
 def _family(kind: Kind, found: Sequence[tuple[Measured, Measured]]) -> Iterator[PairedRow]:
     rows = []
-    for one, other in found:
-        correct, correct_other, users = common_pairs(one, other)
+    for judged, other in found:
+        correct, correct_other, users = common_pairs(judged, other)
         if users:
-            rows.append((one.cell, other.cell, compare(correct, correct_other, users)))
+            rows.append((judged.cell, other.cell, compare(correct, correct_other, users)))
     adjusted = holm([comparison.p for _, _, comparison in rows])
     for (cell, other_cell, comparison), p_holm in zip(rows, adjusted, strict=True):
         yield PairedRow(kind, cell, other_cell, comparison, p_holm)
@@ -104,9 +110,9 @@ def _best(one: Measured, main: Sequence[Measured]) -> Measured | None:
 def slopes(measured: Sequence[Measured]) -> Iterator[SlopeRow]:
     """One slope for every method and model that was run at two or more numbers of context pairs."""
     curves: dict[Cell, dict[int, Measured]] = {}
-    for one in measured:
-        if one.cell.k is not None and one.cell.control is None:
-            curves.setdefault(replace(one.cell, k=None), {})[one.cell.k] = one
+    for judged in measured:
+        if judged.cell.k is not None and judged.cell.control is None:
+            curves.setdefault(replace(judged.cell, k=None), {})[judged.cell.k] = judged
     for cell, points in curves.items():
         if len(points) > 1:
             numbers = sorted(points)
@@ -126,3 +132,62 @@ def totals(points: Sequence[Measured]) -> tuple[FloatArray, FloatArray]:
         np.add.at(sums[:, column], rows, point.correct)
         np.add.at(counts[:, column], rows, 1.0)
     return sums, counts
+
+
+@dataclass(frozen=True)
+class ComparedCell:
+    """The same cell in both runs: b minus a."""
+
+    cell: Cell
+    accuracy_a: float
+    accuracy_b: float
+    comparison: Comparison
+    p_holm: float
+    """The sign-flip p after Holm over all cells compared."""
+    n_only_one: int
+    """Pairs that only one of the runs judged, left out."""
+
+
+def compare_runs(a: RunFolder, b: RunFolder) -> list[ComparedCell]:
+    """Every cell that both runs have finished, seeds averaged, with a paired test and Holm over the table.
+
+    Raises:
+        BadFile: If a folder holds no run.
+        BadInput: If the runs share no cell, or no pair.
+    """
+    for folder in (a, b):
+        folder.info()
+    of_b = {judged.cell: judged for judged in _readable(b)}
+    both = [_compared(judged, of_b[judged.cell]) for judged in _readable(a) if judged.cell in of_b]
+    found = [compared for compared in both if compared is not None]
+    if not found:
+        raise BadInput(
+            f"runs {str(a.path)!r} and {str(b.path)!r} share no cell with common pairs; compare runs of the same "
+            "datasets, methods and models"
+        )
+    adjusted = holm([judged.comparison.p for judged in found])
+    return [replace(compared, p_holm=p) for compared, p in zip(found, adjusted, strict=True)]
+
+
+def _readable(folder: RunFolder) -> list[Measured]:
+    """Every finished cell, seeds joined.
+
+    Raises:
+        CorruptFile: If a file is damaged: what is compared must be whole.
+    """
+    measured, left_out = measure([folder])
+    if left_out:
+        raise CorruptFile(f"{left_out[0]} (run {str(folder.path)!r}); personalrm bench validate lists all")
+    return [
+        judged for judged in measured if judged.cell.control != "identical"
+    ]  # the A/A test has no accuracy to compare
+
+
+def _compared(a: Measured, b: Measured) -> ComparedCell | None:
+    """b minus a on the pairs that both judged; None when there are none."""
+    correct_a, correct_b, users = common_pairs(a, b)
+    if not users:
+        return None
+    comparison = compare(correct_b, correct_a, users)
+    n_only_one = len(a.pairs) + len(b.pairs) - 2 * len(users)
+    return ComparedCell(a.cell, float(correct_a.mean()), float(correct_b.mean()), comparison, comparison.p, n_only_one)

@@ -152,7 +152,7 @@ class RunInfo:
     datasets: tuple[DatasetInfo, ...] = ()
 
 
-_DEFAULTS = {one.name: one.default for one in fields(JudgementRow)}
+_DEFAULTS = {item.name: item.default for item in fields(JudgementRow)}
 
 
 def row_to_dict(row: JudgementRow) -> dict[str, Any]:

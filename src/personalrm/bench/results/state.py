@@ -36,8 +36,7 @@ class RunState:
 
 def runs_in(folder: str | Path) -> list[RunState]:
     """The runs in a folder of runs, by name; other things in it are passed over."""
-    path = Path(folder)
-    return [state_of(one) for one in sorted(path.iterdir()) if (one / "run.json").is_file()] if path.is_dir() else []
+    return [state_of(path.parent) for path in sorted(Path(folder).glob("*/run.json")) if path.is_file()]
 
 
 def state_of(path: Path) -> RunState:
@@ -54,8 +53,8 @@ def state_of(path: Path) -> RunState:
         str(path),
         done,
         len(planned),
-        tuple(one.name for one in info.datasets),
-        tuple(one.label for one in info.models),
+        tuple(dataset.name for dataset in info.datasets),
+        tuple(model.label for model in info.models),
         max((str(entry.get("finished", "")) for entry in folder.timings()), default=""),
     )
 
@@ -91,9 +90,9 @@ def validate_run(path: str | Path) -> Validation:
     counts: Counter[str] = Counter()
     problems = [problem for cell in done for problem in _problems(folder, spec, cell, counts)]
     names = {cell.name for cell in planned}
-    for one in sorted((folder.path / "judgements").glob("[!.]*")):  # a kill may leave a hidden temporary file
-        if one.stem not in names:
-            problems.append(f"{one.name!r} is no cell of this run; it came from other settings, remove it")
+    for judgement in sorted((folder.path / "judgements").glob("[!.]*")):  # a kill may leave a hidden temporary file
+        if judgement.stem not in names:
+            problems.append(f"{judgement.name!r} is no cell of this run; it came from other settings, remove it")
     missing = tuple(cell for cell in planned if cell not in set(done))
     return Validation(len(done), missing, tuple(problems), counts["unscored"])
 

@@ -98,20 +98,21 @@ def summarise(folder: str | Path, *more: str | Path) -> Summary:
         BadInput: If no cell is finished.
     """
     folders = [RunFolder(path) for path in (folder, *more)]
-    run = _joined([one.info() for one in folders])
+    run = _joined([folder.info() for folder in folders])
     measured, left_out = measure(folders)
     if not measured:
         raise BadInput(
             f"no cell of {str(folder)!r} can be reported" + (f" ({left_out[0]})" if left_out else "") + "; run it first"
         )
     targets = {
-        name: [row for one in folders for row in one.targets(name)] for name in {one.cell.dataset for one in measured}
+        name: [row for folder in folders for row in folder.targets(name)]
+        for name in {judged.cell.dataset for judged in measured}
     }
     return Summary(
         run=run,
-        entries=tuple(_entry(one, lengths(one, targets[one.cell.dataset])) for one in measured),
-        comparisons=tuple(comparisons([one for one in measured if not one.unscored.all()], run.methods)),
-        slopes=tuple(slopes([one for one in measured if not one.unscored.all()])),
+        entries=tuple(_entry(judged, lengths(judged, targets[judged.cell.dataset])) for judged in measured),
+        comparisons=tuple(comparisons([judged for judged in measured if not judged.unscored.all()], run.methods)),
+        slopes=tuple(slopes([judged for judged in measured if not judged.unscored.all()])),
         left_out=tuple(left_out),
     )
 
@@ -124,9 +125,9 @@ def _joined(infos: Sequence[RunInfo]) -> RunInfo:
         name=" + ".join(info.name for info in infos),
         settings={info.name: info.settings for info in infos},
         versions=infos[0].versions,
-        methods=_first((one.name, one) for info in infos for one in info.methods),
-        models=_first((one.label, one) for info in infos for one in info.models),
-        datasets=_first((one.name, one) for info in infos for one in info.datasets),
+        methods=_first((method.name, method) for info in infos for method in info.methods),
+        models=_first((model.label, model) for info in infos for model in info.models),
+        datasets=_first((dataset.name, dataset) for info in infos for dataset in info.datasets),
     )
 
 

@@ -287,7 +287,7 @@ class _OpenModel:
 def _table(judgements: Mapping[str, Sequence[JudgementRow]], reference: str) -> tuple[Row, ...]:
     """A row for each method, in order."""
     measured = {name: measured_of(Cell(DATA, name), {0: rows}) for name, rows in judgements.items()}
-    return tuple(_row(name, found, measured[reference]) for name, found in measured.items())
+    return tuple(_row(name, judged, measured[reference]) for name, judged in measured.items())
 
 
 def _row(name: str, measured: Measured, reference: Measured) -> Row:
@@ -302,7 +302,8 @@ def _row(name: str, measured: Measured, reference: Measured) -> Row:
 def _curve(measured: Sequence[Measured]) -> Curve:
     """The points that somebody has enough choices for, and the slopes of lines through them."""
     personal, population = (
-        {one.cell.k: one for one in measured if one.cell.method == method} for method in ("personal", "population")
+        {judged.cell.k: judged for judged in measured if judged.cell.method == method}
+        for method in ("personal", "population")
     )
     numbers = sorted(k for k in personal if k is not None)
     points = [CurvePoint(k, accuracy_of(personal[k]), accuracy_of(population[k])) for k in numbers]

@@ -37,7 +37,7 @@ class CellForecast:
 
 def forecast_run(spec: RunSpec, datasets: Mapping[str, Dataset]) -> list[CellForecast]:
     """Judgements, calls and trainings of every cell, at most."""
-    models = {one.label: one for one in spec.models}
+    models = {model.label: model for model in spec.models}
     counted: set[object] = set()
     found = []
     for cell in plan_cells(spec):
@@ -58,14 +58,17 @@ def _with_training(spec: RunSpec, one: CellForecast, dataset: Dataset, counted: 
     portions = divide(dataset.held_out, pool_of(spec, cell.method)).portions
     n_calls = _calls_to_tell(spec, cell, dataset, counted) if reward_method(cell.method).needs_prompts else 0
     return replace(
-        one, n_calls=n_calls, n_trainings=len(portions), n_training_pairs=sum(len(each.pairs) for each in portions)
+        one,
+        n_calls=n_calls,
+        n_trainings=len(portions),
+        n_training_pairs=sum(len(portion.pairs) for portion in portions),
     )
 
 
 def _calls_to_tell(spec: RunSpec, cell: Cell, dataset: Dataset, counted: set[object]) -> int:
     """Calls that write the personas a base model is told, at its first row that needs them."""
-    base = next(one for one in spec.base_models if one.label == cell.model)
-    models = {one.label: one for one in spec.models}
+    base = next(base for base in spec.base_models if base.label == cell.model)
+    models = {model.label: model for model in spec.models}
     writer = writer_of(base, list(models))
     key = (cell.dataset, writer, cell.seed, base.cross_fitted)
     if base.prompts is not None or writer not in models or key in counted:
@@ -76,7 +79,7 @@ def _calls_to_tell(spec: RunSpec, cell: Cell, dataset: Dataset, counted: set[obj
     n_each = [1 + n_conversations(user, only) for user in users]
     settings = InductionSettings(n_trials=spec.trials, variant="both")
     calls = [synthesis_calls(split_context(user.pairs), settings).total(models[writer].samples) for user in users]
-    return sum(n * each for n, each in zip(n_each, calls, strict=True))
+    return sum(n * portion for n, portion in zip(n_each, calls, strict=True))
 
 
 def _forecast(spec: RunSpec, cell: Cell, dataset: Dataset, model: ModelSpec | None) -> CellForecast:

@@ -55,7 +55,7 @@ class Models:
         retry: Retry | None = None,
         retry_unscored: bool = False,
     ) -> None:
-        self._models = {one.label: one for one in models}
+        self._models = {model.label: model for model in models}
         self._cache, self._budget, self._keys = cache, budget or BudgetSpec(), keys or {}
         self._retry, self._retry_unscored = retry, retry_unscored
         self._n_calls, self._cost = 0, 0.0

@@ -117,7 +117,7 @@ class Runner:
         self._retry_unscored = retry_unscored
         self._caller: list[Caller] = []
         self._last: tuple[Cell, Method, list[Knowledge]] | None = None
-        self._engines = {name: Engine(one.spec.population_leaves_out) for name, one in datasets.items()}
+        self._engines = {name: Engine(dataset.spec.population_leaves_out) for name, dataset in datasets.items()}
         self._persona_prompts, self._embeddings, self._bases = persona_prompts, embeddings, bases or {}
 
     def run(self, cells: Iterable[Cell] | None = None) -> Generator[CellReport, None, None]:
@@ -212,7 +212,7 @@ class Runner:
         self._keep(cell, known, rows)
         self._note(cell, started, before, _usage(caller))
         n_unscored = sum(not row.is_scored for row in rows)
-        not_learned = {one.user_id: one.note for one in known if one.note}
+        not_learned = {knowledge.user_id: knowledge.note for knowledge in known if knowledge.note}
         return CellReport(cell, True, n_rows=len(rows), n_unscored=n_unscored, not_learned=not_learned)
 
     def _learned(self, cell: Cell, tools: Tools, users: Sequence[User]) -> tuple[Method, list[Knowledge]]:
@@ -261,9 +261,9 @@ class Runner:
     def _keep(self, cell: Cell, known: Sequence[Knowledge], rows: Sequence[JudgementRow]) -> None:
         """Prompts first: a cell that is there has all of them."""
         if cell.control is None and cell.k is None and cell.teacher is None and not self._folder.is_temporary:
-            for one in known:
-                if isinstance(one.value, PersonalPrompt):
-                    self._folder.write_prompt(cell, one.value)
+            for knowledge in known:
+                if isinstance(knowledge.value, PersonalPrompt):
+                    self._folder.write_prompt(cell, knowledge.value)
         self._folder.write_cell(cell, rows)
 
     def _note(self, cell: Cell, started: float, before: Mapping[str, float], after: Mapping[str, float]) -> None:
@@ -279,7 +279,7 @@ class Runner:
         settings = InductionSettings(n_trials=spec.trials, schedule=spec.schedule, seed=cell.seed)
         if caller is None:
             return Tools(engine, settings=settings, reward_row=self._reward_rows(cell, settings))
-        model = next(one for one in spec.models if one.label == cell.model)
+        model = next(model for model in spec.models if model.label == cell.model)
         judge = self._models.judge(model.label, cell.seed, caller)
         larger = self._persona_prompts.get(model.label)
         distilled = Inductions(ModelJudge(caller, judge.options, larger), settings) if larger is not None else None
@@ -289,7 +289,7 @@ class Runner:
         """Makes the rows of reward models on the cell's encoder or base model."""
         spec = self._spec
         base = self._bases.get(cell.model or "") if kind_of(cell) == "base_model" else None
-        encoder = next((one for one in spec.encoders if one.label == cell.model), None)
+        encoder = next((encoder for encoder in spec.encoders if encoder.label == cell.model), None)
         if base is not None:
             encoder = encoder_of(base.spec, spec.encoders)
 

@@ -55,8 +55,12 @@ def load_datasets(spec: RunSpec, base: Path, data: Path | None = None) -> dict[s
     """
     if data is not None and not data.is_dir():
         raise BadInput(f"data folder {str(data)!r} is not there; name the folder that holds the datasets, or none")
-    places = {one.name: base if data is None or (base / one.path).exists() else data for one in spec.datasets}
-    datasets = {one.name: load_dataset(one, places[one.name], limit=spec.limit) for one in spec.datasets}
+    places = {
+        dataset.name: base if data is None or (base / dataset.path).exists() else data for dataset in spec.datasets
+    }
+    datasets = {
+        dataset.name: load_dataset(dataset, places[dataset.name], limit=spec.limit) for dataset in spec.datasets
+    }
     for method in spec.methods:
         for name, dataset in datasets.items():
             if "survey" in entry_of(method).needs and not dataset.surveys:
@@ -178,24 +182,24 @@ def describe_run(
     entries = {name: entry_of(name) for name in used}
     methods = [MethodInfo(name, entry.title, entry.group, entry.is_personal) for name, entry in entries.items()]
     models = [ModelInfo(EMBEDDED, "embedded engine")] if spec.embedded else []
-    models += [ModelInfo(one.label, f"encoder {one.name}") for one in spec.encoders]
-    for one in spec.models:
-        kind = one.name.partition("/")[0] if one.base_url is None else "server"
-        models.append(ModelInfo(one.label, kind, one.family, one.n_parameters, one.scripted))
-    named = {one.label for one in models}
-    for base in (one for one in spec.base_models if one.label not in named):
+    models += [ModelInfo(encoder.label, f"encoder {encoder.name}") for encoder in spec.encoders]
+    for model in spec.models:
+        kind = model.name.partition("/")[0] if model.base_url is None else "server"
+        models.append(ModelInfo(model.label, kind, model.family, model.n_parameters, model.scripted))
+    named = {model.label for model in models}
+    for base in (base for base in spec.base_models if base.label not in named):
         models.append(ModelInfo(base.label, f"base model {base.name}", base.family, base.n_parameters))
     versions = {"personalrm": __version__, "python": platform.python_version(), "numpy": np.__version__}
     settings = settings_of(spec)
     settings["persona_prompts"] = {label: _hash_of(prompt) for label, prompt in sorted(persona_prompts.items())}
-    if hashes := {label: one.prompts_hash for label, one in sorted((bases or {}).items()) if one.prompts_hash}:
+    if hashes := {label: base.prompts_hash for label, base in sorted((bases or {}).items()) if base.prompts_hash}:
         settings["prepared_prompts"] = hashes
-    infos = tuple(datasets[one.name].info for one in spec.datasets)
+    infos = tuple(datasets[dataset.name].info for dataset in spec.datasets)
     return RunInfo(spec.name, settings, versions, tuple(methods), tuple(models), infos)
 
 
 def _hash_of(prompt: PersonaPrompt) -> str:
-    text = json.dumps([prompt.instruction, [[one.choices, one.persona] for one in prompt.examples]])
+    text = json.dumps([prompt.instruction, [[example.choices, example.persona] for example in prompt.examples]])
     return hashlib.sha256(text.encode("utf-8")).hexdigest()[:16]
 
 

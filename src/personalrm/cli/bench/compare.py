@@ -19,8 +19,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from personalrm.bench.results.comparison import compare_runs
     from personalrm.bench.results.folder import RunFolder
+    from personalrm.bench.results.paired import compare_runs
     from personalrm.stats.accuracy import percent
     from personalrm.stats.paired import points
 

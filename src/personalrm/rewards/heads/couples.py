@@ -16,7 +16,7 @@ from personalrm.embedding.encoders import Pooling, TextSequence, Vectors
 from personalrm.embedding.store import EmbeddingStore
 from personalrm.errors import BadInput
 from personalrm.preferences.messages import Conversation
-from personalrm.rewards.heads.vectors import scale_of
+from personalrm.rewards.heads.pair_table import scale_of
 from personalrm.stats.arrays import FloatArray
 from personalrm.stylometry.features import FEATURES, difference
 

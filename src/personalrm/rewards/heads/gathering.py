@@ -11,8 +11,7 @@ from personalrm.embedding.encoders import IntArray, Pooling, TextSequence
 from personalrm.embedding.store import EmbeddingStore
 from personalrm.embedding.with_torch import Tensor, torch
 from personalrm.preferences.pairs import PreferencePair
-from personalrm.rewards.heads.pair_table import ITEMS, PairTable, PairTexts, make_context_table
-from personalrm.rewards.heads.vectors import item_vectors
+from personalrm.rewards.heads.pair_table import ITEMS, PairTable, PairTexts, item_vectors, make_context_table
 from personalrm.rewards.reward_model import ScoreItem
 from personalrm.stats.arrays import FloatArray
 
@@ -154,5 +153,5 @@ def gather_items(
     item = torch.from_numpy(np.repeat(np.arange(len(items)), np.diff(starts)))
     prompts = None
     if reading.with_prompts:
-        prompts = torch.from_numpy(store.vectors([TextSequence(one.conversation) for one in items], pooling))[item]
+        prompts = torch.from_numpy(store.vectors([TextSequence(item.conversation) for item in items], pooling))[item]
     return ItemBatch(torch.from_numpy(vectors), prompts, item, starts)

@@ -19,9 +19,15 @@ from personalrm.embedding.store import EmbeddingStore
 from personalrm.errors import NotFitted
 from personalrm.preferences.pairs import PreferencePair
 from personalrm.rewards.heads.bases import LowRankOptions, fit_bases
-from personalrm.rewards.heads.pair_table import PairTable, make_context_table, make_pair_table
+from personalrm.rewards.heads.pair_table import (
+    PairTable,
+    differences,
+    item_vectors,
+    make_context_table,
+    make_pair_table,
+    scale_of,
+)
 from personalrm.rewards.heads.simplex import fit_simplex
-from personalrm.rewards.heads.vectors import differences, item_vectors, scale_of
 from personalrm.rewards.reward_model import DevUser, RewardModel, ScoreItem
 from personalrm.rewards.saving import checked_arrays, read_model, saved_number, saved_part, write_model
 from personalrm.stats.arrays import FloatArray
@@ -113,7 +119,7 @@ class LowRank(RewardModel[MixtureState]):
         options, table = self.options, make_pair_table(pairs, self.store)
         rows = differences(table, self.store, options.pooling)
         scale = scale_of(rows)
-        users = [one for one in dev if one.targets]
+        users = [user for user in dev if user.targets]
         watched = self._watched(users, scale) if users else None
         bases, prior = self.learn(rows / scale, table, watched)
         self.learned = Bases(bases, scale, prior, self.first_strength)

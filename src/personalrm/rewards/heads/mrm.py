@@ -104,11 +104,11 @@ class MRM(LowRank):
 
     def mix(self, margins: Sequence[FloatArray], weights: Sequence[FloatArray], learned: Bases) -> FloatArray:
         """Weights after the inner steps, all users at once."""
-        options, most = replace(self._options(), pull=learned.strength), max(len(own) for own in margins)
+        options, most = replace(self._options(), pull=learned.strength), max(len(of_user) for of_user in margins)
         a = torch.zeros(len(margins), most, learned.bases.shape[1], dtype=torch.float64)
         c = torch.zeros(len(margins), most, dtype=torch.float64)
-        for place, (own, counts) in enumerate(zip(margins, weights, strict=True)):
-            a[place, : len(own)], c[place, : len(own)] = torch.as_tensor(own), torch.as_tensor(counts)
+        for place, (of_user, counts) in enumerate(zip(margins, weights, strict=True)):
+            a[place, : len(of_user)], c[place, : len(of_user)] = torch.as_tensor(of_user), torch.as_tensor(counts)
         logits = adapt(torch.as_tensor(learned.prior), a, c, options)
         return np.asarray(torch.softmax(logits, dim=1).numpy())
 

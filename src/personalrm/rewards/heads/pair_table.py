@@ -14,12 +14,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from personalrm.embedding.encoders import TextSequence
+from personalrm.embedding.encoders import Pooling, TextSequence, Vectors
 from personalrm.embedding.store import EmbeddingStore
 from personalrm.errors import BadInput
 from personalrm.preferences.messages import Conversation
 from personalrm.preferences.pairs import PreferencePair
 from personalrm.preferences.splits import in_time_order
+from personalrm.rewards.reward_model import ScoreItem
 from personalrm.stats.arrays import FloatArray, IntArray
 
 
@@ -160,3 +161,36 @@ def _rows(pairs: Sequence[PreferencePair], store: EmbeddingStore, reading: PairT
     ]
     owners = [pair.user_id for pair in pairs for _ in range(width)]
     return store.rows(sequences, owners=owners).reshape(len(pairs), width).T
+
+
+def differences(table: PairTable, store: EmbeddingStore, pooling: Pooling) -> Vectors:
+    """e(chosen) - e(rejected) of each pair, shape `(pairs, dim)`, unscaled."""
+    matrix = store.matrix(pooling)
+    return np.asarray(matrix[table.chosen_row].astype(np.float32) - matrix[table.rejected_row])
+
+
+def scale_of(rows: npt.NDArray[np.floating]) -> FloatArray:
+    """Root mean square of each column, shape `(dim,)`; 1 for a column that is always 0.
+
+    Without it the few channels with which language models carry their massive activations
+    decide everything.
+    """
+    scale = np.sqrt((rows.astype(np.float64) ** 2).mean(axis=0))
+    return np.where(scale > 0, scale, 1.0)
+
+
+def item_vectors(
+    items: Sequence[ScoreItem], store: EmbeddingStore, pooling: Pooling, *, reading: PairTexts = ITEMS
+) -> tuple[Vectors, IntArray]:
+    """Vectors of all completions, `(completions, dim)`, and where each item's begin, `(items + 1,)`.
+
+    Items that name their user are kept in the store; the others leave nothing behind.
+    """
+    sequences, owners = [], []
+    for item in items:
+        sequences += [reading.item(item.conversation, completion) for completion in item.completions]
+        owners += [item.user_id] * len(item.completions)
+    known = [place for place, owner in enumerate(owners) if owner]
+    store.rows([sequences[place] for place in known], owners=[owners[place] for place in known])
+    counts = [len(item.completions) for item in items]
+    return store.vectors(sequences, pooling), np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)

@@ -122,18 +122,18 @@ def softmax(logits: FloatArray) -> FloatArray:
 def _pad(
     margins: Sequence[FloatArray], weights: Sequence[FloatArray] | None, prior: FloatArray | None, strength: float
 ) -> _Padded:
-    n_prototypes = {own.shape[1] if own.ndim == 2 else -1 for own in margins}
+    n_prototypes = {of_user.shape[1] if of_user.ndim == 2 else -1 for of_user in margins}
     if len(n_prototypes) != 1 or not min(n_prototypes) > 0:
         raise BadInput(
             f"margins must be (pairs, prototypes) with equal prototypes, got widths {sorted(n_prototypes)!r}"
         )
-    if weights is not None and [len(own) for own in weights] != [len(own) for own in margins]:
+    if weights is not None and [len(weight) for weight in weights] != [len(of_user) for of_user in margins]:
         raise BadInput("weights and margins disagree in the number of pairs of a user; pass one weight a pair")
-    most, width = max(len(own) for own in margins), n_prototypes.pop()
+    most, width = max(len(of_user) for of_user in margins), n_prototypes.pop()
     a, c = np.zeros((len(margins), most, width)), np.zeros((len(margins), most))
-    for place, own in enumerate(margins):
-        a[place, : len(own)] = own
-        c[place, : len(own)] = 1.0 if weights is None else weights[place]
+    for place, of_user in enumerate(margins):
+        a[place, : len(of_user)] = of_user
+        c[place, : len(of_user)] = 1.0 if weights is None else weights[place]
     start = np.zeros(width) if prior is None else np.asarray(prior, dtype=np.float64)
     if not (np.isfinite(a).all() and np.isfinite(c).all() and np.isfinite(start).all() and start.shape == (width,)):
         raise BadInput(

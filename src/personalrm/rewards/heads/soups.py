@@ -51,8 +51,8 @@ class Soup(LowRank):
         seed = options.seed if isinstance(options, SoupOptions) else 0
         cluster = cluster_users(mean_differences(rows, table), options.n_bases, seed=seed)[table.user]
         heads = [
-            fit_head(rows[own], table.weight[own], options.spread, everybody, options.n_iterations)
-            for own in (cluster == number for number in range(options.n_bases))
+            fit_head(rows[members], table.weight[members], options.spread, everybody, options.n_iterations)
+            for members in (cluster == number for number in range(options.n_bases))
         ]
         return np.stack(heads, axis=1), np.zeros(options.n_bases)
 

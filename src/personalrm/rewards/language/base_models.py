@@ -64,7 +64,7 @@ def check_base(base: str, options: Trainable, *, device: Device, plain_template:
         )
     _ = ChatTokenizer(tokenizer, options.max_tokens).pad_token_id  # refuses a tokenizer without one to spare
     folder = Path(base)
-    if folder.is_dir() and not any(found for name in WEIGHTS for found in folder.glob(name)):
+    if folder.is_dir() and not any(path for name in WEIGHTS for path in folder.glob(name)):
         raise BadInput(f"base model folder {base!r} holds no weights; save the model there")
     _check_layers(base, options)
 
@@ -73,7 +73,7 @@ def _check_layers(base: str, options: Trainable) -> None:
     """Refuse a model of another kind, or without layers of the names LoRA targets; only its plan is built."""
     skeleton = _skeleton(base)
     names = [name for name, _ in skeleton.named_modules()]
-    missing = [one for one in options.lora.targets if not any(name.split(".")[-1] == one for name in names)]
+    missing = [target for target in options.lora.targets if not any(name.split(".")[-1] == target for name in names)]
     if missing:
         raise BadInput(
             f"base model {base!r} has no layers named {', '.join(missing)}; name its attention as targets of lora"

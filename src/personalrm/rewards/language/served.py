@@ -58,7 +58,9 @@ class ServedRewards:
                 f"the server gave none of {len(outcomes)} rewards ({outcomes[0].reason}); check that it serves a "
                 "reward model on this route"
             )
-        rewards = np.array([np.nan if one.value is None else one.value for one in outcomes], dtype=np.float64)
+        rewards = np.array(
+            [np.nan if outcome.value is None else outcome.value for outcome in outcomes], dtype=np.float64
+        )
         return np.split(rewards, np.cumsum([len(item.completions) for item in items])[:-1]) if items else []
 
     def score(self, state: UserTurn, conversation: Conversation, completions: Sequence[str]) -> FloatArray:

@@ -60,8 +60,8 @@ def reward_function(
             for (user_id, conversation), places in rows.items()
         ]
         rewards: list[float | None] = [None] * len(texts)
-        for places, found in zip(rows.values(), model.score_many(items), strict=True):
-            for place, reward in zip(places, found, strict=True):
+        for places, of_group in zip(rows.values(), model.score_many(items), strict=True):
+            for place, reward in zip(places, of_group, strict=True):
                 rewards[place] = float(reward) if np.isfinite(reward) else None
         return rewards
 

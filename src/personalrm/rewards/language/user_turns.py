@@ -86,7 +86,7 @@ class SavedPrompts:
         if prompt is None:
             return ""
         shown = [d.shown.pair for d in prompt.demonstrations] if self.knows == "persona_demonstrations" else []
-        return reward_instructions(prompt.persona, [one for one in shown if one.hash != pair.hash])
+        return reward_instructions(prompt.persona, [other for other in shown if other.hash != pair.hash])
 
     def of_context(self, context: Sequence[PreferencePair]) -> str:
         """From the user's prompt, or from one made without a conversation where that conversation is left out.
@@ -132,7 +132,7 @@ class RawHistory:
 
     def of_training(self, pair: PreferencePair) -> str:
         """k of the user's other pairs."""
-        others = [one for one in self._of.get(pair.user_id, []) if one.conversation_key != pair.conversation_key]
+        others = [other for other in self._of.get(pair.user_id, []) if other.conversation_key != pair.conversation_key]
         return reward_instructions(None, others[: self.k])
 
     def of_context(self, context: Sequence[PreferencePair]) -> str:

@@ -55,7 +55,7 @@ def tokens_of(
     sequences = [sequence for couple in shown for sequence in _sequences(kind, couple)]
     kept = [place for place, owner in enumerate(owners) if owner]
     both = [2 * place + side for place in kept for side in (0, 1)]
-    store.rows([sequences[one] for one in both], owners=[owners[place] for place in kept for _ in (0, 1)])
+    store.rows([sequences[place] for place in both], owners=[owners[place] for place in kept for _ in (0, 1)])
     vectors = store.vectors(sequences, pooling).reshape(len(shown), 2, store.encoder.dim)
     if kind == "difference":
         return vectors[:, :1] - vectors[:, 1:]

@@ -94,7 +94,7 @@ def forward_users(
     ranked = sorted(range(len(states)), key=lambda user: (len(by_user[user]), len(states[user].labels)))
     for batch in _batches(ranked, [2 * len(by_user[u]) + len(states[u].labels) for u in range(len(states))]):
         places = [by_user[user] for user in batch]
-        real = np.arange(max(map(len, places)))[None, :] < np.array([len(own) for own in places])[:, None]
+        real = np.arange(max(map(len, places)))[None, :] < np.array([len(of_user) for of_user in places])[:, None]
         targets = np.zeros(real.shape, dtype=np.int64)
         targets[real] = np.concatenate(places)
         if real.any():
@@ -211,7 +211,7 @@ class GPO(RewardModel[GPOState]):
         network = make_network(tokens.shape[-1], options.shape, seed=options.seed).to(options.device)
         pool = Pool.of(table, (tokens - shift) / scale, options.device)
         self.trained = TrainedGPO(network, scale, shift)
-        users = [one for one in dev if one.targets]
+        users = [user for user in dev if user.targets]
         watched = self._episode(users) if users else None
         self.curve = train(
             network,
@@ -261,7 +261,7 @@ class GPO(RewardModel[GPOState]):
         tokens = tokens_of(self.options.tokens, self.store, read, self.options.pooling, owners)
         scaled = torch.as_tensor((tokens - trained.shift) / trained.scale)
         logits = forward_users(trained.network, list(states.values()), np.array(users, dtype=np.int64), scaled)
-        both = (tuple(map(float, one[::-1] if turn else one)) for turn, one in zip(turned, logits, strict=True))
+        both = (tuple(map(float, pair[::-1] if turn else pair)) for turn, pair in zip(turned, logits, strict=True))
         return [OrderLogits(first, second) for first, second in both]
 
     def margin(self, state: GPOState, conversation: Conversation, first: str, second: str) -> float:

@@ -201,11 +201,11 @@ class PAL(RewardModel[PALState]):
 
     def _look(self, dev: Sequence[DevUser]) -> Callable[..., float] | None:
         """Mean loss on the dev users' targets, as a function of the pull of the average user."""
-        users = [one for one in dev if one.targets]
+        users = [user for user in dev if user.targets]
         if not users:
             return None
-        contexts = self._gather([one.context for one in users])
-        targets = self._gather([one.targets for one in users])
+        contexts = self._gather([user.context for user in users])
+        targets = self._gather([user.targets for user in users])
 
         def look(strength: float | None = None) -> float:
             p, total = self._mixtures(contexts, self.strength if strength is None else strength), 0.0
@@ -229,7 +229,7 @@ class PAL(RewardModel[PALState]):
         if not items:
             return []
         batch = gather_items(items, self.store, self.options.pooling, reading=self._reading)
-        p = torch.from_numpy(np.stack([one.state.weights for one in items])).float()[batch.item]
+        p = torch.from_numpy(np.stack([item.state.weights for item in items])).float()[batch.item]
         with torch.no_grad():
             f = module.item(batch.completions)
             return batch.split(module.rewards(f, module.ideals(batch.prompts, len(f)), p))
@@ -247,7 +247,7 @@ class PAL(RewardModel[PALState]):
 
     def save(self, folder: str | Path) -> None:
         """Write the model; not the names of its training users, which are nobody else's business."""
-        arrays = {name: one.numpy() for name, one in self._fitted().state_dict().items()}
+        arrays = {name: tensor.numpy() for name, tensor in self._fitted().state_dict().items()}
         facts = {"options": asdict(self.options), "encoder": self.store.encoder.identity, "strength": self.strength}
         write_model(folder, self.name, facts, arrays)
 

@@ -131,8 +131,8 @@ class PALModule(nn.Module):
         """Parameters with their rates: projectors that of the training, logits and prototypes their own."""
         optimization, options = self.options.optimization, self.options
         own = [self.logits, self.prototypes]
-        names = {id(one) for one in own}
-        projectors = [one for one in self.parameters() if id(one) not in names]
+        names = {id(parameter) for parameter in own}
+        projectors = [parameter for parameter in self.parameters() if id(parameter) not in names]
         groups = [Group(own, options.logit_rate)]
         return groups + (
             [Group(projectors, optimization.learning_rate, optimization.weight_decay)] if projectors else []

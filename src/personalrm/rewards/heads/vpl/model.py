@@ -26,15 +26,57 @@ from personalrm.embedding.with_torch import Tensor, nn, torch
 from personalrm.errors import NotFitted
 from personalrm.preferences.pairs import PreferencePair
 from personalrm.rewards.controls import active_units
-from personalrm.rewards.heads.gathering import Contexts, gather_contexts, gather_items, gather_pairs
-from personalrm.rewards.heads.pair_table import make_pair_table
-from personalrm.rewards.heads.vpl.contexts import mean_z
-from personalrm.rewards.heads.vpl.loss import VPLLoss
-from personalrm.rewards.heads.vpl.network import VPLModule, VPLOptions, make_vpl_module
+from personalrm.rewards.heads.gathering import (
+    Contexts,
+    PairVectors,
+    gather_contexts,
+    gather_items,
+    gather_pairs,
+    pair_weights,
+)
+from personalrm.rewards.heads.pair_table import PairTable, make_pair_table
+from personalrm.rewards.heads.vpl.contexts import ContextSampler, Latents, encode, mean_z
+from personalrm.rewards.heads.vpl.network import LatentOptions, VPLModule, VPLOptions, make_vpl_module
 from personalrm.rewards.reward_model import DevUser, RewardModel, ScoreItem
 from personalrm.rewards.saving import read_model, restore_module, saved_part, write_model
 from personalrm.rewards.training import Curve, Look, checkpoints_for, train
 from personalrm.stats.arrays import FloatArray
+
+
+def elbo(margins: Tensor, latents: Latents, options: LatentOptions, *, beta: float, dim: int | None = None) -> Tensor:
+    """-log sigmoid(r_chosen - r_rejected) + beta KL(q || N(0, I)) + SPL's regulariser, as means.
+
+    Args:
+        margins: Shape `(targets, contexts)`.
+        latents: What z costs.
+        options: Weight of the regulariser.
+        beta: Weight of KL at this step.
+        dim: Over what the mean is taken: 1 for each target, None for all.
+    """
+    loss = nn.functional.softplus(-margins).mean(dim) + beta * latents.kl.mean(dim)
+    return loss + options.swap_weight * latents.apart.mean(dim)
+
+
+class VPLLoss:
+    """The ELBO of one step: targets drawn at random, contexts drawn from their users' other conversations."""
+
+    def __init__(self, module: VPLModule, options: VPLOptions, table: PairTable, vectors: PairVectors) -> None:
+        self._module, self._options, self._vectors, self._n = module, options, vectors, len(table)
+        self._weight = pair_weights(table, by_choice=options.weigh_choices)
+        self._contexts = ContextSampler(options, table, vectors)
+
+    def __call__(self, step: int, generator: torch.Generator) -> Tensor:
+        """The loss of a step."""
+        options, module = self._options, self._module
+        targets = torch.randperm(self._n, generator=generator)[: options.batch_size]  # (targets,)
+        given = self._contexts.vectors(self._contexts.draw(targets, generator))
+        latents = encode(module, given, is_swapped=options.swap_weight > 0)
+        chosen, rejected, _ = self._vectors.take(targets)
+        # A text meets all its contexts after the one wide map, so it is read once.
+        margins = module.reward(chosen[:, None], latents.z) - module.reward(rejected[:, None], latents.z)
+        each = elbo(margins, latents, options, beta=options.kl_share(step, options.optimization.n_steps), dim=1)
+        return (self._weight[targets] * each).mean()
+
 
 __all__ = ["VPL", "VPLOptions", "VPLState", "active_units"]
 
@@ -97,15 +139,15 @@ class VPL(RewardModel[VPLState]):
     @property
     def active_share(self) -> list[float]:
         """Share of active units of z over the dev users, at each look at them; near 0 is posterior collapse."""
-        return [told["active_share"] for told in self.curve.told] if self.curve else []
+        return [look["active_share"] for look in self.curve.told] if self.curve else []
 
     def _look(self, dev: Sequence[DevUser]) -> Callable[[], Look] | None:
         """Mean loss on the dev users' targets, and the share of active units."""
-        users = [one for one in dev if one.targets]
+        users = [user for user in dev if user.targets]
         if not users:
             return None
-        contexts = gather_contexts([one.context for one in users], self.store, self.options.pooling)
-        targets = gather_contexts([one.targets for one in users], self.store, self.options.pooling)
+        contexts = gather_contexts([user.context for user in users], self.store, self.options.pooling)
+        targets = gather_contexts([user.targets for user in users], self.store, self.options.pooling)
 
         def look() -> Look:
             module, z = self._fitted(), self._z(contexts)
@@ -132,13 +174,13 @@ class VPL(RewardModel[VPLState]):
         if not items:
             return []
         batch = gather_items(items, self.store, self.options.pooling)
-        z = torch.from_numpy(np.stack([one.state.z for one in items]))
+        z = torch.from_numpy(np.stack([item.state.z for item in items]))
         with torch.no_grad():
             return batch.split(module.reward(batch.completions, z[batch.item]))
 
     def save(self, folder: str | Path) -> None:
         """Write the model."""
-        arrays = {name: one.numpy() for name, one in self._fitted().state_dict().items()}
+        arrays = {name: tensor.numpy() for name, tensor in self._fitted().state_dict().items()}
         facts = {"options": asdict(self.options), "encoder": self.store.encoder.identity}
         write_model(folder, self.name, facts, arrays)
 

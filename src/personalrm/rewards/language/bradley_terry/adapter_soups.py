@@ -64,29 +64,29 @@ def soup(adapters: Sequence[Adapter], weights: Sequence[float]) -> Adapter:
     if len(adapters) != len(weights) or not adapters:
         raise BadInput(f"a soup needs one weight an adapter, got {len(adapters)} adapters and {len(weights)} weights")
     if not np.isfinite(weights).all() or not np.any(weights):
-        raise BadInput(f"weights of a soup must be finite and not all 0, got {[float(one) for one in weights]!r}")
+        raise BadInput(f"weights of a soup must be finite and not all 0, got {[float(weight) for weight in weights]!r}")
     _check_alike(adapters)
-    used = [(one, float(weight)) for one, weight in zip(adapters, weights, strict=True) if weight != 0]
+    used = [(adapter, float(weight)) for adapter, weight in zip(adapters, weights, strict=True) if weight != 0]
     first, weight = used[0]
     if len(used) == 1 and weight == 1.0:
         return Adapter(_frozen({name: array.copy() for name, array in first.arrays.items()}), first.rank, first.alpha)
     arrays: dict[str, Array] = {}
     for layer in first.layers:
-        arrays[layer + A] = np.concatenate([one.arrays[layer + A] for one, _ in used], axis=0)
+        arrays[layer + A] = np.concatenate([adapter.arrays[layer + A] for adapter, _ in used], axis=0)
         # The scalings go into B, so the soup's own is 1.
         arrays[layer + B] = np.concatenate(
-            [np.float32(weight * one.scaling) * one.arrays[layer + B] for one, weight in used], axis=1
+            [np.float32(weight * adapter.scaling) * adapter.arrays[layer + B] for adapter, weight in used], axis=1
         )
     for name in first.arrays:
         if name not in arrays:
-            arrays[name] = np.sum([np.float32(weight) * one.arrays[name] for one, weight in used], axis=0)
-    rank = sum(one.rank for one, _ in used)
+            arrays[name] = np.sum([np.float32(weight) * adapter.arrays[name] for adapter, weight in used], axis=0)
+    rank = sum(adapter.rank for adapter, _ in used)
     return Adapter(_frozen(arrays), rank, float(rank))
 
 
 def _check_alike(adapters: Sequence[Adapter]) -> None:
     """All adapters against the first: layers, shapes but for the rank."""
-    told = [{name: _shape(name, array) for name, array in one.arrays.items()} for one in adapters]
+    told = [{name: _shape(name, array) for name, array in adapter.arrays.items()} for adapter in adapters]
     for place, shapes in enumerate(told):
         if shapes != told[0]:
             raise BadInput(f"adapter {place} changes other layers or shapes than adapter 0; mix adapters of one model")

@@ -25,11 +25,10 @@ from personalrm.rewards.heads.simplex import fit_simplex
 from personalrm.rewards.heads.soups import cluster_users
 from personalrm.rewards.language.bradley_terry.adapter_soups import Adapter, soup
 from personalrm.rewards.language.bradley_terry.model import BradleyTerry
-from personalrm.rewards.language.bradley_terry.model_card import soup_card
 from personalrm.rewards.language.bradley_terry.network import RewardNetwork
 from personalrm.rewards.language.bradley_terry.training import BradleyTerryOptions
 from personalrm.rewards.language.lora import fingerprint
-from personalrm.rewards.model_card import Training
+from personalrm.rewards.model_card import Training, soup_card
 from personalrm.rewards.reward_model import DevUser, RewardModel, ScoreItem
 from personalrm.rewards.saving import (
     checked_arrays,
@@ -77,7 +76,7 @@ def cluster(
     return [
         ClusterPart(
             tuple(pair for pair, row in zip(pairs, rows, strict=True) if of_user[row] == k),
-            tuple(user for user, own in zip(dev, near, strict=True) if own == k),
+            tuple(user for user, nearest in zip(dev, near, strict=True) if nearest == k),
         )
         for k in range(n_clusters)
     ]
@@ -228,7 +227,9 @@ class BradleyTerrySoup(RewardModel[MixtureState]):
     def save(self, folder: str | Path) -> None:
         """Write all adapters (safetensors) and settings (JSON); the base model is not copied."""
         model = self._fitted()
-        arrays = {f"{k}/{name}": array for k, one in enumerate(self.adapters) for name, array in one.arrays.items()}
+        arrays = {
+            f"{k}/{name}": array for k, adapter in enumerate(self.adapters) for name, array in adapter.arrays.items()
+        }
         facts: dict[str, Any] = {
             "base": self.base,
             "encoder": fingerprint(model.network.decoder),

@@ -18,7 +18,6 @@ from personalrm.errors import BadInput, NotFitted
 from personalrm.preferences.messages import Conversation
 from personalrm.preferences.pairs import PreferencePair
 from personalrm.rewards.language.bradley_terry.adapter_soups import Adapter
-from personalrm.rewards.language.bradley_terry.model_card import bradley_terry_card
 from personalrm.rewards.language.bradley_terry.network import RewardNetwork, open_network, restore_arrays, wear
 from personalrm.rewards.language.bradley_terry.training import BradleyTerryOptions, train_network
 from personalrm.rewards.language.forests.chat_tokens import ChatPrefix, ChatTokenizer, load_tokenizer
@@ -27,7 +26,7 @@ from personalrm.rewards.language.forests.pair_batches import TokenPair, tokenize
 from personalrm.rewards.language.forests.prefix_cache import PrefixCache
 from personalrm.rewards.language.lora import fingerprint, trained_tensors
 from personalrm.rewards.language.user_turns import KNOWS, Nothing, UserTurn, UserTurns
-from personalrm.rewards.model_card import Training
+from personalrm.rewards.model_card import Training, bradley_terry_card
 from personalrm.rewards.reward_model import DevUser, RewardModel, ScoreItem
 from personalrm.rewards.saving import checked_arrays, read_facts, read_model, saved_part, saved_text, write_model
 from personalrm.rewards.training import Curve
@@ -150,7 +149,7 @@ class BradleyTerry(RewardModel[UserTurn]):
             found = tokenizer.tokenize(ChatPrefix(item.state.system, item.conversation), item.completions)
             asked.append(ToRead(found.sequences, self._prefix(item.state.system)))
         rewards = (self.network.rewards(states).detach() for states in reader.read(asked))
-        return [one.double().cpu().numpy() for one in rewards]
+        return [reward.double().cpu().numpy() for reward in rewards]
 
     def rank(self, state: UserTurn, conversation: Conversation, completions: Sequence[str]) -> list[int]:
         """Places of the completions, best first; equal rewards keep their order."""
@@ -260,8 +259,8 @@ class BradleyTerry(RewardModel[UserTurn]):
             n_pairs=len(pairs),
             n_users=len({pair.user_id for pair in pairs}),
             n_users_told_of=len({pair.user_id for pair, turn in zip(pairs, turns, strict=True) if turn}),
-            n_truncated=sum(one.n_turns_left_out > 0 for one in tokens),
-            n_cut=sum(one.n_tokens_cut > 0 for one in tokens),
+            n_truncated=sum(pair.n_turns_left_out > 0 for pair in tokens),
+            n_cut=sum(pair.n_tokens_cut > 0 for pair in tokens),
         )
         return tokens
 

@@ -98,7 +98,7 @@ def wear(network: RewardNetwork, adapter: Adapter) -> None:
     Raises:
         BadInput: If it changes other layers than this network's.
     """
-    layers = {name: one for name, one in network.backbone.named_modules() if hasattr(one, "lora_A")}
+    layers = {name: module for name, module in network.backbone.named_modules() if hasattr(module, "lora_A")}
     if sorted(layers) != sorted(adapter.layers):
         raise BadInput(
             f"an adapter of {len(adapter.layers)} layers does not fit the {len(layers)} of this model; use one of it"

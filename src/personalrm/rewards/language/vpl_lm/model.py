@@ -23,8 +23,7 @@ from personalrm.preferences.pairs import PreferencePair
 from personalrm.rewards.heads.gathering import PairVectors, gather_contexts, gather_pairs, pair_weights
 from personalrm.rewards.heads.pair_table import PairTable, choice_weights, make_pair_table
 from personalrm.rewards.heads.vpl.contexts import ContextSampler, Draw, mean_z
-from personalrm.rewards.heads.vpl.loss import elbo
-from personalrm.rewards.heads.vpl.model import VPLState, active_units
+from personalrm.rewards.heads.vpl.model import VPLState, active_units, elbo
 from personalrm.rewards.language.forests.attention import run_forest
 from personalrm.rewards.language.forests.chat_tokens import ChatPrefix, ChatTokenizer, load_tokenizer
 from personalrm.rewards.language.forests.closing_states import StateReader, ToRead, closing_states
@@ -136,7 +135,7 @@ class LanguageVPL(RewardModel[VPLState]):
     @property
     def active_share(self) -> list[float]:
         """Share of active units of z over the dev users, at each look at them; near 0 is posterior collapse."""
-        return [told["active_share"] for told in self.curve.told] if self.curve else []
+        return [look["active_share"] for look in self.curve.told] if self.curve else []
 
     def fit(self, pairs: Sequence[PreferencePair], *, dev: Sequence[DevUser] = ()) -> Self:
         """Train on the pairs of many users; dev users' targets choose the step that is kept and stop in time.
@@ -156,10 +155,10 @@ class LanguageVPL(RewardModel[VPLState]):
         self.training = Training(
             n_pairs=len(table),
             n_users=table.n_users,
-            n_truncated=sum(one.n_turns_left_out > 0 for one in tokens),
-            n_cut=sum(one.n_tokens_cut > 0 for one in tokens),
+            n_truncated=sum(pair.n_turns_left_out > 0 for pair in tokens),
+            n_cut=sum(pair.n_tokens_cut > 0 for pair in tokens),
         )
-        self.curve = self._train(table, vectors, tokens, [one for one in dev if one.targets])
+        self.curve = self._train(table, vectors, tokens, [user for user in dev if user.targets])
         self.training.n_steps, self.training.n_skipped = len(self.curve.losses), self.curve.n_skipped
         self.training.best_step, self.training.dev_losses = self.curve.best_step, list(self.curve.dev)
         return self
@@ -175,12 +174,12 @@ class LanguageVPL(RewardModel[VPLState]):
         reader, tokenizer = self._fitted()
         if not items:
             return []
-        asked = [tokenizer.tokenize(ChatPrefix("", one.conversation), one.completions).sequences for one in items]
+        asked = [tokenizer.tokenize(ChatPrefix("", item.conversation), item.completions).sequences for item in items]
         distinct = {sequences: number for number, sequences in enumerate(dict.fromkeys(asked))}
         states = reader.read([ToRead(sequences) for sequences in distinct])
         h = torch.cat([states[distinct[sequences]] for sequences in asked])  # (completions, width)
         counts = [len(sequences) for sequences in asked]
-        z = torch.from_numpy(np.repeat(np.stack([one.state.z for one in items]), counts, axis=0)).to(h.device)
+        z = torch.from_numpy(np.repeat(np.stack([item.state.z for item in items]), counts, axis=0)).to(h.device)
         rewards = self.network.rewards(h, z).double().cpu().numpy()
         return [np.asarray(part) for part in np.split(rewards, np.cumsum(counts)[:-1])]
 
@@ -254,8 +253,8 @@ class LanguageVPL(RewardModel[VPLState]):
         loss = TargetLoss(ContextSampler(options, table, vectors), weight, options, n_steps=len(steps))
         cutting = Cutting(options.tokens_at_once, options.sharing != "none", options.seed)
         run = PairTraining(network, tokens, steps, loss, cutting)
-        dev_tokens = self._tokens([pair for one in dev for pair in one.targets])
-        context_hashes = [pair.hash for one in dev for pair in one.context]
+        dev_tokens = self._tokens([pair for user in dev for pair in user.targets])
+        context_hashes = [pair.hash for user in dev for pair in user.context]
         told = digest(self.store.encoder.identity, fingerprint(network.decoder), table.hashes, context_hashes)
         curve = run.train(
             options.optimization(len(steps)),
@@ -266,16 +265,16 @@ class LanguageVPL(RewardModel[VPLState]):
         )
         self.training.n_tokens_run = run.n_tokens_run
         if dev:
-            self.training.active_share = active_units(self._z([one.context for one in dev]).cpu().numpy())
+            self.training.active_share = active_units(self._z([user.context for user in dev]).cpu().numpy())
         return curve
 
     def _look(self, run: PairTraining, dev: Sequence[DevUser], tokens: Sequence[TokenPair]) -> Callable[[], Look]:
         """Mean loss on the dev users' targets, and the share of active units."""
-        owner = [number for number, one in enumerate(dev) for _ in one.targets]
-        weight = choice_weights(owner, [pair for one in dev for pair in one.targets])
+        owner = [number for number, user in enumerate(dev) for _ in user.targets]
+        weight = choice_weights(owner, [pair for user in dev for pair in user.targets])
 
         def look() -> Look:
-            z = self._z([one.context for one in dev])
+            z = self._z([user.context for user in dev])
             loss = run.mean_loss(tokens, losses_under(self.network, z, owner, weight))
             return Look(loss, {"active_share": active_units(z.cpu().numpy())})
 

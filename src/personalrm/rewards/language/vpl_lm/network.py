@@ -122,7 +122,7 @@ class LanguageVPLNetwork(AdaptedNetwork):
 
     def margins(self, h: Tensor, planted: PairForest, z: Tensor) -> Tensor:
         """reward(chosen) - reward(rejected) of each pair, `(pairs, contexts)`, under z `(pairs, contexts, latent)`."""
-        chosen, rejected = (torch.from_numpy(one).to(h.device) for one in (planted.chosen, planted.rejected))
+        chosen, rejected = (torch.from_numpy(places).to(h.device) for places in (planted.chosen, planted.rejected))
         return self.rewards(h[chosen][:, None], z) - self.rewards(h[rejected][:, None], z)
 
     def rewards(self, h: Tensor, z: Tensor) -> Tensor:
