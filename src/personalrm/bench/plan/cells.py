@@ -67,11 +67,25 @@ def plan_cells(spec: RunSpec) -> list[Cell]:
     models that are trained; cells with prompts of another model (transfer) come last, since
     they need those prompts.
     """
-    own = dict.fromkeys([*_table(spec), *_curves(spec), *_families(spec), *_teachers(spec)])
+    models, encoders = [model.label for model in spec.models], [encoder.label for encoder in spec.encoders]
+    cells = list(_table(spec))
+    if (curves := spec.by_context) is not None:
+        for cell in _cells_of(spec, curves.methods, spec.seeds, curves.models):
+            cells += [replace(cell, k=k) for k in curves.k]
+    if (families := spec.families) is not None:
+        cells += _cells_of(spec, families.methods, families.seeds, families.models or models)
+    handed_on: list[Cell] = []
+    if (transfer := spec.transfer) is not None:
+        teachers, students = transfer.teachers or models, transfer.students or models
+        # The cells whose prompts are handed to students; they are the diagonal of the matrix.
+        cells += _cells_of(spec, transfer.methods, spec.seeds, (*teachers, *students))
+        for student in students:
+            for cell in _cells_of(spec, transfer.methods, spec.seeds, [student]):
+                handed_on += [replace(cell, teacher=teacher) for teacher in teachers if teacher != student]
     order: list[tuple[Kind, str | None]] = [("alone", None), ("embedded", EMBEDDED)]
-    order += [("encoder", label) for label in _encoders(spec)] + [("model", label) for label in _models(spec)]
+    order += [("encoder", label) for label in encoders] + [("model", label) for label in models]
     order += [("base_model", base.label) for base in spec.base_models]
-    return sorted(own, key=lambda cell: order.index((kind_of(cell), cell.model))) + list(_students(spec))
+    return sorted(dict.fromkeys(cells), key=lambda cell: order.index((kind_of(cell), cell.model))) + handed_on
 
 
 def kind_of(cell: Cell) -> Kind:
@@ -93,7 +107,7 @@ def engines_of(spec: RunSpec, method: str) -> list[str | None]:
         return [None]
     engines: list[str | None] = [EMBEDDED] if entry.embedded is not None and spec.embedded else []
     if entry.encoder is not None:
-        return engines + list(_encoders(spec))
+        return engines + [encoder.label for encoder in spec.encoders]
     if entry.base_model is not None:
         return engines + [base.label for base in spec.base_models]
     if entry.model is None:
@@ -104,22 +118,21 @@ def engines_of(spec: RunSpec, method: str) -> list[str | None]:
 
 def left_out(spec: RunSpec) -> list[str]:
     """A sentence for each method of the run that nothing in the run file can run."""
-    return [
-        f"{method} runs on {_wanted(method)} and the run file has none, so it is left out"
-        for method in spec.methods
-        if not engines_of(spec, method)
-    ]
-
-
-def _wanted(method: str) -> str:
-    entry = entry_of(method)
-    if entry.encoder is not None:
-        return "one of `encoders`"
-    if entry.base_model is not None:
-        return "one of `base_models`"
-    if entry.model is None:
-        return "the embedded engine (`embedded: true`)"
-    return "one of `models` with a persona_prompt" if "persona_prompt" in entry.needs else "one of `models`"
+    sentences = []
+    for method in spec.methods:
+        if engines_of(spec, method):
+            continue
+        entry = entry_of(method)
+        if entry.encoder is not None:
+            wanted = "one of `encoders`"
+        elif entry.base_model is not None:
+            wanted = "one of `base_models`"
+        elif entry.model is None:
+            wanted = "the embedded engine (`embedded: true`)"
+        else:
+            wanted = "one of `models`" + (" with a persona_prompt" if "persona_prompt" in entry.needs else "")
+        sentences.append(f"{method} runs on {wanted} and the run file has none, so it is left out")
+    return sentences
 
 
 def n_draws(spec: RunSpec, cell: Cell) -> int:
@@ -137,70 +150,23 @@ def n_targets(spec: RunSpec, cell: Cell, n: int) -> int:
 
 def _table(spec: RunSpec) -> Iterator[Cell]:
     """Table 3: every method on everything it runs on, with its controls."""
-    for dataset in spec.datasets:
-        for seed in spec.seeds:
-            for method in spec.methods:
-                for engine in engines_of(spec, method):
-                    yield from _with_controls(spec, Cell(dataset.name, method, engine, seed))
+    for cell in _cells_of(spec, spec.methods, spec.seeds, None):
+        yield cell
+        control = replace(cell, control="shuffled_user")
+        if entry_of(cell.method).is_personal and n_draws(spec, control):
+            yield control
+        # whatever gives a margin has no order to be biased by
+        if spec.identical and kind_of(cell) == "model" and entry_of(cell.method).judges_identical:
+            yield replace(cell, control="identical")
 
 
-def _with_controls(spec: RunSpec, cell: Cell) -> Iterator[Cell]:
-    yield cell
-    control = replace(cell, control="shuffled_user")
-    if entry_of(cell.method).is_personal and n_draws(spec, control):
-        yield control
-    # whatever gives a margin has no order to be biased by
-    if spec.identical and kind_of(cell) == "model" and entry_of(cell.method).judges_identical:
-        yield replace(cell, control="identical")
-
-
-def _curves(spec: RunSpec) -> Iterator[Cell]:
-    one = spec.by_context
-    if one is None:
-        return
-    for cell in _of(spec, one.methods, spec.seeds, one.models):
-        for k in one.k:
-            yield replace(cell, k=k)
-
-
-def _families(spec: RunSpec) -> Iterator[Cell]:
-    one = spec.families
-    if one is not None:
-        yield from _of(spec, one.methods, one.seeds, one.models or _models(spec))
-
-
-def _teachers(spec: RunSpec) -> Iterator[Cell]:
-    """The cells whose prompts are handed to students; they are the diagonal of the matrix."""
-    one = spec.transfer
-    if one is not None:
-        wanted = dict.fromkeys((*(one.teachers or _models(spec)), *(one.students or _models(spec))))
-        yield from _of(spec, one.methods, spec.seeds, tuple(wanted))
-
-
-def _students(spec: RunSpec) -> Iterator[Cell]:
-    one = spec.transfer
-    if one is None:
-        return
-    for student in one.students or _models(spec):
-        for cell in _of(spec, one.methods, spec.seeds, [student]):
-            for teacher in one.teachers or _models(spec):
-                if teacher != student:
-                    yield replace(cell, teacher=teacher)
-
-
-def _of(spec: RunSpec, methods: Iterable[str], seeds: Sequence[int], labels: Sequence[str] | None) -> Iterator[Cell]:
-    """Cells of these methods on those of their engines that are asked for."""
+def _cells_of(
+    spec: RunSpec, methods: Iterable[str], seeds: Sequence[int], labels: Sequence[str] | None
+) -> Iterator[Cell]:
+    """Cells of these methods on those of their engines that are asked for; on all of them when None."""
     for dataset in spec.datasets:
         for seed in seeds:
             for method in methods:
                 for engine in engines_of(spec, method):
                     if engine is None or labels is None or engine in labels:
                         yield Cell(dataset.name, method, engine, seed)
-
-
-def _encoders(spec: RunSpec) -> list[str]:
-    return [encoder.label for encoder in spec.encoders]
-
-
-def _models(spec: RunSpec) -> list[str]:
-    return [model.label for model in spec.models]

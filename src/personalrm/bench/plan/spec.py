@@ -94,10 +94,8 @@ class ModelSpec:
     """File with the persona prompt of a larger model, for the rows + distill."""
 
     def __post_init__(self) -> None:
-        if not self.label.strip() or self.label == EMBEDDED:
-            raise BadInput(f"label of model {self.name!r} is {self.label!r}; give it a name other than {EMBEDDED!r}")
-        if self.n_parameters is not None and not (math.isfinite(self.n_parameters) and self.n_parameters > 0):
-            raise BadInput(f"n_parameters of model {self.label!r} is {self.n_parameters!r}; write a positive number")
+        _check_label("model", self.name, self.label)
+        _check_size("model", self.label, self.n_parameters)
         if self.base_url is not None and urlsplit(self.base_url).username:
             raise BadInput(f"base_url of model {self.label!r} holds a login; name the key's variable in key_variable")
 
@@ -170,8 +168,7 @@ class RunEncoder:
     device: str = "cpu"
 
     def __post_init__(self) -> None:
-        if not self.label.strip() or self.label == EMBEDDED:
-            raise BadInput(f"label of encoder {self.name!r} is {self.label!r}; give it a name other than {EMBEDDED!r}")
+        _check_label("encoder", self.name, self.label)
 
     @property
     def encoder(self) -> EncoderSpec:
@@ -207,16 +204,10 @@ class BaseModel:
     stylometric features."""
 
     def __post_init__(self) -> None:
-        if not self.label.strip() or self.label == EMBEDDED:
-            raise BadInput(
-                f"label of base model {self.name!r} is {self.label!r}; give it a name other than {EMBEDDED!r}"
-            )
+        _check_label("base model", self.name, self.label)
         if not self.name.strip():
             raise BadInput(f"base model {self.label!r} has no name; write a name on the hub or a folder")
-        if self.n_parameters is not None and not (math.isfinite(self.n_parameters) and self.n_parameters > 0):
-            raise BadInput(
-                f"n_parameters of base model {self.label!r} is {self.n_parameters!r}; write a positive number"
-            )
+        _check_size("base model", self.label, self.n_parameters)
         if self.prompts is not None and (self.prompts_of is not None or self.cross_fitted):
             raise BadInput(
                 f"base model {self.label!r} has a file of prompts, which says all of them; leave out prompts_of and "
@@ -269,59 +260,87 @@ class RunSpec:
         _check_name("run", self.name)
         if not self.datasets or not self.methods:
             raise BadInput(f"run {self.name!r} has no datasets or no methods; name at least one of each")
+        models, encoders = [model.label for model in self.models], [encoder.label for encoder in self.encoders]
         _check_different("dataset", [dataset.name for dataset in self.datasets])
-        _check_different("label of a model", self._own_labels)
-        _check_reward_models(self.base_models, self.reward_models, [encoder.label for encoder in self.encoders])
+        _check_different("label of a model", models + encoders)
+        self._check_trained(encoders)
         if not self.seeds or min(self.seeds) < 0 or (self.families and min(self.families.seeds, default=-1) < 0):
             raise BadInput("seeds must be whole numbers of at least 0, one or more")
         if self.trials < 1 or (self.limit is not None and self.limit < 1):
             raise BadInput("trials and limit must be at least 1")
         if self.identical < 0:
             raise BadInput(f"identical is {self.identical!r}; it counts pairs of equal completions, write 0 or more")
-        for names in (self.methods, *(experiment.methods for experiment in self._experiments)):
-            for name in names:
+        for experiment in (self, self.by_context, self.transfer, self.families):
+            for name in experiment.methods if experiment is not None else ():
                 entry_of(name, " in the run file")  # which refuses what is not there
-        _check_prompts_of(self.base_models, self.methods, [model.label for model in self.models])
-        self._check_curves()
-        self._check_labels()
-        self._check_prompts()
+        self._check_personas(models)
+        self._check_experiments(models)
+        for name in self.methods:
+            if "persona_prompt" in entry_of(name).needs and not any(model.persona_prompt for model in self.models):
+                raise BadInput(f"method {name!r} needs a model with a persona_prompt; name the file of one model")
 
     @property
     def labels(self) -> tuple[str, ...]:
         """Labels of the models, the embedded engine first where it is run."""
-        own = dict.fromkeys([*self._own_labels, *(base.label for base in self.base_models)])
-        return (*((EMBEDDED,) if self.embedded else ()), *own)
+        labels = dict.fromkeys(model.label for model in (*self.models, *self.encoders, *self.base_models))
+        return (*((EMBEDDED,) if self.embedded else ()), *labels)
 
-    @property
-    def _own_labels(self) -> list[str]:
-        return [model.label for model in self.models] + [encoder.label for encoder in self.encoders]
+    def _check_trained(self, encoders: Sequence[str]) -> None:
+        """Refuse labels that meet, encoders that are not there, devices that differ, and settings of nobody."""
+        labels = [base.label for base in self.base_models]
+        for base in self.base_models:
+            if labels.count(base.label) > 1 or base.label in encoders:
+                raise BadInput(f"label of a base model {base.label!r} stands twice; keep one")
+        for base in self.base_models:
+            if base.encoder is not None and base.encoder not in encoders:
+                raise UnknownName(
+                    f"unknown encoder {base.encoder!r} of base model {base.label!r}; "
+                    f"{suggestion(base.encoder, encoders)}"
+                )
+        if len({base.device for base in self.base_models}) > 1:
+            raise BadInput("base models of one run train on one device; give all of them the same, or make two runs")
+        for given in self.reward_models:
+            method = reward_method(given.method)
+            if given.faithful and not method.has_published:
+                raise BadInput(
+                    f"reward model {method.name!r} has no published settings apart from ours; leave out faithful"
+                )
 
-    @property
-    def _experiments(self) -> list[ByContextSpec | TransferSpec | FamiliesSpec]:
-        return [experiment for experiment in (self.by_context, self.transfer, self.families) if experiment is not None]
-
-    def _check_labels(self) -> None:
-        for experiment in (self.by_context, self.families):
-            _check_known("model", (experiment.models if experiment else None) or (), self.labels)
-        models = [model.label for model in self.models]
-        if self.transfer is not None:
-            _check_known("model", (*(self.transfer.teachers or ()), *(self.transfer.students or ())), models)
-
-    def _check_curves(self) -> None:
+    def _check_experiments(self, models: Sequence[str]) -> None:
         """A curve over k needs what is known of any k pairs; a persona is written from all of them, by one model."""
-        for name in self.transfer.methods if self.transfer else ():
+        by_context, transfer = self.by_context, self.transfer
+        for name in transfer.methods if transfer else ():
             if entry_of(name).base_model is not None:
                 raise BadInput(f"transfer cannot show {name!r}, which is trained and judges no prompts; leave it out")
-        for name in self.by_context.methods if self.by_context else ():
-            if (method := trained_method(name)) is not None and method.needs_prompts:
+        for name in by_context.methods if by_context else ():
+            if (trained := trained_method(name)) is not None and trained.needs_prompts:
                 raise BadInput(
                     f"by_context cannot show {name!r}, whose personas are written from all pairs; leave it out"
                 )
+        for labelled in (by_context, self.families):
+            _check_known((labelled.models if labelled else None) or (), self.labels)
+        if transfer is not None:
+            _check_known((*(transfer.teachers or ()), *(transfer.students or ())), models)
 
-    def _check_prompts(self) -> None:
-        for name in self.methods:
-            if "persona_prompt" in entry_of(name).needs and not any(model.persona_prompt for model in self.models):
-                raise BadInput(f"method {name!r} needs a model with a persona_prompt; name the file of one model")
+    def _check_personas(self, models: Sequence[str]) -> None:
+        """Refuse rows without a base model, and a base model of which nobody knows who writes its personas."""
+        trained = [method for name in self.methods if (method := trained_method(name)) is not None]
+        if trained and not self.base_models:
+            raise BadInput(
+                f"method {trained[0].name!r} trains a language model and the run file names none; add base_models"
+            )
+        with_personas = [method.name for method in trained if method.needs_prompts]
+        for base in self.base_models:
+            if base.prompts_of is not None and base.prompts_of not in (EMBEDDED, *models):
+                raise UnknownName(
+                    f"unknown model {base.prompts_of!r} in prompts_of of base model {base.label!r}; "
+                    f"{suggestion(base.prompts_of, (EMBEDDED, *models))}"
+                )
+            if with_personas and base.prompts is None and writer_of(base, models) is None:
+                raise BadInput(
+                    f"method {with_personas[0]!r} tells base model {base.label!r} personas and {len(models)} models "
+                    "could write them; name one in prompts_of"
+                )
 
 
 def trained_method(name: str) -> RewardMethod | None:
@@ -404,60 +423,6 @@ def spec_of(settings: Mapping[str, Any], where: str) -> RunSpec:
     return spec_from(RunSpec, {key: value for key, value in settings.items() if key not in HASHES}, where)
 
 
-def _check_reward_models(
-    bases: Sequence[BaseModel], settings: Sequence[RewardSettings], encoders: Sequence[str]
-) -> None:
-    """Refuse labels that meet, devices that differ, and settings of nobody.
-
-    Raises:
-        UnknownName: If settings are of something that is not a reward model.
-        BadInput: If anything else does not fit.
-    """
-    labels = [base.label for base in bases]
-    for label in labels:
-        if labels.count(label) > 1 or label in encoders:
-            raise BadInput(f"label of a base model {label!r} stands twice; keep one")
-    for base in bases:
-        if base.encoder is not None and base.encoder not in encoders:
-            raise UnknownName(
-                f"unknown encoder {base.encoder!r} of base model {base.label!r}; {suggestion(base.encoder, encoders)}"
-            )
-    if len({base.device for base in bases}) > 1:
-        raise BadInput("base models of one run train on one device; give all of them the same, or make two runs")
-    for given in settings:
-        method = reward_method(given.method)
-        if given.faithful and not method.has_published:
-            raise BadInput(
-                f"reward model {method.name!r} has no published settings apart from ours; leave out faithful"
-            )
-
-
-def _check_prompts_of(bases: Sequence[BaseModel], methods: Iterable[str], models: Sequence[str]) -> None:
-    """Refuse rows without a base model, and a base model of which nobody knows who writes its personas.
-
-    Raises:
-        UnknownName: If `prompts_of` is not a model of the run.
-        BadInput: If there is no base model, or `prompts_of` is left out where several could be meant.
-    """
-    trained = [method for name in methods if (method := trained_method(name)) is not None]
-    if trained and not bases:
-        raise BadInput(
-            f"method {trained[0].name!r} trains a language model and the run file names none; add base_models"
-        )
-    told = [method.name for method in trained if method.needs_prompts]
-    for base in bases:
-        if base.prompts_of is not None and base.prompts_of not in (EMBEDDED, *models):
-            raise UnknownName(
-                f"unknown model {base.prompts_of!r} in prompts_of of base model {base.label!r}; "
-                f"{suggestion(base.prompts_of, (EMBEDDED, *models))}"
-            )
-        if told and base.prompts is None and writer_of(base, models) is None:
-            raise BadInput(
-                f"method {told[0]!r} tells base model {base.label!r} personas and {len(models)} models could write "
-                "them; name one in prompts_of"
-            )
-
-
 def _check_name(what: str, name: str) -> None:
     """Names become file names."""
     if not _NAME.fullmatch(name):
@@ -470,7 +435,17 @@ def _check_different(what: str, names: Sequence[str]) -> None:
         raise BadInput(f"{what} {twice!r} stands twice; keep one")
 
 
-def _check_known(what: str, names: Iterable[str], known: Iterable[str]) -> None:
-    for name in names:
-        if name not in set(known):
-            raise UnknownName(f"unknown {what} {name!r} in the run file; {suggestion(name, known)}")
+def _check_known(models: Iterable[str], known: Sequence[str]) -> None:
+    for name in models:
+        if name not in known:
+            raise UnknownName(f"unknown model {name!r} in the run file; {suggestion(name, known)}")
+
+
+def _check_label(what: str, name: str, label: str) -> None:
+    if not label.strip() or label == EMBEDDED:
+        raise BadInput(f"label of {what} {name!r} is {label!r}; give it a name other than {EMBEDDED!r}")
+
+
+def _check_size(what: str, label: str, n_parameters: float | None) -> None:
+    if n_parameters is not None and not (math.isfinite(n_parameters) and n_parameters > 0):
+        raise BadInput(f"n_parameters of {what} {label!r} is {n_parameters!r}; write a positive number")
