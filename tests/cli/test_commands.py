@@ -182,7 +182,7 @@ def test_evaluate_gives_json(run, prefs):
 def test_evaluate_of_one_user_uses_the_shipped_prior_and_says_so(run, tmp_path):
     path = write_pairs(tmp_path / "one.jsonl", tiny_users(1, 10)[0].pairs)
     code, out, _ = run("evaluate", path, "--halves", "--by-context", "1")
-    assert (code, "note: one user is no population: the shipped prior" in out) == (0, True)
+    assert (code, "note: one user is not a population: the shipped prior" in out) == (0, True)
     assert "personal" in out
     assert "shuffled_user  " not in out
     assert run("demo", "--file", path)[0] == 0

@@ -21,7 +21,7 @@ class Training:
     """Pairs that were too long even so, and were cut from the front."""
     n_steps: int = 0
     n_skipped: int = 0
-    """Steps left out because loss or gradient were no numbers."""
+    """Steps left out because loss or gradient were not numbers."""
     best_step: int = 0
     dev_losses: list[tuple[int, float]] = field(default_factory=list)
     n_tokens_run: int | None = None

@@ -62,7 +62,7 @@ def read_model(folder: str | Path, kind: str, *, encoder: str) -> tuple[dict[str
 
     Raises:
         StoreError: If there is no model or it cannot be read.
-        CorruptFile: If the files are not what `write_model` writes, or hold numbers that are none.
+        CorruptFile: If the files are not what `write_model` writes, or hold values that are not numbers.
         NewerVersion: If a later personalrm wrote them.
         BadInput: If it is of another method or encoder.
         MissingExtra: If safetensors is not installed.
@@ -85,7 +85,7 @@ def read_model(folder: str | Path, kind: str, *, encoder: str) -> tuple[dict[str
         )
     for name, array in arrays.items():
         if not np.isfinite(array).all():
-            raise CorruptFile(f"{name!r} of model folder {str(folder)!r} holds values that are no numbers; {AGAIN}")
+            raise CorruptFile(f"{name!r} of model folder {str(folder)!r} holds values that are not numbers; {AGAIN}")
     return facts, arrays
 
 

@@ -74,7 +74,7 @@ class TrainingReport:
     dev_accuracy: float | None = None
     n_steps: int | None = None
     n_skipped: int | None = None
-    """Steps left out because loss or gradient were no numbers."""
+    """Steps left out because loss or gradient were not numbers."""
     controls: str = ""
     """Active units and own minus somebody else's state over the dev users, in words."""
     active_share: float | None = None

@@ -22,7 +22,7 @@ from personalrm.preferences.messages import digest
 from personalrm.rewards.watching import tell, tell_resumed
 
 MOST_SKIPPED = 20
-"""Steps in a row whose loss or gradient may be no number before training is given up."""
+"""Steps in a row whose loss or gradient may not be a number before training is given up."""
 STEP_STRIDE = 1_000_003
 """From the seed of one run to the next, so that no two steps of near seeds draw alike."""
 
@@ -84,7 +84,7 @@ class Curve:
     best_step: int = 0
     """The step whose parameters were kept; the last one where there are no dev users."""
     n_skipped: int = 0
-    """Steps left out because loss or gradient were no numbers."""
+    """Steps left out because loss or gradient were not numbers."""
     told: list[dict[str, float]] = field(default_factory=list)
     """What else each look found."""
 
@@ -146,7 +146,7 @@ def train(
         checkpoints: Where to keep the run.
 
     Raises:
-        TrainingFailed: If loss or gradient were no numbers 20 steps in a row.
+        TrainingFailed: If loss or gradient were not numbers 20 steps in a row.
         BadInput: If the checkpoint is of another run.
         CorruptFile: If the checkpoint cannot be read.
     """
@@ -184,7 +184,7 @@ def train_in_parts(
         skipped_in_a_row = 0 if run.advance(accumulate) else skipped_in_a_row + 1
         if skipped_in_a_row >= MOST_SKIPPED:
             raise TrainingFailed(
-                f"loss or gradient were no numbers {MOST_SKIPPED} steps in a row, up to step {run.step}; lower the "
+                f"loss or gradient were not numbers {MOST_SKIPPED} steps in a row, up to step {run.step}; lower the "
                 f"learning rate {options.learning_rate!r} or check the embeddings"
             )
         is_last = run.step == options.n_steps
@@ -221,7 +221,7 @@ class _Run:
         )
 
     def advance(self, accumulate: Accumulate) -> bool:
-        """One step; False if it was left out because something was no number."""
+        """One step; False if it was left out because something was not a number."""
         for part, rate in zip(self._optimizer.param_groups, self._rates, strict=True):
             part["lr"] = rate * self.options.share(self.step)
         self._optimizer.zero_grad(set_to_none=True)

@@ -14,7 +14,7 @@ from personalrm.bench.report.tables import as_markdown
 from personalrm.bench.report.writing import PARTS, build_sections, write_report
 from personalrm.bench.results.folder import RunFolder
 from personalrm.bench.results.records import DatasetInfo, FunnelRow, JudgementRow, ModelInfo, Removed, RunInfo
-from personalrm.bench.results.summary import summarise
+from personalrm.bench.results.summary import summarize
 from personalrm.errors import BadFile, BadInput
 from personalrm.preferences.personal_prompts import PersonalPrompt
 from personalrm.preferences.personas import Claim, Persona
@@ -47,13 +47,13 @@ def one_cell(cell=None, judge=None, **sizes):
 
 def shown(path, texts="allowed"):
     """The page of a run, without drawing a picture."""
-    material = Material(summarise(path), [RunFolder(path)], texts)
+    material = Material(summarize(path), [RunFolder(path)], texts)
     return page(material, build_sections(material), {}, [])
 
 
 def table(path, name):
     """A table of a run as Markdown, without drawing a picture."""
-    material = Material(summarise(path), [RunFolder(path)])
+    material = Material(summarize(path), [RunFolder(path)])
     return next(as_markdown(one) for part in build_sections(material) for one in part.tables if one.name == name)
 
 
@@ -376,7 +376,7 @@ def test_without_the_extra_the_tables_are_still_written(tmp_path, monkeypatch, m
 
 
 def test_a_user_without_personas_is_told(run) -> None:
-    material = Material(summarise(run), [RunFolder(run)], user="nobody")
+    material = Material(summarize(run), [RunFolder(run)], user="nobody")
     assert "No stored persona belongs to user" in page(material, build_sections(material), {}, [])
 
 

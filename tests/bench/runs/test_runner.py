@@ -257,7 +257,7 @@ def test_validation_finds_missing_damaged_and_strange_cells(tmp_path):
     found = validate_run(folder.path)
     assert [cell.method for cell in found.missing] == ["random"]
     assert len(found.problems) == 2
-    assert "'old.jsonl' is no cell of this run" in found.problems[1]
+    assert "'old.jsonl' is not a cell of this run" in found.problems[1]
 
 
 def test_runs_are_listed_with_their_state_and_a_damaged_one_says_so(tmp_path):

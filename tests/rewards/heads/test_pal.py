@@ -136,7 +136,7 @@ def test_new_users_together_are_new_users_one_by_one(tmp_path: Path, similarity:
     assert together == pytest.approx(alone, abs=1e-5)
 
 
-def test_the_cosine_fit_minimises_its_objective(tmp_path: Path) -> None:
+def test_the_cosine_fit_minimizes_its_objective(tmp_path: Path) -> None:
     population = small_population(tmp_path)
     options = replace(SMALL, similarity="cosine")
     module = make_pal_module(4, 1, options)

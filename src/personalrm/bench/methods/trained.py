@@ -144,7 +144,7 @@ class RewardRow:
 
         Raises:
             BadInput: If there is nobody to learn from.
-            TrainingFailed: If a loss is no number, or completions are always scored alike.
+            TrainingFailed: If a loss is not a number, or completions are always scored alike.
             ModelUnavailable: If prompts are to be written and the model cannot be asked.
         """
         if held_out is self._learned_from:

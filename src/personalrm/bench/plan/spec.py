@@ -317,8 +317,8 @@ class RunSpec:
                 raise BadInput(
                     f"by_context cannot show {name!r}, whose personas are written from all pairs; leave it out"
                 )
-        for labelled in (by_context, self.families):
-            _check_known((labelled.models if labelled else None) or (), self.labels)
+        for labeled in (by_context, self.families):
+            _check_known((labeled.models if labeled else None) or (), self.labels)
         if transfer is not None:
             _check_known((*(transfer.teachers or ()), *(transfer.students or ())), models)
 

@@ -32,7 +32,7 @@ from personalrm.bench.report.parts.transfer import transfer_content
 from personalrm.bench.report.pictures import as_png, as_svg, check
 from personalrm.bench.report.tables import as_csv, as_latex, as_markdown
 from personalrm.bench.results.folder import RunFolder
-from personalrm.bench.results.summary import Summary, summarise
+from personalrm.bench.results.summary import Summary, summarize
 from personalrm.errors import BadInput, MissingExtra
 
 ASK = "Not asked yet: `personalrm bench personas RUN` asks, with a model or without."
@@ -117,7 +117,7 @@ def write_report(
     """
     if output is None and len(runs) > 1:
         raise BadInput(f"{len(runs)} runs make one report that belongs to none of them; name a folder with --output")
-    summary = summarise(runs[0], *runs[1:])
+    summary = summarize(runs[0], *runs[1:])
     folder = RunFolder(output if output is not None else runs[0])
     material = Material(summary, [RunFolder(path) for path in runs], texts, user)
     sections = build_sections(material)

@@ -104,7 +104,7 @@ class RunFolder:
         return [self._head(path)[0] for path in self._cell_paths()]
 
     def readable_cells(self) -> tuple[list[Cell], list[str]]:
-        """The finished cells, and a sentence for each file that is none: a report goes on without it."""
+        """The finished cells, and a sentence for each file that is not one: a report goes on without it."""
         cells, damaged = [], []
         for path in self._cell_paths():
             try:

@@ -107,7 +107,7 @@ class Removed:
     pair: str
     reason: str = ""
     text: str = ""
-    """The query; kept only where the licence of the data allows it, shown only when asked for."""
+    """The query; kept only where the license of the data allows it, shown only when asked for."""
 
 
 @dataclass(frozen=True)

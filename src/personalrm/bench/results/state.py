@@ -92,7 +92,7 @@ def validate_run(path: str | Path) -> Validation:
     names = {cell.name for cell in planned}
     for judgement in sorted((folder.path / "judgements").glob("[!.]*")):  # a kill may leave a hidden temporary file
         if judgement.stem not in names:
-            problems.append(f"{judgement.name!r} is no cell of this run; it came from other settings, remove it")
+            problems.append(f"{judgement.name!r} is not a cell of this run; it came from other settings, remove it")
     missing = tuple(cell for cell in planned if cell not in set(done))
     return Validation(len(done), missing, tuple(problems), counts["unscored"])
 
@@ -108,7 +108,7 @@ def _problems(folder: RunFolder, spec: RunSpec, cell: Cell, counts: Counter[str]
     counts["unscored"] += sum(not row.is_scored for row in rows)
     strangers = sum((row.user, row.pair) not in targets for row in rows)
     if strangers:
-        yield f"cell {cell.name!r} holds {strangers} judgements of pairs that are no targets; remove it and run again"
+        yield f"cell {cell.name!r} holds {strangers} judgements of pairs that are not targets; remove it and run again"
     n = len(targets) if cell.k is None else len({(row.user, row.pair) for row in rows})
     expected = n_draws(spec, cell) * n_targets(spec, cell, n)
     if len(rows) != expected:

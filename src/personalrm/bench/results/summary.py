@@ -86,7 +86,7 @@ class Summary:
         return json.dumps(content, ensure_ascii=False, indent=1, allow_nan=False) + "\n"
 
 
-def summarise(folder: str | Path, *more: str | Path) -> Summary:
+def summarize(folder: str | Path, *more: str | Path) -> Summary:
     """The numbers of a run, or of several read as one.
 
     Args:

@@ -63,7 +63,7 @@ MODEL_METHODS: dict[str, str] = {
     "persona_and_demonstrations": "the model with both (SynthesizeMe)",
 }
 """Rows of a language model, in their order."""
-ALONE = "one user is no population: the shipped prior takes its place, and shuffled_user is left out"
+ALONE = "one user is not a population: the shipped prior takes its place, and shuffled_user is left out"
 DATA, MODEL, ENCODER = "data", "model", "encoder"
 """What the dataset, the model and the encoder of the run are called inside it."""
 

@@ -4,7 +4,7 @@ With d = (e(chosen) - e(rejected)) / scale, V the bases and p_u = softmax(l_u),
 
     sum_i c_i log(1 + exp(-d_i V p_u)) + dim/2 (ridge |v|^2 + spread |V - v|^2 / B) + strength/2 sum_u |l_u|^2
 
-is minimised, v the population's direction, so that few data fall back to what all share.
+is minimized, v the population's direction, so that few data fall back to what all share.
 """
 
 from __future__ import annotations
@@ -70,49 +70,49 @@ def fit_bases(
     d, c = torch.as_tensor(rows).to(kind), torch.as_tensor(table.weight).to(kind)
     user, dim = torch.as_tensor(table.user), rows.shape[1]
     head = fit_head(rows, table.weight, options.ridge, np.zeros(dim), options.n_iterations)
-    centre = torch.as_tensor(head).to(kind).requires_grad_()
+    center = torch.as_tensor(head).to(kind).requires_grad_()
     if options.n_bases == 1:
-        return centre.detach().double().numpy()[:, None], np.zeros((table.n_users, 1))
+        return center.detach().double().numpy()[:, None], np.zeros((table.n_users, 1))
     with torch.no_grad():
         pull = torch.zeros(table.n_users, dim, dtype=kind)
-        pull.index_add_(0, user, (c * torch.sigmoid(-(d @ centre)))[:, None] * d)
+        pull.index_add_(0, user, (c * torch.sigmoid(-(d @ center)))[:, None] * d)
         start = _corners(pull - pull.mean(dim=0), options.n_bases) / dim
     apart, logits = start.clone().requires_grad_(), torch.zeros(table.n_users, options.n_bases, dtype=kind)
     logits.requires_grad_()
 
     def joint() -> torch.Tensor:
         p = torch.softmax(logits, dim=1)[user]  # (pairs, bases)
-        margins = d @ centre + ((d @ apart) * p).sum(dim=1)
-        pulls = options.ridge * squared(centre) + options.spread * squared(apart) / options.n_bases
+        margins = d @ center + ((d @ apart) * p).sum(dim=1)
+        pulls = options.ridge * squared(center) + options.spread * squared(apart) / options.n_bases
         loss: torch.Tensor = bradley_terry_loss(margins, c) + 0.5 * dim * pulls
         return loss + 0.5 * options.strength * squared(logits)
 
-    minimise(joint, [centre, apart, logits], options.n_iterations, n_pairs=table.weight.sum())
-    bases = (centre[:, None] + apart).detach().double().numpy()
+    minimize(joint, [center, apart, logits], options.n_iterations, n_pairs=table.weight.sum())
+    bases = (center[:, None] + apart).detach().double().numpy()
     return bases, logits.detach().double().numpy()
 
 
 def fit_head(
-    rows: npt.NDArray[np.floating], weights: FloatArray, ridge: float, centre: FloatArray, n_iterations: int
+    rows: npt.NDArray[np.floating], weights: FloatArray, ridge: float, center: FloatArray, n_iterations: int
 ) -> FloatArray:
-    """Ridge Bradley-Terry: the direction v, shape `(dim,)`, that minimises loss + dim/2 ridge |v - centre|^2.
+    """Ridge Bradley-Terry: the direction v, shape `(dim,)`, that minimizes loss + dim/2 ridge |v - center|^2.
 
     Args:
-        rows: Scaled differences, shape `(pairs, dim)`; none leave v at the centre.
+        rows: Scaled differences, shape `(pairs, dim)`; none leave v at the center.
         weights: How much each counts, shape `(pairs,)`.
-        ridge: Pull to the centre.
-        centre: Where v starts, shape `(dim,)`.
+        ridge: Pull to the center.
+        center: Where v starts, shape `(dim,)`.
         n_iterations: Most iterations.
     """
     kind = torch.float64 if rows.size <= 2**26 else torch.float32
-    d, c, start = (torch.as_tensor(array).to(kind) for array in (rows, weights, centre))
+    d, c, start = (torch.as_tensor(array).to(kind) for array in (rows, weights, center))
     v = start.clone().requires_grad_()
 
     def objective() -> torch.Tensor:
         loss: torch.Tensor = bradley_terry_loss(d @ v, c) + 0.5 * len(v) * ridge * squared(v - start)
         return loss
 
-    minimise(objective, [v], n_iterations, n_pairs=weights.sum())
+    minimize(objective, [v], n_iterations, n_pairs=weights.sum())
     return np.asarray(v.detach().double().numpy())
 
 
@@ -139,7 +139,7 @@ def _corners(pull: torch.Tensor, n_bases: int) -> torch.Tensor:
     return start
 
 
-def minimise(
+def minimize(
     objective: Callable[[], torch.Tensor], variables: list[torch.Tensor], n_iterations: int, *, n_pairs: float
 ) -> None:
     """L-BFGS with a line search on the whole data, in place; whoever looks on is told the objective a pair."""

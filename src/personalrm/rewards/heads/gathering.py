@@ -74,7 +74,7 @@ class ContextBatch:
     prompt: Tensor | None
     """Shape `(users, pairs, dim)`, where asked for."""
     real: Tensor
-    """Shape `(users, pairs)`, which pairs are no padding."""
+    """Shape `(users, pairs)`, which pairs are not padding."""
     weight: Tensor
     """Shape `(users, pairs)`, 1 / n for the n pairs of one choice, 0 where padded."""
 

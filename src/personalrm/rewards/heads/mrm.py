@@ -170,10 +170,10 @@ def outer_loss(module: _Start, pool: Pool, options: MRMOptions, generator: torch
     totals = one.weight.sum(dim=1)
     losses = (torch.nn.functional.softplus(-margins) * one.weight).sum(dim=1) / totals.clamp(min=1e-9)
     losses = losses[totals > 0]
-    if not len(losses):  # nobody drawn has a target; a loss without users is no loss, but it must have a gradient
+    if not len(losses):  # nobody drawn has a target; a loss without users is not a loss, but it must have a gradient
         return 0.0 * squared(module.bases)
     worst = losses.topk(math.ceil(options.tail * len(losses))).values.mean()
     robust: torch.Tensor = (1.0 - options.gamma) * losses.mean() + options.gamma * worst
-    centre = module.bases.mean(dim=1, keepdim=True)
-    pulls = options.ridge * squared(centre) + options.spread * squared(module.bases - centre) / options.n_bases
+    center = module.bases.mean(dim=1, keepdim=True)
+    pulls = options.ridge * squared(center) + options.spread * squared(module.bases - center) / options.n_bases
     return robust + 0.5 * len(module.bases) * pulls / float(pool.weight.sum())

@@ -1,7 +1,7 @@
 """Weights on the simplex from a few pairs, all users in one solve.
 
 A user mixes K prototypes (PAL), bases (LoRe) or soup ingredients with weights p =
-softmax(l). With a_ik the margin of pair i under prototype k alone, the fit minimises
+softmax(l). With a_ik the margin of pair i under prototype k alone, the fit minimizes
 
     f(l) = sum_i c_i log(1 + exp(-a_i . p)) + strength / 2 |l - l_0|^2
 

@@ -30,7 +30,7 @@ class SoupOptions(LowRankOptions):
     mixing: Literal["fitted", "uniform"] = "fitted"
     """Whether a user's weights are fitted on their context, or all heads count equally."""
     seed: int = 0
-    """Of the first centres."""
+    """Of the first centers."""
 
 
 class Soup(LowRank):
@@ -87,26 +87,26 @@ def cluster_users(points: FloatArray, n_clusters: int, *, seed: int) -> IntArray
     best: IntArray = np.zeros(len(points), dtype=np.int64)
     least = np.inf
     for _ in range(N_STARTS):
-        centres = _first_centres(points, n_clusters, rng)
+        centers = _first_centers(points, n_clusters, rng)
         for _ in range(N_ROUNDS):
-            nearest = _squared_distances(points, centres).argmin(axis=1)
+            nearest = _squared_distances(points, centers).argmin(axis=1)
             moved = np.stack(
                 [
-                    points[nearest == number].mean(axis=0) if (nearest == number).any() else centres[number]
+                    points[nearest == number].mean(axis=0) if (nearest == number).any() else centers[number]
                     for number in range(n_clusters)
                 ]
             )
-            if np.array_equal(moved, centres):
+            if np.array_equal(moved, centers):
                 break
-            centres = moved
-        total = float(_squared_distances(points, centres).min(axis=1).sum())
+            centers = moved
+        total = float(_squared_distances(points, centers).min(axis=1).sum())
         if total < least:
             best, least = nearest, total
     return best
 
 
-def _first_centres(points: FloatArray, n_clusters: int, rng: np.random.Generator) -> FloatArray:
-    """Each next centre at a point, more likely the farther it is from those there are."""
+def _first_centers(points: FloatArray, n_clusters: int, rng: np.random.Generator) -> FloatArray:
+    """Each next center at a point, more likely the farther it is from those there are."""
     chosen = [int(rng.integers(len(points)))]
     while len(chosen) < n_clusters:
         distance = _squared_distances(points, points[chosen]).min(axis=1)
@@ -116,7 +116,7 @@ def _first_centres(points: FloatArray, n_clusters: int, rng: np.random.Generator
     return np.asarray(points[chosen])
 
 
-def _squared_distances(points: FloatArray, centres: FloatArray) -> FloatArray:
-    """Shape `(points, centres)`."""
-    squares = (points**2).sum(axis=1)[:, None] - 2.0 * points @ centres.T + (centres**2).sum(axis=1)
+def _squared_distances(points: FloatArray, centers: FloatArray) -> FloatArray:
+    """Shape `(points, centers)`."""
+    squares = (points**2).sum(axis=1)[:, None] - 2.0 * points @ centers.T + (centers**2).sum(axis=1)
     return np.asarray(np.maximum(squares, 0.0))

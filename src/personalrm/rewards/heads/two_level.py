@@ -3,11 +3,11 @@
 The margin of a couple of completions is phi (w + v_u), phi the blocks of `couples.py`. Both levels are
 Gaussian, w ~ N(0, S) and v_u ~ N(0, D), diagonal, one variance a block:
 
-    w   minimises  sum_i c_i log(1 + exp(-phi_i w)) + w S^-1 w / 2        over all training pairs
-    v_u minimises  sum_i c_i log(1 + exp(-phi_i (w + v))) + v D^-1 v / 2  over the user's
+    w   minimizes  sum_i c_i log(1 + exp(-phi_i w)) + w S^-1 w / 2        over all training pairs
+    v_u minimizes  sum_i c_i log(1 + exp(-phi_i (w + v))) + v D^-1 v / 2  over the user's
 
 It is averaged with the embedded engine, whose spread of tastes is learned (EP) instead of set. No
-optimiser step is taken, nothing is random, and dev users are not needed. An extension of ours; the
+optimizer step is taken, nothing is random, and dev users are not needed. An extension of ours; the
 defaults were chosen on the development half of PRISM (docs/log.md).
 """
 

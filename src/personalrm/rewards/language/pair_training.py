@@ -116,7 +116,7 @@ class PairTraining:
             fingerprint: What the run is of.
 
         Raises:
-            TrainingFailed: If all margins stay exactly 0, or loss or gradients are no numbers, step after step.
+            TrainingFailed: If all margins stay exactly 0, or loss or gradients are not numbers, step after step.
             BadInput: If the checkpoint is of another run.
         """
         kept = None

@@ -122,7 +122,7 @@ class Episode:
     mask: torch.Tensor
     """Which context columns are real, (B, C)."""
     targets: torch.Tensor
-    """Scaled tokens, chosen first, then chosen second where that is no negative, (B, T, orders, dim)."""
+    """Scaled tokens, chosen first, then chosen second where that is not the negative of it, (B, T, orders, dim)."""
     weight: torch.Tensor
     """How much each target counts, 0 where padded, (B, T)."""
     target_second: torch.Tensor
@@ -136,7 +136,7 @@ class Pool:
     """Training pairs as tensors, user by user."""
 
     tokens: torch.Tensor
-    """Chosen completion first, then second where that is no negative, (pairs, orders, dim)."""
+    """Chosen completion first, then second where that is not the negative of it, (pairs, orders, dim)."""
     places: torch.Tensor
     """(users, most pairs), 0 where padded."""
     real: torch.Tensor

@@ -2,7 +2,7 @@
 
 The paper's adaptation (SynthesizeMe, A.2) is `GPOOptions.faithful()`; the default repairs what it leaves
 open: +1/-1 labels instead of 0/1 beside padding that is 0 too,
-standardised embeddings, a null token for empty contexts, and logits antisymmetrised over
+standardized embeddings, a null token for empty contexts, and logits antisymmetrized over
 the two orders of a pair, so that position decides nothing.
 
 At evaluation many users with ragged contexts and targets share one forward.

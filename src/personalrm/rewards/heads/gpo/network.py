@@ -80,7 +80,7 @@ def _placed(counts: torch.Tensor, *parts: tuple[torch.Tensor, torch.Tensor | int
     """Of tokens with users and columns, part by part; the first columns of each user hold their `counts` tokens."""
     n_columns = max(1, int(counts.max()))
     place = torch.cat([user * n_columns + column for user, column in parts])
-    # The softmax of nothing is no number: a user without tokens reads columns of zeros, which leaves 0.
+    # The softmax of nothing is not a number: a user without tokens reads columns of zeros, which leaves 0.
     hidden = (torch.arange(n_columns, device=counts.device) >= counts[:, None]) & (counts > 0)[:, None]
     bias = torch.zeros(hidden.shape, device=counts.device).masked_fill(hidden, -torch.inf)
     return Places(place, n_columns, bias[:, None, None, :])
@@ -169,9 +169,9 @@ class GPONetwork(torch.nn.Module):
             targets: Projected target tokens, (Nt, width).
             layout: Whose they are.
         """
-        labelled = context + labels[:, None] * self.label
+        labeled = context + labels[:, None] * self.label
         asked = targets if self.bit is None else targets + self.bit
-        h = torch.cat([labelled, asked]) + self.first.bias  # a target's label is 0
+        h = torch.cat([labeled, asked]) + self.first.bias  # a target's label is 0
         for layer in self.rest:
             h = layer(torch.relu(h))
         if self.null is not None:

@@ -17,7 +17,7 @@ class Draw:
     places: Tensor
     """Places of the context pairs, `(targets, contexts, pairs)`."""
     real: Tensor
-    """Which of them are no padding."""
+    """Which of them are not padding."""
     noise: Tensor
     """Shape `(targets, contexts, latent)`."""
 
@@ -104,7 +104,7 @@ def encode(module: VPLModule, given: DrawnVectors, *, is_swapped: bool) -> Laten
     Args:
         module: Encoders.
         given: The contexts.
-        is_swapped: Whether SPL's regulariser is wanted, which encodes everything once more.
+        is_swapped: Whether SPL's regularizer is wanted, which encodes everything once more.
     """
     mean, log_variance = _posterior(module, given.chosen, given.rejected, given)
     some = given.real.any(dim=-1, keepdim=True)

@@ -44,12 +44,12 @@ from personalrm.stats.arrays import FloatArray
 
 
 def elbo(margins: Tensor, latents: Latents, options: LatentOptions, *, beta: float, dim: int | None = None) -> Tensor:
-    """-log sigmoid(r_chosen - r_rejected) + beta KL(q || N(0, I)) + SPL's regulariser, as means.
+    """-log sigmoid(r_chosen - r_rejected) + beta KL(q || N(0, I)) + SPL's regularizer, as means.
 
     Args:
         margins: Shape `(targets, contexts)`.
         latents: What z costs.
-        options: Weight of the regulariser.
+        options: Weight of the regularizer.
         beta: Weight of KL at this step.
         dim: Over what the mean is taken: 1 for each target, None for all.
     """

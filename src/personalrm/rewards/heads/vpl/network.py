@@ -24,7 +24,7 @@ class LatentOptions:
     kl_weight: float = 1e-3
     """beta, at the end of its warm-up."""
     kl_warmup_share: float = 0.3
-    """Share of the optimiser steps over which beta rises from 0."""
+    """Share of the optimizer steps over which beta rises from 0."""
     kl_warmup: Literal["linear", "cosine"] = "linear"
     """How it rises; it never falls again."""
     most_context: int = 8
@@ -40,7 +40,7 @@ class LatentOptions:
     standardize: bool = True
     """Bring the embeddings to mean 0 and spread 1 over the training pairs."""
     swap_weight: float = 0.0
-    """Weight of SPL's regulariser: with chosen and rejected exchanged mu turns around and lv stays."""
+    """Weight of SPL's regularizer: with chosen and rejected exchanged mu turns around and lv stays."""
     weigh_choices: bool = True
     """Count the n pairs of one choice 1 / n each in training, as on the dev users; published: each whole."""
     pooling: Pooling = "last"
@@ -56,7 +56,7 @@ class LatentOptions:
             raise BadInput(f"empty_share must lie in [0, 1], got {self.empty_share!r}")
 
     def kl_share(self, step: int, n_steps: int) -> float:
-        """beta at a step of so many: it rises with optimiser steps and with nothing else."""
+        """beta at a step of so many: it rises with optimizer steps and with nothing else."""
         done = min(1.0, (step + 1) / max(1.0, self.kl_warmup_share * n_steps))
         return self.kl_weight * (done if self.kl_warmup == "linear" else 0.5 - 0.5 * math.cos(math.pi * done))
 

@@ -25,7 +25,7 @@ class Adapter:
     """LoRA factors by name, `NAME.lora_A.weight` (rank, in) and `NAME.lora_B.weight` (out, rank), and the rest."""
 
     arrays: Mapping[str, Array]
-    """Factors, and tensors that are no factors, such as the head."""
+    """Factors, and tensors that are not factors, such as the head."""
     rank: int
     alpha: float
 
@@ -52,7 +52,7 @@ def soup(adapters: Sequence[Adapter], weights: Sequence[float]) -> Adapter:
     """One adapter whose delta is the weighted sum of the adapters' deltas; the inputs stay as they are.
 
     Adapters of weight 0 leave no trace, and a single one of weight 1 comes back bit for
-    bit. Tensors that are no factors are summed with the same weights.
+    bit. Tensors that are not factors are summed with the same weights.
 
     Args:
         adapters: Of one base model: equal layers and shapes, ranks may differ.

@@ -3,7 +3,7 @@
 Everybody's model is trained first. Users are clustered by the mean difference of its
 hidden states, chosen minus rejected, and each cluster's adapter goes on from everybody's
 with that cluster's pairs. With a_ik the margin of a new user's context pair i under
-adapter k, their weights p on the simplex minimise sum_i log(1 + exp(-a_i . p)), all users
+adapter k, their weights p on the simplex minimize sum_i log(1 + exp(-a_i . p)), all users
 in one solve. Their reward is then, of rewards, sum_k p_k r_k(x), or, of weights, that of
 the one model whose delta is sum_k p_k s B_k A_k, exactly.
 """
@@ -71,8 +71,8 @@ def cluster(
     scaled = differences / np.where(scale > 0, scale, 1.0)
     points = np.stack([scaled[rows == place].mean(axis=0) for place in range(len(users))])
     of_user = cluster_users(points, n_clusters, seed=model.options.seed)
-    centres = {k: points[of_user == k].mean(axis=0) for k in np.unique(of_user)}
-    near = [_nearest(model, user, centres, scale) for user in dev]
+    centers = {k: points[of_user == k].mean(axis=0) for k in np.unique(of_user)}
+    near = [_nearest(model, user, centers, scale) for user in dev]
     return [
         ClusterPart(
             tuple(pair for pair, row in zip(pairs, rows, strict=True) if of_user[row] == k),
@@ -106,11 +106,11 @@ def train_adapters(
     return tuple(adapters)
 
 
-def _nearest(model: BradleyTerry, user: DevUser, centres: dict[int, FloatArray], scale: FloatArray) -> int:
+def _nearest(model: BradleyTerry, user: DevUser, centers: dict[int, FloatArray], scale: FloatArray) -> int:
     if not user.context:
         return 0
     point = model.differences(user.context).mean(axis=0) / np.where(scale > 0, scale, 1.0)
-    return min(centres, key=lambda k: float(((point - centres[k]) ** 2).sum()))
+    return min(centers, key=lambda k: float(((point - centers[k]) ** 2).sum()))
 
 
 KIND = "bradley_terry_soup"
@@ -170,7 +170,7 @@ class BradleyTerrySoup(RewardModel[MixtureState]):
 
         Raises:
             BadInput: If there are no pairs, or the base model cannot be loaded.
-            TrainingFailed: If the loss is no number, or chosen and rejected are always scored alike.
+            TrainingFailed: If the loss is not a number, or chosen and rejected are always scored alike.
         """
         model = BradleyTerry(self.base, self.options.adapters, checkpoint=self.checkpoint)
         with part("everybody's model"):

@@ -119,7 +119,7 @@ class BradleyTerry(RewardModel[UserTurn]):
 
         Raises:
             BadInput: If there are no pairs, or the base model cannot be loaded.
-            TrainingFailed: If the loss is no number, or chosen and rejected are always scored alike.
+            TrainingFailed: If the loss is not a number, or chosen and rejected are always scored alike.
         """
         if not pairs:
             raise BadInput("there are no pairs to train a Bradley-Terry model on; pass at least one")

@@ -82,7 +82,7 @@ def train_network(
         checkpoint: File to keep the run in and to go on from.
 
     Raises:
-        TrainingFailed: If all margins stay exactly 0, or loss or gradients are no numbers, step after step.
+        TrainingFailed: If all margins stay exactly 0, or loss or gradients are not numbers, step after step.
         BadInput: If the checkpoint is of another run.
         MissingExtra: If accelerate is not installed.
     """

@@ -210,7 +210,7 @@ def _attend(
 
 def _gathered(tensor: torch.Tensor, ranges: Sequence[tuple[int, int]]) -> torch.Tensor:
     joined: list[list[int]] = []
-    for start, end in ranges:  # neighbours join, so that a straight run is a view and no copy
+    for start, end in ranges:  # neighbors join, so that a straight run is a view and no copy
         if joined and joined[-1][1] == start:
             joined[-1][1] = end
         else:

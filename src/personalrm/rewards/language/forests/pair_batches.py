@@ -132,7 +132,7 @@ def plant(pairs: Sequence[TokenPair], *, is_shared: bool = True) -> PairForest:
 
 
 def _filled(chunks: Sequence[list[int]], pairs_a_step: int) -> list[list[int]]:
-    """Neighbouring chunks joined as long as a step has room."""
+    """Neighboring chunks joined as long as a step has room."""
     steps: list[list[int]] = []
     for chunk in chunks:
         if steps and len(steps[-1]) + len(chunk) <= pairs_a_step:

@@ -100,7 +100,7 @@ class LanguageVPLNetwork(AdaptedNetwork):
         backbone: A decoder without head, with LoRA.
         width: Of its hidden states.
         dim: Of the embeddings of context pairs.
-        options: Widths, projection, regulariser.
+        options: Widths, projection, regularizer.
     """
 
     def __init__(self, backbone: Any, width: int, dim: int, options: LanguageVPLOptions) -> None:
