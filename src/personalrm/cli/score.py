@@ -42,6 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     from personalrm.cli.rows import completions_of, conversation_of, read_rows, user_of
     from personalrm.rewards.language.user_turns import turns_told
+    from personalrm.rewards.reward_model import ScoreItem
     from personalrm.rewards.trained import open_trained
 
     def read(row: dict[str, Any]) -> tuple[str, Any, tuple[str, ...]]:
@@ -55,7 +56,18 @@ def run(options: argparse.Namespace) -> int:
     contexts, n_left_out = _contexts(options.context, skip_bad=options.skip_bad)
     users = list(dict.fromkeys(user for _, (user, _, _) in items))
     states = dict(zip(users, model.condition_many([contexts.get(user, ()) for user in users]), strict=True))
-    _print(items, model, states, contexts, options)
+    scored = model.score_many(
+        [ScoreItem(states[user], conversation, texts) for _, (user, conversation, texts) in items]
+    )
+    for (number, (user, _, texts)), rewards in zip(items, scored, strict=True):
+        order = sorted(range(len(rewards)), key=lambda place: -rewards[place])
+        n_context = len(contexts.get(user, ()))
+        if options.json:
+            content = {"line": number, "user_id": user, "rewards": rewards.tolist(), "order": order}
+            print(json.dumps(content | {"n_context": n_context}, ensure_ascii=False))
+        else:
+            print(f"{number}  {user}  best first" + ("" if n_context else "  (the average user)"))
+            print(*ranked_lines(order, rewards.tolist(), texts), sep="\n")
     if n_bad := len(bad) + n_left_out:
         print(f"{count(n_bad, 'bad row')} left out", file=sys.stderr)
     return 3 if n_bad else 0
@@ -72,18 +84,3 @@ def _contexts(path: str | None, *, skip_bad: bool) -> tuple[dict[str, Any], int]
     users = iter_users(path, ReadOptions(skip_bad=skip_bad), tally=tally)
     found = {user.user_id: [pair for pair in user.pairs if pair.split != "target"] for user in users}
     return found, tally.n_bad_rows
-
-
-def _print(items: Any, model: Any, states: Any, contexts: Any, options: argparse.Namespace) -> None:
-    from personalrm.rewards.reward_model import ScoreItem
-
-    scored = model.score_many([ScoreItem(states[user], talk, texts) for _, (user, talk, texts) in items])
-    for (number, (user, _, texts)), rewards in zip(items, scored, strict=True):
-        order = sorted(range(len(rewards)), key=lambda place: -rewards[place])
-        known = len(contexts.get(user, ()))
-        if options.json:
-            content = {"line": number, "user_id": user, "rewards": rewards.tolist(), "order": order}
-            print(json.dumps(content | {"n_context": known}, ensure_ascii=False))
-        else:
-            print(f"{number}  {user}  best first" + ("" if known else "  (the average user)"))
-            print(*ranked_lines(order, rewards, texts), sep="\n")

@@ -71,12 +71,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    from personalrm.preferences.reading.files import Tally, iter_users
     from personalrm.rewards.trained import train_to_folder
     from personalrm.rewards.watching import watched
     from personalrm.typed_values import read_yaml
 
     content = (read_yaml(options.settings, "settings file") or {}) if options.settings else {}
-    users, report = _read(options)
+    tally = Tally()
+    users = list(iter_users(options.file, read_options(options), tally=tally))
     with TrainingProgress(options.method, is_silent=options.json) as progress, watched(progress.moved):
         recipe, encoder, turns = _recipe(options, content, users, progress)
         if options.sweep is not None:
@@ -85,8 +87,8 @@ def run(options: argparse.Namespace) -> int:
             trained = train_to_folder(
                 users, options.out, recipe, encoder=encoder, turns=turns, dev_percent=options.dev_percent
             )
-    _tell(trained, report, options)
-    return 3 if report.n_bad_rows else 0
+    _print(trained, tally.n_bad_rows, options)
+    return 3 if tally.n_bad_rows else 0
 
 
 def _recipe(
@@ -153,16 +155,9 @@ def _sweep(
     raise AssertionError("a sweep ends with a report")
 
 
-def _read(options: argparse.Namespace) -> tuple[list[Any], Any]:
-    from personalrm.preferences.reading.files import Tally, iter_users
-
-    tally = Tally()
-    return list(iter_users(options.file, read_options(options), tally=tally)), tally
-
-
-def _tell(trained: Any, report: Any, options: argparse.Namespace) -> None:
+def _print(trained: TrainingReport, n_bad_rows: int, options: argparse.Namespace) -> None:
     if options.json:
-        print_json(asdict(trained) | {"n_bad_rows": report.n_bad_rows})
+        print_json(asdict(trained) | {"n_bad_rows": n_bad_rows})
         return
     left_out = f", {trained.n_targets:,} targets left out" if trained.n_targets else ""
     print(
@@ -176,5 +171,5 @@ def _tell(trained: Any, report: Any, options: argparse.Namespace) -> None:
         print(f"over these users, {trained.controls}")
     print(f"saved in {options.out}")
     print(f"next: personalrm score DRAFTS.jsonl --model-folder {options.out} --context {options.file}")
-    if report.n_bad_rows:
-        print(f"{count(report.n_bad_rows, 'bad row')} left out; personalrm validate lists them", file=sys.stderr)
+    if n_bad_rows:
+        print(f"{count(n_bad_rows, 'bad row')} left out; personalrm validate lists them", file=sys.stderr)

@@ -223,7 +223,8 @@ def sweep(
     for content, chosen in zip(settings, options, strict=True):
         model = replace(recipe, options=chosen).make()
         model.fit(learnable(train), dev=dev)
-        tried = _measured(model, content, dev)
+        won = target_margins(model, dev)
+        tried = Tried(content, float(np.logaddexp(0.0, -won).mean()), float((0.5 * (1.0 + np.sign(won))).mean()))
         if best is None or tried.loss < best[0]:
             best = (tried.loss, model)
         yield tried
@@ -266,21 +267,22 @@ def divided(users: Sequence[User], dev_percent: int) -> tuple[list[User], list[D
     """Users to learn from, and dev users with something to stop by, which is never a row the data calls target."""
     train, dev = [], []
     for user in users:
-        byte = hashlib.sha256(f"dev {user.user_id}".encode("utf-8", "surrogatepass")).digest()[0]
-        look = _as_dev(user)
-        if byte < 256 * dev_percent / 100 and look.context and look.targets:
-            dev.append(look)
+        if any(pair.split for pair in user.pairs):
+            declared = split_context(user.pairs)
+            apart = DevUser(declared.train, declared.validation)
+        else:
+            split = split_user(user.pairs)
+            apart = DevUser(split.context, split.target)
+        if hash_byte("dev", user.user_id) < 256 * dev_percent / 100 and apart.context and apart.targets:
+            dev.append(apart)
         else:
             train.append(user)
     return train, dev
 
 
-def _as_dev(user: User) -> DevUser:
-    if any(pair.split for pair in user.pairs):
-        declared = split_context(user.pairs)
-        return DevUser(declared.train, declared.validation)
-    split = split_user(user.pairs)
-    return DevUser(split.context, split.target)
+def hash_byte(what: str, user_id: str) -> int:
+    """A number from 0 to 255 that a user's id alone decides, another one for each purpose."""
+    return hashlib.sha256(f"{what} {user_id}".encode("utf-8", "surrogatepass")).digest()[0]
 
 
 def claim_folder(folder: str | Path, method: str) -> Path:
@@ -366,11 +368,6 @@ def controls_section(report: TrainingReport) -> str:
         f"who also stopped the training: {report.dev or 'not measured'}\n"
         f"- whether it is personal, over the same users: {report.controls or 'not measured'}\n"
     )
-
-
-def _measured(model: RewardModel[Any], settings: Mapping[str, Any], dev: Sequence[DevUser]) -> Tried:
-    found = target_margins(model, dev)
-    return Tried(settings, float(np.logaddexp(0.0, -found).mean()), float((0.5 * (1.0 + np.sign(found))).mean()))
 
 
 def _nested(flat: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,6 @@ killed, reads it back, and a training that was under way goes on from its checkp
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, is_dataclass, replace
@@ -29,7 +28,7 @@ from personalrm.preferences.splits import split_context, split_user
 from personalrm.preferences.users import User
 from personalrm.rewards.methods import Pool, Recipe
 from personalrm.rewards.reward_model import DevUser, RewardModel, margins
-from personalrm.rewards.trained import CHECKPOINT, RECORD, finish_folder
+from personalrm.rewards.trained import CHECKPOINT, RECORD, finish_folder, hash_byte
 
 N_FOLDS = 5
 DEV_SHARE = 0.2
@@ -319,12 +318,12 @@ def n_conversations(user: User, only: Mapping[str, Collection[str]] | None) -> i
 
 def fold_of(user_id: str, n_folds: int) -> int:
     """The fold of a user, by a hash of their id."""
-    return _byte("fold", user_id) % n_folds
+    return hash_byte("fold", user_id) % n_folds
 
 
 def is_dev(user: User) -> bool:
     """Whether a user is one of those who stop a training, by a hash of their id."""
-    return _byte("dev", user.user_id) < 256 * DEV_SHARE
+    return hash_byte("dev", user.user_id) < 256 * DEV_SHARE
 
 
 def as_dev(user: User, *, is_scored: bool) -> DevUser:
@@ -334,10 +333,6 @@ def as_dev(user: User, *, is_scored: bool) -> DevUser:
         return DevUser(split.train, split.validation)
     split = split_user(user.pairs)
     return DevUser(split.context, split.target)
-
-
-def _byte(what: str, user_id: str) -> int:
-    return hashlib.sha256(f"{what} {user_id}".encode("utf-8", "surrogatepass")).digest()[0]
 
 
 def _whole(held_out: HeldOut, settings: PoolSettings) -> Portion:

@@ -158,15 +158,24 @@ def compare_runs(a: RunFolder, b: RunFolder) -> list[ComparedCell]:
     for folder in (a, b):
         folder.info()
     of_b = {judged.cell: judged for judged in _readable(b)}
-    both = [_compared(judged, of_b[judged.cell]) for judged in _readable(a) if judged.cell in of_b]
-    found = [compared for compared in both if compared is not None]
-    if not found:
+    compared = []
+    for in_a in _readable(a):
+        if (in_b := of_b.get(in_a.cell)) is None:
+            continue
+        correct_a, correct_b, users = common_pairs(in_a, in_b)
+        if not users:
+            continue
+        comparison = compare(correct_b, correct_a, users)
+        n_only_one = len(in_a.pairs) + len(in_b.pairs) - 2 * len(users)
+        means = float(correct_a.mean()), float(correct_b.mean())
+        compared.append(ComparedCell(in_a.cell, *means, comparison, comparison.p, n_only_one))
+    if not compared:
         raise BadInput(
             f"runs {str(a.path)!r} and {str(b.path)!r} share no cell with common pairs; compare runs of the same "
             "datasets, methods and models"
         )
-    adjusted = holm([judged.comparison.p for judged in found])
-    return [replace(compared, p_holm=p) for compared, p in zip(found, adjusted, strict=True)]
+    adjusted = holm([cell.comparison.p for cell in compared])
+    return [replace(cell, p_holm=p) for cell, p in zip(compared, adjusted, strict=True)]
 
 
 def _readable(folder: RunFolder) -> list[Measured]:
@@ -181,13 +190,3 @@ def _readable(folder: RunFolder) -> list[Measured]:
     return [
         judged for judged in measured if judged.cell.control != "identical"
     ]  # the A/A test has no accuracy to compare
-
-
-def _compared(a: Measured, b: Measured) -> ComparedCell | None:
-    """b minus a on the pairs that both judged; None when there are none."""
-    correct_a, correct_b, users = common_pairs(a, b)
-    if not users:
-        return None
-    comparison = compare(correct_b, correct_a, users)
-    n_only_one = len(a.pairs) + len(b.pairs) - 2 * len(users)
-    return ComparedCell(a.cell, float(correct_a.mean()), float(correct_b.mean()), comparison, comparison.p, n_only_one)

@@ -58,7 +58,9 @@ def load_dataset(spec: DatasetSpec, base: Path, *, limit: int | None = None) -> 
     """
     found = _read(spec, base)
     parts = {part: _limited(users, spec.min_pairs, limit) for part, users in found.parts.items()}
-    more, tally = _unfiltered(spec, base)
+    more, tally = list[PreferencePair](), Tally()
+    if spec.unfiltered is not None:  # whatever its rows call their users' split
+        more = [pair for user in iter_users(base / spec.unfiltered, _options(spec), tally=tally) for pair in user.pairs]
     held_out = _held_out(parts, spec)
     held_out = replace(held_out, unfiltered=(*held_out.unfiltered, *more))
     users = [user for some in parts.values() for user in some]
@@ -85,9 +87,13 @@ class _Found:
     """The funnel of a dataset that `bench build` made."""
 
 
+def _options(spec: DatasetSpec) -> ReadOptions:
+    return ReadOptions(spec.layout, spec.user_column, min_gap=spec.min_gap, skip_bad=spec.skip_bad)
+
+
 def _read(spec: DatasetSpec, base: Path) -> _Found:
     """A file of pairs, or a benchmark with its users split: a folder, or a published set by name."""
-    options = ReadOptions(spec.layout, spec.user_column, min_gap=spec.min_gap, skip_bad=spec.skip_bad)
+    options = _options(spec)
     surveys = read_surveys(base / spec.surveys) if spec.surveys is not None else {}
     path = example_path() if spec.path == EXAMPLE else base / spec.path
     if not path.is_file() and not path.suffix:
@@ -99,15 +105,6 @@ def _read(spec: DatasetSpec, base: Path) -> _Found:
     for user in iter_users(path, options, tally=tally):
         parts.setdefault(str(user.pairs[0].meta.get(USER_SPLIT, "")), []).append(user)
     return _Found(parts, surveys, tally)
-
-
-def _unfiltered(spec: DatasetSpec, base: Path) -> tuple[list[PreferencePair], Tally]:
-    """The pairs of the file of unfiltered ones, whatever its rows call their users' split."""
-    tally = Tally()
-    if spec.unfiltered is None:
-        return [], tally
-    options = ReadOptions(spec.layout, spec.user_column, min_gap=spec.min_gap, skip_bad=spec.skip_bad)
-    return [pair for user in iter_users(base / spec.unfiltered, options, tally=tally) for pair in user.pairs], tally
 
 
 def _funnel(built_from: BuiltFrom, spec: DatasetSpec) -> tuple[FunnelRow, ...]:
@@ -148,7 +145,10 @@ def _limited(users: Sequence[User], min_pairs: int, limit: int | None) -> list[U
     if limit is None:
         return list(users)
     everybody = [user for user in users if len(user) >= min_pairs]
-    kept = {user.user_id for user in sorted(everybody, key=lambda user: _digest(user.user_id))[:limit]}
+    digests = {
+        user.user_id: hashlib.sha256(user.user_id.encode("utf-8", "surrogatepass")).digest() for user in everybody
+    }
+    kept = set(sorted(digests, key=digests.__getitem__)[:limit])
     return [user for user in everybody if user.user_id in kept]
 
 
@@ -175,7 +175,3 @@ def _statistics(users: Iterable[User], held_out: HeldOut) -> Mapping[str, float]
         "n_left_out_too_few": len(held_out.too_few),
         "n_left_out_no_target": len(held_out.without_target),
     }
-
-
-def _digest(user_id: str) -> str:
-    return hashlib.sha256(user_id.encode("utf-8", "surrogatepass")).hexdigest()

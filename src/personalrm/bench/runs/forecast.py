@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from personalrm.bench.methods.table import entry_of
 from personalrm.bench.methods.trained import divide, n_conversations, pool_users, stopping
 from personalrm.bench.plan.cells import Cell, kind_of, n_draws, n_targets, plan_cells
-from personalrm.bench.plan.spec import ModelSpec, RunSpec, pool_of, writer_of
+from personalrm.bench.plan.spec import RunSpec, pool_of, writer_of
 from personalrm.bench.runs.data import Dataset
 from personalrm.bench.runs.runner import draw_users
 from personalrm.induction.settings import InductionSettings
@@ -37,52 +37,47 @@ class CellForecast:
 
 def forecast_run(spec: RunSpec, datasets: Mapping[str, Dataset]) -> list[CellForecast]:
     """Judgements, calls and trainings of every cell, at most."""
-    models = {model.label: model for model in spec.models}
-    counted: set[object] = set()
-    found = []
+    counted: set[object] = set()  # trainings and persona prompts that a cell before has
+    forecasts = []
     for cell in plan_cells(spec):
-        model = models.get(cell.model or "") if kind_of(cell) == "model" else None
-        one = _forecast(spec, cell, datasets[cell.dataset], model)
-        is_trained = kind_of(cell) == "base_model"
-        found.append(_with_training(spec, one, datasets[cell.dataset], counted) if is_trained else one)
-    return found
+        dataset = datasets[cell.dataset]
+        forecast = _judging(spec, cell, dataset)
+        key = (cell.dataset, cell.method, cell.model, cell.seed)
+        if kind_of(cell) == "base_model" and key not in counted:
+            counted.add(key)
+            portions = divide(dataset.held_out, pool_of(spec, cell.method)).portions
+            forecast = replace(
+                forecast,
+                n_calls=_calls_for_personas(spec, cell, dataset, counted),
+                n_trainings=len(portions),
+                n_training_pairs=sum(len(portion.pairs) for portion in portions),
+            )
+        forecasts.append(forecast)
+    return forecasts
 
 
-def _with_training(spec: RunSpec, one: CellForecast, dataset: Dataset, counted: set[object]) -> CellForecast:
-    """What a cell trains that no cell before it has, and the calls that write its personas."""
-    cell = one.cell
-    key = (cell.dataset, cell.method, cell.model, cell.seed)
-    if key in counted:
-        return one
-    counted.add(key)
-    portions = divide(dataset.held_out, pool_of(spec, cell.method)).portions
-    n_calls = _calls_to_tell(spec, cell, dataset, counted) if reward_method(cell.method).needs_prompts else 0
-    return replace(
-        one,
-        n_calls=n_calls,
-        n_trainings=len(portions),
-        n_training_pairs=sum(len(portion.pairs) for portion in portions),
-    )
-
-
-def _calls_to_tell(spec: RunSpec, cell: Cell, dataset: Dataset, counted: set[object]) -> int:
+def _calls_for_personas(spec: RunSpec, cell: Cell, dataset: Dataset, counted: set[object]) -> int:
     """Calls that write the personas a base model is told, at its first row that needs them."""
     base = next(base for base in spec.base_models if base.label == cell.model)
     models = {model.label: model for model in spec.models}
     writer = writer_of(base, list(models))
     key = (cell.dataset, writer, cell.seed, base.cross_fitted)
-    if base.prompts is not None or writer not in models or key in counted:
+    is_asked = reward_method(cell.method).needs_prompts and base.prompts is None
+    if not is_asked or writer not in models or key in counted:
         return 0
     counted.add(key)
     users = pool_users(dataset.held_out, dataset.spec.min_pairs)
     only = None if base.cross_fitted else stopping(users, dataset.held_out)
-    n_each = [1 + n_conversations(user, only) for user in users]
     settings = InductionSettings(n_trials=spec.trials, variant="both")
-    calls = [synthesis_calls(split_context(user.pairs), settings).total(models[writer].samples) for user in users]
-    return sum(n * portion for n, portion in zip(n_each, calls, strict=True))
+    n_calls = 0
+    for user in users:
+        of_prompt = synthesis_calls(split_context(user.pairs), settings).total(models[writer].samples)
+        n_calls += (1 + n_conversations(user, only)) * of_prompt
+    return n_calls
 
 
-def _forecast(spec: RunSpec, cell: Cell, dataset: Dataset, model: ModelSpec | None) -> CellForecast:
+def _judging(spec: RunSpec, cell: Cell, dataset: Dataset) -> CellForecast:
+    """What learning the users and judging their targets asks, without training."""
     users: Sequence[User] = list(dataset.held_out.context.values())
     if cell.k is not None:
         users = draw_users(users, cell.k, seed=cell.seed)
@@ -90,7 +85,8 @@ def _forecast(spec: RunSpec, cell: Cell, dataset: Dataset, model: ModelSpec | No
     n = sum(pair.user_id in ids for pair in dataset.held_out.targets)
     n = n_draws(spec, cell) * n_targets(spec, cell, n)
     count_calls = entry_of(cell.method).calls
-    if model is None or count_calls is None:
+    model = next((model for model in spec.models if model.label == cell.model), None)
+    if model is None or kind_of(cell) != "model" or count_calls is None:
         return CellForecast(cell, n, 0, is_bounded=count_calls is not None)
     # The A/A test shows the same completion twice, so both orders are one request.
     calls = Calls(questions=n if cell.control == "identical" else 2 * n)

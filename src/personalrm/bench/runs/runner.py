@@ -21,7 +21,6 @@ import numpy as np
 
 from personalrm.bench.methods.embedded import Engine
 from personalrm.bench.methods.method import (
-    Judgement,
     Knowledge,
     Method,
     judge_identical,
@@ -209,8 +208,14 @@ class Runner:
         if cell.control == "identical":
             targets = sample_of(targets, n_targets(self._spec, cell, len(targets)))
         rows = self._judged(cell, method, known, targets)
-        self._keep(cell, known, rows)
-        self._note(cell, started, before, _usage(caller))
+        if cell.control is None and cell.k is None and cell.teacher is None and not self._folder.is_temporary:
+            for knowledge in known:  # prompts first: a cell that is there has all of them
+                if isinstance(knowledge.value, PersonalPrompt):
+                    self._folder.write_prompt(cell, knowledge.value)
+        self._folder.write_cell(cell, rows)
+        usage = {name: value - before.get(name, 0) for name, value in _usage(caller).items()}
+        finished, seconds = datetime.now(UTC).isoformat(timespec="seconds"), round(time.monotonic() - started, 3)
+        self._folder.note_timing({"cell": cell.name, "finished": finished, "seconds": seconds, "usage": usage})
         n_unscored = sum(not row.is_scored for row in rows)
         not_learned = {knowledge.user_id: knowledge.note for knowledge in known if knowledge.note}
         return CellReport(cell, True, n_rows=len(rows), n_unscored=n_unscored, not_learned=not_learned)
@@ -236,7 +241,16 @@ class Runner:
         else:
             draws = [judge_targets(method, known, targets)]
         return [
-            _row(pair, judgement, number)
+            JudgementRow(
+                pair.hash,
+                pair.user_id,
+                number,
+                judgement.chosen_first,
+                judgement.chosen_second,
+                judgement.margin,
+                judgement.unscored,
+                judgement.reasoning,
+            )
             for number, draw in enumerate(draws)
             for pair, judgement in zip(targets, draw, strict=True)
         ]
@@ -257,21 +271,6 @@ class Runner:
             )
             for user_id, prompt in prompts.items()
         ]
-
-    def _keep(self, cell: Cell, known: Sequence[Knowledge], rows: Sequence[JudgementRow]) -> None:
-        """Prompts first: a cell that is there has all of them."""
-        if cell.control is None and cell.k is None and cell.teacher is None and not self._folder.is_temporary:
-            for knowledge in known:
-                if isinstance(knowledge.value, PersonalPrompt):
-                    self._folder.write_prompt(cell, knowledge.value)
-        self._folder.write_cell(cell, rows)
-
-    def _note(self, cell: Cell, started: float, before: Mapping[str, float], after: Mapping[str, float]) -> None:
-        usage = {name: value - before.get(name, 0) for name, value in after.items()}
-        finished = datetime.now(UTC).isoformat(timespec="seconds")
-        self._folder.note_timing(
-            {"cell": cell.name, "finished": finished, "seconds": round(time.monotonic() - started, 3), "usage": usage}
-        )
 
     def _tools(self, cell: Cell, caller: Caller | None) -> Tools:
         """What the methods of a cell's dataset, model and seed are made of."""
@@ -344,15 +343,11 @@ def _write_prompts(path: Path, engine: FitEngine, users: Sequence[User], only: M
         for _ in write_prepared(unfinished, prompts):
             pass
         if NOT_DONE in report.failed.values():
-            raise _stopped(engine)
+            stopped = engine.judge.caller.stopped if isinstance(engine, ModelFit) else None
+            raise stopped or ModelUnavailable("the run was stopped")
         os.replace(unfinished, path)
     except OSError as error:
         raise StoreError(f"{str(path)!r} cannot be written ({error.strerror or error}); check the disk") from None
-
-
-def _stopped(engine: FitEngine) -> ModelUnavailable:
-    judge = getattr(engine, "judge", None)
-    return (judge.caller.stopped if judge is not None else None) or ModelUnavailable("the run was stopped")
 
 
 def _usage(caller: Caller | None) -> dict[str, float]:
@@ -375,16 +370,3 @@ def draw_choices(
     of_pair = [numbers.setdefault(pair.choice_key, len(numbers)) for pair in pairs]
     kept = set(rng.permutation(len(numbers))[:n_choices].tolist())
     return tuple(pair for pair, number in zip(pairs, of_pair, strict=True) if number in kept)
-
-
-def _row(pair: PreferencePair, judgement: Judgement, draw: int) -> JudgementRow:
-    return JudgementRow(
-        pair.hash,
-        pair.user_id,
-        draw,
-        judgement.chosen_first,
-        judgement.chosen_second,
-        judgement.margin,
-        judgement.unscored,
-        judgement.reasoning,
-    )

@@ -7,7 +7,7 @@ then is asked here: packages, device, tokenizer, chat template, layers that LoRA
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from personalrm.embedding.quiet_loading import quiet_loading
 from personalrm.embedding.with_torch import torch
@@ -66,25 +66,16 @@ def check_base(base: str, options: Trainable, *, device: Device, plain_template:
     folder = Path(base)
     if folder.is_dir() and not any(path for name in WEIGHTS for path in folder.glob(name)):
         raise BadInput(f"base model folder {base!r} holds no weights; save the model there")
-    _check_layers(base, options)
+    from transformers import AutoConfig, AutoModel
 
-
-def _check_layers(base: str, options: Trainable) -> None:
-    """Refuse a model of another kind, or without layers of the names LoRA targets; only its plan is built."""
-    skeleton = _skeleton(base)
-    names = [name for name, _ in skeleton.named_modules()]
-    missing = [target for target in options.lora.targets if not any(name.split(".")[-1] == target for name in names)]
+    try:
+        with quiet_loading(), torch.device("meta"):  # only the plan of the model is built
+            plan = AutoModel.from_config(AutoConfig.from_pretrained(base))
+    except (OSError, ValueError) as error:
+        raise BadInput(f"no model can be loaded from {base!r} ({type(error).__name__}); check the path") from None
+    layers = {name.split(".")[-1] for name, _ in plan.named_modules()}
+    missing = [target for target in options.lora.targets if target not in layers]
     if missing:
         raise BadInput(
             f"base model {base!r} has no layers named {', '.join(missing)}; name its attention as targets of lora"
         )
-
-
-def _skeleton(base: str) -> Any:
-    from transformers import AutoConfig, AutoModel
-
-    try:
-        with quiet_loading(), torch.device("meta"):
-            return AutoModel.from_config(AutoConfig.from_pretrained(base))
-    except (OSError, ValueError) as error:
-        raise BadInput(f"no model can be loaded from {base!r} ({type(error).__name__}); check the path") from None
