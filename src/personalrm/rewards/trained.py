@@ -267,17 +267,22 @@ def divided(users: Sequence[User], dev_percent: int) -> tuple[list[User], list[D
     """Users to learn from, and dev users with something to stop by, which is never a row the data calls target."""
     train, dev = [], []
     for user in users:
-        if any(pair.split for pair in user.pairs):
-            declared = split_context(user.pairs)
-            apart = DevUser(declared.train, declared.validation)
-        else:
-            split = split_user(user.pairs)
-            apart = DevUser(split.context, split.target)
+        # Where the data declares targets, they are scored elsewhere.
+        apart = as_dev(user, is_scored=any(pair.split for pair in user.pairs))
         if hash_byte("dev", user.user_id) < 256 * dev_percent / 100 and apart.context and apart.targets:
             dev.append(apart)
         else:
             train.append(user)
     return train, dev
+
+
+def as_dev(user: User, *, is_scored: bool) -> DevUser:
+    """A dev user by their own targets; a user who is scored elsewhere by the validation pairs of their context."""
+    if is_scored:
+        kept = split_context(user.pairs)
+        return DevUser(kept.train, kept.validation)
+    split = split_user(user.pairs)
+    return DevUser(split.context, split.target)
 
 
 def hash_byte(what: str, user_id: str) -> int:

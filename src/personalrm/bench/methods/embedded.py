@@ -83,18 +83,15 @@ class Engine:
         places = [place for place, value in enumerate(values) if value is not None]
         if self._population is None or not places:
             return priors
-        of_rows = np.array([_column(pair, self._leave_out or "") for pair in self._population_rows()])
+        # The context pair behind each row of the population.
+        pairs = [pair for user_id in self._population.user_ids for pair in row_pairs(self._context[user_id].pairs)]
+        of_rows = np.array([_column(pair, self._leave_out or "") for pair in pairs])
         means = self._population.means_without(
             [known[place].user_id for place in places], [of_rows == values[place] for place in places]
         )
         for place, mean in zip(places, means, strict=True):
             priors[place] = replace(priors[place], mean=mean)
         return priors
-
-    def _population_rows(self) -> list[PreferencePair]:
-        """The context pair behind each row of the population."""
-        users = self._population.user_ids if self._population else ()
-        return [pair for user_id in users for pair in row_pairs(self._context[user_id].pairs)]
 
     def _rows(self, pairs: Sequence[PreferencePair]) -> FloatArray:
         """x(chosen) - x(rejected) of every pair, unscaled, shape `(pairs, features)`; each text is read once."""
@@ -150,7 +147,9 @@ class EmbeddedMethod:
 
 def population_method(engine: Engine) -> EmbeddedMethod:
     """What everybody else prefers."""
-    return EmbeddedMethod(engine, lambda users: [None] * len(users), _prior_means)
+    return EmbeddedMethod(
+        engine, lambda users: [None] * len(users), lambda _, priors: np.array([prior.mean for prior in priors])
+    )
 
 
 def personal_method(engine: Engine) -> EmbeddedMethod:
@@ -173,10 +172,6 @@ def induced_method(engine: Engine, settings: InductionSettings, variant: Variant
         return [found.get(user.user_id) for user in users]
 
     return EmbeddedMethod(engine, prompts, _prompt_weights)
-
-
-def _prior_means(_: Sequence[Knowledge], priors: Sequence[Prior]) -> FloatArray:
-    return np.array([prior.mean for prior in priors])
 
 
 def _map_weights(known: Sequence[Knowledge], priors: Sequence[Prior]) -> FloatArray:

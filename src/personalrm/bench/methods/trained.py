@@ -28,7 +28,7 @@ from personalrm.preferences.splits import split_context, split_user
 from personalrm.preferences.users import User
 from personalrm.rewards.methods import Pool, Recipe
 from personalrm.rewards.reward_model import DevUser, RewardModel, margins
-from personalrm.rewards.trained import CHECKPOINT, RECORD, finish_folder, hash_byte
+from personalrm.rewards.trained import CHECKPOINT, RECORD, as_dev, finish_folder, hash_byte
 
 N_FOLDS = 5
 DEV_SHARE = 0.2
@@ -326,27 +326,18 @@ def is_dev(user: User) -> bool:
     return hash_byte("dev", user.user_id) < 256 * DEV_SHARE
 
 
-def as_dev(user: User, *, is_scored: bool) -> DevUser:
-    """A dev user by their own targets; a user who is scored elsewhere by the validation pairs of their context."""
-    if is_scored:
-        split = split_context(user.pairs)
-        return DevUser(split.train, split.validation)
-    split = split_user(user.pairs)
-    return DevUser(split.context, split.target)
-
-
 def _whole(held_out: HeldOut, settings: PoolSettings) -> Portion:
     """The training of data with train, dev and test users."""
-    dev = [split_user(user.pairs) for user in held_out.dev.values() if user.pairs]
-    looks = [DevUser(split.context, split.target) for split in dev if split.target]
+    splits = [split_user(user.pairs) for user in held_out.dev.values() if user.pairs]
+    looks = [DevUser(split.context, split.target) for split in splits if split.target]
     train, n_chosen = list(held_out.train.values()), 0
     if not looks and settings.pool_final == "selection":  # without dev users some of the train users stop the training
-        looks = [one for user in train if is_dev(user) and (one := as_dev(user, is_scored=True)).targets]
+        looks = [dev for user in train if is_dev(user) and (dev := as_dev(user, is_scored=True)).targets]
         n_chosen = len(looks)
     stoppers = {pair.user_id for user in looks for pair in user.targets} if n_chosen else set()
     pairs = [pair for user in train if user.user_id not in stoppers for pair in user.pairs]
     if settings.pool != "train_users":
-        pairs += [pair for split in dev for pair in split.context]
+        pairs += [pair for split in splits for pair in split.context]
         pairs += [pair for user in held_out.context.values() for pair in user.pairs]
     targets = list(held_out.targets)
     if settings.pool_final == "paper":
@@ -363,14 +354,14 @@ def _context_fold(held_out: HeldOut, fold: int, n_folds: int, uses_dev: bool) ->
     others = [user for user in held_out.learnable.values() if user.pairs and fold_of(user.user_id, n_folds) != fold]
     stoppers = [user for user in others if uses_dev and is_dev(user)]
     train = [user for user in others if not (uses_dev and is_dev(user))] or others
-    looks = [one for user in stoppers if (one := as_dev(user, is_scored=True)).targets]
+    looks = [dev for user in stoppers if (dev := as_dev(user, is_scored=True)).targets]
     return Portion(fold, tuple(pair for user in train for pair in user.pairs), tuple(looks))
 
 
 def _fold(held_out: HeldOut, fold: int, n_folds: int, uses_dev: bool) -> Portion:
     """The training that has not seen the users of a fold."""
     others = [user for user in held_out.learnable.values() if user.pairs and fold_of(user.user_id, n_folds) != fold]
-    looks = [one for user in others if uses_dev and is_dev(user) and (one := as_dev(user, is_scored=True)).targets]
+    looks = [dev for user in others if uses_dev and is_dev(user) and (dev := as_dev(user, is_scored=True)).targets]
     stoppers = {pair.user_id for user in looks for pair in user.targets}
     train = [user for user in others if user.user_id not in stoppers]
     if not train:

@@ -282,8 +282,9 @@ class RunSpec:
     @property
     def labels(self) -> tuple[str, ...]:
         """Labels of the models, the embedded engine first where it is run."""
-        labels = dict.fromkeys(model.label for model in (*self.models, *self.encoders, *self.base_models))
-        return (*((EMBEDDED,) if self.embedded else ()), *labels)
+        labels = [model.label for model in self.models] + [encoder.label for encoder in self.encoders]
+        labels += [base.label for base in self.base_models]  # which may bear the label of a model
+        return (*((EMBEDDED,) if self.embedded else ()), *dict.fromkeys(labels))
 
     def _check_trained(self, encoders: Sequence[str]) -> None:
         """Refuse labels that meet, encoders that are not there, devices that differ, and settings of nobody."""
