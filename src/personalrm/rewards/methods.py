@@ -129,13 +129,13 @@ class RewardMethod:
             return None
         if not isinstance(content, Mapping):
             return spec_from(kind, content, where)  # which refuses it
-        told: Mapping[str, Any] = {**content, **self.fixed}
+        settings: Mapping[str, Any] = {**content, **self.fixed}
         if self.knows == "history":
-            told = {key: value for key, value in told.items() if key != "k"}  # see `n_shown`
+            settings = {key: value for key, value in settings.items() if key != "k"}  # see `n_shown`
         known = {item.name for item in fields(kind)}
         if pooling is not None and "pooling" in known:
-            told = {"pooling": pooling, **told}
-        inner = told.get(self.part) or {} if self.part else told
+            settings = {"pooling": pooling, **settings}
+        inner = settings.get(self.part) or {} if self.part else settings
         if not isinstance(inner, Mapping):
             raise BadInput(f"{self.part} of {where} is not a group of settings; write them below it")
         network = inner.get("network")
@@ -143,8 +143,8 @@ class RewardMethod:
             raise BadInput(f"network of {where} names a precision; write it as dtype of the base model")
         if seed is not None and (self.part or "seed" in known):
             inner = {"seed": seed, **inner}
-        told = {**told, self.part: inner} if self.part else inner
-        options = spec_from(kind, told, where, base=kind.faithful() if faithful else None)
+        settings = {**settings, self.part: inner} if self.part else inner
+        options = spec_from(kind, settings, where, base=kind.faithful() if faithful else None)
         training = self.training(options)
         if precision is None or not hasattr(training, "network"):
             return options
@@ -289,7 +289,7 @@ _BRADLEY_TERRY = RewardMethod(
 )
 
 
-def _told(knows: Knows, title: str, source: str) -> RewardMethod:
+def _told_of_users(knows: Knows, title: str, source: str) -> RewardMethod:
     """The Bradley-Terry language model that is told something of users."""
     return replace(
         _BRADLEY_TERRY,
@@ -348,9 +348,9 @@ REWARD_MODELS: Mapping[str, RewardMethod] = {
             "pal", "PAL", "Chen et al. 2024", "personalrm.rewards.heads.pal:PAL", _STEPPING, has_published=True
         ),
         _BRADLEY_TERRY,
-        _told("persona", "Bradley-Terry + personas", "SynthesizeMe 2025"),
-        _told("persona_demonstrations", "Bradley-Terry + personas + demonstrations", "SynthesizeMe 2025"),
-        _told("history", "Bradley-Terry, raw history (FSPO-like)", "FSPO 2025"),
+        _told_of_users("persona", "Bradley-Terry + personas", "SynthesizeMe 2025"),
+        _told_of_users("persona_demonstrations", "Bradley-Terry + personas + demonstrations", "SynthesizeMe 2025"),
+        _told_of_users("history", "Bradley-Terry, raw history (FSPO-like)", "FSPO 2025"),
         RewardMethod(
             "vpl_lm",
             "VPL over a language model",

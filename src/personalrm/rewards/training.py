@@ -110,9 +110,9 @@ class Checkpoints:
     """Of several processes that train together, one writes; all read."""
 
 
-def checkpoints_for(file: Path | None, *told: object) -> Checkpoints | None:
+def checkpoints_for(file: Path | None, *identity: object) -> Checkpoints | None:
     """Checkpoints in a file, of a run that is known by its data and settings; None without a file."""
-    return Checkpoints(file, digest(*told)) if file is not None else None
+    return Checkpoints(file, digest(*identity)) if file is not None else None
 
 
 Loss = Callable[[int, torch.Generator], torch.Tensor]
@@ -268,22 +268,24 @@ class _Run:
         tensors |= {f"best.{name}": tensor for name, tensor in self.best.items()}
         for place, values in self._optimizer.state_dict()["state"].items():
             tensors |= {f"moment.{place}.{name}": torch.as_tensor(value) for name, value in values.items()}
-        told = {"fingerprint": checkpoints.fingerprint, "options": _written(self.options), "step": str(self.step)}
-        told["curve"] = json.dumps(asdict(self.curve))
+        metadata = {"fingerprint": checkpoints.fingerprint, "options": _written(self.options), "step": str(self.step)}
+        metadata["curve"] = json.dumps(asdict(self.curve))
         checkpoints.file.parent.mkdir(parents=True, exist_ok=True)
         unfinished = checkpoints.file.with_name(checkpoints.file.name + ".tmp")
-        save_file({name: tensor.contiguous().clone() for name, tensor in tensors.items()}, unfinished, metadata=told)
+        save_file(
+            {name: tensor.contiguous().clone() for name, tensor in tensors.items()}, unfinished, metadata=metadata
+        )
         os.replace(unfinished, checkpoints.file)
 
     def restore(self, checkpoints: Checkpoints) -> None:
         """Go back to where the file left off."""
-        told, tensors = read_tensors(checkpoints.file)
-        if (told["fingerprint"], told["options"]) != (checkpoints.fingerprint, _written(self.options)):
+        metadata, tensors = read_tensors(checkpoints.file)
+        if (metadata["fingerprint"], metadata["options"]) != (checkpoints.fingerprint, _written(self.options)):
             raise BadInput(
                 f"checkpoint {str(checkpoints.file)!r} is of a run with other data or settings; remove it, or name "
                 "another folder"
             )
-        self.step, self.curve = int(told["step"]), Curve(**json.loads(told["curve"]))
+        self.step, self.curve = int(metadata["step"]), Curve(**json.loads(metadata["curve"]))
         self.curve.dev = [(int(step), float(value)) for step, value in self.curve.dev]
         self.module.load_state_dict(under("now.", tensors))
         self.best = under("best.", tensors)

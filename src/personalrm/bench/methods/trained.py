@@ -462,18 +462,18 @@ def _record(portion: Portion, prompts: RunPrompts | None, training: Any) -> dict
         "n_equal": portion.n_equal,
         "n_dev_users": len({pair.user_id for user in portion.dev for pair in user.targets}),
         "n_dev_targets": sum(len(user.targets) for user in portion.dev),
-        "prompts": _told(portion, prompts) if prompts else None,
+        "prompts": _persona_counts(portion, prompts) if prompts else None,
         "training": asdict(training) if is_dataclass(training) and not isinstance(training, type) else None,
     }
 
 
-def _told(portion: Portion, prompts: RunPrompts) -> dict[str, Any]:
+def _persona_counts(portion: Portion, prompts: RunPrompts) -> dict[str, Any]:
     """Of whom there was a persona, and on how many pairs it was written without the pair's conversation."""
-    found = [(pair, prompts.prompts.for_training(pair)) for pair in portion.pairs]
-    told = [(pair.user_id, pair.conversation_key) for pair, prompt in found if prompt is not None]
+    with_persona = [pair for pair in portion.pairs if prompts.prompts.for_training(pair) is not None]
+    keys = [(pair.user_id, pair.conversation_key) for pair in with_persona]
     return {
         "source": prompts.source,
-        "n_users": len({user_id for user_id, _ in told}),
-        "n_pairs_told": len(told),
-        "n_pairs_cross_fitted": sum(key in prompts.prompts.cross_fitted for key in told),
+        "n_users": len({user_id for user_id, _ in keys}),
+        "n_pairs_told": len(keys),
+        "n_pairs_cross_fitted": sum(key in prompts.prompts.cross_fitted for key in keys),
     }

@@ -120,7 +120,10 @@ class LowRank(RewardModel[MixtureState]):
         rows = differences(table, self.store, options.pooling)
         scale = scale_of(rows)
         users = [user for user in dev if user.targets]
-        watched = self._watched(users, scale) if users else None
+        watched = None
+        if users:
+            parts = [user.context for user in users], [user.targets for user in users]
+            watched = DevRows(*(self._rows(part, scale) for part in parts))
         bases, prior = self.learn(rows / scale, table, watched)
         self.learned = Bases(bases, scale, prior, self.first_strength)
         if watched is not None and options.n_bases > 1:
@@ -186,10 +189,6 @@ class LowRank(RewardModel[MixtureState]):
         if self.learned is None:
             raise NotFitted(f"a {self.name} model was asked before it was fitted; call fit or load first")
         return self.learned
-
-    def _watched(self, users: Sequence[DevUser], scale: FloatArray) -> DevRows:
-        parts = [user.context for user in users], [user.targets for user in users]
-        return DevRows(*(self._rows(part, scale) for part in parts))
 
     def _rows(self, contexts: Sequence[Sequence[PreferencePair]], scale: FloatArray) -> UserRows:
         table = make_context_table(contexts, self.store)

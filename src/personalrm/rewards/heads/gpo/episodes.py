@@ -156,7 +156,9 @@ class Pool:
     def draw(self, sampling: EpisodeSizes, generator: torch.Generator) -> Episode:
         """Users at random, each with a random context and targets from other conversations."""
         device = self.tokens.device
-        users = self._users(sampling.n_users, generator)
+        users = torch.arange(len(self.places), device=device)
+        if len(users) > sampling.n_users:
+            users = torch.randperm(len(users), generator=generator, device=device)[: sampling.n_users]
         places, real = self.places[users], self.real[users]
         # One random place a conversation, then one number a pair: a conversation's pairs stay together. Places
         # are whole numbers, since two random numbers may be so near that their conversations would mix.
@@ -178,12 +180,6 @@ class Pool:
     def shown(self, places: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
         """Tokens of some pairs in the order they are shown, (..., dim)."""
         return in_order(self.tokens[places], second)
-
-    def _users(self, n_users: int, generator: torch.Generator) -> torch.Tensor:
-        n, device = len(self.places), self.tokens.device
-        if n <= n_users:
-            return torch.arange(n, device=device)
-        return torch.randperm(n, generator=generator, device=device)[:n_users]
 
     def _sizes(self, counts: torch.Tensor, sampling: EpisodeSizes, generator: torch.Generator) -> torch.Tensor:
         most = (counts - 1).clamp(max=sampling.max_context)

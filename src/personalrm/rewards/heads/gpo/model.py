@@ -213,12 +213,17 @@ class GPO(RewardModel[GPOState]):
         self.trained = TrainedGPO(network, scale, shift)
         users = [user for user in dev if user.targets]
         watched = self._episode(users) if users else None
+
+        def dev_loss(episode: Episode) -> float:
+            with torch.inference_mode():
+                return float(episode_loss(network, episode, self.style))
+
         self.curve = train(
             network,
             lambda _, generator: episode_loss(network, pool.draw(options.sampling, generator), self.style),
             options.optimization,
             seed=options.seed,
-            dev=None if watched is None else lambda: self._loss(watched),
+            dev=None if watched is None else lambda: dev_loss(watched),
             checkpoints=checkpoints_for(self.checkpoint, asdict(options), self.store.encoder.identity, table.hashes),
         )
         return self
@@ -318,10 +323,6 @@ class GPO(RewardModel[GPOState]):
             pools[1].tokens[places], weight, shown_second(targets).to(device)[places],
             pools[0].weight[pools[0].places] * pools[0].real if len(context) else pools[0].real.float(),
         )  # fmt: skip
-
-    def _loss(self, episode: Episode) -> float:
-        with torch.inference_mode():
-            return float(episode_loss(self._trained().network, episode, self.style))
 
 
 def shown_second(table: PairTable) -> torch.Tensor:

@@ -8,7 +8,7 @@ the reward of a completion with embedding h is decoder([h, z]). Trained by the E
 with h from the store (the language model is frozen; its rows are computed once). The
 settings of the published code are `VPLOptions.faithful()`; the defaults mend what is
 known to be wrong with it (docs/paper.md, "VPL over a language model"). With h from a language
-model that is trained along: `rewards/vpl_lm/`.
+model that is trained along: `rewards/language/vpl_lm/`.
 """
 
 from __future__ import annotations

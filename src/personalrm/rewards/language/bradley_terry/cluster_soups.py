@@ -10,8 +10,7 @@ the one model whose delta is sum_k p_k s B_k A_k, exactly.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -21,6 +20,7 @@ import numpy as np
 from personalrm.errors import BadInput, NotFitted
 from personalrm.preferences.pairs import PreferencePair
 from personalrm.rewards.heads.low_rank import STRENGTHS, MixtureState
+from personalrm.rewards.heads.pair_table import choice_weights
 from personalrm.rewards.heads.simplex import fit_simplex
 from personalrm.rewards.heads.soups import cluster_users
 from personalrm.rewards.language.bradley_terry.adapter_soups import Adapter, soup
@@ -302,7 +302,7 @@ class BradleyTerrySoup(RewardModel[MixtureState]):
         for place, adapter in enumerate(self.adapters):
             found[:, place] = [rewards[0] - rewards[1] for rewards in self._under(adapter, items)]
         borders = np.cumsum([len(context) for context in contexts])[:-1]
-        return np.split(found, borders), [_pair_weights(context) for context in contexts]
+        return np.split(found, borders), [choice_weights([0] * len(context), context) for context in contexts]
 
     def _mix(self, margins: Sequence[FloatArray], weights: Sequence[FloatArray], strength: float) -> FloatArray:
         return fit_simplex(margins, weights=weights, strength=strength).weights
@@ -318,9 +318,3 @@ class BradleyTerrySoup(RewardModel[MixtureState]):
             return float(np.concatenate(losses).sum())
 
         return min(STRENGTHS, key=loss)
-
-
-def _pair_weights(pairs: Sequence[PreferencePair]) -> FloatArray:
-    """1 / n for each of the n pairs of one choice."""
-    times: Mapping[Any, int] = Counter(pair.choice_key for pair in pairs)
-    return np.array([1.0 / times[pair.choice_key] for pair in pairs])

@@ -1,7 +1,7 @@
 """Keys and values of the beginnings that users' sequences share, kept for their next question.
 
 A bounded number of tokens is kept, least recently used first out, so n completions for a
-known user cost the conversation and the completions alone (performance.md, 3).
+known user cost the conversation and the completions alone.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""VPL whose decoder reads a causal language model that is trained along with LoRA (paper 5.1; mode `lora` of 3.4).
+"""VPL whose decoder reads a causal language model that is trained along with LoRA (paper 5.1).
 
 A user's context pairs, as frozen embeddings from the store, are encoded into
 q(z | context) = N(mu, diag exp(lv)). The reward of a completion is decoder([h, z]) with h
