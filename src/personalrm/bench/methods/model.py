@@ -23,7 +23,7 @@ from personalrm.preferences.personal_prompts import PersonalPrompt
 from personalrm.preferences.personas import Persona
 from personalrm.preferences.splits import split_context
 from personalrm.preferences.users import User
-from personalrm.preferences.verdicts import Question, Verdict
+from personalrm.preferences.verdicts import Question
 from personalrm.prompts.rendering import describe_demographics
 
 NO_SURVEY = "no survey, judged knowing nothing"
@@ -74,9 +74,15 @@ class ModelMethod:
         return self._asked([_question(known, pair, pair.chosen) for known, pair in items])
 
     def _asked(self, questions: Sequence[Question]) -> list[Judgement]:
-        return [
-            _judgement(verdicts.as_asked, verdicts.swapped) for verdicts in judge_both_orders(self._judge, questions)
-        ]
+        """Both orders of each pair; the chosen completion stood first as asked."""
+        judgements = []
+        for verdicts in judge_both_orders(self._judge, questions):
+            as_asked, swapped = verdicts.as_asked, verdicts.swapped
+            second = None if swapped.probability is None else 1.0 - swapped.probability
+            unscored = as_asked.unscored_reason or swapped.unscored_reason
+            reasoning = as_asked.reasoning or swapped.reasoning
+            judgements.append(Judgement(as_asked.probability, second, unscored=unscored, reasoning=reasoning))
+        return judgements
 
 
 def know_nobody(users: Sequence[User], _: Surveys) -> list[Knowledge]:
@@ -153,17 +159,6 @@ def nobody(user_id: str) -> PersonalPrompt:
 def _question(known: Knowledge, pair: PreferencePair, other: str) -> Question:
     """The chosen completion and another, by the taste of whoever it is known of; the request is the pair's owner's."""
     return question_about(replace(known.value, user_id=pair.user_id), pair.conversation, pair.chosen, other)
-
-
-def _judgement(as_asked: Verdict, swapped: Verdict) -> Judgement:
-    """Both orders of a pair; the chosen completion stood first as asked."""
-    p12, p21 = as_asked.probability, swapped.probability
-    return Judgement(
-        chosen_first=p12,
-        chosen_second=None if p21 is None else 1.0 - p21,
-        unscored=as_asked.unscored_reason or swapped.unscored_reason,
-        reasoning=as_asked.reasoning or swapped.reasoning,
-    )
 
 
 def by_synthesis(variant: Variant) -> Induce:

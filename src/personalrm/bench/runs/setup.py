@@ -66,7 +66,11 @@ def load_datasets(spec: RunSpec, base: Path, data: Path | None = None) -> dict[s
             if "survey" in entry_of(method).needs and not dataset.surveys:
                 raise BadInput(f"method {method!r} needs surveys and dataset {name!r} has none; name a file in surveys")
     for name, dataset in datasets.items():
-        _check_column(dataset, name)
+        column = dataset.spec.population_leaves_out
+        pairs = [pair for user in dataset.held_out.learnable.values() for pair in user] + list(dataset.held_out.targets)
+        if column is not None and not all(column in pair.meta for pair in pairs):
+            known = ", ".join(sorted(pairs[0].meta)) or "none"
+            raise BadInput(f"dataset {name!r} lacks column {column!r} (population_leaves_out); its columns: {known}")
     return datasets
 
 
@@ -191,24 +195,14 @@ def describe_run(
         models.append(ModelInfo(base.label, f"base model {base.name}", base.family, base.n_parameters))
     versions = {"personalrm": __version__, "python": platform.python_version(), "numpy": np.__version__}
     settings = settings_of(spec)
-    settings["persona_prompts"] = {label: _hash_of(prompt) for label, prompt in sorted(persona_prompts.items())}
+    settings["persona_prompts"] = {}
+    for label, prompt in sorted(persona_prompts.items()):
+        text = json.dumps([prompt.instruction, [[example.choices, example.persona] for example in prompt.examples]])
+        settings["persona_prompts"][label] = hashlib.sha256(text.encode("utf-8")).hexdigest()[:16]
     if hashes := {label: base.prompts_hash for label, base in sorted((bases or {}).items()) if base.prompts_hash}:
         settings["prepared_prompts"] = hashes
     infos = tuple(datasets[dataset.name].info for dataset in spec.datasets)
     return RunInfo(spec.name, settings, versions, tuple(methods), tuple(models), infos)
-
-
-def _hash_of(prompt: PersonaPrompt) -> str:
-    text = json.dumps([prompt.instruction, [[example.choices, example.persona] for example in prompt.examples]])
-    return hashlib.sha256(text.encode("utf-8")).hexdigest()[:16]
-
-
-def _check_column(dataset: Dataset, name: str) -> None:
-    column = dataset.spec.population_leaves_out
-    pairs = [pair for user in dataset.held_out.learnable.values() for pair in user] + list(dataset.held_out.targets)
-    if column is not None and not all(column in pair.meta for pair in pairs):
-        known = ", ".join(sorted(pairs[0].meta)) or "none"
-        raise BadInput(f"dataset {name!r} lacks column {column!r} (population_leaves_out); its columns: {known}")
 
 
 def _difference(earlier: Any, now: Any, where: str = "") -> str:

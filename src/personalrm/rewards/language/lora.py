@@ -93,36 +93,17 @@ def open_adapted(path: str, lora: Lora, holding: Holding, *, seed: int, make: Ca
         BadInput: If the model cannot be loaded, or has no layers of the names LoRA targets.
         MissingExtra: If transformers or PEFT is not installed.
     """
-    decoder = _decoder(path, holding)
-    with torch.random.fork_rng(), warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # PEFT asks transformers in a way that is going out of use
-        torch.manual_seed(seed)
-        network = make(_with_lora(decoder, lora, path), decoder.config.hidden_size)
-    if holding.checkpointing:
-        newer = getattr(decoder, "activation_checkpointing_enable", None)  # its name from transformers 5.23 on
-        (newer or decoder.gradient_checkpointing_enable)({"use_reentrant": False})
-    return network.eval()
-
-
-def _decoder(path: str, holding: Holding) -> Any:
     try:
+        from peft import LoraConfig, TaskType, get_peft_model
         from transformers import AutoModel
-    except ImportError:
-        raise MissingExtra("transformers is not installed; pip install 'personalrm[train]'") from None
+    except ImportError as error:
+        raise MissingExtra(f"{error.name} is not installed; pip install 'personalrm[train]'") from None
     try:
         with quiet_loading():
             decoder: Any = AutoModel.from_pretrained(path, dtype=LOADED[holding.precision])
     except (OSError, ValueError) as error:
         raise BadInput(f"no model can be loaded from {path!r} ({type(error).__name__}); check the path") from None
     use_attention(decoder, holding.attention)
-    return decoder
-
-
-def _with_lora(decoder: Any, lora: Lora, path: str) -> Any:
-    try:
-        from peft import LoraConfig, TaskType, get_peft_model
-    except ImportError:
-        raise MissingExtra("peft is not installed; pip install 'personalrm[train]'") from None
     config = LoraConfig(
         task_type=TaskType.FEATURE_EXTRACTION,
         r=lora.rank,
@@ -131,12 +112,20 @@ def _with_lora(decoder: Any, lora: Lora, path: str) -> Any:
         target_modules=list(lora.targets),
         base_model_name_or_path=path,
     )
-    try:
-        return get_peft_model(decoder, config)
-    except ValueError:
-        raise BadInput(
-            f"model {path!r} has no layers named {', '.join(lora.targets)}; name its attention layers as targets"
-        ) from None
+    with torch.random.fork_rng(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # PEFT asks transformers in a way that is going out of use
+        torch.manual_seed(seed)
+        try:
+            backbone = get_peft_model(decoder, config)
+        except ValueError:
+            raise BadInput(
+                f"model {path!r} has no layers named {', '.join(lora.targets)}; name its attention layers as targets"
+            ) from None
+        network = make(backbone, decoder.config.hidden_size)
+    if holding.checkpointing:
+        newer = getattr(decoder, "activation_checkpointing_enable", None)  # its name from transformers 5.23 on
+        (newer or decoder.gradient_checkpointing_enable)({"use_reentrant": False})
+    return network.eval()
 
 
 def trained_tensors(network: AdaptedNetwork) -> dict[str, torch.Tensor]:
