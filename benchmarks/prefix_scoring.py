@@ -50,8 +50,7 @@ def cpu_seconds(run: Callable[[], Any]) -> float:
 
 def compare(network: Any, n_prompt: int, n_completions: int, repeats: int) -> dict[str, Any]:
     """Largest difference of rewards, tokens and times of plain, first and later questions."""
-    from personalrm.rewards.language.forests.closing_states import StateReader, ToRead
-    from personalrm.rewards.language.forests.prefix_cache import PrefixCache
+    from personalrm.rewards.language.forests.closing_states import PrefixCache, StateReader, ToRead
 
     item = make_item(n_prompt, n_completions)
     alone = [ToRead((tokens,)) for tokens in item.sequences]

@@ -287,16 +287,14 @@ class _OpenModel:
 def _table(judgements: Mapping[str, Sequence[JudgementRow]], reference: str) -> tuple[Row, ...]:
     """A row for each method, in order."""
     measured = {name: measured_of(Cell(DATA, name), {0: rows}) for name, rows in judgements.items()}
-    return tuple(_row(name, judged, measured[reference]) for name, judged in measured.items())
-
-
-def _row(name: str, measured: Measured, reference: Measured) -> Row:
-    against = compare(*common_pairs(measured, reference)) if measured is not reference else None
-    row = Row(name, accuracy_of(measured), against)
-    if measured.orders is None:
-        return row
-    orders = measured.orders
-    return replace(row, position_consistency=orders.position_consistency, accuracy_orders=orders.accuracy_orders)
+    table = []
+    for name, judged in measured.items():
+        against = compare(*common_pairs(judged, measured[reference])) if name != reference else None
+        row = Row(name, accuracy_of(judged), against)
+        if (orders := judged.orders) is not None:
+            row = replace(row, position_consistency=orders.position_consistency, accuracy_orders=orders.accuracy_orders)
+        table.append(row)
+    return tuple(table)
 
 
 def _curve(measured: Sequence[Measured]) -> Curve:

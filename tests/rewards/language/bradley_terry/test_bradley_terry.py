@@ -26,7 +26,7 @@ from personalrm.rewards.language.bradley_terry.adapter_soups import soup
 from personalrm.rewards.language.bradley_terry.model import BradleyTerry
 from personalrm.rewards.language.bradley_terry.network import NetworkOptions
 from personalrm.rewards.language.bradley_terry.training import BradleyTerryOptions
-from personalrm.rewards.language.forests.prefix_cache import PrefixCache
+from personalrm.rewards.language.forests.closing_states import PrefixCache
 from personalrm.rewards.language.lora import Lora
 from personalrm.rewards.language.user_turns import RawHistory, SavedPrompts, UserTurn
 from personalrm.rewards.reward_model import DevUser, ScoreItem, margins

@@ -21,9 +21,8 @@ from personalrm.rewards.language.bradley_terry.adapter_soups import Adapter
 from personalrm.rewards.language.bradley_terry.network import RewardNetwork, open_network, restore_arrays, wear
 from personalrm.rewards.language.bradley_terry.training import BradleyTerryOptions, train_network
 from personalrm.rewards.language.forests.chat_tokens import ChatPrefix, ChatTokenizer, load_tokenizer
-from personalrm.rewards.language.forests.closing_states import StateReader, ToRead, state_differences
+from personalrm.rewards.language.forests.closing_states import PrefixCache, StateReader, ToRead, state_differences
 from personalrm.rewards.language.forests.pair_batches import TokenPair, tokenize_pairs
-from personalrm.rewards.language.forests.prefix_cache import PrefixCache
 from personalrm.rewards.language.lora import fingerprint, trained_tensors
 from personalrm.rewards.language.user_turns import KNOWS, Nothing, UserTurn, UserTurns
 from personalrm.rewards.model_card import Training, bradley_terry_card

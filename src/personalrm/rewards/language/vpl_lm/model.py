@@ -26,9 +26,8 @@ from personalrm.rewards.heads.vpl.contexts import ContextSampler, Draw, mean_z
 from personalrm.rewards.heads.vpl.model import VPLState, active_units, elbo
 from personalrm.rewards.language.forests.attention import run_forest
 from personalrm.rewards.language.forests.chat_tokens import ChatPrefix, ChatTokenizer, load_tokenizer
-from personalrm.rewards.language.forests.closing_states import StateReader, ToRead, closing_states
+from personalrm.rewards.language.forests.closing_states import PrefixCache, StateReader, ToRead, closing_states
 from personalrm.rewards.language.forests.pair_batches import PairForest, TokenPair, order_epochs, tokenize_pairs
-from personalrm.rewards.language.forests.prefix_cache import PrefixCache
 from personalrm.rewards.language.lora import fingerprint, restore_tensors, trained_tensors
 from personalrm.rewards.language.pair_training import Called, Cutting, PairTraining, StepPart, run_fingerprint
 from personalrm.rewards.language.vpl_lm.network import LanguageVPLNetwork, LanguageVPLOptions, open_vpl_network
