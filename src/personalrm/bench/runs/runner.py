@@ -325,11 +325,18 @@ class Runner:
                 _write_prompts(path, EmbeddedFit(chosen), users, only)
             else:
                 with self._judge(writer, cell.seed) as opened:
-                    _write_prompts(path, ModelFit(opened, chosen), users, only)
+                    _write_prompts(path, ModelFit(opened, chosen), users, only, caller=opened.caller)
         return RunPrompts(read_prepared(path), f"written by {writer}")
 
 
-def _write_prompts(path: Path, engine: FitEngine, users: Sequence[User], only: Mapping[str, set[str]] | None) -> None:
+def _write_prompts(
+    path: Path,
+    engine: FitEngine,
+    users: Sequence[User],
+    only: Mapping[str, set[str]] | None,
+    *,
+    caller: Caller | None = None,
+) -> None:
     """All prompts in one file, there whole or not at all.
 
     Raises:
@@ -343,8 +350,7 @@ def _write_prompts(path: Path, engine: FitEngine, users: Sequence[User], only: M
         for _ in write_prepared(unfinished, prompts):
             pass
         if NOT_DONE in report.failed.values():
-            stopped = engine.judge.caller.stopped if isinstance(engine, ModelFit) else None
-            raise stopped or ModelUnavailable("the run was stopped")
+            raise (caller and caller.stopped) or ModelUnavailable("the run was stopped")
         os.replace(unfinished, path)
     except OSError as error:
         raise StoreError(f"{str(path)!r} cannot be written ({error.strerror or error}); check the disk") from None
