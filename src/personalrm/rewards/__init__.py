@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from personalrm.rewards.language.bradley_terry.model import BradleyTerry
     from personalrm.rewards.language.bradley_terry.peft_export import export_peft
     from personalrm.rewards.language.bradley_terry.training import BradleyTerryOptions
-    from personalrm.rewards.language.forests.prefix_cache import PrefixCache
+    from personalrm.rewards.language.forests.closing_states import PrefixCache
     from personalrm.rewards.language.lora import Lora
     from personalrm.rewards.language.served import ServedRewards
     from personalrm.rewards.language.trl_rewards import reward_function
