@@ -359,13 +359,21 @@ def test_evaluate_with_a_model_asks_it_for_a_judge_that_names_one(elsewhere, cap
     assert rows["elsewhere.judges:Shorter"]["position_consistency"] is None
 
 
+def test_evaluate_takes_every_row_of_the_table_that_needs_no_base_model(elsewhere, capsys):
+    assert main(["evaluate", str(elsewhere / "d.jsonl"), "--json", "--methods", "low_rank"]) == 0
+    rows = json.loads(capsys.readouterr().out)["tables"]["all users"]["rows"]
+    assert list(rows) == ["population", "low_rank", "shuffled_user of low_rank"]
+
+
 @pytest.mark.parametrize(
     ("name", "said"),
     [
         ("elsewhere.judges:Asking", "runs on a language model; name one with --model"),
         ("elsewhere.models:Based", "trains a language model; write a run file"),
         ("elsewhere.judges:Half", "has no method 'learn'"),
-        ("gpo", "unknown method 'gpo'; use some of random, .*, or package.module:Class"),
+        ("gpx", "unknown method 'gpx'; use some of random, .*, or package.module:Class"),
+        ("memory", "runs on a language model; name one with --model"),
+        ("bradley_terry", "trains a language model; write a run file"),
     ],
 )
 def test_evaluate_says_what_a_class_lacks(elsewhere, capsys, name, said):

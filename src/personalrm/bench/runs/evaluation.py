@@ -161,9 +161,9 @@ def evaluate(
         held_out: What `hold_out` returned.
         judge: A language model that induces and judges; the embedded engine when None.
         methods: Which rows of `METHODS`, or of `MODEL_METHODS` with a judge; all when None. The reference
-            (`population`, or `default`) is always measured. A judge or a reward model on embeddings of another package
-            is named by `package.module:Class` or its entry point; if it is personal, its shuffled-user row comes with
-            it. Such a reward model reads stylometric features.
+            (`population`, or `default`) is always measured. Any other row of the benchmark's table that needs no base
+            model may be named too, and a judge or reward model of another package by `package.module:Class` or its
+            entry point; if it is personal, its shuffled-user row comes with it. Reward models read stylometric features.
         leave_out: A `meta` column; rows of others that share the target's value are left out of its population (for
             data where people judge the same items).
         trials: Candidate sets of demonstrations tried in each search.
@@ -186,7 +186,7 @@ def evaluate(
     )
     others = [name for name in dict.fromkeys(methods or ()) if name not in titles]
     for name in others:
-        if name in TABLE or place_of(name, TABLE, "judges", "reward_models") is None:
+        if name not in TABLE and place_of(name, TABLE, "judges", "reward_models") is None:
             with_what = "with a model use" if judge is not None else "use"
             raise UnknownName(
                 f"unknown method {name!r}; {with_what} some of {', '.join(titles)}, or package.module:Class"
