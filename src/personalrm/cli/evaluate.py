@@ -29,8 +29,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", help="preference pairs: .jsonl, .csv, .tsv, .parquet, also .gz")
     parser.add_argument(
         "--methods",
-        help="rows of the table, separated by commas: any of the benchmark that needs no base model, such as two_level or "
-        "memory, or your own as package.module:Class (default: those of the embedded engine, or of the model)",
+        help="rows of the table, separated by commas: any of the benchmark that needs no base model, such as two_level "
+        "or memory, or your own as package.module:Class (default: those of the embedded engine, or of the model)",
     )
     parser.add_argument(
         "--population-leaves-out",

@@ -163,7 +163,8 @@ def evaluate(
         methods: Which rows of `METHODS`, or of `MODEL_METHODS` with a judge; all when None. The reference
             (`population`, or `default`) is always measured. Any other row of the benchmark's table that needs no base
             model may be named too, and a judge or reward model of another package by `package.module:Class` or its
-            entry point; if it is personal, its shuffled-user row comes with it. Reward models read stylometric features.
+            entry point; if it is personal, its shuffled-user row comes with it. Reward models read stylometric
+            features.
         leave_out: A `meta` column; rows of others that share the target's value are left out of its population (for
             data where people judge the same items).
         trials: Candidate sets of demonstrations tried in each search.
