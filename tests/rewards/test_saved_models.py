@@ -89,7 +89,7 @@ NASTY: dict[str, tuple[Callable[[Path], object], type[PersonalRMError], str]] = 
     "options of the wrong kind": (_facts(lambda f: f["options"].update(seed="x", ridge="x")), StoreError, "write"),
     "no options": (_facts(lambda f: f.pop("options")), StoreError, "options"),
     "options out of range": (_facts(lambda f: f["options"].update(ridge=-1.0, width=0, epochs=0)), StoreError, "at"),
-    "no numbers in the numbers": (_arrays(lambda a: _first(a, _no_number)), StoreError, "no numbers"),
+    "no numbers in the numbers": (_arrays(lambda a: _first(a, _no_number)), StoreError, "not numbers"),
     "another shape": (_arrays(lambda a: _first(a, lambda x: np.zeros((*x.shape, 2), x.dtype))), StoreError, "shape"),
     "one array less": (_arrays(lambda a: a.pop(min(a))), StoreError, "lacks"),
     "one array more": (_arrays(lambda a: a.update(strange=np.zeros(1, np.float32))), StoreError, "strange"),
