@@ -61,5 +61,5 @@ def test_steps_without_numbers_are_not_taken_for_steps_without_differences() -> 
 
     network = open_network(tiny_model(), Lora(4, 8.0), seed=0, options=NetworkOptions())
     run = PairTraining(network, PAIRS, STEPS * 6, loss, Cutting(1000))
-    with pytest.raises(TrainingFailed, match="no numbers 20 steps in a row"):
+    with pytest.raises(TrainingFailed, match="not numbers 20 steps in a row"):
         run.train(Optimization(n_steps=24))

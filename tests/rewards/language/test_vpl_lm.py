@@ -281,7 +281,7 @@ def test_over_long_pairs_are_truncated_and_counted(store: EmbeddingStore) -> Non
 
 
 def test_numbers_that_are_none_stop_the_training_loudly(store: EmbeddingStore) -> None:
-    with pytest.raises(TrainingFailed, match="no numbers"):
+    with pytest.raises(TrainingFailed, match="not numbers"):
         LanguageVPL(tiny_model(), store, tiny_vpl_options(kl_weight=1e300, epochs=10)).fit(PAIRS)
 
 

@@ -168,7 +168,7 @@ def test_a_template_that_hides_the_completion_fails_loudly(tmp_path: Path) -> No
 
 
 def test_numbers_that_are_none_stop_the_training_loudly() -> None:
-    with pytest.raises(TrainingFailed, match="no numbers"):
+    with pytest.raises(TrainingFailed, match="not numbers"):
         tiny_model_of(centering=1e300, head_start="normal", epochs=10).fit(PAIRS)
 
 
