@@ -32,7 +32,7 @@ _IZE = (
 PHRASES: Mapping[str, str] = {
     "is no X": rf"(?<!there )(?<!There )\b(?:is|are|was|were) no (?!(?:{_COMPARATIVES})\b)[a-z]",
     "loop variable that names nothing": rf"\bfor (?:\(?\w+, )*\(?(?:{_LOOP_NAMES})\)?(?:, \w+\)?)* in\b",
-    "British spelling": rf"(?i)\w*(?:(?:{_IZE})is(?:e|es|ed|er|ers|ing|ation)|colour|behaviour|favour|neighbour|honour"
+    "British spelling": rf"(?i)(?:(?:{_IZE})is(?:e|es|ed|er|ers|ing|ation)|colour|behaviour|favour|neighbour|honour"
     r"|labell(?:ed|ing)|modell(?:ed|ing)|cancell(?:ed|ing)|analys(?:e|ed|ing)\b|centred?\b|artefact|misspelt)\w*",
     "metaphor of ours": r"\b(?:doors?|house|ROOMS)\b|\b(?:this|every|which|lower|upper|its) rooms?\b"
     r"|(?<!np\.)(?<!math\.)\bfloors?\b(?!\()",
