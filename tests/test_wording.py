@@ -1,9 +1,11 @@
 import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+import personalrm
 from personalrm.wording import count, install_hint, kind_of
 
 
@@ -24,6 +26,13 @@ def test_a_value_is_told_in_words_with_its_article():
 
 def test_an_extra_is_installed_by_the_python_that_runs():
     assert install_hint("plots") == f"{sys.executable} -m pip install 'personalrm[plots]'"
+
+
+def test_no_message_says_how_to_install_an_extra_by_heart():
+    """Where `pip` is another Python's, the command would install where personalrm does not look."""
+    files = Path(personalrm.__file__).parent.rglob("*.py")
+    by_heart = [file.name for file in files if "pip install 'personalrm[" in file.read_text(encoding="utf-8")]
+    assert by_heart == ["wording.py"]
 
 
 @pytest.mark.slow

@@ -185,7 +185,7 @@ def test_a_package_that_is_missing_is_named_before_anything_is_spent(people, mon
     base_model(people / "tiny")
     spec = read(people, RUN)
     monkeypatch.setitem(sys.modules, "peft", None)
-    with pytest.raises(MissingExtra, match=r"peft is not installed; pip install 'personalrm\[train\]'"):
+    with pytest.raises(MissingExtra, match=r"peft is not installed; .* -m pip install 'personalrm\[train\]'"):
         load_bases(spec, load_datasets(spec, people), people)
 
 

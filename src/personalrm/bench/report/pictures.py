@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import Any
 
 from personalrm.errors import MissingExtra
+from personalrm.wording import install_hint
 
 SCALE = 2.0
 """Pixels of a PNG for each unit of the specification; 2 is sharp in print at half a column."""
@@ -54,5 +55,5 @@ def _extra(module: str) -> Any:
         return import_module(module)
     except ImportError:
         raise MissingExtra(
-            f"pictures need {module.replace('_', '-')}, which is not installed; pip install 'personalrm[plots]'"
+            f"pictures need {module.replace('_', '-')}, which is not installed; {install_hint('plots')}"
         ) from None

@@ -15,6 +15,7 @@ from personalrm.errors import BadInput, MissingExtra
 from personalrm.rewards.language.bradley_terry import Lora
 from personalrm.rewards.language.forests.chat_tokens import ChatTokenizer, load_tokenizer
 from personalrm.rewards.language.placing import Device, placed
+from personalrm.wording import install_hint
 
 WEIGHTS = ("*.safetensors", "*.bin", "*.safetensors.index.json", "*.bin.index.json")
 
@@ -53,7 +54,7 @@ def check_base(base: str, options: Trainable, *, device: Device, plain_template:
         import safetensors
         import transformers
     except ImportError as error:
-        raise MissingExtra(f"{error.name} is not installed; pip install 'personalrm[train]'") from None
+        raise MissingExtra(f"{error.name} is not installed; {install_hint('train')}") from None
     del accelerate, peft, safetensors, transformers  # asked for now, so that nothing is missing later
     placed(device)
     tokenizer = load_tokenizer(base)

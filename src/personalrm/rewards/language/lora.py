@@ -17,6 +17,7 @@ from personalrm.embedding.quiet_loading import quiet_loading
 from personalrm.embedding.with_torch import torch
 from personalrm.errors import BadInput, MissingExtra
 from personalrm.rewards.language.forests.attention import Attention, use_attention
+from personalrm.wording import install_hint
 
 Precision = Literal["float32", "bfloat16"]
 LOADED: dict[str, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -97,7 +98,7 @@ def open_adapted(path: str, lora: Lora, holding: Holding, *, seed: int, make: Ca
         from peft import LoraConfig, TaskType, get_peft_model
         from transformers import AutoModel
     except ImportError as error:
-        raise MissingExtra(f"{error.name} is not installed; pip install 'personalrm[train]'") from None
+        raise MissingExtra(f"{error.name} is not installed; {install_hint('train')}") from None
     try:
         with quiet_loading():
             decoder: Any = AutoModel.from_pretrained(path, dtype=LOADED[holding.precision])

@@ -26,6 +26,7 @@ from typing import Any, Literal, get_args
 from personalrm.embedding.with_torch import torch
 from personalrm.errors import BadInput, MissingExtra
 from personalrm.rewards.language.forests.forest import Forest, Segment
+from personalrm.wording import install_hint
 
 
 def can_merge(query: torch.Tensor, dropout: float) -> bool:
@@ -110,7 +111,7 @@ def use_attention(model: Any, attention: Attention) -> None:
     try:
         from transformers import AttentionInterface
     except ImportError:
-        raise MissingExtra("transformers is not installed; pip install 'personalrm[train]'") from None
+        raise MissingExtra(f"transformers is not installed; {install_hint('train')}") from None
     if attention not in ATTENTIONS:
         raise BadInput(f"unknown attention {attention!r}; use one of {', '.join(ATTENTIONS)}")
     kinds = set(getattr(model.config, "layer_types", None) or ["full_attention"])

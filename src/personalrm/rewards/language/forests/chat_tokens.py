@@ -17,6 +17,7 @@ from personalrm.embedding.quiet_loading import quiet_loading
 from personalrm.embedding.token_tree import Tokens, common_length
 from personalrm.errors import BadInput, MissingExtra
 from personalrm.preferences.messages import Conversation, Message
+from personalrm.wording import install_hint
 
 PADDINGS = ("<|finetune_right_pad_id|>", "<|pad|>", "<pad>", "[PAD]", "<|vision_pad|>")
 """Reserved tokens that may pad, in order of preference."""
@@ -156,7 +157,7 @@ class ChatTokenizer:
         try:
             from jinja2 import TemplateError
         except ImportError:
-            raise MissingExtra("jinja2 is not installed; pip install 'personalrm[train]'") from None
+            raise MissingExtra(f"jinja2 is not installed; {install_hint('train')}") from None
         probe = [{"role": role, "content": "probe" + role} for role in ("system", "user", "assistant")]
         try:
             return "probesystem" in self._render(probe)
@@ -206,7 +207,7 @@ def load_tokenizer(path: str) -> Any:
     try:
         from transformers import AutoTokenizer
     except ImportError:
-        raise MissingExtra("transformers is not installed; pip install 'personalrm[train]'") from None
+        raise MissingExtra(f"transformers is not installed; {install_hint('train')}") from None
     try:
         with quiet_loading():
             return AutoTokenizer.from_pretrained(path)
