@@ -1,6 +1,7 @@
 """Fine-tuned language models in a run: what is refused before anything is spent, and a run killed while it trains."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -236,7 +237,10 @@ def kill_in_training(folder, name, cell):
     trained = RunFolder(folder / name / "run").model_folder(cell, 0)
     command = [sys.executable, "-m", "personalrm", "bench", "run", "-c", str(folder / "run.yaml")]
     command += ["--folder", str(folder / name / "run"), "--home", str(folder / "home")]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+    # `tests.rewards.tiny` has this process train with one thread; sums cut for another number of threads differ in
+    # their last bits, so the killed process gets as many, whatever the environment says.
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment) as process:
         while not (trained / "checkpoint.safetensors").exists():
             assert process.poll() is None
             time.sleep(0.001)
