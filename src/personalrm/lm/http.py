@@ -15,8 +15,9 @@ from personalrm.lm.wire import encode_request, read_response
 if TYPE_CHECKING:
     import aiohttp
 
-MOST_BYTES = 32 * 2**20
-"""A completion is never as long."""
+MOST_BYTES = 8 * 2**20
+"""A completion is never as long, not with twenty log-probabilities a token either. A gzip bomb is unpacked up to here, in
+the thread that all other requests wait for."""
 NOT_FOUND = 404
 
 
