@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     import aiohttp
 
 MOST_BYTES = 8 * 2**20
-"""A completion is never as long, not with twenty log-probabilities a token either. A gzip bomb is unpacked up to here, in
-the thread that all other requests wait for."""
+"""A completion is never as long, not with twenty log-probabilities a token either. A gzip bomb is unpacked up to here,
+in the thread that all other requests wait for."""
 NOT_FOUND = 404
 
 

@@ -1,14 +1,12 @@
-"""How far a run is, and whether what it stored is whole."""
+"""How far a run is, and whether what it stored is whole; nothing here mends a run, the messages say how."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from personalrm.bench.plan.cells import Cell, n_draws, n_targets, plan_cells
-from personalrm.bench.plan.spec import RunSpec, spec_of
+from personalrm.bench.plan.spec import spec_of
 from personalrm.bench.results.folder import RunFolder
 from personalrm.errors import PersonalRMError
 
@@ -24,13 +22,13 @@ class RunState:
     datasets: tuple[str, ...] = ()
     models: tuple[str, ...] = ()
     last: str = ""
-    """When the last cell was finished."""
+    """When the last cell was finished, an ISO date; empty when none was."""
     problem: str = ""
     """Why nothing more can be said; empty when all is well."""
 
     @property
     def state(self) -> str:
-        """In a word."""
+        """`damaged`, `finished` or `unfinished`."""
         return "damaged" if self.problem else "finished" if self.n_done == self.n_planned else "unfinished"
 
 
@@ -77,7 +75,7 @@ class Validation:
 
 
 def validate_run(path: str | Path) -> Validation:
-    """Read every judgement of a run and hold it against the plan and the targets.
+    """What is there and what is wrong: every judgement of a run, held against the plan and the targets.
 
     Raises:
         BadFile: If there is no run.
@@ -86,30 +84,33 @@ def validate_run(path: str | Path) -> Validation:
     folder = RunFolder(path)
     spec = spec_of(folder.info().settings, f"the settings of {str(path)!r}")
     planned = plan_cells(spec)
-    done = [cell for cell in planned if folder.has_cell(cell)]
-    counts: Counter[str] = Counter()
-    problems = [problem for cell in done for problem in _problems(folder, spec, cell, counts)]
+    missing, problems, n_unscored = [], [], 0
+    for cell in planned:
+        if not folder.has_cell(cell):
+            missing.append(cell)
+            continue
+        try:
+            targets = {(target.user, target.pair) for target in folder.targets(cell.dataset)}
+            rows = list(folder.rows(cell))
+        except PersonalRMError as error:
+            problems.append(str(error))
+            continue
+        n_unscored += sum(not row.is_scored for row in rows)
+        judged = {(row.user, row.pair) for row in rows}
+        if n_strangers := sum((row.user, row.pair) not in targets for row in rows):
+            problems.append(
+                f"cell {cell.name!r} holds {n_strangers} judgements of pairs that are not targets; remove it and run "
+                "again"
+            )
+        # A point of a curve is about those users only who have so many pairs, and nothing in the folder says who.
+        n_pairs = len(judged if cell.k is not None else targets)
+        n_expected = n_draws(spec, cell) * n_targets(spec, cell, n_pairs)
+        if len(rows) != n_expected:
+            problems.append(
+                f"cell {cell.name!r} holds {len(rows)} judgements instead of {n_expected}; remove it and run again"
+            )
     names = {cell.name for cell in planned}
-    for judgement in sorted((folder.path / "judgements").glob("[!.]*")):  # a kill may leave a hidden temporary file
-        if judgement.stem not in names:
-            problems.append(f"{judgement.name!r} is not a cell of this run; it came from other settings, remove it")
-    missing = tuple(cell for cell in planned if cell not in set(done))
-    return Validation(len(done), missing, tuple(problems), counts["unscored"])
-
-
-def _problems(folder: RunFolder, spec: RunSpec, cell: Cell, counts: Counter[str]) -> Iterator[str]:
-    """What is wrong with a finished cell: damage, strangers, pairs that are missing in a draw."""
-    try:
-        targets = {(row.user, row.pair) for row in folder.targets(cell.dataset)}
-        rows = list(folder.rows(cell))
-    except PersonalRMError as error:
-        yield str(error)
-        return
-    counts["unscored"] += sum(not row.is_scored for row in rows)
-    strangers = sum((row.user, row.pair) not in targets for row in rows)
-    if strangers:
-        yield f"cell {cell.name!r} holds {strangers} judgements of pairs that are not targets; remove it and run again"
-    n = len(targets) if cell.k is None else len({(row.user, row.pair) for row in rows})
-    expected = n_draws(spec, cell) * n_targets(spec, cell, n)
-    if len(rows) != expected:
-        yield f"cell {cell.name!r} holds {len(rows)} judgements instead of {expected}; remove it and run again"
+    for file in sorted((folder.path / "judgements").glob("[!.]*")):  # a kill may leave a hidden temporary file
+        if file.stem not in names:
+            problems.append(f"{file.name!r} is not a cell of this run; it came from other settings, remove it")
+    return Validation(len(planned) - len(missing), tuple(missing), tuple(problems), n_unscored)

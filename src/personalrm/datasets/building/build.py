@@ -127,7 +127,7 @@ class Build:
                 )
             self.work.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise cannot_write(self.work, error) from None
+            raise cannot_write(self.folder, error) from None
         cards: list[StageCard] = []
         path = Path()
         for number, stage in enumerate(self.stages()):

@@ -205,7 +205,7 @@ def run_build(
         else:
             path.unlink(missing_ok=True)
     except OSError as error:
-        raise cannot_write(data / "x", error) from None
+        raise cannot_write(data, error) from None
     look("files written")
     source = build.source.source
     files = sorted((*data.iterdir(), *build.folder.glob("survey.jsonl")))
@@ -230,7 +230,7 @@ def run_build(
     try:
         replace_file(build.folder / "README.md", [dataset_card(manifest)])
     except OSError as error:
-        raise cannot_write(build.folder / "x", error) from None
+        raise cannot_write(build.folder, error) from None
     write_json(build.folder / MANIFEST, manifest)
     look("dataset done")
     return BuildReport([card.funnel for card in cards], len(reused), accuracy, manifest)

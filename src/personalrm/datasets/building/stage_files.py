@@ -10,7 +10,7 @@ import gzip
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
@@ -47,8 +47,8 @@ class WrittenUsers:
     n_users: int
 
 
-def write_users(path: Path, users: Iterator[User]) -> WrittenUsers:
-    """Write the users' pairs under a temporary name, then rename; memory holds one user.
+def write_users(path: Path, users: Iterable[User]) -> WrittenUsers:
+    """What was written: the users' pairs, under a temporary name, then renamed; memory holds one user.
 
     Raises:
         StoreError: If the disk is full or the folder cannot be written.
@@ -57,7 +57,8 @@ def write_users(path: Path, users: Iterator[User]) -> WrittenUsers:
     digest, n_pairs, n_users = hashlib.sha256(), 0, 0
     try:
         with temporary.open("wb") as file:
-            # neither name nor time in the header, so that the bytes say nothing but the rows
+            # Level 1: a stage is read once or twice, so time counts for more than size. Neither name nor time in the
+            # header, so that the bytes say nothing but the rows.
             with gzip.GzipFile("", "wb", 1, file, mtime=0) as packed:
                 for user in users:
                     n_users += 1
@@ -72,7 +73,7 @@ def write_users(path: Path, users: Iterator[User]) -> WrittenUsers:
         os.replace(temporary, path)
         sync_folder(path.parent)
     except OSError as error:
-        raise cannot_write(path, error) from None
+        raise cannot_write(path.parent, error) from None
     return WrittenUsers(digest.hexdigest(), n_pairs, n_users)
 
 
@@ -89,7 +90,7 @@ def read_users(path: Path) -> Iterator[User]:
             for user_id, of_user in groupby(pairs, key=lambda pair: pair.user_id):
                 yield User(user_id, tuple(of_user))
     except (OSError, EOFError, ValueError) as error:
-        raise StoreError(f"stage {path.name!r} is damaged ({type(error).__name__}); run the build again") from None
+        raise StoreError(f"stage {path.name!r} is damaged ({type(error).__name__}); {AGAIN}") from None
 
 
 def rows_hash(path: Path) -> str:
@@ -122,10 +123,10 @@ def write_json(path: Path, content: Any) -> None:
     try:
         replace_file(path, [json.dumps(content, ensure_ascii=False, indent=2) + "\n"])
     except OSError as error:
-        raise cannot_write(path, error) from None
+        raise cannot_write(path.parent, error) from None
 
 
-def cannot_write(path: Path, error: OSError) -> StoreError:
-    """What to say when the folder of a file cannot be written."""
+def cannot_write(folder: Path, error: OSError) -> StoreError:
+    """What to say when a folder cannot be written."""
     reason = error.strerror or type(error).__name__
-    return StoreError(f"{str(path.parent)!r} cannot be written ({reason}); check the rights and the disk")
+    return StoreError(f"{str(folder)!r} cannot be written ({reason}); check the rights and the disk")
