@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from personalrm.judging.asking import Candidate
     from personalrm.preferences.pairs import PreferencePair
 
-Row = dict[str, Any]
 EXCERPT = 88
+"""Characters of a text that are shown: a line of most terminals, with its label."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -58,7 +58,7 @@ def run(options: argparse.Namespace) -> int:
     if options.personalizable and options.model is None:
         raise BadInput("--personalizable needs a model to say whether taste can decide; pass --model")
     prompt = Home(options.home).load(options.user)
-    rows, bad = read_rows(options.candidates, _candidates)
+    offers, bad = read_rows(options.candidates, _candidates)
     if print_bad_rows(bad, is_skipping=options.skip_bad, undone="nothing was chosen"):
         return 2
     seen: tuple[PreferencePair, ...] = ()
@@ -67,13 +67,13 @@ def run(options: argparse.Namespace) -> int:
         if options.user not in users:
             raise BadInput(f"user {options.user!r} has no pair in {options.seen!r}; pass the file they were fitted on")
         seen = tuple(users[options.user].pairs)
-    candidates = kept = [(line, candidate) for line, of_row in rows for candidate in of_row]
+    candidates = kept = [(line, candidate) for line, offered in offers for candidate in offered]
     with optional_judge(options) as judge:
         if options.personalizable and judge is not None:
             requests = [(options.user, candidate.conversation) for _, candidate in candidates]
             outcomes = PersonalizableFilter(judge.caller).ask_queries(requests)
-            # What the model did not answer stays.
-            kept = [item for item, outcome in zip(candidates, outcomes, strict=True) if outcome.value is not False]
+            # A request stays where the model did not say: what was not measured is not a no.
+            kept = [numbered for numbered, said in zip(candidates, outcomes, strict=True) if said.value is not False]
         questions = next_questions(
             prompt, [candidate for _, candidate in kept], n=options.number, judge=judge, seen=seen
         )
@@ -107,8 +107,12 @@ def run(options: argparse.Namespace) -> int:
     return 3 if bad else 0
 
 
-def _candidates(row: Row) -> list[Candidate]:
-    """The candidate pairs of a row, every two of its completions."""
+def _candidates(row: dict[str, Any]) -> list[Candidate]:
+    """What a row offers to ask: its pair, or every two of its completions that differ.
+
+    Raises:
+        BadRow: If it offers nothing.
+    """
     from itertools import combinations
 
     from personalrm.cli.rows import completions_of, conversation_of, pair_of

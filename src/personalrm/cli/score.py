@@ -12,12 +12,16 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from personalrm.cli.flags import positive
-from personalrm.cli.options import ROWS, add_output
+from personalrm.cli.options import ROWS, add_output, add_skip_bad
 from personalrm.cli.printing import print_bad_rows, ranked_lines
 from personalrm.wording import count
+
+if TYPE_CHECKING:
+    from personalrm.preferences.messages import Conversation
+    from personalrm.preferences.pairs import PreferencePair
 
 DEVICE = "where encoder or language model run: auto, cpu or cuda (default: as in training, a language model on the CPU)"
 
@@ -29,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--context", metavar="FILE", help="preference pairs of the users; rows declared target are left out"
     )
     parser.add_argument("-u", "--user", help="score for this user, whatever the rows say")
-    parser.add_argument("--skip-bad", action="store_true", help="leave bad rows out, count them, exit with 3")
+    add_skip_bad(parser)
     parser.add_argument(
         "--prompts", metavar="FILE", help="personal prompts, for a language model that was trained with them"
     )
@@ -45,7 +49,8 @@ def run(options: argparse.Namespace) -> int:
     from personalrm.rewards.reward_model import ScoreItem
     from personalrm.rewards.trained import open_trained
 
-    def read(row: dict[str, Any]) -> tuple[str, Any, tuple[str, ...]]:
+    def read(row: dict[str, Any]) -> tuple[str, Conversation, tuple[str, ...]]:
+        """Who is asked, about what, and the completions."""
         return user_of(row, options.user), conversation_of(row), tuple(completions_of(row))
 
     items, bad = read_rows(options.file, read)
@@ -53,27 +58,33 @@ def run(options: argparse.Namespace) -> int:
         return 2
     turns = turns_told(options.prompts, demonstrations=options.demonstrations, n_shown=options.history)
     model = open_trained(options.model_folder, f"{options.home}/embeddings", turns=turns, device=options.device)
-    contexts, n_left_out = _contexts(options.context, skip_bad=options.skip_bad)
+    contexts, n_bad_pairs = _contexts(options.context, skip_bad=options.skip_bad)
     users = list(dict.fromkeys(user for _, (user, _, _) in items))
     states = dict(zip(users, model.condition_many([contexts.get(user, ()) for user in users]), strict=True))
-    scored = model.score_many(
-        [ScoreItem(states[user], conversation, texts) for _, (user, conversation, texts) in items]
+    all_rewards = model.score_many(
+        [ScoreItem(states[user], conversation, completions) for _, (user, conversation, completions) in items]
     )
-    for (number, (user, _, texts)), rewards in zip(items, scored, strict=True):
+    for (line, (user, _, completions)), rewards in zip(items, all_rewards, strict=True):
         order = sorted(range(len(rewards)), key=lambda place: -rewards[place])
         n_context = len(contexts.get(user, ()))
         if options.json:
-            content = {"line": number, "user_id": user, "rewards": rewards.tolist(), "order": order}
-            print(json.dumps(content | {"n_context": n_context}, ensure_ascii=False))
+            content = {
+                "line": line,
+                "user_id": user,
+                "rewards": rewards.tolist(),
+                "order": order,
+                "n_context": n_context,
+            }
+            print(json.dumps(content, ensure_ascii=False))
         else:
-            print(f"{number}  {user}  best first" + ("" if n_context else "  (the average user)"))
-            print(*ranked_lines(order, rewards.tolist(), texts), sep="\n")
-    if n_bad := len(bad) + n_left_out:
+            print(f"{line}  {user}  best first" + ("" if n_context else "  (the average user)"))
+            print(*ranked_lines(order, rewards.tolist(), completions), sep="\n")
+    if n_bad := len(bad) + n_bad_pairs:
         print(f"{count(n_bad, 'bad row')} left out", file=sys.stderr)
     return 3 if n_bad else 0
 
 
-def _contexts(path: str | None, *, skip_bad: bool) -> tuple[dict[str, Any], int]:
+def _contexts(path: str | None, *, skip_bad: bool) -> tuple[dict[str, tuple[PreferencePair, ...]], int]:
     """Context pairs of every user of the file, and how many bad rows were left out."""
     if path is None:
         return {}, 0
@@ -82,5 +93,4 @@ def _contexts(path: str | None, *, skip_bad: bool) -> tuple[dict[str, Any], int]
 
     tally = Tally()
     users = iter_users(path, ReadOptions(skip_bad=skip_bad), tally=tally)
-    found = {user.user_id: [pair for pair in user.pairs if pair.split != "target"] for user in users}
-    return found, tally.n_bad_rows
+    return {user.user_id: user.context_pairs for user in users}, tally.n_bad_rows

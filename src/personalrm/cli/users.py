@@ -26,11 +26,12 @@ def run(options: argparse.Namespace) -> int:
 
     if not Path(options.home).is_dir():
         raise BadInput(f"home folder {options.home!r} is not there; fit a file first or pass the right --home")
-    rows: list[dict[str, Any]] = []
-    cells: list[tuple[str, ...]] = []
+    contents: list[dict[str, Any]] = []
+    rows: list[tuple[str, ...]] = []
+    # An id that no version tells is null in --json, and sorted as that word.
     for saved in sorted(Home(options.home).saved(), key=lambda saved: saved.user_id or "None"):
         prompt, newest = saved.newest, saved.versions[-1]
-        row = {
+        content = {
             "user_id": saved.user_id or None,
             "folder": saved.folder,
             "pairs": len(prompt.roles) if prompt else None,
@@ -41,16 +42,22 @@ def run(options: argparse.Namespace) -> int:
             "engine": prompt.judge if prompt else None,
             "problem": saved.problem,
         }
-        rows.append(row)
-        name = saved.user_id or f"(unreadable, users/{saved.folder})"
-        learned = (str(row["pairs"]), str(row["sentences"])) if prompt else ("", "")
-        engine = prompt.judge if prompt else "newest is damaged"
-        cells.append((name, *learned, str(len(saved.versions)), shown_date(newest.date), engine))
+        contents.append(content)
+        rows.append(
+            (
+                saved.user_id or f"(unreadable, users/{saved.folder})",
+                str(len(prompt.roles)) if prompt else "",
+                str(len(prompt.persona.claims)) if prompt else "",
+                str(len(saved.versions)),
+                shown_date(newest.date),
+                prompt.judge if prompt else "newest is damaged",
+            )
+        )
     if options.json:
-        print_json(rows)
+        print_json(contents)
     elif not rows:
         print(f"no users in {options.home}; personalrm fit FILE makes them")
     else:
-        print_table(("user", "pairs", "sentences", "versions", "newest", "engine"), cells, left=(4, 5))
+        print_table(("user", "pairs", "sentences", "versions", "newest", "engine"), rows, left=(4, 5))
         print(f"{count(len(rows), 'user')} in {options.home}")
-    return print_problems(row["problem"] for row in rows if row["problem"])
+    return print_problems(content["problem"] for content in contents if content["problem"])

@@ -1,4 +1,7 @@
-"""The settings of an induction."""
+"""The settings of an induction: the paper's numbers, and each departure of ours beside its field.
+
+`docs/paper.md` says which is which; who needs other numbers passes an `InductionSettings` of their own.
+"""
 
 from __future__ import annotations
 
@@ -9,17 +12,22 @@ from personalrm.errors import BadInput
 from personalrm.settings import check_bounds, setting
 
 Variant = Literal["all_pairs", "persona", "demonstrations", "both"]
-VARIANTS: dict[str, str] = {
+VARIANTS: dict[Variant, str] = {
     "all_pairs": "persona and weights from all context pairs (the embedded engine's default)",
     "persona": "just the persona (paper 5.2: bootstrap, persona)",
     "demonstrations": "just demonstrations (paper 5.2: step 3 without a persona)",
     "both": "persona and demonstrations (the paper's SynthesizeMe)",
 }
+"""What each variant learns."""
 
 
 @dataclass(frozen=True)
 class InductionSettings:
-    """How a personal prompt is made (paper section 3, appendix A)."""
+    """How a personal prompt is made (paper section 3, appendix A).
+
+    Raises:
+        BadInput: If a value is not one of its choices or out of its bounds.
+    """
 
     variant: Variant = setting(
         "all_pairs",
@@ -29,13 +37,14 @@ class InductionSettings:
     )
     """Which form of induction; see `VARIANTS`."""
     n_trials: int = setting(10, "trials a search", flag="trials", metavar="T", least=1)
-    """T, candidate sets of demonstrations tried in each search."""
+    """T, candidate sets of demonstrations tried in each search (paper 3.2: 10)."""
     max_bootstrapped: int | None = setting(None, least=1)
     """Most reasonings in one candidate; None means as many as there are train pairs."""
     max_plain: int = setting(4, least=0)
-    """Most plain demonstrations beside the reasonings of a candidate."""
+    """Most plain demonstrations, without reasoning, beside the reasonings of a candidate, an addition of ours."""
     validation_orders: Literal["both", "one"] = "both"
-    """Whether validation pairs are judged in both orders; one is enough for a judge without position bias."""
+    """Whether validation pairs are judged in both orders; one is the paper's, at half the calls, and enough for a judge
+    without position bias."""
     schedule: Literal["latency", "cost"] = setting(
         "latency", "ask all trials at once, or give up those that cannot win any more", flag="schedule"
     )

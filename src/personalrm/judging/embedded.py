@@ -21,44 +21,12 @@ from personalrm.stylometry.observations import Choices, observe
 from personalrm.stylometry.population import Prior
 from personalrm.stylometry.weights import Weights, fit_weights, probability
 
-N_FOR = 3
-N_AGAINST = 1
-LEAST_SHARE = 0.1
-"""A feature below this share of the strongest one is not worth a word."""
-
-
-def give_reason(weight: FloatArray, difference: FloatArray) -> str:
-    """The features that decide a pair, strongest first, and the strongest that speaks against.
-
-    Args:
-        weight: Shape `(features,)`, of unscaled features.
-        difference: Shape `(features,)`, x(first) - x(second).
-    """
-    contributions = weight * difference
-    margin = float(contributions.sum())
-    if margin == 0.0:
-        return "The two completions are alike in everything this engine looks at."
-    winner, sign = ("first", 1.0) if margin > 0 else ("second", -1.0)
-    toward = contributions * sign
-    size = np.abs(toward)
-    order = np.argsort(-size, kind="stable")
-    worth = order[size[order] >= LEAST_SHARE * size.max()].tolist()
-    favoring = [_how(place, sign * difference[place]) for place in worth if toward[place] > 0][:N_FOR]
-    against = [_how(place, sign * difference[place]) for place in worth if toward[place] < 0][:N_AGAINST]
-    *others, last = favoring
-    qualities = f"{', '.join(others)} and {last}" if others else last
-    reason = f"The {winner} completion suits this user better, for its {qualities}"
-    return f"{reason}; against it: {against[0]}." if against else f"{reason}."
-
-
-def _how(place: int, difference: float) -> str:
-    """How a completion differs from the other in one feature, such as `shorter sentences`."""
-    words = FEATURES[place].more if difference > 0 else FEATURES[place].less
-    return words.replace(" answers", " answer")
-
-
 MIN_CHOICES = 3
 """With fewer choices than this nothing personal can be said, and verdicts are flagged."""
+N_FOR, N_AGAINST = 3, 1
+"""Features named for and against a verdict: somebody reads the reason in one breath."""
+LEAST_SHARE = 0.1
+"""A feature below this share of the strongest one is not worth a word."""
 
 
 class EmbeddedJudge:
@@ -77,9 +45,9 @@ class EmbeddedJudge:
     def judge(self, questions: Sequence[Question]) -> list[Verdict]:
         """One verdict a question; questions that show the same user the same way share one fit."""
         # Told apart by the very objects they show, which costs nothing; the questions of one wave share them.
-        keys = [(q.user_id, id(q.persona), id(q.demonstrations)) for q in questions]
+        keys = [(question.user_id, id(question.persona), id(question.demonstrations)) for question in questions]
         distinct = dict(zip(keys, questions, strict=True))
-        known = [(q.user_id, q.persona, q.demonstrations) for q in distinct.values()]
+        known = [(question.user_id, question.persona, question.demonstrations) for question in distinct.values()]
         weights = dict(zip(distinct, self._fit(known), strict=True))
         return [give_verdict(weights[key], question) for key, question in zip(keys, questions, strict=True)]
 
@@ -94,6 +62,7 @@ class EmbeddedJudge:
         return self._fit([(user_id, persona, demonstrations)])[0]
 
     def _fit(self, known: Sequence[tuple[str, Persona | None, tuple[Demonstration, ...]]]) -> list[Weights]:
+        """The weights of users, each known by id, persona and demonstrations."""
         priors = [
             with_claims(self._prior_for(user_id), read_leanings(persona) if persona else [])
             for user_id, persona, _ in known
@@ -112,6 +81,36 @@ def give_verdict(weights: Weights, question: Question) -> Verdict:
     reasoning = give_reason(weights.mean / weights.prior.scale, x)
     chance = float(probability(weights.margin(x)))
     return verdict_from_probability(chance, reasoning, too_few_pairs=weights.n_choices < MIN_CHOICES)
+
+
+def give_reason(weight: FloatArray, x: FloatArray) -> str:
+    """A sentence with the features that decide a pair, strongest first, and the strongest that speaks against.
+
+    Args:
+        weight: Shape `(features,)`, of unscaled features.
+        x: Shape `(features,)`, features of the first completion less those of the second, unscaled.
+    """
+    contributions = weight * x  # (features,)
+    margin = float(contributions.sum())
+    if margin == 0.0:
+        return "The two completions are alike in everything this engine looks at."
+    winner, sign = ("first", 1.0) if margin > 0 else ("second", -1.0)
+    toward = contributions * sign
+    size = np.abs(toward)
+    order = np.argsort(-size, kind="stable")
+    worth = order[size[order] >= LEAST_SHARE * size.max()].tolist()
+    favoring = [_how(place, sign * x[place]) for place in worth if toward[place] > 0][:N_FOR]
+    against = [_how(place, sign * x[place]) for place in worth if toward[place] < 0][:N_AGAINST]
+    *others, last = favoring
+    qualities = f"{', '.join(others)} and {last}" if others else last
+    reason = f"The {winner} completion suits this user better, for its {qualities}"
+    return f"{reason}; against it: {against[0]}." if against else f"{reason}."
+
+
+def _how(place: int, x: float) -> str:
+    """How a completion differs from the other in one feature, such as `shorter sentences`."""
+    words = FEATURES[place].more if x > 0 else FEATURES[place].less
+    return words.replace(" answers", " answer")
 
 
 def _observe(demonstrations: Sequence[Demonstration]) -> Choices:

@@ -1,4 +1,4 @@
-"""The settings of a search for the persona prompt."""
+"""The settings of a search for the persona prompt, whichever way it is searched for (`optimize`, MIPROv2)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,11 @@ from personalrm.settings import check_bounds, setting
 
 @dataclass(frozen=True)
 class SearchSettings:
-    """How a persona prompt is searched for; the defaults are the paper's (appendix F)."""
+    """How a persona prompt is searched for; the defaults are the paper's (appendix F).
+
+    Raises:
+        BadInput: If a value is out of its bounds.
+    """
 
     n_instructions: int = setting(20, "instruction candidates", flag="instructions", metavar="N", least=1)
     """Instruction candidates, the one we start from among them."""
@@ -34,6 +38,7 @@ class SearchSettings:
     n_observed: int = setting(10, least=0)
     """Train users whose choices the proposer looks at, one a call (`view_data_batch_size` 1)."""
     seed: int = setting(0, "seed of every draw", flag="seed", least=0)
+    """Seed of every draw: candidates, minibatches and the searches within users."""
 
     def __post_init__(self) -> None:
         check_bounds(self)
