@@ -1,16 +1,12 @@
 """Judges and reward models of a package outside the repository: named by place or entry point, run like ours."""
 
 import json
-import os
 import re
-import subprocess
-import sys
 
 import pytest
 from tests.bench.plan.test_run_file import read
+from tests.fakes.outside_package import declare, outside_package, personalrm
 
-from personalrm import plugins
-from personalrm.bench.methods import table
 from personalrm.bench.plan.cells import plan_cells
 from personalrm.bench.plan.spec import BudgetSpec, settings_of, spec_of
 from personalrm.bench.report.writing import write_report
@@ -157,38 +153,18 @@ by_context: {k: [1], methods: ["elsewhere.judges:Shorter", "elsewhere.models:Len
 
 
 @pytest.fixture
-def elsewhere(tmp_path, monkeypatch):
-    """A package with a judge and a reward model, importable, with entry points."""
-    package = tmp_path / "site" / "elsewhere"
-    package.mkdir(parents=True)
-    (package / "__init__.py").write_text("")
-    (package / "judges.py").write_text(JUDGES)
-    (package / "models.py").write_text(MODELS)
-    (package / "angry.py").write_text("raise RuntimeError('no')\n")
-    (package / "broken.py").write_text("import nowhere_to_be_found\n")
-    declare(package.parent, "[personalrm.judges]\nshorter = elsewhere.judges:Shorter\n")
+def elsewhere(tmp_path):
+    """A package with a judge and a reward model, beside a file of pairs."""
+    modules = {
+        "judges": JUDGES,
+        "models": MODELS,
+        "angry": "raise RuntimeError('no')\n",
+        "broken": "import nowhere_to_be_found\n",
+    }
     lines = [json.dumps(pair_to_dict(pair)) for user in tiny_users(6, 8) for pair in user.pairs]
     (tmp_path / "d.jsonl").write_text("\n".join(lines))
-    monkeypatch.syspath_prepend(str(package.parent))
-    yield tmp_path
-    forget()
-    for name in [name for name in sys.modules if name.partition(".")[0] == "elsewhere"]:
-        del sys.modules[name]
-
-
-def declare(site, text):
-    """Entry points, as an installed package has them."""
-    info = site / "elsewhere-1.0.dist-info"
-    info.mkdir(exist_ok=True)
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: elsewhere\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text(text)
-    forget()
-
-
-def forget():
-    """What was found in an earlier test."""
-    plugins.entry_points_of.cache_clear()
-    table._own.cache_clear()
+    with outside_package(tmp_path, modules, "[personalrm.judges]\nshorter = elsewhere.judges:Shorter\n") as folder:
+        yield folder
 
 
 def go(folder, name, *, budget=None):
@@ -309,7 +285,7 @@ def test_a_class_that_does_not_fit_is_refused_in_one_sentence(elsewhere, name):
 
 def test_an_entry_point_with_the_name_of_one_of_ours_is_refused(elsewhere):
     declare(
-        elsewhere / "site",
+        elsewhere,
         "[personalrm.reward_models]\ngpo = elsewhere.models:Lengths\nmine = elsewhere.models:Lengths\n",
     )
     with pytest.raises(BadInput, match=r"entry point 'gpo' of personalrm.reward_models .* has the name of one of ours"):
@@ -320,20 +296,12 @@ def test_an_entry_point_with_the_name_of_one_of_ours_is_refused(elsewhere):
 def test_the_command_line_trains_one_scores_with_it_and_runs_it(elsewhere):
     (elsewhere / "run.yaml").write_text(RUN)
     (elsewhere / "drafts.jsonl").write_text(json.dumps({"user_id": "u0", "prompt": "Hi?", "completions": ["a", "bbb"]}))
-    environment = os.environ | {"PYTHONPATH": str(elsewhere / "site"), "PERSONALRM_HOME": str(elsewhere / "home")}
-
-    def personalrm(*arguments):
-        command = [sys.executable, "-m", "personalrm", *arguments]
-        return subprocess.run(
-            command, cwd=elsewhere, env=environment, capture_output=True, text=True, timeout=120, check=False
-        )
-
-    trained = personalrm("train", "elsewhere.models:Lengths", "d.jsonl", "--out", "model")
+    trained = personalrm(elsewhere, "train", "elsewhere.models:Lengths", "d.jsonl", "--out", "model")
     assert trained.returncode == 0, trained.stderr
     assert "# Lengths" in (elsewhere / "model" / "README.md").read_text()
-    scored = personalrm("score", "drafts.jsonl", "--model-folder", "model", "--context", "d.jsonl", "--json")
+    scored = personalrm(elsewhere, "score", "drafts.jsonl", "--model-folder", "model", "--context", "d.jsonl", "--json")
     assert abs(json.loads(scored.stdout)["rewards"][1]) == 3.0
-    ran = personalrm("bench", "run", "-c", "run.yaml", "--folder", "run", "--json")
+    ran = personalrm(elsewhere, "bench", "run", "-c", "run.yaml", "--folder", "run", "--json")
     assert (ran.returncode, json.loads(ran.stdout)["n_done"]) == (0, 7), ran.stderr
 
 

@@ -1,15 +1,11 @@
 """Data layouts of a package outside the repository: named by place or entry point, read like ours."""
 
 import json
-import os
-import subprocess
-import sys
 
 import pytest
+from tests.fakes.outside_package import declare, outside_package, personalrm
 
-from personalrm import plugins
 from personalrm.errors import BadInput, PersonalRMError
-from personalrm.preferences.reading import layouts
 from personalrm.preferences.reading.files import ReadOptions, Tally, iter_users, read_pairs, validate
 
 MODULE = """
@@ -66,6 +62,14 @@ def divides(row, options):
     return [1 / 0]
 
 
+def missing_column(row, options):
+    return [row["voter"]]
+
+
+def private_key(row, options):
+    return [{}[row["asked"]]]
+
+
 def half_done(row, options):
     yield from read_votes(row, options)
     raise ValueError(row["left"])
@@ -91,34 +95,10 @@ ANA = [("ana", "Green.", "Black.")]
 
 
 @pytest.fixture
-def elsewhere(tmp_path, monkeypatch):
-    """A package with layouts, importable, with entry points."""
-    package = tmp_path / "site" / "elsewhere"
-    package.mkdir(parents=True)
-    (package / "__init__.py").write_text("")
-    (package / "layouts.py").write_text(MODULE)
-    (package / "broken.py").write_text("import nowhere_to_be_found\n")
-    declare(package.parent, "votes = elsewhere.layouts:VOTES")
-    monkeypatch.syspath_prepend(str(package.parent))
-    yield tmp_path
-    forget()
-    for name in [name for name in sys.modules if name.partition(".")[0] == "elsewhere"]:
-        del sys.modules[name]
-
-
-def declare(site, lines):
-    """Entry points, as an installed package has them."""
-    info = site / "elsewhere-1.0.dist-info"
-    info.mkdir(exist_ok=True)
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: elsewhere\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text(f"[personalrm.layouts]\n{lines}\n")
-    forget()
-
-
-def forget():
-    """What was found in an earlier test."""
-    plugins.entry_points_of.cache_clear()
-    layouts._other_layout.cache_clear()
+def elsewhere(tmp_path):
+    modules = {"layouts": MODULE, "broken": "import nowhere_to_be_found\n"}
+    with outside_package(tmp_path, modules, "[personalrm.layouts]\nvotes = elsewhere.layouts:VOTES\n") as folder:
+        yield folder
 
 
 def write(folder, *rows):
@@ -153,7 +133,7 @@ def test_an_entry_point_is_recognized_by_its_columns(elsewhere):
 
 
 def test_ours_are_recognized_first(elsewhere):
-    declare(elsewhere / "site", "rather = elsewhere.layouts:RATHER_PAIRS")
+    declare(elsewhere, "[personalrm.layouts]\nrather = elsewhere.layouts:RATHER_PAIRS\n")
     row = {"user_id": "ana", "prompt": "Which tea?", "chosen": "Green.", "rejected": "Black."}
     assert read(elsewhere, None, row) == ("pairs", ANA)
 
@@ -166,7 +146,7 @@ def test_rows_of_a_conversation_are_read_together(elsewhere):
 def test_a_bad_row_takes_its_conversation_with_it_and_names_its_line(elsewhere):
     rows = [{"user_id": "ana", "talk": 1, "said": "a"}, {"user_id": "ana", "talk": 1}]
     where = f"line {line_of('TALKS =')} of layouts.py"
-    message = f"layout 'elsewhere.layouts:TALKS' raised KeyError 'said' in {where}; correct it there"
+    message = f"layout 'elsewhere.layouts:TALKS' looks up 'said' in {where}, {NOT_THERE}"
     assert problems(elsewhere, "elsewhere.layouts:TALKS", *rows) == [(2, message)]
 
 
@@ -188,11 +168,16 @@ def line_of(text):
     return MODULE[: MODULE.index(text)].count("\n") + 1
 
 
+NOT_THERE = (
+    "which is not there; if it is a column, write its name as the file has it, or raise BadRow for rows without it"
+)
 WRONG = {
     "one_pair": "returned something of type PreferencePair, not a list of PreferencePair; correct it",
     "nothing": "returned nothing, not a list of PreferencePair; correct it",
     "texts": "returned a list with a text, not a list of PreferencePair; correct it",
     "divides": f"raised ZeroDivisionError in line {line_of('1 / 0')} of layouts.py; correct it there",
+    "missing_column": f"looks up 'voter' in line {line_of('voter')} of layouts.py, {NOT_THERE}",
+    "private_key": f"looks up a name in line {line_of('{}[row')} of layouts.py, {NOT_THERE}",
     "half_done": f"raised ValueError in line {line_of('raise ValueError')} of layouts.py; correct it there",
 }
 
@@ -233,7 +218,7 @@ def test_what_is_not_a_layout_is_refused_in_one_sentence(elsewhere, name):
 
 
 def test_an_entry_point_with_the_name_of_one_of_ours_is_refused(elsewhere):
-    declare(elsewhere / "site", "arena = elsewhere.layouts:VOTES\nvotes = elsewhere.layouts:VOTES")
+    declare(elsewhere, "[personalrm.layouts]\narena = elsewhere.layouts:VOTES\nvotes = elsewhere.layouts:VOTES\n")
     with pytest.raises(BadInput, match=r"entry point 'arena' of personalrm.layouts .* has the name of one of ours"):
         read(elsewhere, "votes", ROW)
     with pytest.raises(BadInput, match="has the name of one of ours"):
@@ -241,8 +226,8 @@ def test_an_entry_point_with_the_name_of_one_of_ours_is_refused(elsewhere):
 
 
 def test_one_that_fails_to_recognize_rows_is_named(elsewhere):
-    declare(elsewhere / "site", "angry = elsewhere.layouts:ANGRY")
-    with pytest.raises(BadInput, match="rows cannot be recognized: layout 'angry' raised KeyError 'mood' in line"):
+    declare(elsewhere, "[personalrm.layouts]\nangry = elsewhere.layouts:ANGRY\n")
+    with pytest.raises(BadInput, match="rows cannot be recognized: layout 'angry' looks up 'mood' in line"):
         read(elsewhere, None, ROW)
 
 
@@ -253,20 +238,12 @@ def test_the_command_line_and_a_run_file_take_it(elsewhere):
     (elsewhere / "run.yaml").write_text(
         'name: r\ndatasets: [{name: d, path: votes.jsonl, layout: "elsewhere.layouts:VOTES"}]\nmethods: [longer]\n'
     )
-    environment = os.environ | {"PYTHONPATH": str(elsewhere / "site"), "PERSONALRM_HOME": str(elsewhere / "home")}
-
-    def personalrm(*arguments):
-        command = [sys.executable, "-m", "personalrm", *arguments]
-        return subprocess.run(
-            command, cwd=elsewhere, env=environment, capture_output=True, text=True, timeout=120, check=False
-        )
-
-    assert json.loads(personalrm("validate", "votes.jsonl", "--json").stdout)["layout"] == "votes"
-    fitted = personalrm("fit", "votes.jsonl", "--layout", "elsewhere.layouts:read_votes")
+    assert json.loads(personalrm(elsewhere, "validate", "votes.jsonl", "--json").stdout)["layout"] == "votes"
+    fitted = personalrm(elsewhere, "fit", "votes.jsonl", "--layout", "elsewhere.layouts:read_votes")
     assert fitted.returncode == 0, fitted.stderr
-    evaluated = personalrm("evaluate", "votes.jsonl", "--layout", "votes", "--json")
+    evaluated = personalrm(elsewhere, "evaluate", "votes.jsonl", "--layout", "votes", "--json")
     assert evaluated.returncode == 0 and json.loads(evaluated.stdout), evaluated.stderr
-    ran = personalrm("bench", "run", "-c", "run.yaml", "--folder", "run", "--json")
+    ran = personalrm(elsewhere, "bench", "run", "-c", "run.yaml", "--folder", "run", "--json")
     assert (ran.returncode, json.loads(ran.stdout)["n_done"]) == (0, 1), ran.stderr
-    refused = personalrm("validate", "votes.jsonl", "--layout", "elsewhere.layouts:vote")
+    refused = personalrm(elsewhere, "validate", "votes.jsonl", "--layout", "elsewhere.layouts:vote")
     assert (refused.returncode, refused.stderr.count("\n")) == (2, 1) and "Traceback" not in refused.stderr

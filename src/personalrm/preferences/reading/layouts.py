@@ -493,12 +493,16 @@ def _called(name: str, call: Callable[[], Any]) -> Any:
             frame for frame in traceback.extract_tb(error.__traceback__) if ours not in Path(frame.filename).parents
         ]
         where = f" in line {frames[0].lineno} of {Path(frames[0].filename).name}" if frames else ""
-        key = str(error.args[0]) if isinstance(error, KeyError) and error.args else ""
-        shown = f" {key!r}" if key and look_like_names([key]) else ""
         kind = type(error).__name__
-        raise BadRow(
-            f"layout {name!r} raised {kind}{shown}{where}; correct it there", rule=f"layout raised {kind}"
-        ) from error
+        message = f"layout {name!r} raised {kind}{where}; correct it there"
+        if isinstance(error, KeyError):  # mostly a column that this row does not have
+            key = str(error.args[0]) if error.args else ""
+            shown = repr(key) if key and look_like_names([key]) else "a name"
+            message = (
+                f"layout {name!r} looks up {shown}{where}, which is not there; if it is a column, write its name as "
+                "the file has it, or raise BadRow for rows without it"
+            )
+        raise BadRow(message, rule=f"layout raised {kind}") from error
 
 
 def _sound(name: str, outcome: object) -> PreferencePair | Dropped:
