@@ -26,6 +26,7 @@ import numpy.typing as npt
 
 from personalrm.embedding.encoders import POOLINGS, Encoder, IntArray, Pooling, TextSequence, Vectors
 from personalrm.errors import BadInput, CorruptFile, NewerVersion, StoreError
+from personalrm.whole_files import open_private, private_folder
 
 HalfArray = npt.NDArray[np.float16]
 LARGEST = float(np.finfo(np.float16).max)
@@ -246,7 +247,8 @@ class EmbeddingStore:
         """A connection for one transaction; a failure in it takes the transaction back."""
         try:
             if not self._is_open:
-                self.folder.mkdir(parents=True, exist_ok=True)
+                private_folder(self.folder)
+                open(self.folder / "rows.sqlite", "ab", opener=open_private).close()  # SQLite would go by the umask
             database = sqlite3.connect(self.folder / "rows.sqlite", timeout=60.0, isolation_level=None)
             database.execute("PRAGMA secure_delete = ON")
         except (OSError, sqlite3.Error) as error:
@@ -282,7 +284,7 @@ class EmbeddingStore:
     def _write(self, pooling: Pooling, numbers: Sequence[int], vectors: HalfArray) -> None:
         """Put vectors at their rows and flush them; called inside a write transaction."""
         width = 2 * self.encoder.dim
-        with open(os.open(self._file(pooling), os.O_RDWR | os.O_CREAT, 0o600), "r+b") as file:
+        with open(open_private(self._file(pooling), os.O_RDWR | os.O_CREAT), "r+b") as file:
             start = 0
             for stop in range(1, len(numbers) + 1):  # a stretch of numbers that follow each other is one write
                 if stop == len(numbers) or numbers[stop] != numbers[stop - 1] + 1:

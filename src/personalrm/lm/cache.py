@@ -36,6 +36,7 @@ from typing import IO, Any, Literal
 
 from personalrm.errors import NewerVersion, StoreError
 from personalrm.lm.protocol import Reply, TokenChances, Usage
+from personalrm.whole_files import open_private, private_folder
 
 if sys.platform != "win32":
     import fcntl
@@ -228,7 +229,7 @@ class Cache:
             elif self._read_only:
                 self._file = self._opened_for_reading()
             else:
-                self.path.parent.mkdir(parents=True, exist_ok=True)
+                private_folder(self.path.parent)
                 try:
                     self._file = self._opened_for_writing()
                 except OSError as error:
@@ -428,7 +429,7 @@ class Cache:
 
     def _opened_for_writing(self) -> IO[bytes]:
         while True:
-            file = io.FileIO(self.path, "a+b", opener=_open_private)
+            file = io.FileIO(self.path, "a+b", opener=open_private)
             try:
                 _lock(file, OPENING, wait=True)
                 # Another process may have replaced the file while this one waited for the lock.
@@ -469,7 +470,7 @@ class Cache:
         if is_database:
             lines = self.path.with_name(self.path.name + ".new")
             try:
-                with open(lines, "wb", opener=_open_private) as file:
+                with open(lines, "wb", opener=open_private) as file:
                     file.write(HEADER)
                     self._convert(file, writable=True)
                 os.replace(lines, self.path)
@@ -587,10 +588,6 @@ class Cache:
 
     def _keys_of(self, owner: bytes) -> set[bytes]:
         return {line.key for _, line in self._lines() if line.owner == owner}
-
-
-def _open_private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
 
 
 def _newer_version(path: Path, version: int) -> NewerVersion:

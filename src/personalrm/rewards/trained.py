@@ -35,7 +35,7 @@ from personalrm.rewards.reward_model import DevUser, RewardModel, target_margins
 from personalrm.rewards.saving import saved_part
 from personalrm.stats.accuracy import percent
 from personalrm.stats.paired import points
-from personalrm.store.atomic import replace_file
+from personalrm.whole_files import replace_file
 
 CHECKPOINT = "checkpoint.safetensors"
 RECORD = "training.json"

@@ -27,7 +27,7 @@ from pathlib import Path
 from personalrm.errors import CorruptFile, NewerVersion, StoreError, UnknownUser
 from personalrm.preferences.personal_prompts import PersonalPrompt
 from personalrm.preferences.prompt_json import prompt_from_json, prompt_to_json
-from personalrm.store.atomic import replace_file, sync_folder
+from personalrm.whole_files import replace_file, sync_folder
 
 MOST_LISTED = 10
 """Versions named in a message."""

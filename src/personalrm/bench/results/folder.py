@@ -27,8 +27,8 @@ from personalrm.bench.results.records import FORMAT, FORMAT_VERSION, JudgementRo
 from personalrm.errors import BadFile, BadInput, CorruptFile, StoreError
 from personalrm.preferences.personal_prompts import PersonalPrompt
 from personalrm.preferences.prompt_json import prompt_from_json, prompt_to_json
-from personalrm.store.atomic import replace_file
 from personalrm.typed_values import check_version, plain, saved_object, saved_value
+from personalrm.whole_files import open_private, private_folder, replace_file
 
 Record = TypeVar("Record")
 AGAIN = "remove it and run again"
@@ -40,10 +40,11 @@ class RunFolder:
     Args:
         path: The folder; made by the first write.
         is_temporary: It goes when the run ends: personal prompts are not kept, and an interrupt stops the run at once.
+        is_private: Only the owner may read what is written; a report elsewhere may be for everybody.
     """
 
-    def __init__(self, path: str | Path, *, is_temporary: bool = False) -> None:
-        self.path, self.is_temporary = Path(path), is_temporary
+    def __init__(self, path: str | Path, *, is_temporary: bool = False, is_private: bool = True) -> None:
+        self.path, self.is_temporary, self._is_private = Path(path), is_temporary, is_private
 
     def write_info(self, info: RunInfo) -> None:
         """Write `run.json`; equal runs give equal bytes.
@@ -190,8 +191,8 @@ class RunFolder:
     def note_timing(self, entry: Mapping[str, Any]) -> None:
         """Append clock times, durations or usage; the one file that differs between equal runs."""
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            with (self.path / "timing.jsonl").open("a", encoding="utf-8") as file:
+            private_folder(self.path)
+            with open(self.path / "timing.jsonl", "a", encoding="utf-8", opener=open_private) as file:
                 file.write(json.dumps(plain(entry), ensure_ascii=False) + "\n")
         except OSError as error:
             raise self._refused("written", error) from None
@@ -210,8 +211,11 @@ class RunFolder:
         """
         path = self.path / name
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            replace_file(path, pieces)
+            if self._is_private:
+                private_folder(path.parent)
+            else:
+                path.parent.mkdir(parents=True, exist_ok=True)
+            replace_file(path, pieces, is_private=self._is_private)
         except OSError as error:
             raise self._refused("written", error) from None
         except UnicodeEncodeError:

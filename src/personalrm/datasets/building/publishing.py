@@ -27,8 +27,8 @@ from personalrm.errors import CorruptFile, MissingExtra
 from personalrm.preferences.pairs import PreferencePair
 from personalrm.preferences.prompt_json import pair_to_dict
 from personalrm.preferences.reading.surveys import survey_to_dict
-from personalrm.store.atomic import replace_file
 from personalrm.typed_values import check_version, plain, saved_value
+from personalrm.whole_files import replace_file
 from personalrm.wording import install_hint
 
 MANIFEST = "manifest.json"

@@ -20,8 +20,8 @@ from personalrm.datasets.building.funnel import StageRow
 from personalrm.errors import StoreError
 from personalrm.preferences.prompt_json import pair_from_dict, pair_to_dict
 from personalrm.preferences.users import User
-from personalrm.store.atomic import replace_file, sync_folder
 from personalrm.typed_values import saved_object, saved_value
+from personalrm.whole_files import replace_file, sync_folder
 
 AGAIN = "run the build again"
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from personalrm.errors import BadInput, CorruptFile, StoreError
-from personalrm.store.atomic import replace_file
 from personalrm.typed_values import plain, saved_object, saved_value
+from personalrm.whole_files import replace_file
 
 FORMAT_VERSION = 1
 Values = tuple[float | None, ...]
