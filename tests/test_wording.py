@@ -1,3 +1,4 @@
+import json
 import shlex
 import subprocess
 import sys
@@ -6,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import personalrm
-from personalrm.wording import count, install_hint, kind_of
+from personalrm.wording import count, install_hint, kind_of, visible
 
 
 @pytest.mark.parametrize(
@@ -41,3 +42,16 @@ def test_an_extra_is_installed_beside_what_is_there():
     command = [*shlex.split(install_hint("plots")), "--no-index", "--no-deps", "--dry-run"]
     answer = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
     assert "already satisfied: personalrm[plots]" in answer.stdout
+
+
+@pytest.mark.parametrize("sign", ["\x00", "\x1b", "\r", "\x7f", "\x9b", "\u061c", "\u200e", "\u202e", "\u2066", "\u2069", "\u2028",
+                                  "\u200b", "\u2060", "\ufeff", "\ufff9", "\U000e0041", "\ud800"])  # fmt: skip
+def test_what_steers_a_page_or_hides_in_it_is_shown_as_json_escapes_it(sign):
+    shown = visible(f"a{sign}b")
+    assert shown.isascii() and sign not in shown
+    assert json.loads(f'"{shown}"') == f"a{sign}b"
+
+
+def test_text_of_every_script_stays_as_it_is():
+    text = "Zoë, \u05e9\u05dc\u05d5\u05dd \u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645 \U0001f469\u200d\U0001f4bb\n\t\u65e5\u672c"
+    assert visible(text) == text

@@ -1,10 +1,11 @@
-"""Words that messages share: counts in the right number, what a value is, how to install an extra.
+"""Words that messages share: counts in the right number, what a value is, how to install an extra, text made visible.
 
 Imports nothing of ours, so every part may use it.
 """
 
 from __future__ import annotations
 
+import re
 import shlex
 import sys
 from typing import Any
@@ -19,6 +20,15 @@ KINDS = {
     dict: "keys and values",
     type(None): "empty",
 }
+
+STEERING = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f"  # control characters but tab and newline
+    "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"  # those that turn the direction of writing
+    "\u2028\u2029\u200b\u2060-\u2065\u206a-\u206f\ufeff\u180e\ufff9-\ufffb"  # lines that are none, and what is not seen
+    "\U000e0000-\U000e007f"  # tags: a second text that people do not see and models read
+    "\ud800-\udfff]"  # halves of characters, which no stream takes
+)
+"""Characters that steer whatever shows a text, or hide in it; joiners stay, which scripts and emoji need."""
 
 
 def count(n: int, noun: str) -> str:
@@ -52,3 +62,33 @@ def install_hint(extra: str) -> str:
     True
     """
     return f"{shlex.quote(sys.executable or 'python')} -m pip install 'personalrm[{extra}]'"
+
+
+def absence(error: BaseException, package: str, extra: str) -> str:
+    """Why an optional package is not to be had, and what to do: it is not there, or is and cannot be loaded.
+
+    >>> absence(OSError("failed to map segment"), "torch", "train").partition(";")[0]
+    'torch is installed and cannot be loaded (failed to map segment)'
+    """
+    if isinstance(error, ModuleNotFoundError):
+        return f"{package} is not installed; {install_hint(extra)}"
+    reason = visible(" ".join(str(error).split()))[:100] or type(error).__name__
+    return (
+        f"{package} is installed and cannot be loaded ({reason}); give it more memory (ulimit -v), or install it anew: "
+        f"{install_hint(extra)}"
+    )
+
+
+def visible(text: str) -> str:
+    r"""The text with what steers a terminal or a page, or hides there, written as JSON escapes it.
+
+    >>> print(visible("safe\u202egnp.exe\x1b[2J"))
+    safe\u202egnp.exe\u001b[2J
+    """
+    return STEERING.sub(lambda match: _escaped(match[0]), text)
+
+
+def _escaped(character: str) -> str:
+    """One character in UTF-16, as JSON has it, so that escaped JSON is still the same JSON."""
+    units = character.encode("utf-16-be", "surrogatepass").hex()
+    return "".join(f"\\u{units[at : at + 4]}" for at in range(0, len(units), 4))

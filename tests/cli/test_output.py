@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from personalrm.cli.printing import harmless, print_bad_rows
+from personalrm.cli.printing import BOLD, PLAIN, harmless, print_bad_rows
 
 pytestmark = pytest.mark.slow
 
@@ -29,6 +29,12 @@ def command(run, tmp_path):
         environment = {**os.environ, "PYTHONPATH": path, "NO_COLOR": "1"} | options.pop("env", {})
         return subprocess.run([sys.executable, "-m", "personalrm", *arguments], env=environment, check=False, **options)
 
+    def shell(script, *arguments):
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+        asked = ["sh", "-c", script, "sh", sys.executable, "-m", "personalrm", *arguments]
+        return subprocess.run(asked, env=environment, check=False, capture_output=True, text=True)
+
+    start.shell = shell
     return start
 
 
@@ -71,8 +77,31 @@ def test_a_pipe_gets_every_byte(command):
 
 def test_newlines_tabs_and_our_own_bold_reach_the_terminal():
     terminal = Terminal()
-    print("\033[1ma\033[0m\tb\r", file=harmless(terminal))
+    print(f"{BOLD}a{PLAIN}\tb\r", file=harmless(terminal))
     assert terminal.getvalue() == "\033[1ma\033[0m\tb\\u000d\n"
+
+
+def test_somebody_elses_bold_does_not():
+    terminal = Terminal()
+    print("\033[1ma", file=harmless(terminal))
+    assert terminal.getvalue() == "\\u001b[1ma\n"
+
+
+def test_errors_are_escaped_on_a_terminal_too(command):
+    ours, theirs = pty.openpty()
+    command("show", "a\x1b[2J\u202eb", stderr=theirs)
+    os.close(theirs)
+    shown = os.read(ours, 65536).decode()
+    os.close(ours)
+    assert ("\\x1b[2J" in shown, "\x1b" in shown, "\u202e" in shown) == (True, False, False)
+
+
+@pytest.mark.parametrize("closed", [0, 1, 2])
+def test_a_closed_stream_is_no_trouble(command, closed):
+    shell = f'"$@" {closed}{"<" if closed == 0 else ">"}&-'
+    ended = command.shell(shell, "show", "zoë")
+    assert (ended.returncode, "Traceback" in ended.stderr) == (1 if closed == 1 else 0, False)
+    assert ("standard output is closed" in ended.stderr) == (closed == 1)
 
 
 def test_only_the_first_of_the_rows_that_stop_a_command_are_told(capsys):

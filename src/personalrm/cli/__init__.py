@@ -7,10 +7,12 @@ it runs. Exit codes: 0 ok, 1 failed, 2 usage or refused input, 3 partly done.
 from __future__ import annotations
 
 import argparse
+import errno
+import io
 import os
 import sys
 from collections.abc import Sequence
-from contextlib import redirect_stdout, suppress
+from contextlib import redirect_stderr, redirect_stdout, suppress
 
 from personalrm import __version__
 from personalrm.cli import (
@@ -86,11 +88,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; every expected failure is one sentence on stderr."""
     # Our matrices have a few dozen columns: threads would spin longer than they work. The environment wins.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    _fill_closed_streams()
     parser = build_parser()
-    options = parser.parse_args(arguments)
+    with redirect_stderr(harmless(sys.stderr)):
+        return _ended(parser, arguments if arguments is not None else sys.argv[1:])
+
+
+def _ended(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> int:
+    """Run the command; returns its exit code, whatever happens in it."""
     try:
         with redirect_stdout(harmless(sys.stdout)):
-            apply_settings(parser, options, arguments if arguments is not None else sys.argv[1:])
+            options = parser.parse_args(arguments)
+            apply_settings(parser, options, arguments)
             code: int = options.run(options)
             sys.stdout.flush()
         return code
@@ -107,8 +116,38 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _drop_output()
         reason = error.strerror or type(error).__name__
         return print_error(f"writing failed ({reason}); check the disk and where the output goes", FAILED)
+    except (MemoryError, RuntimeError) as error:
+        if not _is_out_of_memory(error):
+            raise
+        return print_error("memory ran out; give it more, or use smaller batches or a smaller model", FAILED)
     except KeyboardInterrupt:
         return print_error("stopped; what was finished is saved, the same command goes on from there", PARTLY)
+
+
+class _Closed(io.StringIO):
+    """Standard output where the shell closed it (`>&-`): the first line that is to be printed is the failure."""
+
+    def write(self, text: str) -> int:
+        """Refuse it."""
+        raise OSError(errno.EBADF, "standard output is closed")
+
+
+def _fill_closed_streams() -> None:
+    """Put something in the place of closed streams, whose numbers the next opened file, such as a store, would get."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free, which is this one
+        if getattr(sys, name) is None:
+            stream = _Closed() if name == "stdout" else open(os.devnull, "r+" if name == "stdin" else "w")  # noqa: SIM115
+            setattr(sys, name, stream)
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    """Python's own error, or what torch says on a CPU or a GPU (its class there is known only where it is loaded)."""
+    said = str(error).lower()
+    return isinstance(error, MemoryError) or "out of memory" in said or "can't allocate memory" in said
 
 
 def _drop_output() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import re
+import secrets
 import sys
 import textwrap
 import time
@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TextIO
 
-from personalrm.wording import count
+from personalrm.wording import count, visible
 
 if TYPE_CHECKING:
     from personalrm.preferences.pairs import PreferencePair
@@ -28,31 +28,43 @@ BEGINNING = 72
 CHARACTERS = 240
 """Of a completion that is shown in a personal prompt."""
 BY_HAND, UNSUPPORTED = "written by hand", "no supporting pair"
-CONTROLS = re.compile(r"\x1b(?!\[[01]m)|[\x00-\x08\x0b-\x1a\x1c-\x1f\x7f-\x9f]")
-"""Control characters but newline, tab and our own `bold`; in somebody's data they would steer the terminal."""
+_TOKEN = secrets.token_hex(8)
+BOLD, PLAIN = f"\x0e{_TOKEN}1", f"\x0e{_TOKEN}0"
+"""Stand for the terminal's own codes, which somebody's text may hold; this token it cannot know."""
+CLEAR_LINE = "\r\033[K"
 
 
 class Harmless:
-    """A terminal that shows control characters as JSON escapes them.
+    """A terminal that shows characters that would steer it as JSON escapes them.
 
     Args:
         stream: The terminal.
     """
 
     def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
+        self.unescaped = stream
 
     def write(self, text: str) -> int:
         """Write the text, escaped."""
-        return self._stream.write(CONTROLS.sub(lambda match: f"\\u{ord(match[0]):04x}", text))
+        parts = text.replace(PLAIN, f"{BOLD}{PLAIN}").split(BOLD)
+        shown = [visible(parts[0])]
+        for part in parts[1:]:
+            is_end = part.startswith(PLAIN)
+            shown.append(("\033[0m" if is_end else "\033[1m") + visible(part.removeprefix(PLAIN) if is_end else part))
+        return self.unescaped.write("".join(shown))
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
+        return getattr(self.unescaped, name)
 
 
 def harmless(stream: TextIO) -> Any:
-    """The stream, with control characters escaped if a person is looking; pipes get every byte."""
+    """The stream, with what would steer it escaped if a person is looking; pipes get every byte."""
     return Harmless(stream) if stream.isatty() else stream
+
+
+def redraw(line: str, stream: TextIO) -> None:
+    """Put a line of ours in the place of the last; its code is the one thing that goes past `Harmless`."""
+    print(f"{CLEAR_LINE}{visible(line)}", end="", file=getattr(stream, "unescaped", stream), flush=True)
 
 
 def print_error(error: object, code: int) -> int:
@@ -101,7 +113,7 @@ def print_json(value: Any) -> None:
 def bold(text: str) -> str:
     """Bold on a terminal that wants colors, else unchanged."""
     wants = sys.stdout.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
-    return f"\033[1m{text}\033[0m" if wants else text
+    return f"{BOLD}{text}{PLAIN}" if wants else text
 
 
 def print_wrapped(text: str, indent: str = "") -> None:
@@ -221,10 +233,10 @@ class Progress:
             line = f"{self._what} [{'#' * full}{'.' * (BAR - full)}] {counted}, {left:.0f} s left"
         else:
             line = f"{self._what} {self._done} {self._unit}, {elapsed:.0f} s"
-        print(f"\r\033[K{line}{self._note}", end="", file=sys.stderr, flush=True)
+        redraw(f"{line}{self._note}", sys.stderr)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._shown:
-            print("\r\033[K", end="", file=sys.stderr, flush=True)
+            redraw("", sys.stderr)

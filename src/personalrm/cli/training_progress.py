@@ -7,6 +7,8 @@ import sys
 import time
 from typing import TYPE_CHECKING, TextIO
 
+from personalrm.cli.printing import redraw
+
 if TYPE_CHECKING:
     from types import TracebackType
 
@@ -82,11 +84,11 @@ class TrainingProgress:
         left = f", {(now - self._since) / n_here * (n_all - n_done):.0f} s left" if n_here and n_done < n_all else ""
         text = f"{job}: {told}{left}"
         if self._is_terminal:
-            print(f"\r\033[K{text}", end="", file=self._stream, flush=True)
+            redraw(text, self._stream)
         else:
             print(text, file=self._stream, flush=True)
 
     def clear(self) -> None:
         """Take the line away that is rewritten, so that another can be printed."""
         if self._is_terminal and not self._is_silent:
-            print("\r\033[K", end="", file=self._stream, flush=True)
+            redraw("", self._stream)

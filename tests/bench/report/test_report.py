@@ -298,6 +298,28 @@ def test_names_with_html_stay_text(tmp_path) -> None:
     assert SCRIPT not in (tmp_path / "report.md").read_text()
 
 
+def test_names_that_turn_lines_around_are_shown_escaped(tmp_path) -> None:
+    label = "m\u202e\u2066\x1b[2J\u200b"
+    user = "u\u202e"
+    cells = one_cell(Cell("d", "default", label))
+    cells = {cell: [replace(row, user=row.user + user) for row in rows] for cell, rows in cells.items()}
+    small_run(
+        tmp_path, cells, name="r\u202e", models=(ModelInfo(label),), datasets=(DatasetInfo("d", licence="l\u202e"),)
+    )
+    write_report([tmp_path])
+    files = [
+        tmp_path / "report.html",
+        tmp_path / "report.md",
+        *(tmp_path / "tables").iterdir(),
+        *(tmp_path / "pictures").glob("*.svg"),
+    ]
+    assert len(files) > 5
+    for file in files:
+        text = file.read_text(encoding="utf-8")
+        assert [sign for sign in "\u202e\u2066\x1b\u200b" if sign in text] == [], file
+    assert "m\\u202e\\u2066\\u001b" in (tmp_path / "report.html").read_text()
+
+
 def test_a_reason_with_html_stays_text(tmp_path) -> None:
     cell = Cell("d", "default", "m")
     rows = [JudgementRow("p", "u", unscored=SCRIPT), JudgementRow("q", "u", margin=1.0)]

@@ -52,6 +52,16 @@ def test_a_cell_that_is_a_formula_is_no_formula_in_a_spreadsheet() -> None:
     assert as_csv(table).splitlines()[1:] == [",'=1+1,-1.3", ",'@x,'-cmd"]
 
 
+@pytest.mark.parametrize("write", [as_html, as_markdown, as_csv, as_latex])
+def test_nothing_that_turns_a_line_around_or_hides_in_it_survives(write) -> None:
+    steering = "\u202e\u2066\u200b\x1b[2J\r\u2028\ufeff\U000e0041\x9b"
+    table = Table("t", f"c{steering}", f"m{steering}", (Column(f"a{steering}"),),
+                  (TableRow(f"h{steering}", (Value(f"v{steering}"),), f"g{steering}"),), (f"n{steering}",))  # fmt: skip
+    text = write(table)
+    assert [sign for sign in steering if sign in text and sign not in "[2J"] == []
+    assert "u202e" in text
+
+
 def test_latex_escapes_what_would_run() -> None:
     text = as_latex(TABLE)
     assert r"50\% \#1 \{b\} \textbackslash{}c" in text

@@ -17,6 +17,7 @@ from importlib.resources import files
 from personalrm.bench.report.charts import GRID, INK
 from personalrm.bench.report.material import Chart, Material, Section
 from personalrm.bench.report.tables import as_html
+from personalrm.wording import visible
 
 ENGINE = "embedded engine"
 """The kind of a model that has no parameters to count."""
@@ -61,7 +62,7 @@ def page(material: Material, sections: Sequence[Section], pictures: Mapping[str,
         parts += [_figure(chart, pictures.get(chart.name)) for chart in section.charts]
         parts.append("</section>")
     parts += [_about(material), "</main></body></html>"]
-    return "\n".join(parts) + "\n"
+    return visible("\n".join(parts) + "\n")
 
 
 def _figure(chart: Chart, svg: str | None) -> str:

@@ -1,7 +1,8 @@
 """A table of the report, and the four ways to write it: HTML, Markdown, CSV, LaTeX.
 
 A table knows texts only; whoever fills it decides what is best and what is marked. Every
-text is escaped here, because names of datasets, models and users are somebody else's.
+text is escaped here, because names of datasets, models and users are somebody else's: for each format where it
+stands, and what would turn a line around or hide in it once, at the end.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
 from itertools import groupby
+
+from personalrm.wording import visible
 
 DASH = "\N{EN DASH}"
 """Stands where nothing was measured."""
@@ -107,7 +110,7 @@ def as_html(table: Table) -> str:
             parts.append(f'<tr><th scope="row">{escape(row.heading)}</th>{cells}</tr>')
     parts.append("</tbody></table></div>")
     parts += [f'<p class="note">{escape(note)}</p>' for note in table.notes]
-    return "\n".join(parts)
+    return visible("\n".join(parts))
 
 
 def as_markdown(table: Table) -> str:
@@ -120,7 +123,7 @@ def as_markdown(table: Table) -> str:
         for row in rows:
             cells = [_markdown(row.heading), *(_markdown_cell(value) for value in row.values)]
             lines.append(_markdown_row(cells, is_escaped=True))
-    return "\n".join([*lines, *(f"\n{_markdown(note)}" for note in table.notes)]) + "\n"
+    return visible("\n".join([*lines, *(f"\n{_markdown(note)}" for note in table.notes)]) + "\n")
 
 
 def as_csv(table: Table) -> str:
@@ -138,7 +141,7 @@ def as_csv(table: Table) -> str:
         for value, has_interval in zip(row.values, wide, strict=True):
             cells += [value.text + value.mark, *((value.interval or ("", "")) if has_interval else ())]
         writer.writerow(map(_plain_text, cells))
-    return out.getvalue()
+    return visible(out.getvalue())
 
 
 def as_latex(table: Table) -> str:
@@ -197,7 +200,7 @@ def _plain_text(text: str) -> str:
 
 
 def _latex(text: str) -> str:
-    return " ".join(text.translate(LATEX).split())
+    return " ".join(visible(text).translate(LATEX).split())
 
 
 def _latex_cell(value: Value) -> str:

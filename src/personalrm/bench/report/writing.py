@@ -11,6 +11,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from personalrm.bench.report.material import Content, Material, Section, Texts
 from personalrm.bench.report.page import SAYS_NOTHING, page
@@ -34,6 +35,7 @@ from personalrm.bench.report.tables import as_csv, as_latex, as_markdown
 from personalrm.bench.results.folder import RunFolder
 from personalrm.bench.results.summary import Summary, summarize
 from personalrm.errors import BadInput, MissingExtra
+from personalrm.wording import visible
 
 ASK = "Not asked yet: `personalrm bench personas RUN` asks, with a model or without."
 
@@ -118,17 +120,17 @@ def write_report(
     if output is None and len(runs) > 1:
         raise BadInput(f"{len(runs)} runs make one report that belongs to none of them; name a folder with --output")
     summary = summarize(runs[0], *runs[1:])
-    folder = RunFolder(output if output is not None else runs[0])
+    folder = RunFolder(output if output is not None else runs[0], is_private=output is None)
     material = Material(summary, [RunFolder(path) for path in runs], texts, user)
     sections = build_sections(material)
     pictures: dict[str, str] = {}
     notes: tuple[str, ...] = ()
     for chart in [chart for section in sections for chart in section.charts]:
-        text = json.dumps(chart.specification, ensure_ascii=False, indent=1)
-        folder.write(f"pictures/{chart.name}.vl.json", [text + "\n"])
+        specification = _visible_values(chart.specification)  # a control character ends the process of the renderer
+        folder.write(f"pictures/{chart.name}.vl.json", [json.dumps(specification, ensure_ascii=False, indent=1) + "\n"])
         try:
-            check(chart.specification)
-            pictures[chart.name] = as_svg(chart.specification)
+            check(specification)
+            pictures[chart.name] = as_svg(specification)
             folder.write(f"pictures/{chart.name}.svg", [pictures[chart.name]])
             folder.write(f"pictures/{chart.name}.png", [as_png(pictures[chart.name])])
         except MissingExtra as error:
@@ -142,6 +144,15 @@ def write_report(
     folder.write("report.md", [_as_markdown(material, sections, pictures, notes)])
     folder.write("report.html", [page(material, sections, pictures, notes)])
     return Written(folder.path / "report.html", summary, len(tables), len(pictures), notes)
+
+
+def _visible_values(value: Any) -> Any:
+    """Plain values with what would steer a picture escaped in every text."""
+    if isinstance(value, dict):
+        return {visible(key): _visible_values(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return list(map(_visible_values, value))
+    return visible(value) if isinstance(value, str) else value
 
 
 def _as_markdown(
@@ -158,7 +169,7 @@ def _as_markdown(
             picture = f"![{_line(chart.alt)}](pictures/{chart.name}.svg)\n\n" if chart.name in pictures else ""
             lines.append(f"{picture}*{_line(chart.caption)}*")
     lines += [f"Left out: {_line(sentence)}" for sentence in material.summary.left_out]
-    return "\n\n".join(lines) + "\n"
+    return visible("\n\n".join(lines) + "\n")
 
 
 def _line(text: str) -> str:
