@@ -71,9 +71,9 @@ def read_verdict(reply: str) -> ReadVerdict:
     'second'
     """
     text = _without_thoughts(reply)
-    objects = [content for content in _objects(text) if _choice_in(content) is not None]
+    objects = [content for content in _objects(text) if _values(content, CHOICE_KEYS)]
     # A label given once more outside the JSON is read too: a contradiction is not for us to settle.
-    choices = {_label(_choice_in(content)) for content in objects}
+    choices = {label for content in objects for label in _labels_in(content)}
     choices |= {_label(words) for words in _MARKED.findall(_outside_json(text) if objects else text)}
     if len(choices) > 1:
         raise UnreadableReply("the reply names both completions")
@@ -104,7 +104,7 @@ def read_yes_or_no(reply: str) -> bool:
     """
     text = _without_thoughts(reply)
     objects = list(_objects(text))
-    answers = {_truth(value) for content in objects for key, value in content.items() if str(key).lower() in _YES_KEYS}
+    answers = {_truth(value) for content in objects for value in _values(content, _YES_KEYS)}
     answers |= {_truth(word) for word in _MARKED_YES.findall(_outside_json(text) if objects else text)}
     answers = answers or {_truth(text)}
     if len(answers) > 1:
@@ -183,16 +183,16 @@ def json_objects(reply: str) -> Iterator[dict[str, Any]]:
     return _objects(_without_thoughts(reply))
 
 
-def _objects(text: str) -> Iterator[dict[str, Any]]:
+def _objects(text: str) -> Iterator[_Object]:
     """Every JSON object that stands in the text and not inside another."""
-    decoder, at = json.JSONDecoder(strict=False), text.find("{")
+    decoder, at = json.JSONDecoder(strict=False, object_pairs_hook=_Object), text.find("{")
     while at >= 0:
         try:
             value, end = decoder.raw_decode(text, at)
         except (ValueError, RecursionError):
             end = at + 1
         else:
-            if isinstance(value, dict):
+            if isinstance(value, _Object):
                 yield value
         at = text.find("{", end)
 
@@ -202,9 +202,24 @@ def _outside_json(text: str) -> str:
     return text[text.rfind("}") + 1 :] + "\n" + text[: max(0, text.find("{"))]
 
 
-def _choice_in(content: dict[str, Any]) -> Any:
-    by_name = {str(key).lower().strip(): value for key, value in content.items()}
-    return next((by_name[key] for key in CHOICE_KEYS if key in by_name), None)
+class _Object(dict[str, Any]):
+    """A JSON object that remembers what stood under a key that was written twice; `dict` keeps the last."""
+
+    def __init__(self, pairs: Sequence[tuple[str, Any]]) -> None:
+        super().__init__(pairs)
+        self.pairs = pairs
+
+
+def _values(content: _Object, keys: Sequence[str]) -> list[Any]:
+    """What stands under any of these keys, the first key of the list first; null says nothing."""
+    named = [(key.lower().strip(), value) for key, value in content.pairs if value is not None]
+    return [value for key in keys for name, value in named if name == key]
+
+
+def _labels_in(content: _Object) -> set[Choice | None]:
+    """The labels of an object; None where its first key holds none. What stands under the others may be any text."""
+    first, *others = _values(content, CHOICE_KEYS)
+    return {_label(first)} | {label for value in others if (label := _label(value)) is not None}
 
 
 def _label(value: Any) -> Choice | None:
