@@ -88,8 +88,8 @@ class Trl:
         from transformers import AutoModelForSequenceClassification, AutoTokenizer
         from trl import RewardConfig, RewardTrainer
 
-        model = AutoModelForSequenceClassification.from_pretrained(path, num_labels=1)
-        tokenizer = AutoTokenizer.from_pretrained(path)
+        model = AutoModelForSequenceClassification.from_pretrained(path, num_labels=1, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
         tokenizer.pad_token = "<|finetune_right_pad_id|>"
         model.config.pad_token_id = tokenizer.pad_token_id
         config = RewardConfig(

@@ -36,7 +36,9 @@ def train_with_trl(model: BradleyTerry, pairs: Sequence[PreferencePair], folder:
     chat = ChatTokenizer(load_tokenizer(model.base), options.max_tokens)
     tokens = tokenize_pairs(chat, [(model.turns.of_training(pair), pair) for pair in pairs], sharing=options.sharing)
     with quiet_loading():
-        base: Any = AutoModelForSequenceClassification.from_pretrained(model.base, num_labels=1)
+        base: Any = AutoModelForSequenceClassification.from_pretrained(
+            model.base, num_labels=1, trust_remote_code=False
+        )
     # TRL and transformers look for this token to find where a sequence ends.
     base.config.pad_token_id = chat.pad_token_id
     tokenizer: Any = chat.tokenizer

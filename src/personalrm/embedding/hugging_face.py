@@ -20,11 +20,10 @@ import numpy as np
 
 from personalrm.embedding.chat_text import fit_tokens
 from personalrm.embedding.encoders import Embedded, TextSequence
-from personalrm.embedding.quiet_loading import quiet_loading
+from personalrm.embedding.quiet_loading import load_pretrained
 from personalrm.embedding.token_tree import Tokens, TokenTree, pack
 from personalrm.embedding.with_torch import torch
-from personalrm.errors import BadInput, MissingExtra, UnknownName
-from personalrm.wording import install_hint
+from personalrm.errors import BadInput
 
 PROBE = ((5, 6, 7, 8), (5, 6, 7, 9, 10))
 """Two sequences that begin alike, to see whether a model lets trees be packed."""
@@ -160,19 +159,7 @@ class HuggingFaceEncoder:
             ) from None
 
     def _loaded(self, what: str, **options: Any) -> Any:
-        try:
-            import transformers
-        except ImportError:
-            raise MissingExtra(f"transformers is not installed; {install_hint('embed')}") from None
-        try:
-            with quiet_loading():
-                kind = getattr(transformers, what)
-                return kind.from_pretrained(self.name, local_files_only=self.local_only, **options)
-        except (OSError, ValueError) as error:
-            raise UnknownName(
-                f"encoder {self.name!r} cannot be loaded ({type(error).__name__}); name a model of the hub or a folder "
-                "that holds model and tokenizer"
-            ) from None
+        return load_pretrained(what, self.name, "encoder", local_files_only=self.local_only, **options)
 
     def _pooled(self, sequences: Sequence[Tokens]) -> Iterator[tuple[list[int], tuple[torch.Tensor, torch.Tensor]]]:
         """Places of the sequences of a batch, and their last and mean vectors in fp32."""

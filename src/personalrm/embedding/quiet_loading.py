@@ -1,10 +1,58 @@
-"""Loading models without their libraries' talk: what is missing is said once, in a sentence of ours."""
+"""Loading models of Hugging Face: without code of theirs, and without their libraries' talk.
+
+What is missing is said once, in a sentence of ours. A model whose folder or page on the hub brings Python files of its
+own (`auto_map`) is refused, never asked about: whoever can name a model could otherwise run anything here.
+"""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
+
+from personalrm.errors import MissingExtra, UnknownName
+from personalrm.wording import absence, visible
+
+NO_FOREIGN_CODE = {"trust_remote_code": False}
+"""Said wherever something is loaded: left out, transformers asks on the terminal, and takes a yes."""
+
+
+def load_pretrained(kind: str, name: str, what: str, **options: Any) -> Any:
+    """What a class of transformers, such as `AutoModel`, loads from a folder or the hub.
+
+    Args:
+        kind: Name of the class.
+        name: A folder, or a name on the hub.
+        what: What errors call it, such as `encoder`.
+        options: Passed on.
+
+    Raises:
+        UnknownName: If there is nothing of the kind, or it is damaged, or wants to run code of its own.
+        MissingExtra: If transformers is not installed.
+    """
+    try:
+        import transformers
+    except (ImportError, OSError, MemoryError) as error:
+        raise MissingExtra(absence(error, "transformers", "train")) from None
+    try:
+        with quiet_loading():
+            return getattr(transformers, kind).from_pretrained(name, **NO_FOREIGN_CODE, **options)
+    except Exception as error:  # of transformers, tokenizers, safetensors, jinja2, json, each with classes of its own
+        if isinstance(error, MemoryError) or "memory" in str(error).lower():
+            raise
+        raise UnknownName(
+            f"{what} {visible(name)!r} cannot be loaded ({_reason(error)}); name a model of the hub or a folder that "
+            "holds model and tokenizer"
+        ) from None
+
+
+def _reason(error: BaseException) -> str:
+    """Why a model cannot be loaded, in a few words."""
+    said = str(error)
+    if "custom code" in said or "trust_remote_code" in said:
+        return "it brings Python code of its own, which is not run"
+    return type(error).__name__
 
 
 @contextmanager

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from personalrm.errors import MissingExtra
-from personalrm.wording import install_hint
+from personalrm.wording import absence
 
 __all__ = ["Tensor", "nn", "torch"]
 
 try:
     import torch
     from torch import Tensor, nn
-except ImportError:
-    raise MissingExtra(f"torch is not installed; {install_hint('train')}") from None
+except (ImportError, OSError, MemoryError) as error:  # where memory is short the linker says so in any of them
+    raise MissingExtra(absence(error, "torch", "train")) from None

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from personalrm.errors import BadInput, CorruptFile, MissingExtra, NewerVersion, StoreError
 from personalrm.typed_values import saved_value
-from personalrm.wording import install_hint
+from personalrm.wording import absence
 
 VERSION = 1
 AGAIN = "update personalrm if a later one wrote it, or train it again"
@@ -41,8 +41,8 @@ def write_model(folder: str | Path, kind: str, facts: Mapping[str, Any], arrays:
     """
     try:
         from safetensors.numpy import save
-    except ImportError:
-        raise MissingExtra(f"safetensors is not installed; {install_hint('train')}") from None
+    except (ImportError, OSError, MemoryError) as error:
+        raise MissingExtra(absence(error, "safetensors", "train")) from None
     content = {"kind": kind, "version": VERSION, **facts}
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)
@@ -71,8 +71,8 @@ def read_model(folder: str | Path, kind: str, *, encoder: str) -> tuple[dict[str
     try:
         from safetensors import SafetensorError
         from safetensors.numpy import load
-    except ImportError:
-        raise MissingExtra(f"safetensors is not installed; {install_hint('train')}") from None
+    except (ImportError, OSError, MemoryError) as error:
+        raise MissingExtra(absence(error, "safetensors", "train")) from None
     facts = read_facts(folder, kind)
     try:
         arrays = load((Path(folder) / "model.safetensors").read_bytes())

@@ -160,7 +160,7 @@ def _without_weights(folder):
 
 
 BASES = {
-    "missing": (lambda folder: None, "", r"no tokenizer can be loaded from 'no/where/near'"),
+    "missing": (lambda folder: None, "", r"tokenizer 'no/where/near' cannot be loaded"),
     "no template": (_without_template, "", r"has no chat template, so it was never taught conversations"),
     "no weights": (_without_weights, "", r"holds no weights; save the model there"),
     "layers": (base_model, "lora: {targets: [qkv]}", r"has no layers named qkv; name its attention as targets of lora"),

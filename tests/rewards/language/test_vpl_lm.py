@@ -310,7 +310,7 @@ def test_it_refuses_to_judge_before_it_was_trained(store: EmbeddingStore) -> Non
 
 
 def test_a_path_without_a_model_is_refused(store: EmbeddingStore, tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match="no model can be loaded"):
+    with pytest.raises(BadInput, match="cannot be loaded"):
         LanguageVPL(tmp_path, store, tiny_vpl_options()).fit(PAIRS)
 
 

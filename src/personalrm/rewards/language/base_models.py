@@ -9,13 +9,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Protocol
 
-from personalrm.embedding.quiet_loading import quiet_loading
+from personalrm.embedding.quiet_loading import NO_FOREIGN_CODE, load_pretrained, quiet_loading
 from personalrm.embedding.with_torch import torch
 from personalrm.errors import BadInput, MissingExtra
 from personalrm.rewards.language.bradley_terry import Lora
 from personalrm.rewards.language.forests.chat_tokens import ChatTokenizer, load_tokenizer
 from personalrm.rewards.language.placing import Device, placed
-from personalrm.wording import install_hint
+from personalrm.wording import absence
 
 WEIGHTS = ("*.safetensors", "*.bin", "*.safetensors.index.json", "*.bin.index.json")
 
@@ -53,8 +53,8 @@ def check_base(base: str, options: Trainable, *, device: Device, plain_template:
         import peft
         import safetensors
         import transformers
-    except ImportError as error:
-        raise MissingExtra(f"{error.name} is not installed; {install_hint('train')}") from None
+    except (ImportError, OSError, MemoryError) as error:
+        raise MissingExtra(absence(error, getattr(error, "name", None) or "torch", "train")) from None
     del accelerate, peft, safetensors, transformers  # asked for now, so that nothing is missing later
     placed(device)
     tokenizer = load_tokenizer(base)
@@ -67,13 +67,14 @@ def check_base(base: str, options: Trainable, *, device: Device, plain_template:
     folder = Path(base)
     if folder.is_dir() and not any(path for name in WEIGHTS for path in folder.glob(name)):
         raise BadInput(f"base model folder {base!r} holds no weights; save the model there")
-    from transformers import AutoConfig, AutoModel
+    from transformers import AutoModel
 
+    config = load_pretrained("AutoConfig", base, "base model")
     try:
         with quiet_loading(), torch.device("meta"):  # only the plan of the model is built
-            plan = AutoModel.from_config(AutoConfig.from_pretrained(base))
-    except (OSError, ValueError) as error:
-        raise BadInput(f"no model can be loaded from {base!r} ({type(error).__name__}); check the path") from None
+            plan = AutoModel.from_config(config, **NO_FOREIGN_CODE)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError, ImportError) as error:
+        raise BadInput(f"base model {base!r} cannot be loaded ({type(error).__name__}); check the path") from None
     layers = {name.split(".")[-1] for name, _ in plan.named_modules()}
     missing = [target for target in options.lora.targets if target not in layers]
     if missing:

@@ -13,11 +13,11 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar, get_args
 
-from personalrm.embedding.quiet_loading import quiet_loading
+from personalrm.embedding.quiet_loading import load_pretrained
 from personalrm.embedding.with_torch import torch
 from personalrm.errors import BadInput, MissingExtra
 from personalrm.rewards.language.forests.attention import Attention, use_attention
-from personalrm.wording import install_hint
+from personalrm.wording import absence
 
 Precision = Literal["float32", "bfloat16"]
 LOADED: dict[str, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -96,14 +96,9 @@ def open_adapted(path: str, lora: Lora, holding: Holding, *, seed: int, make: Ca
     """
     try:
         from peft import LoraConfig, TaskType, get_peft_model
-        from transformers import AutoModel
-    except ImportError as error:
-        raise MissingExtra(f"{error.name} is not installed; {install_hint('train')}") from None
-    try:
-        with quiet_loading():
-            decoder: Any = AutoModel.from_pretrained(path, dtype=LOADED[holding.precision])
-    except (OSError, ValueError) as error:
-        raise BadInput(f"no model can be loaded from {path!r} ({type(error).__name__}); check the path") from None
+    except (ImportError, OSError, MemoryError) as error:
+        raise MissingExtra(absence(error, getattr(error, "name", None) or "torch", "train")) from None
+    decoder: Any = load_pretrained("AutoModel", path, "base model", dtype=LOADED[holding.precision])
     use_attention(decoder, holding.attention)
     config = LoraConfig(
         task_type=TaskType.FEATURE_EXTRACTION,

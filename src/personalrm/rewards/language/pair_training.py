@@ -23,7 +23,7 @@ from personalrm.errors import MissingExtra, TrainingFailed
 from personalrm.rewards.language.forests.pair_batches import PairForest, TokenPair, cut_to_budget, plant
 from personalrm.rewards.language.lora import AdaptedNetwork, fingerprint
 from personalrm.rewards.training import STEP_STRIDE, Checkpoints, Curve, Dev, Group, Optimization, train_in_parts
-from personalrm.wording import install_hint
+from personalrm.wording import absence
 
 MOST_FLAT = 3
 """Steps after the first whose margins may all be exactly 0 before training is given up."""
@@ -86,8 +86,8 @@ class PairTraining:
     ) -> None:
         try:
             from accelerate import Accelerator
-        except ImportError:
-            raise MissingExtra(f"accelerate is not installed; {install_hint('train')}") from None
+        except (ImportError, OSError, MemoryError) as error:
+            raise MissingExtra(absence(error, "accelerate", "train")) from None
         self.accelerator = Accelerator()
         self._inner, self._pairs, self._steps, self._loss, self._cutting = network, pairs, steps, loss, cutting
         self._network = self.accelerator.prepare_model(network)

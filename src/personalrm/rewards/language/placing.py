@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 from personalrm.embedding.with_torch import torch
 from personalrm.errors import BadInput, MissingExtra
-from personalrm.wording import install_hint
+from personalrm.wording import absence
 
 Device = Literal["auto", "cpu", "cuda"]
 
@@ -35,8 +35,8 @@ def train_on(device: Device) -> None:
     """
     try:
         from accelerate import PartialState
-    except ImportError:
-        raise MissingExtra(f"accelerate is not installed; {install_hint('train')}") from None
+    except (ImportError, OSError, MemoryError) as error:
+        raise MissingExtra(absence(error, "accelerate", "train")) from None
     wanted = placed(device).type
     if PartialState(cpu=wanted == "cpu").device.type != wanted:
         raise BadInput(f"this process already trains elsewhere than on {wanted!r}; train there in another process")

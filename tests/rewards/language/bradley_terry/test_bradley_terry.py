@@ -127,7 +127,7 @@ def test_no_folder_is_no_model(tmp_path: Path) -> None:
 
 
 def test_a_path_without_a_model_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match="no model can be loaded"):
+    with pytest.raises(BadInput, match="cannot be loaded"):
         BradleyTerry(tmp_path).fit(PAIRS)
 
 

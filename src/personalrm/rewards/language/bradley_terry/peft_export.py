@@ -16,7 +16,7 @@ from pathlib import Path
 from personalrm.errors import MissingExtra, StoreError
 from personalrm.rewards.language.bradley_terry.model import BradleyTerry
 from personalrm.rewards.saving import Arrays
-from personalrm.wording import install_hint
+from personalrm.wording import absence
 
 OURS = "base_model.model."
 
@@ -36,8 +36,8 @@ def export_peft(model: BradleyTerry, folder: str | Path) -> None:
     try:
         from peft import LoraConfig, TaskType
         from safetensors.numpy import save_file
-    except ImportError:
-        raise MissingExtra(f"peft is not installed; {install_hint('train')}") from None
+    except (ImportError, OSError, MemoryError) as error:
+        raise MissingExtra(absence(error, "peft", "train")) from None
     lora, arrays = model.options.lora, _renamed(model)
     config = LoraConfig(
         task_type=TaskType.SEQ_CLS,

@@ -26,7 +26,7 @@ from typing import Any, Literal, get_args
 from personalrm.embedding.with_torch import torch
 from personalrm.errors import BadInput, MissingExtra
 from personalrm.rewards.language.forests.forest import Forest, Segment
-from personalrm.wording import install_hint
+from personalrm.wording import absence
 
 
 def can_merge(query: torch.Tensor, dropout: float) -> bool:
@@ -110,8 +110,8 @@ def use_attention(model: Any, attention: Attention) -> None:
     """
     try:
         from transformers import AttentionInterface
-    except ImportError:
-        raise MissingExtra(f"transformers is not installed; {install_hint('train')}") from None
+    except (ImportError, OSError, MemoryError) as error:
+        raise MissingExtra(absence(error, "transformers", "train")) from None
     if attention not in ATTENTIONS:
         raise BadInput(f"unknown attention {attention!r}; use one of {', '.join(ATTENTIONS)}")
     kinds = set(getattr(model.config, "layer_types", None) or ["full_attention"])

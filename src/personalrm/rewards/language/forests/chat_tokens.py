@@ -13,11 +13,11 @@ from functools import cached_property
 from typing import Any
 
 from personalrm.embedding.chat_text import harmless, special_names
-from personalrm.embedding.quiet_loading import quiet_loading
+from personalrm.embedding.quiet_loading import load_pretrained
 from personalrm.embedding.token_tree import Tokens, common_length
 from personalrm.errors import BadInput, MissingExtra
 from personalrm.preferences.messages import Conversation, Message
-from personalrm.wording import install_hint
+from personalrm.wording import absence
 
 PADDINGS = ("<|finetune_right_pad_id|>", "<|pad|>", "<pad>", "[PAD]", "<|vision_pad|>")
 """Reserved tokens that may pad, in order of preference."""
@@ -156,8 +156,8 @@ class ChatTokenizer:
     def _knows_system(self) -> bool:
         try:
             from jinja2 import TemplateError
-        except ImportError:
-            raise MissingExtra(f"jinja2 is not installed; {install_hint('train')}") from None
+        except (ImportError, OSError, MemoryError) as error:
+            raise MissingExtra(absence(error, "jinja2", "train")) from None
         probe = [{"role": role, "content": "probe" + role} for role in ("system", "user", "assistant")]
         try:
             return "probesystem" in self._render(probe)
@@ -204,15 +204,7 @@ def load_tokenizer(path: str) -> Any:
         BadInput: If there is none at the path.
         MissingExtra: If transformers is not installed.
     """
-    try:
-        from transformers import AutoTokenizer
-    except ImportError:
-        raise MissingExtra(f"transformers is not installed; {install_hint('train')}") from None
-    try:
-        with quiet_loading():
-            return AutoTokenizer.from_pretrained(path)
-    except (OSError, ValueError) as error:
-        raise BadInput(f"no tokenizer can be loaded from {path!r} ({type(error).__name__}); check the path") from None
+    return load_pretrained("AutoTokenizer", path, "tokenizer")
 
 
 def _droppable(turns: Conversation) -> list[int]:
