@@ -124,11 +124,12 @@ def test_no_runs_are_no_error(run):
 
 def test_a_missing_key_is_named_by_its_variable(run, run_file, monkeypatch):
     run_file.write_text(
-        WITH_MODEL.replace("people", "prefs").replace("scripted: true", "key_variable: MY_KEY"), encoding="utf-8"
+        WITH_MODEL.replace("people", "prefs").replace("scripted: true", "key_variable: PERSONALRM_KEY_M"),
+        encoding="utf-8",
     )
     code, _, err = run("bench", "run", "-c", run_file)
-    assert (code, "variable 'MY_KEY' with the key of model 'm' is not set" in err) == (2, True)
-    monkeypatch.setenv("MY_KEY", "sesame")
+    assert (code, "variable 'PERSONALRM_KEY_M' with the key of model 'm' is not set" in err) == (2, True)
+    monkeypatch.setenv("PERSONALRM_KEY_M", "sesame")
     code, out, err = run("bench", "run", "-c", run_file, "--attempts", "1", "--retry-pause", "0.01")
     assert code == 3
     assert "sesame" not in out + err

@@ -52,7 +52,8 @@ def model_name(options: argparse.Namespace) -> ModelName:
     from personalrm.lm.opening import ModelName
 
     headers, body = options.header or {}, options.body or {}
-    return ModelName(options.model, options.base_url, options.key_file, headers, body, options.timeout)
+    key = getattr(options, "key", None) if options.key_file is None else None
+    return ModelName(options.model, options.base_url, options.key_file, headers, body, options.timeout, key=key)
 
 
 def note_destinations(models: Iterable[ModelName]) -> None:

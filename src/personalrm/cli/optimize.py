@@ -23,6 +23,7 @@ from personalrm.cli.model_options import (
 )
 from personalrm.cli.options import add_output, add_reading, read_options
 from personalrm.cli.printing import Progress, print_error, print_json, print_wrapped
+from personalrm.cli.trusted import other_key, same_server
 from personalrm.errors import BadFile, BadInput, BudgetSpent, ModelUnavailable, StoreError
 from personalrm.wording import count
 
@@ -83,6 +84,9 @@ def run(options: argparse.Namespace) -> int:
     if options.teacher_model:  # headers and body belong to the student's server
         teacher = {"model": options.teacher_model, "base_url": options.teacher_base_url}
         teacher |= {"key_file": options.teacher_key_file, "header": None, "body": None}
+        # PERSONALRM_API_KEY is the student's server's too
+        is_apart = options.base_url is not None and not same_server(options.base_url, options.teacher_base_url or "")
+        teacher["key"] = other_key(options.teacher_model, options.teacher_base_url) if is_apart else None
         searching = argparse.Namespace(**{**vars(options), **teacher})
     if options.dry_run:
         return _predict(people, searching, settings)

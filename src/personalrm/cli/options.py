@@ -36,8 +36,10 @@ OUTPUT_FLAGS: Mapping[str, Mapping[str, Any]] = {
     "json": {"action": "store_true", "help": "print JSON for machines"},
 }
 PREFIX = "PERSONALRM_"
-NOT_OPTIONS = frozenset({"API_KEY", "DATA"})
-"""Variables that are read elsewhere: the key of a model server, and where tests and run files look for data."""
+NOT_OPTIONS = frozenset({"API_KEY", "DATA", "MODELS"})
+"""Variables that are read elsewhere: the key of a model server, and where run files look for data and models."""
+KEYS = "KEY_"
+"""How the variables begin that run files and judges files name for keys."""
 NOT_SETTINGS = frozenset({"help", "version", "command", "run", "config", "file", "user", "json"})
 
 
@@ -179,6 +181,7 @@ def apply_settings(parser: argparse.ArgumentParser, options: argparse.Namespace,
 def _warn_of_unknown(parser: argparse.ArgumentParser) -> None:
     """Say on stderr which variables look like settings and are not; values may be private and are not shown."""
     given = sorted(name.removeprefix(PREFIX) for name in os.environ if name.startswith(PREFIX))
+    given = [name for name in given if not name.startswith(KEYS)]
     if not set(given) - NOT_OPTIONS:
         return  # most often, and the parsers of all commands need not be filled
     names = {name.upper() for name in _known_keys(parser)} | NOT_OPTIONS

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from personalrm.preferences.pairs import PreferencePair
 from personalrm.preferences.personal_prompts import PersonalPrompt
 from personalrm.preferences.prompt_json import prompt_from_dict, prompt_to_json
 from personalrm.typed_values import saved_object, saved_value
+from personalrm.whole_files import whole_file
 
 AGAIN = "run prepare-prompts again"
 
@@ -100,18 +102,28 @@ class _SavedLine:
     """What `prompt_to_json` writes."""
 
 
+class _NothingWritten(Exception):
+    """Takes the empty file away again; it was made first, so that nothing is paid for what cannot be written."""
+
+
 def write_prepared(path: str | Path, prompts: Iterable[PreparedPrompt]) -> Iterator[PreparedPrompt]:
     """Write the prompts as they come, one a line, and hand each on.
+
+    The file appears when the last is written, for its owner alone; without a prompt there is none.
 
     Raises:
         BadFile: If the file cannot be written.
     """
+    n_written = 0
     try:
-        with open(path, "w", encoding="utf-8") as file:
+        with suppress(_NothingWritten), whole_file(Path(path), is_private=True) as file:
             for prepared in prompts:
                 content = {"without": prepared.without, "prompt": json.loads(prompt_to_json(prepared.prompt))}
-                file.write(json.dumps(content, ensure_ascii=False) + "\n")
+                file.write((json.dumps(content, ensure_ascii=False) + "\n").encode("utf-8"))
+                n_written += 1
                 yield prepared
+            if not n_written:
+                raise _NothingWritten
     except OSError as error:
         raise BadFile(f"{str(path)!r} cannot be written ({error.strerror or error}); name another file") from None
 
@@ -131,6 +143,8 @@ def read_prepared(path: str | Path) -> PreparedPrompts:
         raise BadFile(
             f"{str(path)!r} cannot be read ({type(error).__name__}); pass what prepare-prompts wrote"
         ) from None
+    if not lines:
+        raise BadFile(f"{str(path)!r} holds no prompt, so nothing would be told of anybody; {AGAIN}")
     prompts = []
     for number, line in enumerate(lines, 1):
         where = f"{path} line {number}"

@@ -29,6 +29,7 @@ from personalrm.preferences.users import User
 from personalrm.rewards.methods import Pool, Recipe
 from personalrm.rewards.reward_model import DevUser, RewardModel, margins
 from personalrm.rewards.trained import CHECKPOINT, RECORD, as_dev, finish_folder, hash_byte
+from personalrm.whole_files import make_private, private_folder
 
 N_FOLDS = 5
 DEV_SHARE = 0.2
@@ -211,11 +212,13 @@ class RewardRow:
         if (folder / RECORD).is_file():
             return
         shelf.close(self._method.release)
+        private_folder(folder)
         model = self._recipe.make(turns=self._turns(portion.pairs), checkpoint=folder / CHECKPOINT)
         model.fit(portion.pairs, dev=portion.dev)
         model.save(folder)
         facts = {"method": self._method.name, "is_cross_fitted": is_cross_fitted, **asdict(self._pool)}
         finish_folder(folder, facts | _record(portion, self._prompts, getattr(model, "training", None)))
+        make_private(folder)  # which torch, PEFT and safetensors have written by the umask
         del model
         self._method.release()
 

@@ -63,6 +63,7 @@ from personalrm.preferences.users import User
 from personalrm.rewards.methods import Recipe, reward_method
 from personalrm.rewards.trained import open_store
 from personalrm.stopping import Drain
+from personalrm.whole_files import private_folder
 
 ONE_USER = "left out: the shuffled-user control needs two users"
 
@@ -345,7 +346,7 @@ def _write_prompts(
     """
     report, unfinished = Preparation(), path.with_suffix(".part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        private_folder(path.parent)
         prompts = prepare_prompts(engine, users, report, min_pairs=1, cross_fitted=True, only=only)
         for _ in write_prepared(unfinished, prompts):
             pass

@@ -15,6 +15,7 @@ from personalrm.cli.flags import add_flags, folder, from_flags, non_negative
 from personalrm.cli.model_options import add_model, model_name, note_destinations, print_usage, refuse_model_flags_alone
 from personalrm.cli.options import add_output, add_reading, read_options
 from personalrm.cli.printing import print_error, print_json, print_table
+from personalrm.cli.trusted import Trusted, add_trust, with_keys
 from personalrm.errors import BadInput, ModelUnavailable
 from personalrm.wording import count
 
@@ -49,6 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_flags(parser, BuildSettings, "kind", "n_examples", "shows_text")
     add("--scripted", action="store_true", help="--model is a script: label what it measures so")
     add("--dry-run", action="store_true", help="say what would be asked and spent, do nothing")
+    add_trust(parser, "the judges file")
     add_reading(parser)
     add_model(parser)
     add_output(parser, "config", "json")
@@ -141,7 +143,10 @@ def _read_models(options: argparse.Namespace) -> tuple[JudgeEntry | None, tuple[
         raise BadInput("the personalizable filter needs --model; name one or add --without personalizable")
     judges: tuple[JudgeEntry, ...] = ()
     if "consensus" not in options.without:
-        judges = read_judges(options.judges) if options.judges is not None else (named,) if named else ()
+        if options.judges is not None:
+            judges = with_keys(read_judges(options.judges), Trusted.of(options.judges, options))
+        else:
+            judges = (named,) if named else ()
         if not judges:
             raise BadInput("the consensus filter needs --judges or --model; name them or add --without consensus")
     return named if with_personalizable else None, judges

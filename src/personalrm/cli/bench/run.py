@@ -6,7 +6,6 @@ Example: personalrm bench run -c run.yaml --dry-run
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from personalrm.cli.flags import add_flags, amount, from_flags, positive
 from personalrm.cli.model_options import note_destinations
 from personalrm.cli.options import add_output
 from personalrm.cli.printing import MOST_LISTED, print_counts, print_json, print_wrapped
+from personalrm.cli.trusted import Trusted, add_trust, check_run_file
 from personalrm.errors import BadInput
 from personalrm.wording import count
 
@@ -40,6 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--max-calls", type=positive, metavar="N", help="stop before more requests leave than this, all models together"
     )
     add("--max-cost", type=amount, metavar="USD", help="stop before more could be spent than this")
+    add_trust(parser, "the run file")
     add_flags(parser, Retry)
     add("--retry-unscored", action="store_true", help="ask again what had no readable answer")
     add_output(parser)
@@ -54,7 +55,10 @@ def run(options: argparse.Namespace) -> int:
 
     spec, base = _with_options(read_run_file(options.run_file), options), Path(options.run_file).parent
     data = Path(options.data) if options.data is not None else None
-    models = _models(spec, options)
+    own_urls = [text.partition("=")[2] for text in options.model_url or ()]
+    trusted = Trusted.of(options.run_file, options, own_urls)
+    check_run_file(spec, trusted, data)
+    models = _models(spec, options, trusted)
     models.check()
     datasets, persona_prompts = load_datasets(spec, base, data), load_persona_prompts(spec, base)
     for note in (*left_out(spec), *(note for dataset in datasets.values() for note in dataset.notes)):
@@ -106,18 +110,16 @@ def _with_options(spec: RunSpec, options: argparse.Namespace) -> RunSpec:
     return replace(spec, name=name, models=models, budget=budget, limit=options.limit or spec.limit)
 
 
-def _models(spec: RunSpec, options: argparse.Namespace) -> Models:
+def _models(spec: RunSpec, options: argparse.Namespace, trusted: Trusted) -> Models:
     from personalrm.bench.runs.models import Models
     from personalrm.lm.settings import Retry
 
     keys = {}
     for model in spec.models:
-        if model.key_variable is not None:
-            key = os.environ.get(model.key_variable, "")
-            if not key and not options.dry_run:
-                raise BadInput(
-                    f"variable {model.key_variable!r} with the key of model {model.label!r} is not set; set it"
-                )
+        key = trusted.key_of(model.key_variable, model.base_url, f"model {model.label!r}")
+        if model.key_variable is not None and not key and not options.dry_run:
+            raise BadInput(f"variable {model.key_variable!r} with the key of model {model.label!r} is not set; set it")
+        if key is not None:
             keys[model.label] = key
     return Models(
         spec.models,

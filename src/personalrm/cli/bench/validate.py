@@ -12,6 +12,7 @@ from typing import Any
 
 from personalrm.cli.options import add_output
 from personalrm.cli.printing import print_json, print_wrapped
+from personalrm.cli.trusted import Trusted, add_trust, check_run_file
 from personalrm.wording import count
 
 MOST_LISTED = 20
@@ -20,6 +21,7 @@ MOST_LISTED = 20
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("what", metavar="RUN.yaml|FOLDER", help="a run file or a run folder")
     parser.add_argument("--data", metavar="DIR", help="where datasets are that do not lie beside the run file")
+    add_trust(parser, "the run file")
     add_output(parser, "config", "json")
 
 
@@ -34,8 +36,10 @@ def _check_file(options: argparse.Namespace) -> int:
     from personalrm.bench.runs.setup import load_bases, load_datasets, load_persona_prompts
 
     spec, base = read_run_file(options.what), Path(options.what).parent
+    data = Path(options.data) if options.data is not None else None
+    check_run_file(spec, Trusted.of(options.what, options), data)
     load_persona_prompts(spec, base)
-    datasets = load_datasets(spec, base, Path(options.data) if options.data is not None else None)
+    datasets = load_datasets(spec, base, data)
     load_bases(spec, datasets, base)
     n_bad_rows = sum(dataset.n_bad_rows for dataset in datasets.values())
     plan: dict[str, Any] = {

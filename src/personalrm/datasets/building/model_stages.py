@@ -251,6 +251,8 @@ class JudgeEntry:
 
     model: ModelName
     is_scripted: bool = False
+    key_variable: str | None = None
+    """Environment variable with the key of its server, as the file names it; the command line looks it up."""
 
 
 @dataclass(frozen=True)
@@ -260,6 +262,7 @@ class _Keys:
     model: str
     base_url: str | None = None
     key_file: str | None = None
+    key_variable: str | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     body: Mapping[str, Any] = field(default_factory=dict)
     timeout: float = 120.0
@@ -289,7 +292,7 @@ def read_judges(path: str | Path) -> tuple[JudgeEntry, ...]:
             given = {key: value for key, value in entry.items() if value is not None}
         keys = spec_from(_Keys, given, f"judge {number} of {str(path)!r}")
         model = ModelName(keys.model, keys.base_url, keys.key_file, keys.headers, keys.body, keys.timeout)
-        judges.append(JudgeEntry(model, keys.scripted))
+        judges.append(JudgeEntry(model, keys.scripted, keys.key_variable))
     names = [(judge.model.name, judge.model.base_url) for judge in judges]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
