@@ -39,7 +39,8 @@ SEPARATORS = (",", ";", "\t", "|")
 SEPARATOR_LINE = re.compile(r'"?sep=([,;\t|])"?')
 """What Excel reads, and some programs write, above the header."""
 JSON_CELLS = frozenset({"completions", "meta"})
-"""Columns that are always JSON."""
+"""Columns that are always JSON, in every layout: cells are parsed before the layout is known, which they tell.
+`tests/preferences/reading/test_layout_conformance.py` finds a column of a layout that is missing here."""
 TURN_CELLS = frozenset(
     {"conversation", "prompt", "context", "chosen", "rejected"}
     | {"conversation_a", "conversation_b", "conversation_history"}
