@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -90,6 +91,16 @@ def test_the_reference_has_every_public_name() -> None:
     names = public_names(SOURCE / "__init__.py")
     assert names.keys() == set(personalrm.__all__) - {"__version__"}
     assert [home for home in names.values() if f"::: {home}\n" not in reference()] == []
+
+
+@pytest.mark.slow  # imports whatever is public, torch among it
+def test_examples_of_the_reference_are_under_their_heading() -> None:
+    """Under any other they are text to the site, where two lists below each other are a link that leads nowhere."""
+    homes = re.findall(r"^::: (\S+)\.(\w+)$", reference(), re.MULTILINE)
+    docs = {name: getattr(import_module(module), name).__doc__ or "" for module, name in homes}
+    with_examples = {name: doc for name, doc in docs.items() if ">>>" in doc}
+    assert "lint_persona" in with_examples
+    assert [name for name, doc in with_examples.items() if not re.search(r"Examples:\n +>>>", doc)] == []
 
 
 def test_nothing_is_loaded_from_elsewhere() -> None:

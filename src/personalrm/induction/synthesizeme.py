@@ -86,7 +86,7 @@ class SynthesizeMe:
         settings: Variant, number of trials, seed; with a model the default variant is `both`.
         judge_options: How the model is asked.
 
-    Example:
+    Examples:
         >>> from personalrm import example_users
         >>> model = SynthesizeMe().fit(example_users()[0])
         >>> model.prompt.user_id

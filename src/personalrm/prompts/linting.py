@@ -90,8 +90,9 @@ def lint_persona(
         other_texts: What other users wrote and chose.
         n_words: Words in a row that make a copy.
 
-    >>> [finding.line() for finding in lint_persona(["Likes brief answers.", "Is a devout Catholic."])]
-    ["sentence 2 names the person's religion, which they did not state"]
+    Examples:
+        >>> [finding.line() for finding in lint_persona(["Likes brief answers.", "Is a devout Catholic."])]
+        ["sentence 2 names the person's religion, which they did not state"]
     """
     own_texts = list(own_texts)
     stated = {name for text in own_texts for name in _attributes(text)}

@@ -147,7 +147,7 @@ def read_pairs(path: str | Path, options: ReadOptions | None = None) -> PairsByU
         BadFile: If the file cannot be read.
         BadInput: If rows are bad and `skip_bad` is off; the message lists them.
 
-    Example:
+    Examples:
         >>> from personalrm import example_path
         >>> pairs = read_pairs(example_path())
         >>> len(pairs["henrik"])
