@@ -24,6 +24,7 @@ from typing import Any, Generic, TypeVar
 
 from personalrm.errors import AccessRefused, BudgetSpent, ModelUnavailable, PersonalRMError, UnreadableReply
 from personalrm.lm.cache import Cache, Unscored
+from personalrm.lm.http import CANNOT_CONNECT, TIMED_OUT
 from personalrm.lm.pacing import Pacing
 from personalrm.lm.prices import Price, estimated_tokens
 from personalrm.lm.protocol import LM, Fault, Reply, Request, Sampling
@@ -40,8 +41,6 @@ SEED_STEP = 7919
 ABSURD = 10.0
 """A Retry-After of more than so many longest pauses is taken for a mistake of the server."""
 TOO_MANY = 429
-CANNOT_CONNECT = "cannot connect"
-"""A server that refuses everybody is gone: the run ends, instead of writing off each request in turn."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -134,6 +133,8 @@ class Caller:
         self._retry_unscored = retry_unscored
         self._jitter = random.Random(0)
         self._last_success = -1.0
+        self._n_absent = 0
+        """Requests given up one after the other because the server answered nobody."""
         self._queue: deque[_Job] = deque()
         self._flying: dict[bytes, list[tuple[_Job, Request]]] = {}
         self._workers: set[asyncio.Task[None]] = set()
@@ -298,9 +299,10 @@ class Caller:
         """
         if self.stopped is not None:
             raise _Stopped
-        retry, started = self._retry, time.monotonic()
+        retry = self._retry
+        failing_since = 0.0  # the time in a slow server's line is nobody's fault
         n_attempts = n_failed = n_unread = 0
-        refused_since: float | None = None  # since when nothing but refused connections was met
+        absent_since: float | None = None  # since when nothing but refused connections or time-outs was met
         while True:
             n_attempts += 1
             try:
@@ -318,26 +320,34 @@ class Caller:
                 raise _Stopped
             if fault.again == "never":
                 return Unscored(fault.kind, n_attempts)
-            refused_since = (refused_since or time.monotonic()) if cannot_connect else None
+            is_absent = fault.kind in (CANNOT_CONNECT, TIMED_OUT)
+            absent_since = (absent_since or time.monotonic()) if is_absent else None
+            failing_since = failing_since or time.monotonic()
             if fault.again == "reseeded":
                 n_unread += 1
                 gives_up = n_unread > retry.max_rereads
             else:
                 n_failed += fault.status != TOO_MANY
                 gives_up = n_failed >= retry.max_attempts or (cannot_connect and not retry.waits_for_server)
-            if gives_up or time.monotonic() - started >= retry.max_total_s:
+            if gives_up or time.monotonic() - failing_since >= retry.max_total_s:
                 attempts = count(n_attempts, "attempt")
-                if refused_since is not None and self._last_success < refused_since:
-                    self.stop(
-                        ModelUnavailable(
-                            f"the server of model {self.lm.name!r} cannot be reached after {attempts}; start it or "
-                            "correct --base-url, then run the same command again"
-                        )
-                    )
+                if absent_since is not None and self._last_success < absent_since and self._is_gone(fault, attempts):
                     raise _Stopped
                 return Unscored(f"{fault.kind}, after {attempts}", n_attempts)
             if fault.again == "same":
                 await self._pause(fault, n_attempts)
+
+    def _is_gone(self, fault: Fault, attempts: str) -> bool:
+        """Stop the run, as the server answers nobody; unless this may be the one prompt that hangs it each time."""
+        self._n_absent += 1
+        if fault.kind == TIMED_OUT:
+            if self._n_absent == 1 and self._last_success > 0.0:
+                return False
+            what = f"answers nobody, after {attempts}; look at its log, or give it time with --timeout"
+        else:
+            what = f"cannot be reached after {attempts}; {fault.advice or 'start it or correct --base-url'}"
+        self.stop(ModelUnavailable(f"the server of model {self.lm.name!r} {what}, then run the same command again"))
+        return True
 
     async def _pause(self, fault: Fault, n_attempts: int) -> None:
         retry, asked_s = self._retry, fault.retry_after_s
@@ -373,7 +383,7 @@ class Caller:
             if reply is None:
                 for account in accounts:
                     account.cost += cost
-        self._last_success = time.monotonic()
+        self._last_success, self._n_absent = time.monotonic(), 0
         self._pacing.note_answer()
         if reply.model:
             self.ledger.served_by[reply.model] += 1

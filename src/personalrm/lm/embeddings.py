@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from personalrm.errors import UnreadableReply
+from personalrm.lm.addresses import route_url
 from personalrm.lm.http import Endpoint, OpenAIServer
 from personalrm.lm.protocol import Fault, Reply, Request, Sampling, Usage
 from personalrm.lm.wire import read_response
@@ -34,7 +35,7 @@ class EmbeddingServer(OpenAIServer):
         """
         texts = [message.content for message in request.messages]
         body = {"model": self.endpoint.model, "input": texts, "encoding_format": "float", **self.endpoint.body}
-        url = self.endpoint.base_url.rstrip("/") + "/embeddings"
+        url = route_url(self.endpoint.base_url, "/embeddings")
         status, headers, raw = await self._post(url, json.dumps(body).encode("ascii"), most_bytes=MOST_BYTES)
         try:
             content = json.loads(raw) if status == 200 else {}

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
+from personalrm.lm.addresses import headers_of, is_azure, moved, proxy_for, root_of, route_url, without_login
+from personalrm.lm.pacing import Turns
 from personalrm.lm.protocol import Fault, Reply, Request
+from personalrm.lm.server_facts import SLOT_SOURCES, SOURCES, ServerFacts
 from personalrm.lm.wire import encode_request, read_response
 
 if TYPE_CHECKING:
@@ -18,7 +21,15 @@ if TYPE_CHECKING:
 MOST_BYTES = 8 * 2**20
 """A completion is never as long, not with twenty log-probabilities a token either. A gzip bomb is unpacked up to here,
 in the thread that all other requests wait for."""
-NOT_FOUND = 404
+OK, SEE_OTHER, NOT_FOUND, NO_LOGIN = 200, 303, 404, 407
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
+OPENAI_URL = "https://api.openai.com/v1"
+FACTS_S = 5.0
+"""Longest wait for what a server tells of itself."""
+MOST_MOVES = 5
+"""Redirects that are followed; more are a circle."""
+CANNOT_CONNECT, TIMED_OUT = "cannot connect", "time-out"
+"""A server that does so with everybody is gone: the run ends, instead of writing off each request in turn."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -33,7 +44,7 @@ class Endpoint:
     body: Mapping[str, Any] = field(default_factory=dict)
     """Merged into every request body."""
     timeout_s: float = 120.0
-    """Longest wait for one whole answer."""
+    """Longest wait for one whole answer, from when the server has room for its request."""
     tenant: str = ""
     """Whose cache entries these are, where several share one cache."""
     name: str = ""
@@ -55,8 +66,12 @@ class OpenAIServer:
         self.refused: frozenset[str] = frozenset()
         self.rate_limits: dict[str, str] = {}
         """What the last response's `x-ratelimit-*` headers said."""
-        self._url = endpoint.base_url.rstrip("/") + "/chat/completions"
+        self._moved: dict[str, str] = {}
+        """Routes that the server moved, by where they were asked for."""
+        self.turns = Turns(endpoint.timeout_s)
         self._session: aiohttp.ClientSession | None = None
+        self._proxy: str | None = None
+        self._asks_slots: asyncio.Task[None] | None = None
 
     @property
     def name(self) -> str:
@@ -87,17 +102,36 @@ class OpenAIServer:
     async def _attempt(self, request: Request, seed: int, without: frozenset[str]) -> Reply:
         extra = self.endpoint.body if "seed" in without else {"seed": seed, **self.endpoint.body}
         data = encode_request(request, self.endpoint.model, without=without, extra=extra)
-        status, headers, content = await self._post(self._url, data)
+        status, headers, content = await self._post(route_url(self.endpoint.base_url, "/chat/completions"), data)
         if any(name.lower().startswith("x-ratelimit") for name in headers):
             self.rate_limits = {k.lower(): v for k, v in headers.items() if "ratelimit" in k.lower()}
         try:
             return read_response(status, headers, content)
         except Fault as fault:
-            # Most servers live under /v1, and a base URL without it is the commonest slip.
             base_url = self.endpoint.base_url.rstrip("/")
-            if fault.status == NOT_FOUND and not urlsplit(base_url).path:
+            if fault.status == NOT_FOUND and is_azure(base_url) and not urlsplit(base_url).query:
+                fault.advice = f"Azure wants its version, try {base_url}?api-version=2024-10-21, else check the name"
+            elif fault.status == NOT_FOUND and not urlsplit(base_url).path:
+                # Most servers live under /v1, and a base URL without it is the commonest slip.
                 fault.advice = f"base URLs mostly end in /v1, try {base_url}/v1, else check the model's name"
             raise
+
+    def _connected(self) -> aiohttp.ClientSession:
+        """The connections, made at the first use."""
+        import aiohttp
+
+        if self._session is None:
+            e = self.endpoint
+            self._proxy = proxy_for(e.base_url)
+            self._session = aiohttp.ClientSession(
+                headers=headers_of(e.base_url, e.api_key, e.headers),
+                timeout=aiohttp.ClientTimeout(total=None),  # `turns` ends what waits too long
+                connector=aiohttp.TCPConnector(limit=0),
+                cookie_jar=aiohttp.DummyCookieJar(),  # nothing a model server sets is to be sent back to it
+            )
+            if e.base_url != OPENAI_URL:  # asked before the server is busy, answered whenever it likes
+                self._asks_slots = asyncio.get_running_loop().create_task(self._read_slots())
+        return self._session
 
     async def _post(
         self, url: str, data: bytes, *, most_bytes: int = MOST_BYTES
@@ -109,30 +143,93 @@ class OpenAIServer:
         """
         import aiohttp
 
-        if self._session is None:
-            e = self.endpoint
-            key = {"Authorization": f"Bearer {e.api_key}"} if e.api_key else {}
-            self._session = aiohttp.ClientSession(
-                headers={"Content-Type": "application/json", **key, **e.headers},
-                timeout=aiohttp.ClientTimeout(total=e.timeout_s),
-                connector=aiohttp.TCPConnector(limit=0),
-                cookie_jar=aiohttp.DummyCookieJar(),  # nothing a model server sets is to be sent back to it
-            )
+        session = self._connected()
+        proxy, url = self._proxy, self._moved.get(url, url)
+        through = f"the proxy {without_login(proxy)} (HTTP_PROXY, HTTPS_PROXY)" if proxy else ""
         try:
-            async with self._session.post(url, data=data) as response:
-                return response.status, response.headers, await _read(response, most_bytes)
+            with self.turns.turn() as turn:
+                # Redirects are followed by hand: else a conversation and its key go wherever a server points to.
+                async with session.post(url, data=data, proxy=proxy, allow_redirects=False) as response:
+                    body = await _read(response, most_bytes)
+                    turn.is_answered = response.status == OK
+                    status, headers = response.status, response.headers
         except TimeoutError:
-            raise Fault("time-out", "same") from None
-        except aiohttp.ClientConnectorError:
-            raise Fault("cannot connect", "same") from None
+            raise Fault(TIMED_OUT, "same") from None
+        except aiohttp.ClientHttpProxyError as error:
+            status = error.status
+            if status != NO_LOGIN:
+                raise Fault(CANNOT_CONNECT, "same", advice=f"ask why {through} answered HTTP {status}") from None
+        except aiohttp.ClientConnectorCertificateError:
+            advice = "its certificate is not trusted here; set SSL_CERT_FILE to a file with its authority's certificate"
+            raise Fault("a certificate that is not trusted", "stop", advice=advice) from None
+        except aiohttp.ClientConnectorSSLError:
+            raise Fault("no TLS", "stop", advice="write http:// in place of https://") from None
+        except aiohttp.ClientConnectorError as error:
+            is_proxys = isinstance(error, aiohttp.ClientProxyConnectionError)
+            raise Fault(CANNOT_CONNECT, "same", advice=f"check {through}" if is_proxys else "") from None
         except (aiohttp.ClientError, asyncio.IncompleteReadError, OSError, ValueError) as error:
             raise Fault(f"connection broke ({type(error).__name__})", "same") from None
+        if proxy and status == NO_LOGIN:
+            advice = f"write its login into {through} as http://name:password@host"
+            raise Fault("HTTP 407", "stop", status=status, advice=advice)
+        if status in REDIRECTS:
+            self._follow(url, headers.get("Location", ""), status)
+        return status, headers, body
+
+    def _follow(self, url: str, location: str, status: int) -> None:
+        """Note where a route has moved to.
+
+        Raises:
+            Fault: Always: to be sent again there, or not at all.
+        """
+        target = moved(url, location) if location and status != SEE_OTHER else None
+        if target is None or target in {url, *self._moved} or len(self._moved) >= MOST_MOVES:
+            host = _host(url, location)
+            advice = "nothing was sent there; write the address that you mean as --base-url"
+            raise Fault(f"with a redirect to {host}", "stop", status=status, advice=advice)
+        self._moved = {old: target if new == url else new for old, new in self._moved.items()} | {url: target}
+        raise Fault("redirect", "same", status=status, feature="redirect")
+
+    async def facts(self, sources: Sequence[str] = SOURCES) -> ServerFacts:
+        """What the server tells of itself in some of its routes; nothing where it does not."""
+        import aiohttp
+
+        facts = ServerFacts()
+        for source in sources:
+            url = route_url(root_of(self.endpoint.base_url), source)
+            try:
+                async with asyncio.timeout(FACTS_S):
+                    async with self._connected().get(url, proxy=self._proxy, allow_redirects=False) as response:
+                        if response.status == OK:
+                            content = json.loads(await _read(response, MOST_BYTES))
+                            facts = facts.and_from(content, self.endpoint.model)
+            except (aiohttp.ClientError, Fault, OSError, RecursionError, TimeoutError, ValueError):
+                continue
+            if facts.n_slots and facts.context_tokens:
+                break
+        return facts
+
+    async def _read_slots(self) -> None:
+        facts = await self.facts(SLOT_SOURCES)
+        if facts.n_slots:
+            self.turns.know_slots(facts.n_slots)
 
     async def close(self) -> None:
         """Close the connections."""
+        if self._asks_slots is not None:
+            self._asks_slots.cancel()
+            self._asks_slots = None
         if self._session is not None:
             await self._session.close()
             self._session = None
+
+
+def _host(url: str, location: str) -> str:
+    """The host a redirect leads to."""
+    try:
+        return (urlsplit(urljoin(url, location)).hostname if location else None) or "nowhere"
+    except ValueError:
+        return "nowhere"
 
 
 async def _read(response: aiohttp.ClientResponse, most_bytes: int) -> bytes:

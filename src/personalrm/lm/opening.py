@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -10,20 +9,20 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from personalrm.errors import BadFile, UnknownName
-from personalrm.lm.http import Endpoint, OpenAIServer
+from personalrm.errors import BadFile, BadInput, UnknownName
+from personalrm.lm.addresses import checked_base_url, checked_key, headers_of, is_local, proxy_for
+from personalrm.lm.http import OPENAI_URL, Endpoint, OpenAIServer
 from personalrm.lm.protocol import LM
-
-OPENAI_URL = "https://api.openai.com/v1"
 
 
 @dataclass(frozen=True, repr=False)
 class ModelName:
     """How a user names a model.
 
-    `openai/NAME` is OpenAI's own server, `litellm/NAME` goes through LiteLLM (extra
-    `litellm`), any other NAME needs a base URL. Keys are looked for at `open_model`, in
-    this order: the key file, `PERSONALRM_API_KEY`, and for `openai/` `OPENAI_API_KEY`.
+    `openai/NAME` is OpenAI's own server, or the one that `OPENAI_BASE_URL` names for all
+    programs; `litellm/NAME` goes through LiteLLM (extra `litellm`), any other NAME needs a base
+    URL. Keys are looked for at `open_model`, in this order: the key file, `PERSONALRM_API_KEY`,
+    and for `openai/` `OPENAI_API_KEY`.
     """
 
     name: str
@@ -39,21 +38,18 @@ class ModelName:
     @property
     def is_on_this_machine(self) -> bool:
         """Whether text sent to it stays here."""
-        if self.name.startswith("litellm/") or (self.base_url is None and self.name.startswith("openai/")):
-            return False
-        return is_local(self.base_url or "")
+        return not self.name.startswith("litellm/") and is_local(_base_url(self) or "")
 
     @property
     def host(self) -> str:
         """Where text goes, for the notice before it does."""
-        if self.base_url is None:
-            return "LiteLLM's provider" if self.name.startswith("litellm/") else str(urlsplit(OPENAI_URL).hostname)
-        return urlsplit(self.base_url).hostname or self.base_url
+        base_url = _base_url(self)
+        return (urlsplit(base_url).hostname or base_url) if base_url else "LiteLLM's provider"
 
     @property
     def has_key(self) -> bool:
         """Whether it has the key it needs; only OpenAI's own models are known to need one."""
-        return self.base_url is not None or not self.name.startswith("openai/") or bool(_key(self))
+        return _base_url(self) != OPENAI_URL or self.base_url is not None or bool(_key(self))
 
     def __repr__(self) -> str:
         return f"ModelName(name={self.name!r}, base_url={self.base_url!r})"
@@ -65,6 +61,7 @@ def open_model(model: ModelName) -> LM:
     Raises:
         UnknownName: If the name alone does not say where the model is.
         BadFile: If the key file cannot be read.
+        BadInput: If the key, a header or the environment's proxy cannot be used.
         MissingExtra: If LiteLLM is asked for and not installed.
     """
     provider, _, rest = model.name.partition("/")
@@ -76,25 +73,22 @@ def open_model(model: ModelName) -> LM:
     elif model.base_url is not None:
         served, base_url = model.name, model.base_url
     elif provider == "openai" and rest:
-        served, base_url = rest, OPENAI_URL
+        served, base_url = rest, _base_url(model) or ""
     else:
         raise UnknownName(
             f"model {model.name!r} could be anywhere; write openai/NAME, litellm/NAME, or add "
             "--base-url http://localhost:8000/v1"
         )
-    parts = urlsplit(base_url)
-    is_url = parts.scheme in ("http", "https") and parts.hostname and not parts.username
-    if not is_url and (base_url or client is OpenAIServer):
-        without_login = base_url.rpartition("@")[2]
-        raise UnknownName(
-            f"base URL {without_login!r} cannot be used; write it like http://localhost:8000/v1, keys go into "
-            "PERSONALRM_API_KEY or a key file"
-        )
+    key = _key(model)
+    if base_url or client is OpenAIServer:
+        base_url = checked_base_url(base_url)
+        headers_of(base_url, key, model.headers)  # what cannot be sent is refused here, before anything is
+        proxy_for(base_url)
     return client(
         Endpoint(
             served,
             base_url,
-            api_key=_key(model),
+            api_key=key,
             headers=model.headers,
             body=model.body,
             timeout_s=model.timeout_s,
@@ -104,29 +98,30 @@ def open_model(model: ModelName) -> LM:
     )
 
 
-def is_local(base_url: str) -> bool:
-    """Whether a URL points at this very machine.
-
-    >>> is_local("http://localhost:8000/v1"), is_local("http://127.0.0.1"), is_local("https://api.openai.com/v1")
-    (True, True, False)
-    """
-    host = urlsplit(base_url).hostname or ""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
+def _base_url(model: ModelName) -> str | None:
+    """Where it is: as said, or where the environment says that OpenAI's models are for all programs."""
+    if model.base_url is not None or not model.name.startswith("openai/"):
+        return model.base_url
+    return os.environ.get("OPENAI_BASE_URL", "").strip() or OPENAI_URL
 
 
 def _key(model: ModelName) -> str:
     if model.key is not None:
-        return model.key
+        return checked_key(model.key, f"the settings of model {model.name!r}")
     if model.key_file is not None:
         try:
-            return Path(model.key_file).read_text(encoding="utf-8").strip()
+            key = checked_key(Path(model.key_file).read_text(encoding="utf-8"), f"key file {model.key_file!r}")
         except (OSError, UnicodeDecodeError) as error:
             raise BadFile(
                 f"key file {model.key_file!r} cannot be read ({type(error).__name__}); check the path"
             ) from None
-    # OpenAI's key goes to OpenAI only: another server must not get it because it happens to be set.
+        if not key:
+            raise BadInput(f"key file {model.key_file!r} is empty; write the key into it or leave --key-file out")
+        return key
+    # OpenAI's key goes to OpenAI only, or where OpenAI's own variable says: another server must not get it because it
+    # happens to be set.
     openais = model.name.startswith("openai/") and model.base_url is None
-    return os.environ.get("PERSONALRM_API_KEY", "") or (os.environ.get("OPENAI_API_KEY", "") if openais else "")
+    for variable in ("PERSONALRM_API_KEY", *(("OPENAI_API_KEY",) if openais else ())):
+        if key := checked_key(os.environ.get(variable, ""), variable):
+            return key
+    return ""

@@ -12,12 +12,15 @@ from collections.abc import Callable
 from typing import Any, Literal, get_args
 
 from personalrm.errors import UnknownName, UnreadableReply
+from personalrm.lm.addresses import root_of, route_url
 from personalrm.lm.http import Endpoint, OpenAIServer
 from personalrm.lm.protocol import Fault, Reply, Request, Usage
 from personalrm.lm.wire import read_response
 
 Route = Literal["classify", "pooling", "score"]
 ROUTES: tuple[Route, ...] = get_args(Route)
+MOST_BYTES = 4 * 2**20
+"""A number is never as long, nor what pooling gives for each token of a long conversation."""
 RAW = {"use_activation": False, "activation": False}
 """Rewards, not probabilities; the field's newer and older name, of which servers ignore the one they do not know."""
 
@@ -42,7 +45,7 @@ class RewardServer(OpenAIServer):
             raise UnknownName(f"unknown route {route!r} of a reward server; use one of {', '.join(ROUTES)}")
         super().__init__(endpoint)
         self.route, self._render = route, render
-        self._root = endpoint.base_url.rstrip("/").removesuffix("/v1").rstrip("/")
+        self._root = root_of(endpoint.base_url)
 
     @property
     def identity(self) -> str:
@@ -66,7 +69,8 @@ class RewardServer(OpenAIServer):
         else:
             turns = [{"role": turn.role, "content": turn.content} for turn in request.messages]
             body |= {"messages": turns, "add_generation_prompt": False}
-        status, headers, raw = await self._post(f"{self._root}/{self.route}", json.dumps(body).encode("ascii"))
+        url = route_url(self._root, f"/{self.route}")
+        status, headers, raw = await self._post(url, json.dumps(body).encode("ascii"), most_bytes=MOST_BYTES)
         if status != 200:
             return read_response(status, headers, raw)  # raises what the status means
         try:

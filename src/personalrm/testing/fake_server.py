@@ -17,6 +17,7 @@ import asyncio
 import hashlib
 import json
 import re
+import sys
 import threading
 import time
 from collections.abc import Mapping
@@ -152,11 +153,15 @@ _SEED = re.compile(rb'"seed": ?-?\d+')
 
 @dataclass(frozen=True)
 class Limited:
-    """What the server allows; beyond it the answer is 429 with Retry-After."""
+    """What the server allows; beyond it the answer is 429 with Retry-After, beyond its slots a place in line."""
 
     requests_per_minute: float | None = None
     tokens_per_minute: float | None = None
     max_in_flight: int | None = None
+    slots: int | None = None
+    """Requests that are answered at one time."""
+    tells_slots: bool = False
+    """Whether `GET /props` says how many, as llama.cpp does."""
 
 
 class FakeServer:
@@ -188,6 +193,7 @@ class FakeServer:
         self._rule, self._latency_s, self._faults = rule, latency_s, faults or Faults(kinds=())
         self._limited = limited or Limited()
         self._logprobs, self._takes_schema, self._patience_s, self._port = logprobs, takes_schema, patience_s, port
+        self._in_line = asyncio.Semaphore(self._limited.slots or sys.maxsize)  # first come, first served
         self.log = Log()
         self.embeddings = FakeEmbeddings()
         self._streak: dict[str, int] = {}
@@ -238,6 +244,10 @@ class FakeServer:
             return await self._complete(request)
         if (request.method, request.path) == ("POST", "/v1/embeddings"):
             return await self.embeddings.answer(request)
+        if (request.method, request.path) == ("GET", "/props") and self._limited.tells_slots:
+            return web.json_response(
+                {"total_slots": self._limited.slots, "default_generation_settings": {"n_ctx": 8192}}
+            )
         if (request.method, request.path) == ("GET", "/log"):
             return web.json_response(self.summary())
         if (request.method, request.path) == ("POST", "/reset"):
@@ -292,13 +302,14 @@ class FakeServer:
         if refused is not None:
             return refused
         slow = self._faults.slow_tail_s and self._faults.uniform("slow", call) < 0.01
-        await asyncio.sleep(self._latency_s + (self._faults.slow_tail_s if slow else 0.0))
-        good = self._completion(body, call)
-        kind = self._faults.kind_of(call, self._streak.get(call, 0))
-        if kind is not None:
-            self._streak[call] = self._streak.get(call, 0) + 1
-            self.log.note(kind)
-            return await fail(kind, request, good, self._patience_s)
+        async with self._in_line:
+            await asyncio.sleep(self._latency_s + (self._faults.slow_tail_s if slow else 0.0))
+            good = self._completion(body, call)
+            kind = self._faults.kind_of(call, self._streak.get(call, 0))
+            if kind is not None:
+                self._streak[call] = self._streak.get(call, 0) + 1
+                self.log.note(kind)
+                return await fail(kind, request, good, self._patience_s)
         self._streak[call] = 0
         self.log.count_prefix(prompt)
         n_prompt, n_completion = good["usage"].values()
@@ -395,12 +406,20 @@ def main() -> None:
     parser.add_argument("--tokens-per-minute", type=float)
     parser.add_argument("--max-in-flight", type=int)
     parser.add_argument("--patience-ms", type=float, default=20.0)
+    parser.add_argument("--slots", type=int)
+    parser.add_argument("--tells-slots", action="store_true")
     options = parser.parse_args()
     server = FakeServer(
         RULES[options.rule],
         latency_s=options.latency_ms / 1000.0,
         faults=Faults(rate=options.fault_rate, seed=options.seed),
-        limited=Limited(options.requests_per_minute, options.tokens_per_minute, options.max_in_flight),
+        limited=Limited(
+            options.requests_per_minute,
+            options.tokens_per_minute,
+            options.max_in_flight,
+            options.slots,
+            options.tells_slots,
+        ),
         patience_s=options.patience_ms / 1000.0,
         port=options.port,
     )
