@@ -152,10 +152,10 @@ def test_who_is_canceled_from_outside_is_not_late():
         task = asyncio.create_task(wait())
         await asyncio.sleep(0.1)
         task.cancel()
-        await asyncio.wait([task])
-        return task.cancelled()
+        (outcome,) = await asyncio.gather(task, return_exceptions=True)
+        return type(outcome).__name__
 
-    assert run_leaping(main())
+    assert run_leaping(main()) != "TimeoutError"
 
 
 @settings(max_examples=60, deadline=None)
