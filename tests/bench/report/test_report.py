@@ -9,9 +9,8 @@ from tests.bench.runs.simulated_run import DATASET, METHODS, Judge, judged, simu
 
 from personalrm.bench.plan.cells import Cell
 from personalrm.bench.report.material import Material, read_published
-from personalrm.bench.report.page import page
 from personalrm.bench.report.tables import as_markdown
-from personalrm.bench.report.writing import PARTS, build_sections, write_report
+from personalrm.bench.report.writing import PARTS, build_sections, page, write_report
 from personalrm.bench.results.folder import RunFolder
 from personalrm.bench.results.records import DatasetInfo, FunnelRow, JudgementRow, ModelInfo, Removed, RunInfo
 from personalrm.bench.results.summary import summarize
@@ -54,7 +53,9 @@ def shown(path, texts="allowed"):
 def table(path, name):
     """A table of a run as Markdown, without drawing a picture."""
     material = Material(summarize(path), [RunFolder(path)])
-    return next(as_markdown(one) for part in build_sections(material) for one in part.tables if one.name == name)
+    return next(
+        as_markdown(one) for _, content in build_sections(material) for one in content.tables if one.name == name
+    )
 
 
 class Reader(HTMLParser):

@@ -6,7 +6,7 @@ has a table with the same numbers. Ink is one color that the page may replace in
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from types import MappingProxyType
 from typing import Any
@@ -30,12 +30,6 @@ def aside(place: int, n: int, step: float) -> float:
     return step * (place - (n - 1) / 2)
 
 
-def aside_step(values: Sequence[float], n: int) -> float:
-    """The step between n curves at which their bars lie apart and stay nearer to their own value than to the next."""
-    gaps = [after - before for before, after in pairwise(sorted(set(values)))]
-    return min(0.014 * sum(gaps), 0.7 * min(gaps) / n) if gaps else 0.1
-
-
 def points_with_bars(
     *,
     x: Mapping[str, Any],
@@ -57,6 +51,34 @@ def points_with_bars(
         {"mark": {"type": "point", "filled": True, "size": 55, "opacity": 1}, "encoding": {**base, **shape}},
     ]
     return [{"mark": {"type": "line", "strokeWidth": 1.5}, "encoding": base}, *layers] if line else layers
+
+
+def curves(
+    rows: Rows,
+    field: str,
+    names: Sequence[str],
+    x: Mapping[str, Any],
+    *,
+    bend: Callable[[float], float],
+    move: Callable[[float, float], float],
+) -> dict[str, Any]:
+    """A line a name over a number, its points a little aside of theirs, so that bars do not cover each other.
+
+    Args:
+        rows: Accuracies with the name of their curve and `at`, their number, which is moved aside.
+        field: What names the curve of a row.
+        names: Of the curves, in the order of the legend.
+        x: The axis of `at`; its values are those of all numbers.
+        bend: From a number to where it stands on the axis.
+        move: From a number and how far it is moved along the axis to the moved number.
+    """
+    # bars lie apart and stay nearer to their own value than to the next
+    gaps = [after - before for before, after in pairwise(map(bend, x["axis"]["values"]))]
+    step = min(0.014 * sum(gaps), 0.7 * min(gaps) / len(names)) if gaps else 0.1
+    for row in rows:
+        row["at"] = move(row["at"], aside(names.index(row[field]), len(names), step))
+    layers = points_with_bars(x=x, y=percent_axis(), color=color(field, names), line=True)
+    return specification(rows, [*layers, rule_at(50.0, "y")])
 
 
 def color(field: str, names: Sequence[str]) -> dict[str, Any]:

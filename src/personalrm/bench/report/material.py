@@ -14,10 +14,12 @@ from typing import Any, Literal, NamedTuple
 from personalrm.bench.plan.cells import Cell
 from personalrm.bench.report.tables import DASH, Table, Value
 from personalrm.bench.results.folder import RunFolder
+from personalrm.bench.results.paired import PairedRow
 from personalrm.bench.results.records import DatasetInfo, MethodInfo, ModelInfo
 from personalrm.bench.results.summary import EntrySummary, Summary
 from personalrm.stats.accuracy import percent
 from personalrm.stats.paired import points
+from personalrm.stats.runs import stars
 from personalrm.wording import count
 
 Texts = Literal["allowed", "all", "none"]
@@ -49,20 +51,6 @@ class Content(NamedTuple):
     text: Sequence[str] = ()
     tables: Sequence[Table] = ()
     charts: Sequence[Chart] = ()
-
-
-@dataclass(frozen=True)
-class Section:
-    """A part of the report with its heading."""
-
-    name: str
-    """Anchor in the page."""
-    title: str
-    paper: str
-    """What of the paper it answers to, such as `Table 3`."""
-    text: Sequence[str]
-    tables: Sequence[Table]
-    charts: Sequence[Chart]
 
 
 @dataclass(frozen=True)
@@ -111,6 +99,16 @@ class Material:
         cell = Cell(dataset, method, model)
         return self.summary.entry(cell) or self.summary.entry(replace(cell, teacher=model))
 
+    def entries(self, dataset: str) -> list[EntrySummary]:
+        """The entries of Table 3 that were run, method by method."""
+        labels = (None, *(model.label for model in self.models))
+        cells = ((method.name, label) for method in self.methods for label in labels)
+        return [entry for cell in cells if (entry := self.main(dataset, *cell)) is not None]
+
+    def group(self, method: str) -> str:
+        """The heading in tables under which a method stands."""
+        return next((known.group for known in self.methods if known.name == method), "")
+
     def label(self, model: str | None) -> str:
         """A model as tables call it; scripted ones say so."""
         if model is None:
@@ -143,6 +141,14 @@ def accuracy_value(entry: EntrySummary | None, *, is_best: bool = False, mark: s
     if accuracy is None:
         return Value(f"not scored ({entry.n_unscored} unscored)")
     return Value(percent(accuracy.accuracy), interval(accuracy.low, accuracy.high), mark, is_best)
+
+
+def paired_values(row: PairedRow | None, *, is_starred: bool = True) -> tuple[Value, Value]:
+    """A difference in points with its interval, and its p after Holm; dashes where nothing was compared."""
+    if row is None:
+        return Value(DASH), Value(DASH)
+    c, mark = row.comparison, stars(row.p_holm) if is_starred else ""
+    return Value(points(c.difference), gap_interval(c.low, c.high), mark), Value(p_text(row.p_holm))
 
 
 def interval(low: float, high: float) -> tuple[str, str] | None:

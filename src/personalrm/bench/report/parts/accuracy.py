@@ -21,10 +21,10 @@ from personalrm.bench.report.material import (
     Content,
     Material,
     accuracy_value,
-    gap_interval,
     interval,
     measured,
     p_text,
+    paired_values,
     share,
     sizes,
     slug,
@@ -34,8 +34,6 @@ from personalrm.bench.report.tables import DASH, Column, Table, TableRow, Value
 from personalrm.bench.results.records import DatasetInfo
 from personalrm.bench.results.summary import EntrySummary
 from personalrm.stats.accuracy import percent
-from personalrm.stats.paired import points
-from personalrm.stats.runs import stars
 
 TIE = "="
 ALPHA = 0.05
@@ -47,13 +45,7 @@ def main_content(material: Material) -> Content | None:
     """The wide table, the picture and the table of every number, for each dataset."""
     tables, charts = [], []
     for dataset in material.datasets:
-        entries = [
-            entry
-            for method in material.methods
-            for model in (None, *(model.label for model in material.models))
-            if (entry := material.main(dataset.name, method.name, model)) is not None
-        ]
-        if entries:
+        if entries := material.entries(dataset.name):
             tables += [_wide(material, dataset, entries), _long(material, dataset.name, entries)]
             tables.append(_differences(material, dataset.name, entries))
             if any(entry.accuracy for entry in entries):
@@ -160,7 +152,7 @@ def _long(material: Material, dataset: str, entries: list[EntrySummary]) -> Tabl
             Value(f"{a.n_pairs:,}" if a else DASH),
         ]
         values += [Value(f"{n:,}") for n in (entry.n_unscored, a.n_half_scored if a else 0, a.n_ties if a else 0)]
-        rows.append(_row(material, entry, values))
+        rows.append(TableRow(material.title(entry.cell.method), values, material.group(entry.cell.method)))
     note = (
         "Macro: mean over users. Scored only: without unscored judgements. Single orders and the interval beside it "
         "are the paper's, over single judgements; it ignores who judged, so it is too narrow."
@@ -181,16 +173,13 @@ def _differences(material: Material, dataset: str, entries: list[EntrySummary]) 
         values = [Value(material.label(entry.cell.model))]
         for kind, n_columns in (("reference", 4), ("shuffled_user", 3)):
             row = material.summary.paired(kind, entry.cell)
-            if row is None:
-                values += [Value(DASH)] * n_columns
-                continue
-            c = row.comparison
-            values.append(Value(points(c.difference), gap_interval(c.low, c.high), stars(row.p_holm)))
-            values += [Value(p_text(c.p)), Value(p_text(row.p_holm))]
-            if kind == "reference":
-                values.append(Value(p_text(c.mcnemar_p)))
-        values.append(Value(f"{entry.accuracy.n_users:,}" if entry.accuracy else DASH))
-        rows.append(_row(material, entry, [*values, Value(f"{entry.n_unscored:,}")]))
+            difference, p_holm = paired_values(row)
+            more = (
+                [Value(p_text(p)) for p in (row.comparison.p, row.comparison.mcnemar_p)] if row else [Value(DASH)] * 2
+            )
+            values += [difference, more[0], p_holm, more[1]][:n_columns]
+        values += [Value(f"{entry.accuracy.n_users:,}" if entry.accuracy else DASH), Value(f"{entry.n_unscored:,}")]
+        rows.append(TableRow(material.title(entry.cell.method), values, material.group(entry.cell.method)))
     note = (
         "Reference: the default judge with the same model, else the population, else the longer completion. Points "
         "on the pairs both judged, 95 % interval over users; p: sign-flip test over users; stars after Holm over this "
@@ -198,11 +187,6 @@ def _differences(material: Material, dataset: str, entries: list[EntrySummary]) 
     )
     caption = f"{dataset}: paired comparisons, {sizes(entries)}"
     return Table(f"paired-{slug(dataset)}", caption, "method", columns, rows, (note,))
-
-
-def _row(material: Material, entry: EntrySummary, values: Sequence[Value]) -> TableRow:
-    group = next((method.group for method in material.methods if method.name == entry.cell.method), "")
-    return TableRow(material.title(entry.cell.method), values, group)
 
 
 def _accuracy_chart(material: Material, dataset: str, entries: Sequence[EntrySummary]) -> Chart:

@@ -7,16 +7,7 @@ from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
-from personalrm.bench.report.charts import (
-    accuracy_fields,
-    aside,
-    aside_step,
-    color,
-    percent_axis,
-    points_with_bars,
-    rule_at,
-    specification,
-)
+from personalrm.bench.report.charts import accuracy_fields, curves
 from personalrm.bench.report.material import Chart, Content, Material, accuracy_value, measured, sizes, slug, unscored
 from personalrm.bench.report.tables import DASH, Column, Table, TableRow, Value
 from personalrm.bench.results.paired import SlopeRow
@@ -24,7 +15,7 @@ from personalrm.bench.results.summary import EntrySummary
 
 MOST_CROWDED = 8
 """Smallest gaps that fit between the ends of a straight axis before it is bent."""
-Curve = tuple[str, list[EntrySummary | None]]
+Line = tuple[str, list[EntrySummary | None]]
 """A name, and the entry at each k."""
 
 
@@ -38,10 +29,10 @@ def context_content(material: Material) -> Content | None:
         numbers = sorted({k for row in slopes for k in row.numbers})
         names = [f"{material.title(row.cell.method)}, {material.label(row.cell.model)}" for row in slopes]
         entries = [[material.summary.entry(replace(row.cell, k=k)) for k in numbers] for row in slopes]
-        curves: list[Curve] = list(zip(names, entries, strict=True))
-        tables.append(_curve_table(dataset.name, curves, numbers))
+        lines: list[Line] = list(zip(names, entries, strict=True))
+        tables.append(_line_table(dataset.name, lines, numbers))
         tables.append(_slope_table(material, dataset.name, names, slopes))
-        charts.append(_context_chart(dataset.name, curves, numbers))
+        charts.append(_context_chart(dataset.name, lines, numbers))
     words = (
         "For each k the users with at least k context pairs, k of them drawn at random, scored on all their targets "
         "(paper 6.1). Who these users are changes with k; the slope of the same users keeps only those who are there "
@@ -50,12 +41,12 @@ def context_content(material: Material) -> Content | None:
     return Content((words,), tables, charts) if tables else None
 
 
-def _curve_table(dataset: str, curves: list[Curve], numbers: list[int]) -> Table:
-    entries = [entry for _, row in curves for entry in row if entry]
-    rows = [TableRow(name, list(map(accuracy_value, row))) for name, row in curves]
+def _line_table(dataset: str, lines: list[Line], numbers: list[int]) -> Table:
+    entries = [entry for _, row in lines for entry in row if entry]
+    rows = [TableRow(name, list(map(accuracy_value, row))) for name, row in lines]
     by_k = [
         [entry.accuracy for entry in column if entry and entry.accuracy]
-        for column in zip(*(row for _, row in curves), strict=True)
+        for column in zip(*(row for _, row in lines), strict=True)
     ]
     # the most users and target pairs that any curve has at each k
     n_users = [max((a.n_users for a in accuracies), default=0) for accuracies in by_k]
@@ -90,22 +81,15 @@ def _slope_table(material: Material, dataset: str, names: list[str], slopes: lis
     return Table(f"slopes-{slug(dataset)}", caption, "method and model", columns, rows, notes)
 
 
-def _context_chart(dataset: str, curves: list[Curve], numbers: list[int]) -> Chart:
-    names = [name for name, _ in curves]
-    scored = [(name, k, e) for name, row in curves for k, e in zip(numbers, row, strict=True) if e and e.accuracy]
+def _context_chart(dataset: str, lines: list[Line], numbers: list[int]) -> Chart:
+    names = [name for name, _ in lines]
+    scored = [(name, k, e) for name, row in lines for k, e in zip(numbers, row, strict=True) if e and e.accuracy]
     # On a straight axis small k would lie on top of each other, as 1, 2, 4, 8, 16, 32 do: it is logarithmic in k + 1.
     gaps = [after - before for before, after in pairwise(numbers)]
     is_crowded = bool(gaps) and MOST_CROWDED * min(gaps) < numbers[-1] - numbers[0]
     bend, straighten = (math.log1p, math.expm1) if is_crowded else (float, float)
-    step = aside_step([bend(k) for k in numbers], len(names))
-    rows: list[dict[str, Any]] = [
-        {
-            "curve": name,
-            "k": k,
-            "at": straighten(bend(k) + aside(names.index(name), len(names), step)),
-            **accuracy_fields(entry),
-        }
-        for name, k, entry in scored
+    marks: list[dict[str, Any]] = [
+        {"curve": name, "k": k, "at": k, **accuracy_fields(entry)} for name, k, entry in scored
     ]
     x = {
         "field": "at",
@@ -114,11 +98,10 @@ def _context_chart(dataset: str, curves: list[Curve], numbers: list[int]) -> Cha
         "scale": {"type": "symlog" if is_crowded else "linear", "zero": False, "nice": False, "padding": 24},
         "axis": {"values": numbers, "format": "d"},
     }
-    layers = points_with_bars(x=x, y=percent_axis(), color=color("curve", names), line=True)
     return Chart(
         f"by-context-{slug(dataset)}",
         f"{dataset}: accuracy by number of context pairs, 95 % intervals over users; "
         f"{measured(entry for *_, entry in scored)}. The dashed line is a coin.",
         f"{len(names)} curves over k = {', '.join(map(str, numbers))} on {dataset}; numbers and slopes in the tables.",
-        specification(rows, [*layers, rule_at(50.0, "y")]),
+        curves(marks, "curve", names, x, bend=bend, move=lambda k, by: straighten(bend(k) + by)),
     )

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from personalrm.bench.report.material import Content, Material, accuracy_value, gap_interval, p_text, sizes, unscored
-from personalrm.bench.report.tables import DASH, Column, Table, TableRow, Value
-from personalrm.stats.paired import points
-from personalrm.stats.runs import stars
+from personalrm.bench.report.material import Content, Material, accuracy_value, paired_values, sizes, unscored
+from personalrm.bench.report.tables import Column, Table, TableRow, Value
 
 FULL = "persona_and_demonstrations"
 FAMILY_NOTE = (
@@ -60,12 +58,7 @@ def _values(material: Material, dataset: str, model: str) -> Iterator[Value]:
             value = replace(value, text=f"{value.text} \N{PLUS-MINUS SIGN} {100 * entry.runs.half_width:.1f}")
         yield value
     row = material.summary.paired("reference", ours.cell) if ours else None
-    if row is None or row.other.method != "default":
-        yield from (Value(DASH), Value(DASH))
-    else:
-        c = row.comparison
-        yield Value(points(c.difference), gap_interval(c.low, c.high), stars(row.p_holm))
-        yield Value(p_text(row.p_holm))
+    yield from paired_values(row if row is not None and row.other.method == "default" else None)
 
 
 def _published_families(material: Material) -> Table:

@@ -11,19 +11,17 @@ from personalrm.bench.report.material import (
     Chart,
     Content,
     Material,
-    gap_interval,
     interval,
     measured,
     number,
-    p_text,
+    paired_values,
     share,
     sizes,
     slug,
     unscored,
 )
-from personalrm.bench.report.tables import DASH, Column, Table, TableRow, Value
+from personalrm.bench.report.tables import Column, Table, TableRow, Value
 from personalrm.bench.results.summary import EntrySummary
-from personalrm.stats.paired import points
 
 LEAST_CONSISTENT, MOST_LEANING, MOST_UNSCORED, ALPHA = 0.7, 0.1, 0.05, 0.05
 """Bounds at which a judge gets a warning; ours, the paper names none."""
@@ -41,12 +39,7 @@ def gates_content(material: Material) -> Content | None:
     """Gates of every judge, a table of lengths and a calibration picture a dataset."""
     tables, charts = [], []
     for dataset in material.datasets:
-        entries = [
-            entry
-            for method in material.methods
-            for model in (None, *(model.label for model in material.models))
-            if method.group != "controls" and (entry := material.main(dataset.name, method.name, model))
-        ]
+        entries = [e for e in material.entries(dataset.name) if material.group(e.cell.method) != "controls"]
         if entries:
             tables.append(_gates(material, dataset.name, entries))
         if any(entry.length for entry in entries):
@@ -72,11 +65,6 @@ def _gates(material: Material, dataset: str, entries: list[EntrySummary]) -> Tab
     for entry in entries:
         a, c, equals = entry.accuracy, entry.calibration, _equals(material, entry)
         ends = equals.first_interval if equals else None
-        gap, difference, p = material.summary.paired("shuffled_user", entry.cell), Value(DASH), Value(DASH)
-        if gap is not None:
-            low, high = gap.comparison.low, gap.comparison.high
-            difference = Value(points(gap.comparison.difference), gap_interval(low, high))
-            p = Value(p_text(gap.p_holm))
         values = [
             Value(material.label(entry.cell.model)),
             Value("; ".join(warnings(material, entry))),
@@ -88,8 +76,7 @@ def _gates(material: Material, dataset: str, entries: list[EntrySummary]) -> Tab
             Value(f"{a.n_ties:,}" if a else "0"),
             Value(number(c.brier if c else None)),
             Value(number(c.ece if c else None)),
-            difference,
-            p,
+            *paired_values(material.summary.paired("shuffled_user", entry.cell), is_starred=False),
         ]
         rows.append(TableRow(material.title(entry.cell.method), values))
         if entry.reasons:

@@ -28,7 +28,6 @@ from personalrm.bench.report.material import (
     slug,
 )
 from personalrm.bench.report.tables import DASH, Column, Table, TableRow, Value
-from personalrm.bench.results.folder import RunFolder
 from personalrm.stats.paired import points
 from personalrm.typed_values import saved_value
 
@@ -56,7 +55,19 @@ def personas_content(material: Material) -> Content | None:
     if not cells:
         text = "Personas are left out: the data does not allow texts of its users to be shown (--texts all shows them)."
         return Content((text,))
-    user = material.user or _described_most(material, cells)
+    user = material.user
+    if not user:  # the one with prompts in most cells; of several the first by id
+        names = {cell.dataset for _, cell in cells}
+        judged = [entry.cell for entry in material.summary.entries if entry.cell.dataset in names]
+        users = {row.user for folder, cell in cells for row in folder.targets(cell.dataset)} or {
+            row.user
+            for cell in judged
+            for folder in material.folders
+            if folder.has_cell(cell)
+            for row in folder.rows(cell)
+        }
+        counts = {user: sum(folder.has_prompt(cell, user) for folder, cell in cells) for user in users}
+        user = max(sorted(users), key=lambda user: counts[user], default="")
     dataset = next((cell.dataset for folder, cell in cells if folder.prompt(cell, user)), None)
     if dataset is None:
         return Content((f"No stored persona belongs to user {user!r}.",))
@@ -76,23 +87,6 @@ def personas_content(material: Material) -> Content | None:
     )
     columns = [Column(material.label(model)) for model in models]
     return Content((), (Table("personas", f"{dataset}: user {user}, {material.title(method)}", "", columns, rows),))
-
-
-def _described_most(material: Material, cells: list[tuple[RunFolder, Cell]]) -> str:
-    """The user with prompts in most cells; of several the first by id."""
-    users = {row.user for folder, cell in cells for row in folder.targets(cell.dataset)}
-    if not users:
-        names = {cell.dataset for _, cell in cells}
-        judged = [entry.cell for entry in material.summary.entries if entry.cell.dataset in names]
-        users = {
-            row.user
-            for cell in judged
-            for folder in material.folders
-            if folder.has_cell(cell)
-            for row in folder.rows(cell)
-        }
-    counts = {user: sum(folder.has_prompt(cell, user) for folder, cell in cells) for user in users}
-    return max(sorted(users), key=lambda user: counts[user], default="")
 
 
 @dataclass(frozen=True)

@@ -26,9 +26,41 @@ def trainings_content(material: Material) -> Content | None:
         for seed in entry.seeds:
             cell = replace(entry.cell, seed=seed)
             records = [record for folder in material.folders for record in folder.trainings(cell)]
-            if records:
-                texts = [material.label(cell.model), str(cell.seed), str(len(records)), *_texts(records)]
-                rows.append(TableRow(material.title(cell.method), list(map(Value, texts)), cell.dataset))
+            if not records:
+                continue
+            trainings = [dict(record.get("training") or {}) for record in records]
+            learned_from = "users of other folds"
+            if len(records) == 1 and records[0].get("is_cross_fitted") is False:
+                pool = str(records[0].get("pool"))
+                final = ", and dev targets" if records[0].get("pool_final") == "paper" else ""
+                learned_from = POOLS.get(pool, pool) + final
+            steps = [
+                f"{training['best_step']:,} of {training['n_steps']:,}"
+                for training in trainings
+                if {"best_step", "n_steps"} <= set(training)
+            ]
+            personas = DASH
+            if prompts := [record["prompts"] for record in records if record.get("prompts")]:
+                n_told, n_apart = (
+                    sum(int(p[name]) for p in prompts) for name in ("n_pairs_told", "n_pairs_cross_fitted")
+                )
+                how = f"{n_apart:,} of {n_told:,} pairs cross-fitted" if n_apart else "written with the pair itself"
+                n_users = [int(training.get("n_users_told_of", 0)) for training in trainings]
+                how = "cross-fitted" if n_apart == n_told else how
+                personas = f"{prompts[0]['source']}, of {_span(n_users)} users, {how}"
+            texts = [
+                material.label(cell.model),
+                str(cell.seed),
+                str(len(records)),
+                learned_from,
+                *(_range(records, name) for name in ("n_pairs", "n_users", "n_unfiltered")),
+                _span([int(record.get("n_left_out", 0)) + int(record.get("n_equal", 0)) for record in records]),
+                _range(records, "n_dev_targets"),
+                ", ".join(dict.fromkeys(steps)) or DASH,
+                _range(trainings, "n_truncated"),
+                personas,
+            ]
+            rows.append(TableRow(material.title(cell.method), list(map(Value, texts)), cell.dataset))
     if not rows:
         return None
     columns = ("base model", "seed", "trainings", "learned from", "pairs", "users", "unfiltered", "left out",
@@ -42,36 +74,6 @@ def trainings_content(material: Material) -> Content | None:
     )
     table = Table("trainings", "Language models that were trained", "method", list(map(Column, columns)), rows)
     return Content((words,), (table,))
-
-
-def _texts(records: Sequence[dict[str, Any]]) -> list[str]:
-    trainings = [dict(record.get("training") or {}) for record in records]
-    final = ", and dev targets" if records[0].get("pool_final") == "paper" else ""
-    pool = str(records[0].get("pool"))
-    is_split = len(records) == 1 and records[0].get("is_cross_fitted") is False
-    steps = [
-        f"{training['best_step']:,} of {training['n_steps']:,}"
-        for training in trainings
-        if {"best_step", "n_steps"} <= set(training)
-    ]
-    prompts = [record["prompts"] for record in records if record.get("prompts")]
-    personas = DASH
-    if prompts:
-        n_told, n_apart = (sum(int(row[name]) for row in prompts) for name in ("n_pairs_told", "n_pairs_cross_fitted"))
-        how = f"{n_apart:,} of {n_told:,} pairs cross-fitted" if n_apart else "written with the pair itself"
-        if n_apart == n_told:
-            how = "cross-fitted"
-        n_users = [int(training.get("n_users_told_of", 0)) for training in trainings]
-        personas = f"{prompts[0]['source']}, of {_span(n_users)} users, {how}"
-    return [
-        POOLS.get(pool, pool) + final if is_split else "users of other folds",
-        *(_range(records, name) for name in ("n_pairs", "n_users", "n_unfiltered")),
-        _span([int(record.get("n_left_out", 0)) + int(record.get("n_equal", 0)) for record in records]),
-        _range(records, "n_dev_targets"),
-        ", ".join(dict.fromkeys(steps)) or DASH,
-        _range(trainings, "n_truncated"),
-        personas,
-    ]
 
 
 def _range(records: Sequence[dict[str, Any]], name: str) -> str:

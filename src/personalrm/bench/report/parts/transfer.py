@@ -24,7 +24,15 @@ def transfer_content(material: Material) -> Content | None:
         matrix = _matrix(material, dataset, method)
         used = {teacher for row in matrix.values() for teacher in row}
         teachers = [model.label for model in material.models if model.label in used]
-        tables.append(_table(material, dataset, method, matrix, teachers))
+        entries = [entry for row in matrix.values() for entry in row.values()]
+        rows = [
+            TableRow(f"judged by {material.label(student)}", [accuracy_value(row.get(teacher)) for teacher in teachers])
+            for student, row in matrix.items()
+        ]
+        columns = [Column(material.label(teacher), "prompts written by") for teacher in teachers]
+        caption = f"{dataset}: {material.title(method)}, accuracy in percent, {sizes(entries)}"
+        notes = ("Brackets: 95 % interval over users.", unscored(entries))
+        tables.append(Table(f"transfer-{slug(dataset)}-{slug(method)}", caption, "student", columns, rows, notes))
         charts.append(_heat_map(material, dataset, method, matrix, teachers))
     words = (
         "The teacher wrote the personal prompts (across), the student judges with them (down); the diagonal is each "
@@ -54,20 +62,6 @@ def _matrix(material: Material, dataset: str, method: str) -> Matrix:
     return {
         student: {t: e for t, e in row.items() if t in crossed} for student, row in matrix.items() if student in crossed
     }
-
-
-def _table(material: Material, dataset: str, method: str, matrix: Matrix, teachers: list[str]) -> Table:
-    entries = [entry for row in matrix.values() for entry in row.values()]
-    rows = [
-        TableRow(f"judged by {material.label(student)}", [accuracy_value(row.get(teacher)) for teacher in teachers])
-        for student, row in matrix.items()
-    ]
-    return Table(
-        f"transfer-{slug(dataset)}-{slug(method)}",
-        f"{dataset}: {material.title(method)}, accuracy in percent, {sizes(entries)}",
-        "student", [Column(material.label(teacher), "prompts written by") for teacher in teachers], rows,
-        ("Brackets: 95 % interval over users.", unscored(entries)),
-    )  # fmt: skip
 
 
 def _heat_map(material: Material, dataset: str, method: str, matrix: Matrix, teachers: list[str]) -> Chart:
