@@ -3,12 +3,14 @@ import pytest
 from benchmarks.simulations.active import Growth, Pool, grow
 from benchmarks.simulations.changing import ShareFound, count_found, priors_of
 
-from personalrm.bench.methods.embedded import Engine, constant_method, personal_method
+from personalrm.bench.methods.embedded import EmbeddedMethod, Engine, personal_method
 from personalrm.datasets.targets import hold_out
 from personalrm.errors import BadInput
 from personalrm.preferences.people import example_users
 from personalrm.stylometry.features import FEATURES
+from personalrm.stylometry.observations import observe
 from personalrm.stylometry.population import Prior
+from personalrm.stylometry.weights import fit_weights
 from personalrm.testing import tiny_users
 
 N = len(FEATURES)
@@ -65,7 +67,12 @@ def test_following_a_change_moves_the_margins_of_who_changed_and_of_nobody_else(
     """Nadia's ten context choices hold seven of the old taste and three of the new one, which her targets follow."""
     held_out = hold_out(example_users(), min_pairs=3)
     engine = Engine()
-    followed, constant = margins(personal_method(engine), held_out), margins(constant_method(engine), held_out)
+
+    def weigh(known, priors):
+        return np.array([weights.mean for weights in fit_weights([who.value for who in known], priors)])
+
+    unchanging = EmbeddedMethod(engine, lambda users: [observe(user.pairs) for user in users], weigh)
+    followed, constant = margins(personal_method(engine), held_out), margins(unchanging, held_out)
     moved = {pair_id for pair_id in followed if followed[pair_id] != constant[pair_id]}
     assert moved == {"nadia-p11", "nadia-p12", "nadia-p13", "nadia-p14"}
     assert all(followed[pair_id] > 0 > constant[pair_id] for pair_id in moved)

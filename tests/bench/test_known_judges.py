@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from tests.fakes.known_judges import biased, deaf, mumbling, share_of_order
 
-from personalrm.bench.methods.method import Judgement, outcome_of
 from personalrm.bench.plan.cells import Cell
 from personalrm.bench.plan.spec import DatasetSpec, ModelSpec, RunSpec, ShuffledSpec
+from personalrm.bench.results.arrays import measured_of
 from personalrm.bench.results.folder import RunFolder
 from personalrm.bench.runs.data import load_dataset
 from personalrm.bench.runs.models import Models
@@ -44,8 +44,9 @@ def run(tmp_path):
         assert all(report.is_done for report in reports)
 
         def cell(method, control=None):
-            rows = list(folder.rows(Cell("people", method, "judge", control=control)))
-            return outcome_of([Judgement(r.chosen_first, r.chosen_second, r.margin) for r in rows]), rows
+            judged = Cell("people", method, "judge", control=control)
+            rows = list(folder.rows(judged))
+            return measured_of(judged, {0: rows}), rows
 
         return cell, datasets["people"].held_out.targets
 
@@ -57,8 +58,8 @@ def test_a_position_bias_is_what_the_two_orders_disagree_on(run):
     is_biased = np.array([share_of_pair(pair.chosen, pair.rejected) < 0.4 for pair in targets])
     outcome, _ = cell("default")
     assert is_biased.any()
-    assert outcome.position_consistency == pytest.approx(1 - is_biased.mean())
-    assert outcome.first_share == pytest.approx(0.5 + is_biased.mean() / 2)
+    assert outcome.orders.position_consistency == pytest.approx(1 - is_biased.mean())
+    assert outcome.orders.first_share == pytest.approx(0.5 + is_biased.mean() / 2)
     assert int((outcome.margins == 0).sum()) == is_biased.sum()
 
 
@@ -84,21 +85,21 @@ def test_replies_that_cannot_be_read_are_counted_pair_by_pair(run):
     outcome, rows = cell("default")
     assert 0.2 < fails.mean() < 0.5
     assert outcome.n_unscored == int(fails.all(axis=1).sum()) > 0
-    assert outcome.n_half_scored == int((fails.sum(axis=1) == 1).sum()) > 0
+    assert outcome.orders.n_half_scored == int((fails.sum(axis=1) == 1).sum()) > 0
     assert sum(bool(row.unscored) for row in rows) == int(fails.any(axis=1).sum())
 
 
 def test_a_judge_of_positions_names_the_first_of_equals(run):
     cell, targets = run(always_first, example_users(), ("default",))
     outcome, rows = cell("default", "identical")
-    assert outcome.first_share == 1.0
+    assert outcome.orders.first_share == 1.0
     assert len(rows) == min(20, len(targets))
     assert {row.pair for row in rows} <= {pair.hash for pair in targets}
 
 
 def test_a_judge_that_throws_a_coin_names_the_first_of_about_half_of_equals(run):
     outcome, _ = run(by_hash, example_users(), ("default",))[0]("default", "identical")
-    assert 0.25 < outcome.first_share < 0.75
+    assert 0.25 < outcome.orders.first_share < 0.75
     assert (outcome.margins == 0).all()
 
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.fakes.outcomes import outcome_of
 
-from personalrm.bench.methods.method import Knowledge, judge_targets, outcome_of
+from personalrm.bench.methods.method import Knowledge, judge_targets
 from personalrm.bench.methods.trained import RewardRow, RunPrompts, Shelf
 from personalrm.datasets.targets import hold_out
 from personalrm.errors import NotFitted

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.fakes.outcomes import outcome_of
 
 from personalrm.bench.methods.embedded import Engine
-from personalrm.bench.methods.method import Judgement, Knowledge, judge_shuffled, judge_targets, outcome_of
+from personalrm.bench.methods.method import Judgement, Knowledge, judge_shuffled, judge_targets
 from personalrm.bench.methods.model import Inductions
 from personalrm.bench.methods.table import METHODS, Tools, make_method
 from personalrm.datasets.targets import hold_out
@@ -157,7 +158,7 @@ def test_equal_probabilities_in_both_orders_are_a_tie_whatever_their_last_digit(
 
 def test_a_margin_that_is_missing_is_unscored():
     outcome = outcome_of([Judgement(margin=1.0), Judgement(unscored="no embedding"), Judgement(margin=-2.0)])
-    assert (outcome.n_unscored, outcome.n_half_scored, outcome.accuracy_orders) == (1, 0, 0.5)
+    assert (outcome.n_unscored, outcome.orders, outcome.correct.tolist()) == (1, None, [1.0, 0.5, 0.0])
 
 
 def test_every_row_is_in_the_docs():

@@ -4,8 +4,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
+from tests.fakes.outcomes import outcome_of
 
-from personalrm.bench.methods.method import Knowledge, judge_targets, outcome_of
+from personalrm.bench.methods.method import Knowledge, judge_targets
 from personalrm.bench.methods.trained import N_FOLDS, PoolSettings, RewardRow, fold_of
 from personalrm.bench.plan.spec import RunSpec, pool_of
 from personalrm.datasets.targets import HeldOut, hold_out
@@ -60,7 +61,7 @@ def test_a_reward_model_is_a_row_like_any_other():
     method.learn(HELD, {})
     outcome = outcome_of(judge_targets(method, method.know(USERS), HELD.targets))
     assert (outcome.margins > 0).all()
-    assert (outcome.n_half_scored, outcome.position_consistency) == (0, 1.0)
+    assert (outcome.n_unscored, outcome.orders) == (0, None)
 
 
 def test_a_user_is_scored_by_a_model_that_has_not_seen_them():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,10 +19,9 @@ from personalrm.preferences.users import User
 from personalrm.stats.arrays import FloatArray
 from personalrm.stylometry.drift import fit_present
 from personalrm.stylometry.features import difference
-from personalrm.stylometry.observations import Choices, Timeline, observe, observe_in_time, row_pairs
+from personalrm.stylometry.observations import Choices, observe, observe_in_time, row_pairs
 from personalrm.stylometry.population import Population, Prior, estimate_population
 from personalrm.stylometry.shipped import shipped_prior
-from personalrm.stylometry.weights import fit_weights
 
 
 class Engine:
@@ -63,20 +62,23 @@ class Engine:
         """The margin of every item under the weights that belong to its knowledge."""
         if not items:
             return []
-        keys = [(id(knowledge), self._item_of(knowledge, pair)) for knowledge, pair in items]
+        name = self._leave_out
+        keys = [  # whose taste, and the value whose rows are left out; None where nothing is
+            (id(knowledge), _column(pair, name) if name is not None and knowledge.user_id == pair.user_id else None)
+            for knowledge, pair in items
+        ]
         distinct = {key: knowledge for key, (knowledge, _) in zip(keys, items, strict=True)}
         places = {key: place for place, key in enumerate(distinct)}
         known = list(distinct.values())
         priors = self._priors(known, [value for _, value in distinct])
         means = weigh(known, priors)[[places[key] for key in keys]]  # (items, features)
-        x = self._rows([pair for _, pair in items]) / priors[0].scale  # one scale for all
+        for _, pair in items:  # each text is read once
+            if pair.hash not in self._places:
+                self._places[pair.hash] = len(self._differences)
+                self._differences.append(difference(pair.conversation, pair.chosen, pair.rejected))
+        rows = np.array(self._differences)[[self._places[pair.hash] for _, pair in items]]  # (items, features)
+        x = rows / priors[0].scale  # one scale for all
         return [Judgement(margin=float(margin)) for margin in (x * means).sum(axis=1)]
-
-    def _item_of(self, knowledge: Knowledge, pair: PreferencePair) -> str | None:
-        """The value whose rows are left out; None where nothing is."""
-        if self._leave_out is None or knowledge.user_id != pair.user_id:
-            return None
-        return _column(pair, self._leave_out)
 
     def _priors(self, known: Sequence[Knowledge], values: Sequence[str | None]) -> list[Prior]:
         priors = [self.prior_for(knowledge.user_id) for knowledge in known]
@@ -92,26 +94,6 @@ class Engine:
         for place, mean in zip(places, means, strict=True):
             priors[place] = replace(priors[place], mean=mean)
         return priors
-
-    def _rows(self, pairs: Sequence[PreferencePair]) -> FloatArray:
-        """x(chosen) - x(rejected) of every pair, unscaled, shape `(pairs, features)`; each text is read once."""
-        for pair in pairs:
-            if pair.hash not in self._places:
-                self._places[pair.hash] = len(self._differences)
-                self._differences.append(difference(pair.conversation, pair.chosen, pair.rejected))
-        return np.array(self._differences)[[self._places[pair.hash] for pair in pairs]]
-
-
-@dataclass(frozen=True, repr=False)
-class _Seen:
-    """The choices of a user, as they stand and in time order."""
-
-    choices: Choices
-    timeline: Timeline
-
-    @classmethod
-    def of(cls, user: User) -> _Seen:
-        return cls(observe(user.pairs), observe_in_time(user.pairs))
 
 
 Knower = Callable[[Sequence[User]], list[Any]]
@@ -154,12 +136,15 @@ def population_method(engine: Engine) -> EmbeddedMethod:
 
 def personal_method(engine: Engine) -> EmbeddedMethod:
     """MAP weights on all context pairs, the later ones where a taste has changed: the engine's default."""
-    return EmbeddedMethod(engine, lambda users: [_Seen.of(user) for user in users], _map_weights)
 
+    def see(users: Sequence[User]) -> list[Any]:
+        return [(observe(user.pairs), observe_in_time(user.pairs)) for user in users]
 
-def constant_method(engine: Engine) -> EmbeddedMethod:
-    """MAP weights on all context pairs as if nobody's taste ever changed: what following a change is held against."""
-    return EmbeddedMethod(engine, lambda users: [_Seen.of(user) for user in users], _constant_weights)
+    def weigh(known: Sequence[Knowledge], priors: Sequence[Prior]) -> FloatArray:
+        choices, timelines = zip(*(knowledge.value for knowledge in known), strict=True)
+        return np.array([taste.weights.mean for taste in fit_present(choices, timelines, priors)])
+
+    return EmbeddedMethod(engine, see, weigh)
 
 
 def induced_method(engine: Engine, settings: InductionSettings, variant: Variant) -> EmbeddedMethod:
@@ -171,26 +156,15 @@ def induced_method(engine: Engine, settings: InductionSettings, variant: Variant
         found = {prompt.user_id: prompt for prompt in EmbeddedFit(chosen, engine.prior_for).fit(with_pairs)}
         return [found.get(user.user_id) for user in users]
 
-    return EmbeddedMethod(engine, prompts, _prompt_weights)
+    def weigh(known: Sequence[Knowledge], priors: Sequence[Prior]) -> FloatArray:
+        means = []
+        for knowledge, prior in zip(known, priors, strict=True):
+            prompt = knowledge.value
+            shown = (prompt.persona, prompt.demonstrations) if prompt is not None else (None, ())
+            means.append(EmbeddedJudge(fixed(prior)).weigh(knowledge.user_id, *shown).mean)
+        return np.array(means)
 
-
-def _map_weights(known: Sequence[Knowledge], priors: Sequence[Prior]) -> FloatArray:
-    seen = [knowledge.value for knowledge in known]
-    present = fit_present([user.choices for user in seen], [user.timeline for user in seen], priors)
-    return np.array([taste.weights.mean for taste in present])
-
-
-def _constant_weights(known: Sequence[Knowledge], priors: Sequence[Prior]) -> FloatArray:
-    return np.array([weights.mean for weights in fit_weights([knowledge.value.choices for knowledge in known], priors)])
-
-
-def _prompt_weights(known: Sequence[Knowledge], priors: Sequence[Prior]) -> FloatArray:
-    means = []
-    for knowledge, prior in zip(known, priors, strict=True):
-        prompt = knowledge.value
-        shown = (prompt.persona, prompt.demonstrations) if prompt is not None else (None, ())
-        means.append(EmbeddedJudge(fixed(prior)).weigh(knowledge.user_id, *shown).mean)
-    return np.array(means)
+    return EmbeddedMethod(engine, prompts, weigh)
 
 
 def _column(pair: PreferencePair, name: str) -> str:

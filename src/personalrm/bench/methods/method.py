@@ -12,24 +12,17 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Protocol
 
-import numpy as np
-
 from personalrm.datasets.targets import HeldOut
 from personalrm.errors import BadInput
 from personalrm.preferences.pairs import PreferencePair
 from personalrm.preferences.reading.surveys import Survey
 from personalrm.preferences.users import User
-from personalrm.stats.accuracy import correctness
-from personalrm.stats.arrays import FloatArray
 from personalrm.stats.derangements import derangements
-from personalrm.stats.orders import OrderedOutcome, combine_orders
 
 Surveys = Mapping[str, Survey]
 """Survey of each user who filled one in, by user id."""
 N_DERANGEMENTS = 20
 """Derangements the shuffled-user control is the mean of, where judging is free."""
-DIGITS = 12
-"""Probabilities are compared at so many digits: 1 - (1 - p) differs from p in the last one, and a tie must stay one."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -138,35 +131,3 @@ def judge_shuffled(
     items = [(known[shuffle[owner]], pair) for shuffle in draws for owner, pair in zip(owners, targets, strict=True)]
     judged: Iterator[Judgement] = iter(method.judge(items))
     return [list(islice(judged, len(targets))) for _ in draws]
-
-
-def outcome_of(judgements: Sequence[Judgement]) -> OrderedOutcome:
-    """The judgements as margins, with what both orders say of each other.
-
-    A margin of a scalar model stands for both orders at once: it is never half scored and
-    its orders always agree.
-    """
-    if any(judgement.margin is not None for judgement in judgements):
-        return _scalar(np.array([np.nan if judgement.margin is None else judgement.margin for judgement in judgements]))
-    first = _chances([judgement.chosen_first for judgement in judgements])
-    second = _chances(
-        [None if judgement.chosen_second is None else 1.0 - judgement.chosen_second for judgement in judgements]
-    )
-    return combine_orders(first, second)
-
-
-def _scalar(margins: FloatArray) -> OrderedOutcome:
-    correct = correctness(margins)
-    return OrderedOutcome(
-        margins=margins,
-        half_scored=np.zeros(len(margins), dtype=bool),
-        unscored=np.isnan(margins),
-        position_consistency=1.0,
-        first_share=0.5,
-        single_orders=np.concatenate([correct, correct]),
-        accuracy_orders=float(correct.mean()),
-    )
-
-
-def _chances(values: Sequence[float | None]) -> FloatArray:
-    return np.array([np.nan if value is None else round(value, DIGITS) for value in values], dtype=np.float64)

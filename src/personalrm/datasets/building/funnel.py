@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -75,11 +75,6 @@ class StageTally:
         kept.append((place, Example(reason, pair.hash, query)))
         kept.sort(key=lambda ranked: ranked[0])
         del kept[self._n_examples :]
-
-    def remove_all(self, pairs: Sequence[PreferencePair], reason: str) -> None:
-        """All pairs of somebody less."""
-        for pair in pairs:
-            self.remove(pair, reason)
 
     def note(self, name: str, count: int = 1) -> None:
         """Add to a count of this stage alone."""

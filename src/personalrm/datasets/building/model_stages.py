@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from functools import partial
+from operator import methodcaller
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ from personalrm.lm.settings import Budget, Limits, Retry
 from personalrm.preferences.messages import digest
 from personalrm.preferences.pairs import PreferencePair
 from personalrm.preferences.users import User
-from personalrm.preferences.verdicts import Question, Verdict
+from personalrm.preferences.verdicts import Question
 from personalrm.typed_values import read_yaml, spec_from
 
 GROUP_PAIRS = 500
@@ -56,15 +56,8 @@ class Personalizable:
 
     def settings(self) -> Mapping[str, Any]:
         """The model and how it is asked."""
-        o = self.asked.options
-        return {
-            "model": self.asked.caller.lm.identity,
-            "shots": o.shots,
-            "max_tokens": o.max_tokens,
-            "seed": o.seed,
-            "max_prompt_tokens": o.max_prompt_tokens,
-            "prompts_version": PROMPTS_VERSION,
-        }
+        model = self.asked.caller.lm.identity
+        return {"model": model, **vars(self.asked.options), "prompts_version": PROMPTS_VERSION}
 
     def apply(self, users: Users, tally: StageTally) -> Iterator[User]:
         """The pairs both questions leave.
@@ -122,14 +115,23 @@ class Consensus:
         """
         for group in in_groups(users()):
             pairs = [pair for user in group for pair in user.pairs]
+            questions = [
+                Question(pair.user_id, pair.conversation, *texts)
+                for pair in pairs
+                for texts in ((pair.chosen, pair.rejected), (pair.rejected, pair.chosen))
+            ]
             with ThreadPoolExecutor(len(self.judges)) as pool:
-                by_judge = list(pool.map(partial(_votes, pairs), self.judges))
+                by_judge = list(pool.map(methodcaller("judge", questions), self.judges))
             kept: list[PreferencePair | None] = []
             for place, pair in enumerate(pairs):
-                votes = [vote for both_orders in by_judge for vote in both_orders[place]]
-                scored = [vote for vote in votes if vote is not None]
+                scored = []  # 1 for a right verdict, 0 for a wrong one, 0.5 for a tie
+                for verdicts in by_judge:
+                    for verdict, chosen in zip(verdicts[2 * place : 2 * place + 2], ("first", "second"), strict=True):
+                        if verdict.is_scored:
+                            scored.append(0.5 if verdict.choice is None else float(verdict.choice == chosen))
+                n_unscored = 2 * len(by_judge) - len(scored)
                 tally.note("judgements", len(scored))
-                tally.note("judgements without a usable answer", len(votes) - len(scored))
+                tally.note("judgements without a usable answer", n_unscored)
                 reason = ""
                 if not scored:
                     reason = NOT_ANSWERED
@@ -142,25 +144,10 @@ class Consensus:
                     kept.append(None)
                 else:
                     agreement = {AGREEMENT: round(sum(scored) / len(scored), 6), "n_judgements": len(scored)}
-                    meta = {**pair.meta, **agreement, "n_unscored": len(votes) - len(scored)}
-                    kept.append(replace(pair, meta=meta))
+                    kept.append(replace(pair, meta={**pair.meta, **agreement, "n_unscored": n_unscored}))
             for judge in self.judges:
                 forget_users(judge.caller)
             yield from left_over(group, kept)
-
-
-def _votes(pairs: Sequence[PreferencePair], judge: ModelJudge) -> list[tuple[float | None, float | None]]:
-    """For each pair a judge's verdicts in both orders: 1 right, 0 wrong, 0.5 a tie, None missing."""
-    questions = [
-        Question(pair.user_id, pair.conversation, *texts)
-        for pair in pairs
-        for texts in ((pair.chosen, pair.rejected), (pair.rejected, pair.chosen))
-    ]
-    verdicts = judge.judge(questions)
-    return [
-        (_vote(chosen_first, "first"), _vote(chosen_second, "second"))
-        for chosen_first, chosen_second in zip(verdicts[::2], verdicts[1::2], strict=True)
-    ]
 
 
 def judging_cost(judge: ModelJudge, pair: PreferencePair) -> tuple[int, int]:
@@ -168,12 +155,6 @@ def judging_cost(judge: ModelJudge, pair: PreferencePair) -> tuple[int, int]:
     n_calls = 2 * judge.options.n_samples
     question = Question(pair.user_id, pair.conversation, pair.chosen, pair.rejected)
     return n_calls, n_calls * judge.judge_request(question, "judge").n_characters
-
-
-def _vote(verdict: Verdict, chosen: str) -> float | None:
-    if not verdict.is_scored:
-        return None
-    return 0.5 if verdict.choice is None else float(verdict.choice == chosen)
 
 
 def in_groups(users: Iterator[User]) -> Iterator[list[User]]:

@@ -10,11 +10,11 @@ import json
 import os
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from personalrm.datasets.building.build import Build, BuildReport, Watch
 from personalrm.datasets.building.funnel import StageRow
@@ -165,6 +165,7 @@ def markdown_text(text: str) -> str:
 COLUMNS = (USER_SPLIT, "agreement", "n_judgements", "n_unscored")
 """Columns of our own, which the stages keep in `meta`."""
 ROWS_AT_ONCE = 500
+WriteRow = Callable[[Mapping[str, Any]], None]
 
 
 def run_build(
@@ -240,14 +241,11 @@ def _write_files(folder: Path, stage: Path, kind: FileKind) -> dict[str, Counter
     """One file for each part of the users; how many pairs and users went into each."""
     counts: dict[str, Counter[str]] = {name: Counter(dict.fromkeys(COUNTS, 0)) for name in USER_SPLITS}
     with ExitStack() as stack:
-        writers: dict[str, _JsonRows | _ParquetRows] = {}
+        writers: dict[str, WriteRow] = {}
         for name in USER_SPLITS:
             path = folder / f"{name}.{kind}"
-            writer: _JsonRows | _ParquetRows = (
-                _ParquetRows(path) if kind == "parquet" else _JsonRows(path, packed=kind == "jsonl.gz")
-            )
-            writers[name] = writer
-            stack.enter_context(writer)
+            rows = _parquet_rows(path) if kind == "parquet" else _json_rows(path, is_packed=kind == "jsonl.gz")
+            writers[name] = stack.enter_context(rows)
         for user in read_users(stage):
             split = str(user.pairs[0].meta[USER_SPLIT])
             counts[split]["n_users"] += 1
@@ -256,7 +254,7 @@ def _write_files(folder: Path, stage: Path, kind: FileKind) -> dict[str, Counter
                 counts[split]["n_pairs"] += 1
                 counts[split][f"n_{pair.split}_pairs"] += 1
                 counts[split]["n_multi_turn"] += len(pair.conversation) > 1
-                writers[split].write(dataset_row(pair))
+                writers[split](dataset_row(pair))
     for name in USER_SPLITS:
         if not counts[name]["n_pairs"]:
             (folder / f"{name}.{kind}").unlink()  # readers take an empty file for a damaged one
@@ -272,65 +270,47 @@ def dataset_row(pair: PreferencePair) -> dict[str, Any]:
     return {**optional, **pair_to_dict(pair), **columns, "source": source}
 
 
-class _JsonRows:
-    """JSON lines, perhaps gzipped, flushed to disk at the end."""
-
-    def __init__(self, path: Path, *, packed: bool) -> None:
-        self._file = path.open("wb")
+@contextmanager
+def _json_rows(path: Path, *, is_packed: bool) -> Iterator[WriteRow]:
+    """Writes JSON lines, perhaps gzipped, flushed to disk at the end."""
+    with path.open("wb") as file:
         # neither name nor time in the header
-        self._rows: IO[bytes] = gzip.GzipFile("", "wb", 6, self._file, mtime=0) if packed else self._file  # type: ignore[assignment]
+        with gzip.GzipFile("", "wb", 6, file, mtime=0) if is_packed else nullcontext(file) as lines:
 
-    def write(self, row: Mapping[str, Any]) -> None:
-        known = {name: value for name, value in row.items() if value is not None}
-        self._rows.write(json.dumps(known, ensure_ascii=False).encode() + b"\n")
+            def write(row: Mapping[str, Any]) -> None:
+                known = {name: value for name, value in row.items() if value is not None}
+                lines.write(json.dumps(known, ensure_ascii=False).encode() + b"\n")
 
-    def __enter__(self) -> _JsonRows:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._rows is not self._file:
-            self._rows.close()
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._file.close()
+            yield write
+        file.flush()
+        os.fsync(file.fileno())
 
 
-class _ParquetRows:
-    """Parquet in row groups of bounded size."""
+@contextmanager
+def _parquet_rows(path: Path) -> Iterator[WriteRow]:
+    """Writes Parquet in row groups of bounded size."""
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError:
+        raise MissingExtra(f"a Parquet dataset needs pyarrow; {install_hint('parquet')}, or --format jsonl") from None
+    text, turn = pyarrow.string(), pyarrow.struct({"role": pyarrow.string(), "content": pyarrow.string()})
+    kinds: dict[str, Any] = dict.fromkeys(("user_id", "chosen", "rejected", "conversation_id", "pair_id"), text)
+    kinds |= {"conversation": pyarrow.list_(turn), "timestamp": pyarrow.float64(), "order_index": pyarrow.int64()}
+    kinds |= {"split": text, USER_SPLIT: text, "agreement": pyarrow.float64(), "n_judgements": pyarrow.int64()}
+    kinds |= {"n_unscored": pyarrow.int64(), "source": text}
+    schema = pyarrow.schema(list(kinds.items()))
+    held: list[Mapping[str, Any]] = []
+    with pyarrow.parquet.ParquetWriter(path, schema) as file:
 
-    def __init__(self, path: Path) -> None:
-        try:
-            import pyarrow
-            import pyarrow.parquet
-        except ImportError:
-            raise MissingExtra(
-                f"a Parquet dataset needs pyarrow; {install_hint('parquet')}, or --format jsonl"
-            ) from None
-        text, turns = (
-            pyarrow.string(),
-            pyarrow.list_(pyarrow.struct({"role": pyarrow.string(), "content": pyarrow.string()})),
-        )
-        kinds: dict[str, Any] = dict.fromkeys(("user_id", "chosen", "rejected", "conversation_id", "pair_id"), text)
-        kinds |= {"conversation": turns, "timestamp": pyarrow.float64(), "order_index": pyarrow.int64(), "split": text}
-        kinds |= {USER_SPLIT: text, "agreement": pyarrow.float64(), "n_judgements": pyarrow.int64()}
-        kinds |= {"n_unscored": pyarrow.int64(), "source": text}
-        self._schema = pyarrow.schema(list(kinds.items()))
-        self._writer: Any = pyarrow.parquet.ParquetWriter(path, self._schema)
-        self._table = pyarrow.Table
-        self._held: list[Mapping[str, Any]] = []
+        def flush() -> None:
+            file.write_table(pyarrow.Table.from_pylist(held, schema=schema))
+            held.clear()
 
-    def write(self, row: Mapping[str, Any]) -> None:
-        self._held.append(row)
-        if len(self._held) == ROWS_AT_ONCE:
-            self._flush()
+        def write(row: Mapping[str, Any]) -> None:
+            held.append(row)
+            if len(held) == ROWS_AT_ONCE:
+                flush()
 
-    def _flush(self) -> None:
-        self._writer.write_table(self._table.from_pylist(self._held, schema=self._schema))
-        self._held = []
-
-    def __enter__(self) -> _ParquetRows:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._flush()
-        self._writer.close()
+        yield write
+        flush()

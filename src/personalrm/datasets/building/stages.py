@@ -5,14 +5,13 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any, Protocol, get_args
 
 from personalrm.datasets.building.funnel import StageTally
 from personalrm.datasets.published import USER_SPLIT, USER_SPLITS
 from personalrm.datasets.sources import OpenSource
-from personalrm.errors import BadRow
 from personalrm.preferences.messages import digest
-from personalrm.preferences.pairs import PreferencePair, SplitName
+from personalrm.preferences.pairs import SplitName
 from personalrm.preferences.reading.grouping import group_by_user
 from personalrm.preferences.splits import split_user
 from personalrm.preferences.users import User
@@ -57,27 +56,16 @@ class Original:
 
     def settings(self) -> Mapping[str, Any]:
         """Files by hash, and how they are read."""
-        options = self.source.options
-        return {
-            "files": self.source.hashes(),
-            "layout": options.layout,
-            "user_column": options.user_column,
-            "default_user": options.default_user,
-            "min_gap": options.min_gap,
-            "skip_bad": options.skip_bad,
-        }
+        names = ("layout", "user_column", "default_user", "min_gap", "skip_bad")
+        return {"files": self.source.hashes(), **{name: getattr(self.source.options, name) for name in names}}
 
     def apply(self, users: Users, tally: StageTally) -> Iterator[User]:
         """Begins with nobody and reads the source."""
-
-        def report(line: int, error: BadRow) -> None:
-            self.source.tally.add_bad(line, error)
-
-        for user in group_by_user(self.source.pairs(), report=report, in_memory=IN_MEMORY):
+        read = self.source.tally
+        for user in group_by_user(self.source.pairs(), report=read.add_bad, in_memory=IN_MEMORY):
             tally.note("exact copies, left out", user.n_duplicates)
             tally.note("pairs with both outcomes, kept", user.n_both_outcomes)
             yield user
-        read = self.source.tally
         tally.note("rows", read.n_rows)
         tally.note("bad rows, left out", read.n_bad_rows)
         tally.note("scored responses", self.source.n_responses)
@@ -103,7 +91,8 @@ class UserFilter:
             if len(user) >= self.min_pairs:
                 yield user
             else:
-                tally.remove_all(user.pairs, f"user with fewer than {self.min_pairs} pairs")
+                for pair in user.pairs:
+                    tally.remove(pair, f"user with fewer than {self.min_pairs} pairs")
 
 
 @dataclass(frozen=True)
@@ -182,12 +171,8 @@ class PairSplit:
             parts = split_user(user.pairs)
             tally.note("users without a target pair", int(not parts.target))
             split_of: dict[str, SplitName] = {}
-            named: list[tuple[SplitName, Sequence[PreferencePair]]] = [
-                ("train", parts.train),
-                ("validation", parts.validation),
-                ("target", parts.target),
-            ]
-            for name, pairs in named:
+            for name in get_args(SplitName):
+                pairs = getattr(parts, name)
                 tally.note(f"{name} pairs", len(pairs))
                 split_of |= {pair.hash: name for pair in pairs}
             yield replace(user, pairs=tuple(replace(pair, split=split_of[pair.hash]) for pair in user.pairs))
