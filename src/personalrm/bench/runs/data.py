@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -64,12 +64,41 @@ def load_dataset(spec: DatasetSpec, base: Path, *, limit: int | None = None) -> 
     held_out = _held_out(parts, spec)
     held_out = replace(held_out, unfiltered=(*held_out.unfiltered, *more))
     users = [user for some in parts.values() for user in some]
+    digest = hashlib.sha256()  # identity of the pairs, whatever file they stood in
+    for pair_hash in sorted([*(pair.hash for user in users for pair in user), *(pair.hash for pair in more)]):
+        digest.update(pair_hash.encode("ascii"))
+    scored = [user for user in users if user.user_id in held_out.context]
+    pairs = [pair for user in scored for pair in user]
+    statistics = {  # of the users that are scored (paper, table of statistics)
+        "n_users": len(scored),
+        "n_conversations": len({(pair.user_id, pair.conversation_key) for pair in pairs}),
+        "n_pairs": len(pairs),
+        "n_unique_queries": len({conversation_digest(pair.conversation) for pair in pairs}),
+        "multi_turn_share": sum(len(pair.conversation) > 1 for pair in pairs) / len(pairs),
+        "n_target_users": len(held_out.context),
+        "n_target_pairs": len(held_out.targets),
+        "n_left_out_too_few": len(held_out.too_few),
+        "n_left_out_no_target": len(held_out.without_target),
+    }
+    funnel = None
+    if found.built_from is not None:  # examples by id, their requests only where a report may show them
+        funnel = tuple(
+            FunnelRow(
+                row.title,
+                row.n_pairs,
+                row.n_users,
+                row.n_pairs_removed,
+                row.removed,
+                tuple(Removed(pair.pair, pair.reason, pair.query if spec.shows_texts else "") for pair in row.examples),
+            )
+            for row in found.built_from.funnel
+        )
     info = DatasetInfo(
         spec.name,
-        hash=_hash_of([*users, User("", tuple(more))]) if more else _hash_of(users),
+        hash=digest.hexdigest(),
         licence=spec.licence or (found.built_from.licence if found.built_from else ""),
-        statistics=_statistics(users, held_out),
-        funnel=_funnel(found.built_from, spec) if found.built_from else None,
+        statistics=statistics,
+        funnel=funnel,
         shows_texts=spec.shows_texts,
     )
     return Dataset(spec, held_out, found.surveys, info, found.tally.n_bad_rows + tally.n_bad_rows, found.notes)
@@ -107,21 +136,6 @@ def _read(spec: DatasetSpec, base: Path) -> _Found:
     return _Found(parts, surveys, tally)
 
 
-def _funnel(built_from: BuiltFrom, spec: DatasetSpec) -> tuple[FunnelRow, ...]:
-    """The funnel as a run keeps it: examples by id, their requests only where a report may show them."""
-    return tuple(
-        FunnelRow(
-            row.title,
-            row.n_pairs,
-            row.n_users,
-            row.n_pairs_removed,
-            row.removed,
-            tuple(Removed(pair.pair, pair.reason, pair.query if spec.shows_texts else "") for pair in row.examples),
-        )
-        for row in built_from.funnel
-    )
-
-
 def _held_out(parts: Mapping[str, Sequence[User]], spec: DatasetSpec) -> HeldOut:
     """The scored users held out; where the data splits its users, the others to learn from and to tune on."""
     if set(parts) <= {""} or spec.users == "all":
@@ -150,28 +164,3 @@ def _limited(users: Sequence[User], min_pairs: int, limit: int | None) -> list[U
     }
     kept = set(sorted(digests, key=digests.__getitem__)[:limit])
     return [user for user in everybody if user.user_id in kept]
-
-
-def _hash_of(users: Iterable[User]) -> str:
-    """Identity of the pairs, whatever file they stood in."""
-    digest = hashlib.sha256()
-    for pair_hash in sorted(pair.hash for user in users for pair in user):
-        digest.update(pair_hash.encode("ascii"))
-    return digest.hexdigest()
-
-
-def _statistics(users: Iterable[User], held_out: HeldOut) -> Mapping[str, float]:
-    """Benchmark statistics of the users that are scored (paper, table of statistics)."""
-    scored = [user for user in users if user.user_id in held_out.context]
-    pairs = [pair for user in scored for pair in user]
-    return {
-        "n_users": len(scored),
-        "n_conversations": len({(pair.user_id, pair.conversation_key) for pair in pairs}),
-        "n_pairs": len(pairs),
-        "n_unique_queries": len({conversation_digest(pair.conversation) for pair in pairs}),
-        "multi_turn_share": sum(len(pair.conversation) > 1 for pair in pairs) / len(pairs),
-        "n_target_users": len(held_out.context),
-        "n_target_pairs": len(held_out.targets),
-        "n_left_out_too_few": len(held_out.too_few),
-        "n_left_out_no_target": len(held_out.without_target),
-    }

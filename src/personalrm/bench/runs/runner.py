@@ -131,7 +131,10 @@ class Runner:
             for (kind, label), group in groupby(planned, key=lambda cell: (kind_of(cell), cell.model)):
                 todo = []
                 for cell in group:
-                    if self._is_finished(cell):
+                    is_finished = self._folder.has_cell(cell)
+                    if is_finished and self._retry_unscored:
+                        is_finished = not any(row.unscored for row in self._folder.rows(cell))
+                    if is_finished:
                         yield CellReport(cell, True, was_done=True)
                     else:
                         todo.append(cell)
@@ -153,23 +156,12 @@ class Runner:
             finally:
                 self._caller.clear()
 
-    @contextmanager
-    def _judge(self, label: str, seed: int) -> Iterator[ModelJudge]:
-        """The judge of a model, for a while."""
-        with self._opened(label) as opened:
-            yield self._models.judge(label, seed, opened)
-
     def _interrupt(self) -> None:
         """Let what is under way finish, where that is of use to a later run."""
         if self._folder.is_temporary:
             raise KeyboardInterrupt
         for caller in self._caller:
             caller.stop(ModelUnavailable("interrupted"))
-
-    def _is_finished(self, cell: Cell) -> bool:
-        if not self._folder.has_cell(cell):
-            return False
-        return not (self._retry_unscored and any(row.unscored for row in self._folder.rows(cell)))
 
     def _group(
         self, cells: Sequence[Cell], caller: Caller | None, is_asked: Callable[[], bool]
@@ -208,7 +200,16 @@ class Runner:
         targets = [pair for pair in dataset.held_out.targets if pair.user_id in of_users]
         if cell.control == "identical":
             targets = sample_of(targets, n_targets(self._spec, cell, len(targets)))
-        rows = self._judged(cell, method, known, targets)
+            draws = [judge_identical(method, known, targets)]
+        elif cell.control == "shuffled_user":
+            draws = judge_shuffled(method, known, targets, n_draws(self._spec, cell), seed=cell.seed)
+        else:
+            draws = [judge_targets(method, known, targets)]
+        rows = [
+            JudgementRow(pair.hash, pair.user_id, number, **vars(judgement))
+            for number, draw in enumerate(draws)
+            for pair, judgement in zip(targets, draw, strict=True)
+        ]
         if cell.control is None and cell.k is None and cell.teacher is None and not self._folder.is_temporary:
             for knowledge in known:  # prompts first: a cell that is there has all of them
                 if isinstance(knowledge.value, PersonalPrompt):
@@ -222,56 +223,31 @@ class Runner:
         return CellReport(cell, True, n_rows=len(rows), n_unscored=n_unscored, not_learned=not_learned)
 
     def _learned(self, cell: Cell, tools: Tools, users: Sequence[User]) -> tuple[Method, list[Knowledge]]:
-        """The method of a cell and what it knows of the users; a control judges with what its row has learned."""
-        row = replace(cell, control=None)
-        if self._last is None or self._last[0] != row:
-            self._last = None  # a trained language model must go before the next one comes
-            dataset = self._datasets[cell.dataset]
-            method = make_method(cell.method, tools)
-            method.learn(dataset.held_out, dataset.surveys)
-            self._last = (row, method, self._taught(cell, users) if cell.teacher else method.know(users))
-        return self._last[1:]
-
-    def _judged(
-        self, cell: Cell, method: Method, known: Sequence[Knowledge], targets: Sequence[PreferencePair]
-    ) -> list[JudgementRow]:
-        if cell.control == "shuffled_user":
-            draws = judge_shuffled(method, known, targets, n_draws(self._spec, cell), seed=cell.seed)
-        elif cell.control == "identical":
-            draws = [judge_identical(method, known, targets)]
-        else:
-            draws = [judge_targets(method, known, targets)]
-        return [
-            JudgementRow(
-                pair.hash,
-                pair.user_id,
-                number,
-                judgement.chosen_first,
-                judgement.chosen_second,
-                judgement.margin,
-                judgement.unscored,
-                judgement.reasoning,
-            )
-            for number, draw in enumerate(draws)
-            for pair, judgement in zip(targets, draw, strict=True)
-        ]
-
-    def _taught(self, cell: Cell, users: Sequence[User]) -> list[Knowledge]:
-        """The prompts another model wrote, from its own cell.
+        """The method of a cell and what it knows of the users; a control judges with what its row has learned.
 
         Raises:
-            BadInput: If that cell is not finished.
+            BadInput: If the prompts are another model's, whose own cell is not finished.
         """
-        own = replace(cell, model=cell.teacher, teacher=None)
-        if not self._folder.has_cell(own):
-            raise BadInput(f"not done, since the prompts of {cell.teacher!r} are not finished")
-        prompts = {user.user_id: self._folder.prompt(own, user.user_id) for user in users}
-        return [
-            Knowledge(
-                user_id, prompt or nobody(user_id), "" if prompt and prompt.roles else "not learned by the teacher"
-            )
-            for user_id, prompt in prompts.items()
-        ]
+        row = replace(cell, control=None)
+        if self._last is not None and self._last[0] == row:
+            return self._last[1:]
+        self._last = None  # a trained language model must go before the next one comes
+        dataset = self._datasets[cell.dataset]
+        method = make_method(cell.method, tools)
+        method.learn(dataset.held_out, dataset.surveys)
+        if cell.teacher is None:
+            known = method.know(users)
+        else:
+            own = replace(cell, model=cell.teacher, teacher=None)
+            if not self._folder.has_cell(own):
+                raise BadInput(f"not done, since the prompts of {cell.teacher!r} are not finished")
+            known = []
+            for user_id in (user.user_id for user in users):
+                prompt = self._folder.prompt(own, user_id)
+                note = "" if prompt and prompt.roles else "not learned by the teacher"
+                known.append(Knowledge(user_id, prompt or nobody(user_id), note))
+        self._last = (row, method, known)
+        return method, known
 
     def _tools(self, cell: Cell, caller: Caller | None) -> Tools:
         """What the methods of a cell's dataset, model and seed are made of."""
@@ -325,8 +301,9 @@ class Runner:
             if writer == EMBEDDED:
                 _write_prompts(path, EmbeddedFit(chosen), users, only)
             else:
-                with self._judge(writer, cell.seed) as opened:
-                    _write_prompts(path, ModelFit(opened, chosen), users, only, caller=opened.caller)
+                with self._opened(writer) as opened:
+                    engine = ModelFit(self._models.judge(writer, cell.seed, opened), chosen)
+                    _write_prompts(path, engine, users, only, caller=opened)
         return RunPrompts(read_prepared(path), f"written by {writer}")
 
 

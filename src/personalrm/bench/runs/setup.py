@@ -36,7 +36,6 @@ from personalrm.bench.results.records import MethodInfo, ModelInfo, RunInfo
 from personalrm.bench.runs.data import Dataset, load_dataset
 from personalrm.errors import BadFile, BadInput, TargetLeak
 from personalrm.preferences.persona_prompts import PersonaPrompt, persona_prompt_from_json
-from personalrm.preferences.personal_prompts import PersonalPrompt
 from personalrm.preferences.prepared_prompts import PreparedPrompts, read_prepared
 from personalrm.rewards.methods import reward_method
 from personalrm.typed_values import plain
@@ -131,8 +130,17 @@ def load_bases(spec: RunSpec, datasets: Mapping[str, Dataset], base: Path) -> di
         if methods:
             bases[model.label] = _base(spec, model, methods, base)
     for label, loaded in bases.items():
-        for dataset in datasets.values():
-            _refuse_targets(loaded, label, dataset)
+        of_file = loaded.prompts
+        prompts = [*of_file.whole.values(), *of_file.cross_fitted.values()] if of_file is not None else []
+        for name, dataset in datasets.items():
+            # of a user who is scored or stops the training no prompt may have seen a target
+            targets = {pair.hash for pair in (*dataset.held_out.targets, *dev_targets(dataset.held_out))}
+            for prompt in prompts:
+                if seen := prompt.context_hashes & targets:
+                    raise TargetLeak(
+                        f"the prompt of user {prompt.user_id!r} in {loaded.spec.prompts!r} of base model {label!r} was "
+                        f"made from {len(seen)} target pairs of dataset {name!r}; prepare it with --hold-out"
+                    )
     return bases
 
 
@@ -257,17 +265,3 @@ def _check_pool(spec: RunSpec, method: str, datasets: Mapping[str, Dataset]) -> 
             )
         if held_out.has_parts and not held_out.train and pool_of(spec, method).pool == "train_users":
             raise BadInput(f"dataset {name!r} has no train users to learn from; choose pool plus_context or unfiltered")
-
-
-def _refuse_targets(base: Base, label: str, dataset: Dataset) -> None:
-    """Prompts of a file must have seen no target of a user who is scored or stops the training."""
-    targets = {pair.hash for pair in (*dataset.held_out.targets, *dev_targets(dataset.held_out))}
-    prompts: list[PersonalPrompt] = []
-    if base.prompts is not None:
-        prompts = [*base.prompts.whole.values(), *base.prompts.cross_fitted.values()]
-    for prompt in prompts:
-        if seen := prompt.context_hashes & targets:
-            raise TargetLeak(
-                f"the prompt of user {prompt.user_id!r} in {base.spec.prompts!r} of base model {label!r} was made from "
-                f"{len(seen)} target pairs of dataset {dataset.spec.name!r}; prepare it with --hold-out"
-            )
