@@ -17,7 +17,7 @@ from personalrm.errors import BadInput
 from personalrm.wording import count
 
 if TYPE_CHECKING:
-    from personalrm.bench.runs.evaluation import Curve, Evaluation
+    from personalrm.bench.runs.evaluation import ContextCurve, Evaluation
     from personalrm.judging.model import ModelJudge
     from personalrm.stats.accuracy import Accuracy
 
@@ -188,7 +188,7 @@ def _print_left_out(evaluation: Evaluation) -> None:
             print_wrapped(f"left out, {why}: {count(len(names), 'user')} ({listed})", "  ")
 
 
-def _print_curve(curve: Curve) -> None:
+def _print_curve(curve: ContextCurve) -> None:
     """Accuracy by number of choices, and how many points of accuracy one more choice is worth."""
     from personalrm.stats.accuracy import percent
 

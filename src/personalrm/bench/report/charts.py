@@ -11,7 +11,7 @@ from itertools import pairwise
 from types import MappingProxyType
 from typing import Any
 
-from personalrm.bench.results.summary import EntrySummary
+from personalrm.bench.results.summary import CellSummary
 
 INK, GRID = "#1a1b1c", "#d9dadb"
 """Text and rules; the page replaces both by its own."""
@@ -146,7 +146,7 @@ def faceted(whole: dict[str, Any], field: str, names: Sequence[str]) -> dict[str
     return {**outer, "facet": facet, "columns": 3, "spec": inner}
 
 
-def accuracy_fields(entry: EntrySummary) -> dict[str, Any]:
+def accuracy_fields(entry: CellSummary) -> dict[str, Any]:
     """Accuracy and interval in percent; a single user has no interval, so the bar has no length."""
     a = entry.accuracy
     return {} if a is None else rate_fields(a.accuracy, a.low, a.high)

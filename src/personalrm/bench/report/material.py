@@ -16,7 +16,7 @@ from personalrm.bench.report.tables import DASH, Table, Value
 from personalrm.bench.results.folder import RunFolder
 from personalrm.bench.results.paired import PairedRow
 from personalrm.bench.results.records import DatasetInfo, MethodInfo, ModelInfo
-from personalrm.bench.results.summary import EntrySummary, Summary
+from personalrm.bench.results.summary import CellSummary, Summary
 from personalrm.stats.accuracy import percent
 from personalrm.stats.paired import points
 from personalrm.stats.runs import stars
@@ -94,12 +94,12 @@ class Material:
         """Whether any model is a fake that follows a script."""
         return any(model.is_scripted for model in self.models)
 
-    def main(self, dataset: str, method: str, model: str | None) -> EntrySummary | None:
+    def main(self, dataset: str, method: str, model: str | None) -> CellSummary | None:
         """The entry of Table 3: all context pairs, own prompts, no control."""
         cell = Cell(dataset, method, model)
         return self.summary.entry(cell) or self.summary.entry(replace(cell, teacher=model))
 
-    def entries(self, dataset: str) -> list[EntrySummary]:
+    def entries(self, dataset: str) -> list[CellSummary]:
         """The entries of Table 3 that were run, method by method."""
         labels = (None, *(model.label for model in self.models))
         cells = ((method.name, label) for method in self.methods for label in labels)
@@ -120,7 +120,7 @@ class Material:
         """A method as tables call it."""
         return next((known.title for known in self.methods if known.name == method), method)
 
-    def name_of(self, entry: EntrySummary) -> str:
+    def name_of(self, entry: CellSummary) -> str:
         """A method and model as tables call them together."""
         return f"{self.title(entry.cell.method)}, {self.label(entry.cell.model)}"
 
@@ -133,7 +133,7 @@ class Material:
         return next((name for name in ("arena", "prism") if name in dataset.lower()), None)
 
 
-def accuracy_value(entry: EntrySummary | None, *, is_best: bool = False, mark: str = "") -> Value:
+def accuracy_value(entry: CellSummary | None, *, is_best: bool = False, mark: str = "") -> Value:
     """Accuracy in percent with its interval; a dash where nothing was run, words where nothing was scored."""
     if entry is None:
         return Value(DASH)
@@ -183,7 +183,7 @@ def slug(name: str) -> str:
     return plain if plain == name else f"{plain}-{digits}"
 
 
-def sizes(entries: Iterable[EntrySummary]) -> str:
+def sizes(entries: Iterable[CellSummary]) -> str:
     """Users, target pairs and runs of the entries; a range where they differ."""
     scored = [(entry, entry.accuracy) for entry in entries if entry.accuracy]
     if not scored:
@@ -193,18 +193,18 @@ def sizes(entries: Iterable[EntrySummary]) -> str:
     return ", ".join([*parts, f"mean of up to {n_runs} runs"] if n_runs > 1 else parts)
 
 
-def unscored(entries: Iterable[EntrySummary]) -> str:
+def unscored(entries: Iterable[CellSummary]) -> str:
     """A sentence with the unscored judgements of all entries together."""
     return f"Unscored: {_unscored(list(entries))}."
 
 
-def measured(entries: Iterable[EntrySummary]) -> str:
+def measured(entries: Iterable[CellSummary]) -> str:
     """Sizes and unscored judgements in one phrase, for a caption."""
     measured_entries = list(entries)
     return f"{sizes(measured_entries)}, unscored {_unscored(measured_entries)}"
 
 
-def _unscored(entries: Sequence[EntrySummary]) -> str:
+def _unscored(entries: Sequence[CellSummary]) -> str:
     n_judgements = sum(entry.n_judgements for entry in entries)
     return f"{sum(entry.n_unscored for entry in entries):,} of {count(n_judgements, 'judgement')}"
 

@@ -33,7 +33,7 @@ Named = TypeVar("Named")
 
 
 @dataclass(frozen=True)
-class EntrySummary:
+class CellSummary:
     """One method with one model on one dataset, over all its seeds."""
 
     cell: Cell
@@ -66,13 +66,13 @@ class Summary:
     """Everything measured in one or several runs."""
 
     run: RunInfo
-    entries: tuple[EntrySummary, ...]
+    entries: tuple[CellSummary, ...]
     comparisons: tuple[PairedRow, ...]
     slopes: tuple[SlopeRow, ...]
     left_out: tuple[str, ...]
     """One sentence for each file or cell that could not be counted."""
 
-    def entry(self, cell: Cell) -> EntrySummary | None:
+    def entry(self, cell: Cell) -> CellSummary | None:
         """The entry of a cell with seed 0; None when it was not run."""
         return next((entry for entry in self.entries if entry.cell == cell), None)
 
@@ -139,10 +139,10 @@ def _first(named: Iterable[tuple[str, Named]]) -> tuple[Named, ...]:
     return tuple(found.values())
 
 
-def _entry(measured: Measured, characters: tuple[np.ndarray, np.ndarray] | None) -> EntrySummary:
+def _entry(measured: Measured, characters: tuple[np.ndarray, np.ndarray] | None) -> CellSummary:
     orders = measured.orders
     is_scored = not measured.unscored.all()
-    return EntrySummary(
+    return CellSummary(
         cell=measured.cell,
         seeds=measured.seeds,
         accuracy=accuracy_of(measured) if is_scored else None,

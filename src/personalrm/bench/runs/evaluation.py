@@ -69,7 +69,7 @@ DATA, MODEL, ENCODER = "data", "model", "encoder"
 
 
 @dataclass(frozen=True)
-class Row:
+class MethodRow:
     """One method of the table."""
 
     method: str
@@ -92,7 +92,7 @@ class CurvePoint:
 
 
 @dataclass(frozen=True)
-class Curve:
+class ContextCurve:
     """Accuracy by number of context choices (paper Figures 2 and 8), and how steeply it rises.
 
     For each k: the users with at least k context choices, k of them drawn at random, fitted on those, scored on
@@ -119,19 +119,19 @@ class Curve:
 class Evaluation:
     """The table, and what it was measured on."""
 
-    rows: tuple[Row, ...]
+    rows: tuple[MethodRow, ...]
     judgements: Mapping[str, Sequence[JudgementRow]]
     """Every judgement of each method."""
     held_out: HeldOut
     reference: str
     """The row that the others are compared with."""
-    curve: Curve = Curve()
+    curve: ContextCurve = ContextCurve()
     not_learned: Mapping[str, str] = field(default_factory=dict)
     """Users whose induction failed, with the reason; they are judged knowing nothing."""
     notes: tuple[str, ...] = ()
     """What limits the table, one sentence each."""
 
-    def __getitem__(self, method: str) -> Row:
+    def __getitem__(self, method: str) -> MethodRow:
         return next(row for row in self.rows if row.method == method)
 
     def correct(self, method: str) -> FloatArray:
@@ -285,20 +285,20 @@ class _OpenModel:
         return self._judge or ModelJudge(caller)
 
 
-def _table(judgements: Mapping[str, Sequence[JudgementRow]], reference: str) -> tuple[Row, ...]:
+def _table(judgements: Mapping[str, Sequence[JudgementRow]], reference: str) -> tuple[MethodRow, ...]:
     """A row for each method, in order."""
     measured = {name: measured_of(Cell(DATA, name), {0: rows}) for name, rows in judgements.items()}
     table = []
     for name, judged in measured.items():
         against = compare(*common_pairs(judged, measured[reference])) if name != reference else None
-        row = Row(name, accuracy_of(judged), against)
+        row = MethodRow(name, accuracy_of(judged), against)
         if (orders := judged.orders) is not None:
             row = replace(row, position_consistency=orders.position_consistency, accuracy_orders=orders.accuracy_orders)
         table.append(row)
     return tuple(table)
 
 
-def _curve(measured: Sequence[Measured]) -> Curve:
+def _curve(measured: Sequence[Measured]) -> ContextCurve:
     """The points that somebody has enough choices for, and the slopes of lines through them."""
     personal, population = (
         {judged.cell.k: judged for judged in measured if judged.cell.method == method}
@@ -307,12 +307,12 @@ def _curve(measured: Sequence[Measured]) -> Curve:
     numbers = sorted(k for k in personal if k is not None)
     points = [CurvePoint(k, accuracy_of(personal[k]), accuracy_of(population[k])) for k in numbers]
     if len(points) < 2:
-        return Curve(tuple(points))
+        return ContextCurve(tuple(points))
     x = np.array(numbers, dtype=np.float64)
     of_personal, counts = totals([personal[k] for k in numbers])
     of_population, _ = totals([population[k] for k in numbers])
     slopes = [clustered_slope(x, sums, counts) for sums in (of_personal, of_population, of_personal - of_population)]
-    return Curve(tuple(points), *slopes)
+    return ContextCurve(tuple(points), *slopes)
 
 
 def half_of(evaluation: Evaluation, keep: Callable[[str], bool]) -> Evaluation:

@@ -32,7 +32,7 @@ from personalrm.bench.report.material import (
 )
 from personalrm.bench.report.tables import DASH, Column, Table, TableRow, Value
 from personalrm.bench.results.records import DatasetInfo
-from personalrm.bench.results.summary import EntrySummary
+from personalrm.bench.results.summary import CellSummary
 from personalrm.stats.accuracy import percent
 
 TIE = "="
@@ -58,7 +58,7 @@ def main_content(material: Material) -> Content | None:
     return Content((words,), tables, charts) if tables else None
 
 
-def _wide(material: Material, dataset: DatasetInfo, entries: list[EntrySummary]) -> Table:
+def _wide(material: Material, dataset: DatasetInfo, entries: list[CellSummary]) -> Table:
     entry_of = {(entry.cell.method, entry.cell.model): entry for entry in entries}
     labels = (None, *(model.label for model in material.models))
     shown = [label for label in labels if any(model == label for _, model in entry_of)]
@@ -102,7 +102,7 @@ def _wide(material: Material, dataset: DatasetInfo, entries: list[EntrySummary])
     return Table(f"accuracy-{slug(dataset.name)}", caption, "method", columns, rows, notes)
 
 
-def _cell(material: Material, entry: EntrySummary | None) -> Value:
+def _cell(material: Material, entry: CellSummary | None) -> Value:
     if entry is None or entry.cell.model is None:  # controls do not compete, so none of them is the best
         return accuracy_value(entry)
     row = material.summary.paired("best", entry.cell)
@@ -115,7 +115,7 @@ def _cell(material: Material, entry: EntrySummary | None) -> Value:
     return accuracy_value(entry, is_best=is_best)
 
 
-def _reproduced(material: Material, dataset: str, entries: list[EntrySummary]) -> Iterator[str]:
+def _reproduced(material: Material, dataset: str, entries: list[CellSummary]) -> Iterator[str]:
     """Which published values lie in our interval, where pairs and size of the model are the same."""
     name = material.benchmark(dataset)
     n_published = material.published["statistics"][name]["n_target_pairs"]
@@ -132,7 +132,7 @@ def _reproduced(material: Material, dataset: str, entries: list[EntrySummary]) -
                 yield f"{material.name_of(entry)}: the published {row['accuracy']} {verdict} our interval."
 
 
-def _long(material: Material, dataset: str, entries: list[EntrySummary]) -> Table:
+def _long(material: Material, dataset: str, entries: list[CellSummary]) -> Table:
     """Every number of every method and model of a dataset."""
     names = (
         "model", "accuracy", "macro", "scored only", "single orders", "paper's interval", "users", "pairs", "unscored",
@@ -161,7 +161,7 @@ def _long(material: Material, dataset: str, entries: list[EntrySummary]) -> Tabl
     return Table(f"numbers-{slug(dataset)}", caption, "method", [Column(name) for name in names], rows, (note,))
 
 
-def _differences(material: Material, dataset: str, entries: list[EntrySummary]) -> Table:
+def _differences(material: Material, dataset: str, entries: list[CellSummary]) -> Table:
     """Paired comparisons of every method and model of a dataset."""
     columns = (
         Column("model"), *(Column(name, "against the reference") for name in ("points", "p", "p (Holm)", "McNemar p")),
@@ -189,7 +189,7 @@ def _differences(material: Material, dataset: str, entries: list[EntrySummary]) 
     return Table(f"paired-{slug(dataset)}", caption, "method", columns, rows, (note,))
 
 
-def _accuracy_chart(material: Material, dataset: str, entries: Sequence[EntrySummary]) -> Chart:
+def _accuracy_chart(material: Material, dataset: str, entries: Sequence[CellSummary]) -> Chart:
     """Accuracy of every method with its interval, a color a model, on and around the method's own line."""
     lines: dict[str, list[dict[str, Any]]] = defaultdict(list)
     rows: list[dict[str, Any]] = []

@@ -11,11 +11,11 @@ from personalrm.bench.report.charts import accuracy_fields, curves
 from personalrm.bench.report.material import Chart, Content, Material, accuracy_value, measured, sizes, slug, unscored
 from personalrm.bench.report.tables import DASH, Column, Table, TableRow, Value
 from personalrm.bench.results.paired import SlopeRow
-from personalrm.bench.results.summary import EntrySummary
+from personalrm.bench.results.summary import CellSummary
 
 MOST_CROWDED = 8
 """Smallest gaps that fit between the ends of a straight axis before it is bent."""
-Line = tuple[str, list[EntrySummary | None]]
+Line = tuple[str, list[CellSummary | None]]
 """A name, and the entry at each k."""
 
 

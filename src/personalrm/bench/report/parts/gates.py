@@ -21,7 +21,7 @@ from personalrm.bench.report.material import (
     unscored,
 )
 from personalrm.bench.report.tables import Column, Table, TableRow, Value
-from personalrm.bench.results.summary import EntrySummary
+from personalrm.bench.results.summary import CellSummary
 
 LEAST_CONSISTENT, MOST_LEANING, MOST_UNSCORED, ALPHA = 0.7, 0.1, 0.05, 0.05
 """Bounds at which a judge gets a warning; ours, the paper names none."""
@@ -50,7 +50,7 @@ def gates_content(material: Material) -> Content | None:
     return Content((WORDS,), tables, charts) if tables else None
 
 
-def _gates(material: Material, dataset: str, entries: list[EntrySummary]) -> Table:
+def _gates(material: Material, dataset: str, entries: list[CellSummary]) -> Table:
     names = (
         "model", "warnings", "consistency, %", "first share", "first of equals, %", "unscored", "half scored", "ties",
         "Brier score", "calibration error", "gap, points", "p (Holm)",
@@ -86,7 +86,7 @@ def _gates(material: Material, dataset: str, entries: list[EntrySummary]) -> Tab
     return Table(f"gates-{slug(dataset)}", caption, "method", list(map(Column, names)), rows, notes)
 
 
-def warnings(material: Material, entry: EntrySummary) -> Iterator[str]:
+def warnings(material: Material, entry: CellSummary) -> Iterator[str]:
     """What a reader should know before believing the judge."""
     if entry.position_consistency is not None and entry.position_consistency < LEAST_CONSISTENT:
         yield "orders disagree"
@@ -106,12 +106,12 @@ def warnings(material: Material, entry: EntrySummary) -> Iterator[str]:
         yield "no personalization shown"
 
 
-def _equals(material: Material, entry: EntrySummary) -> EntrySummary | None:
+def _equals(material: Material, entry: CellSummary) -> CellSummary | None:
     """The A/A test of a judge; None where it was not made."""
     return material.summary.entry(replace(entry.cell, teacher=None, control="identical"))
 
 
-def _strata(material: Material, dataset: str, entries: list[EntrySummary]) -> Table:
+def _strata(material: Material, dataset: str, entries: list[CellSummary]) -> Table:
     groups = ("chosen is longer", "chosen is shorter", "equal length")
     columns = [Column(name, group) for group in groups for name in ("accuracy, %", "judgements")]
     rows = []
@@ -126,7 +126,7 @@ def _strata(material: Material, dataset: str, entries: list[EntrySummary]) -> Ta
     return Table(f"lengths-{slug(dataset)}", caption, "method and model", columns, rows, notes)
 
 
-def _calibration_chart(material: Material, dataset: str, entries: list[EntrySummary]) -> Chart:
+def _calibration_chart(material: Material, dataset: str, entries: list[CellSummary]) -> Chart:
     """A small picture a model: with all judges in one, nobody could tell them apart."""
     rows: list[dict[str, Any]] = [
         {

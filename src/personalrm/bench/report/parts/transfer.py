@@ -9,7 +9,7 @@ from personalrm.bench.plan.cells import Cell
 from personalrm.bench.report.charts import INK, specification
 from personalrm.bench.report.material import Chart, Content, Material, accuracy_value, measured, sizes, slug, unscored
 from personalrm.bench.report.tables import Column, Table, TableRow
-from personalrm.bench.results.summary import EntrySummary
+from personalrm.bench.results.summary import CellSummary
 
 
 def transfer_content(material: Material) -> Content | None:
@@ -41,7 +41,7 @@ def transfer_content(material: Material) -> Content | None:
     return Content((words,), tables, charts) if tables else None
 
 
-Matrix = dict[str, dict[str, EntrySummary]]
+Matrix = dict[str, dict[str, CellSummary]]
 
 
 def _matrix(material: Material, dataset: str, method: str) -> Matrix:
