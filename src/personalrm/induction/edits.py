@@ -38,22 +38,18 @@ def edit_persona(prompt: PersonalPrompt, sentences: Sequence[str]) -> PersonalPr
             f"the persona of user {prompt.user_id!r} would have {len(cleaned)} sentences; keep at most {MOST_SENTENCES}"
         )
     for number, text in enumerate(cleaned, 1):
-        if problem := _problem(text):
-            raise BadInput(f"sentence {number} of the persona of user {prompt.user_id!r} {problem}")
+        where = f"sentence {number} of the persona of user {prompt.user_id!r}"
+        if len(text) > MOST_CHARACTERS:
+            raise BadInput(f"{where} has {len(text):,} characters; keep to {MOST_CHARACTERS:,}")
+        if any(unicodedata.category(character) in ("Cc", "Cs") for character in text):
+            raise BadInput(f"{where} holds control characters or half a character; write plain text")
+        if is_order(text):
+            raise BadInput(
+                f"{where} gives orders to a model ({len(text)} characters); say what the person likes instead"
+            )
     known = {claim.text: claim for claim in prompt.persona.claims}
     claims = tuple(known.get(text, Claim(text)) for text in cleaned)
     return replace(prompt, persona=replace(prompt.persona, claims=claims))
-
-
-def _problem(text: str) -> str:
-    """What is wrong with a sentence a person wrote, and what to do; empty when nothing is."""
-    if len(text) > MOST_CHARACTERS:
-        return f"has {len(text):,} characters; keep to {MOST_CHARACTERS:,}"
-    if any(unicodedata.category(character) in ("Cc", "Cs") for character in text):
-        return "holds control characters or half a character; write plain text"
-    if is_order(text):
-        return f"gives orders to a model ({len(text)} characters); say what the person likes instead"
-    return ""
 
 
 def carry_edits(

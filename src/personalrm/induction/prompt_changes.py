@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
@@ -103,27 +103,24 @@ def compare_prompts(before: PersonalPrompt, after: PersonalPrompt) -> PromptChan
         if weight.feature in old and abs(weight.mean - old[weight.feature]) >= LEAST_MOVE
     ]
     moved.sort(key=lambda change: -abs(change.after - change.before))
+    left = list(before.persona.claims)
+    matched: dict[int, Claim] = {}
+    # same words, same features, like words: a sharper match is never lost to a vaguer one
+    for is_match in (lambda old, new: old.text == new.text, _is_about_the_same, _is_reworded):
+        for place, claim in enumerate(after.persona.claims):
+            match = next((other for other in left if is_match(other, claim)), None) if place not in matched else None
+            if match is not None:
+                matched[place] = match
+                left.remove(match)
+    sentences = [_change(matched.get(place), claim) for place, claim in enumerate(after.persona.claims)]
     return PromptChanges(
         n_pairs=(len(before.roles), len(after.roles)),
         pairs_added=len(after.context_hashes - before.context_hashes),
         pairs_removed=len(before.context_hashes - after.context_hashes),
-        sentences=tuple(_compare_claims(before.persona.claims, after.persona.claims)),
+        sentences=(*sentences, *(_change(claim, None) for claim in left)),
         weights=tuple(moved[:MOST_WEIGHTS]),
         drift=(before.drift, after.drift),
     )
-
-
-def _compare_claims(before: Sequence[Claim], after: Sequence[Claim]) -> list[SentenceChange]:
-    left = list(before)
-    matched: dict[int, Claim] = {}
-    for is_match in (_is_same, _is_about_the_same, _is_reworded):  # a sharper match is never lost to a vaguer one
-        for place, claim in enumerate(after):
-            old = next((other for other in left if is_match(other, claim)), None) if place not in matched else None
-            if old is not None:
-                matched[place] = old
-                left.remove(old)
-    changes = [_change(matched.get(place), claim) for place, claim in enumerate(after)]
-    return changes + [_change(claim, None) for claim in left]
 
 
 def _change(before: Claim | None, after: Claim | None) -> SentenceChange:
@@ -145,10 +142,6 @@ def _change(before: Claim | None, after: Claim | None) -> SentenceChange:
         now_against=tuple(pair_id for pair_id in after.contradicting if pair_id not in before.contradicting),
         no_longer=tuple(pair_id for pair_id in (*before.supporting, *before.contradicting) if pair_id not in seen),
     )
-
-
-def _is_same(before: Claim, after: Claim) -> bool:
-    return before.text == after.text
 
 
 def _is_about_the_same(before: Claim, after: Claim) -> bool:

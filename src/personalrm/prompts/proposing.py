@@ -14,7 +14,7 @@ from personalrm.preferences.messages import Message
 from personalrm.preferences.persona_prompts import ExamplePersona, PersonaPrompt
 from personalrm.prompts.delimiters import field
 from personalrm.prompts.linting import is_order
-from personalrm.prompts.rendering import choices_shown, fill_template
+from personalrm.prompts.rendering import choices_shown, examples_shown, fill_template
 from personalrm.prompts.replies import json_objects
 
 TIPS = (
@@ -46,10 +46,7 @@ def propose_messages(
     number: int, current: PersonaPrompt, summary: str, examples: Sequence[ExamplePersona]
 ) -> tuple[Message, ...]:
     """Messages that ask for one instruction; the tip goes with the number."""
-    shown = "\n\n".join(
-        f"{field('demonstration', example.choices)}\n{field('persona', example.persona)}"
-        for example in examples[:MOST_EXAMPLES]
-    )
+    shown = examples_shown(examples[:MOST_EXAMPLES])
     values = {
         "summary": field("summary", summary or "nothing yet"),
         "examples": f"Personas that foretold choices well:\n\n{shown}\n\n" if shown else "",

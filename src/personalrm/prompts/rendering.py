@@ -15,7 +15,7 @@ from importlib.resources import files
 from personalrm.preferences.demonstrations import Demonstration
 from personalrm.preferences.messages import Conversation, Message
 from personalrm.preferences.pairs import OrderedPair, PreferencePair
-from personalrm.preferences.persona_prompts import PersonaPrompt, persona_prompt_from_json
+from personalrm.preferences.persona_prompts import ExamplePersona, PersonaPrompt, persona_prompt_from_json
 from personalrm.preferences.personal_prompts import PersonalPrompt
 from personalrm.preferences.personas import Claim, Persona
 from personalrm.preferences.verdicts import PersonaTask
@@ -92,10 +92,7 @@ def describing_messages(
         prompt: Instruction and examples of the task `persona`; the others have their own.
     """
     is_persona = task == "persona"
-    examples = "\n\n".join(
-        f"{field('demonstration', example.choices)}\n{field('persona', example.persona)}"
-        for example in (prompt.examples if is_persona else ())
-    )
+    examples = examples_shown(prompt.examples if is_persona else ())
     values = {
         "instruction": prompt.instruction if is_persona else _template(task).strip(),
         "examples": f"Examples of other people:\n\n{examples}\n\n" if examples else "",
@@ -113,6 +110,13 @@ def describing_messages(
 def choices_shown(demonstrations: Sequence[Demonstration]) -> str:
     """The choices as material to learn from, numbered from 1."""
     return "\n\n".join(f"Choice {n}\n{_demonstration(shown)}" for n, shown in enumerate(demonstrations, 1))
+
+
+def examples_shown(examples: Sequence[ExamplePersona]) -> str:
+    """Other people's choices, each with the persona they led to."""
+    return "\n\n".join(
+        f"{field('demonstration', example.choices)}\n{field('persona', example.persona)}" for example in examples
+    )
 
 
 def describe_demographics(demographics: Mapping[str, str]) -> Persona:

@@ -6,13 +6,14 @@ are judged by the same code and the same template.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Protocol
 
 from personalrm.bench.methods.method import Item, Judgement, Knowledge, Surveys
 from personalrm.datasets.targets import HeldOut
 from personalrm.errors import ModelUnavailable
-from personalrm.induction.baselines import guided_profile, raw_history, remember
+from personalrm.induction.baselines import raw_history
 from personalrm.induction.settings import InductionSettings, Variant
 from personalrm.induction.synthesize import synthesis_calls, synthesize
 from personalrm.induction.waves import STOPPED, Calls, Induction, run_overlapping
@@ -29,10 +30,18 @@ from personalrm.prompts.rendering import describe_demographics
 NO_SURVEY = "no survey, judged knowing nothing"
 Write = Callable[[Sequence[User], Surveys], list[Knowledge]]
 """What is known of each user, in order: a personal prompt."""
-Induce = Callable[[User, InductionSettings, str], Induction]
-"""The induction of one user's prompt by a judge of a name, as a generator of waves."""
 CountCalls = Callable[[User, InductionSettings], Calls]
 """What learning one user asks a language model at most."""
+
+
+class Induce(Protocol):
+    """The induction of one user's prompt by a judge of a name."""
+
+    def __call__(
+        self, user_id: str, pairs: Sequence[PreferencePair], settings: InductionSettings, *, judge: str
+    ) -> Induction:
+        """A generator of waves."""
+        ...
 
 
 class ModelMethod:
@@ -118,26 +127,19 @@ class Inductions:
         def write(users: Sequence[User], _: Surveys) -> list[Knowledge]:
             keys = {user.user_id: (name, user.user_id, *(pair.hash for pair in user.pairs)) for user in users}
             missing = [user for user in users if keys[user.user_id] not in self._known]
-            for user, knowledge in zip(missing, self._induce(missing, induce), strict=True):
-                self._known[keys[user.user_id]] = knowledge
+            found = {user.user_id: Knowledge(user.user_id, nobody(user.user_id)) for user in missing}
+            able = [user for user in missing if user.pairs]
+            judge, settings = self._judge, self._settings
+            inductions = (induce(user.user_id, user.pairs, settings, judge=judge.name) for user in able)
+            for finished in run_overlapping(inductions, judge, users_at_once=judge.caller.limits.max_in_flight):
+                user_id = able[finished.place].user_id
+                if finished.reason == STOPPED:
+                    raise judge.caller.stopped or ModelUnavailable("the run was stopped")
+                found[user_id] = Knowledge(user_id, finished.prompt or nobody(user_id), finished.reason)
+            self._known |= {keys[user_id]: knowledge for user_id, knowledge in found.items()}
             return [self._known[keys[user.user_id]] for user in users]
 
         return write
-
-    def _induce(self, users: Sequence[User], induce: Induce) -> list[Knowledge]:
-        able = [user for user in users if user.pairs]
-        found = {user.user_id: Knowledge(user.user_id, nobody(user.user_id)) for user in users}
-        inductions: Iterable[Induction] = (induce(user, self._settings, self._judge.name) for user in able)
-        at_once = self._judge.caller.limits.max_in_flight
-        for finished in run_overlapping(inductions, self._judge, users_at_once=at_once):
-            user_id = able[finished.place].user_id
-            if finished.prompt is not None:
-                found[user_id] = Knowledge(user_id, finished.prompt)
-            elif finished.reason == STOPPED:
-                raise self._judge.caller.stopped or ModelUnavailable("the run was stopped")
-            else:
-                found[user_id] = Knowledge(user_id, nobody(user_id), finished.reason)
-        return [found[user.user_id] for user in users]
 
 
 def persona_only(write: Write) -> Write:
@@ -164,8 +166,8 @@ def _question(known: Knowledge, pair: PreferencePair, other: str) -> Question:
 def by_synthesis(variant: Variant) -> Induce:
     """SynthesizeMe in one of its variants."""
 
-    def induce(user: User, settings: InductionSettings, judge: str) -> Induction:
-        return synthesize(user.user_id, user.pairs, replace(settings, variant=variant), judge=judge)
+    def induce(user_id: str, pairs: Sequence[PreferencePair], settings: InductionSettings, *, judge: str) -> Induction:
+        return synthesize(user_id, pairs, replace(settings, variant=variant), judge=judge)
 
     return induce
 
@@ -173,16 +175,6 @@ def by_synthesis(variant: Variant) -> Induce:
 def synthesis_of(variant: Variant) -> CountCalls:
     """What `by_synthesis` asks of one user at most."""
     return lambda user, settings: synthesis_calls(split_context(user.pairs), replace(settings, variant=variant))
-
-
-def by_memory(user: User, settings: InductionSettings, judge: str) -> Induction:
-    """A running list of insights, choice by choice."""
-    return remember(user.user_id, user.pairs, settings, judge=judge)
-
-
-def by_profile(user: User, settings: InductionSettings, judge: str) -> Induction:
-    """A digest and a profile: two calls."""
-    return guided_profile(user.user_id, user.pairs, settings, judge=judge)
 
 
 def show_history(users: Sequence[User], _: Surveys) -> list[Knowledge]:

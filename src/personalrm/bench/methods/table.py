@@ -20,8 +20,6 @@ from personalrm.bench.methods.model import (
     Induce,
     Inductions,
     ModelMethod,
-    by_memory,
-    by_profile,
     by_synthesis,
     know_nobody,
     persona_only,
@@ -31,7 +29,7 @@ from personalrm.bench.methods.model import (
 )
 from personalrm.datasets.targets import HeldOut
 from personalrm.errors import BadInput, UnknownName
-from personalrm.induction.baselines import PROFILE_CALLS, memory_calls
+from personalrm.induction.baselines import PROFILE_CALLS, guided_profile, memory_calls, remember
 from personalrm.induction.settings import InductionSettings, Variant
 from personalrm.induction.waves import Calls
 from personalrm.judging.model import ModelJudge
@@ -222,9 +220,12 @@ METHODS: Mapping[str, Entry] = {
         model=lambda tools: ModelMethod(tools.needed_judge, read_surveys),
         needs=frozenset({"survey"}),
     ),
-    "memory": Entry("Memory", "judges", lambda user, _: memory_calls(user.pairs), model=_written(by_memory, "memory")),
+    "memory": Entry("Memory", "judges", lambda user, _: memory_calls(user.pairs), model=_written(remember, "memory")),
     "guided_profile": Entry(
-        "Guided profile generation", "judges", lambda *_: PROFILE_CALLS, model=_written(by_profile, "guided_profile")
+        "Guided profile generation",
+        "judges",
+        lambda *_: PROFILE_CALLS,
+        model=_written(guided_profile, "guided_profile"),
     ),
     "raw_history": Entry(
         "Raw history", "judges", asks_nothing, model=lambda tools: ModelMethod(tools.needed_judge, show_history)

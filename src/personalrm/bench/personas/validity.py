@@ -138,7 +138,12 @@ def measure_validity(
         raise NoScoredPairs(
             f"{len(users)} of {len(described)} users have a persona that says something; two are needed"
         )
-    pairings = _pairings(users, n_pairings, seed)
+    if n_pairings < 1:
+        raise BadInput(f"n_pairings must be at least 1, got {n_pairings!r}")
+    # place of a persona and somebody else's statement, `n_pairings` a persona, equal statements left out
+    drawn = derangements(len(users), n_pairings, seed=seed)
+    paired = dict.fromkeys((place, users[row[place]].stated) for place in range(len(users)) for row in drawn)
+    pairings = [(place, text) for place, text in paired if text != users[place].stated]
     own = matcher.match([(user.persona, user.stated) for user in users])
     random = matcher.match([(users[place].persona, statement) for place, statement in pairings])
     options = [(place, false) for place, user in enumerate(users) for false in user.false_statements]
@@ -264,15 +269,6 @@ def _agreement(persona: Persona, statement: str) -> int | None:
 
 def _side(score: float) -> float:
     return 1.0 if score > 0 else 0.0 if score < 0 else 0.5
-
-
-def _pairings(users: Sequence[Described], n_pairings: int, seed: int) -> list[tuple[int, str]]:
-    """Place of a persona and somebody else's statement, `n_pairings` a persona, equal statements left out."""
-    if n_pairings < 1:
-        raise BadInput(f"n_pairings must be at least 1, got {n_pairings!r}")
-    drawn = derangements(len(users), n_pairings, seed=seed)
-    paired = dict.fromkeys((place, users[row[place]].stated) for place in range(len(users)) for row in drawn)
-    return [(place, text) for place, text in paired if text != users[place].stated]
 
 
 def _rate(answers: Sequence[Answer], user_ids: Sequence[str], seed: int) -> Rate | None:

@@ -68,7 +68,16 @@ def plan_cells(spec: RunSpec) -> list[Cell]:
     they need those prompts.
     """
     models, encoders = [model.label for model in spec.models], [encoder.label for encoder in spec.encoders]
-    cells = list(_table(spec))
+    cells = []
+    # Table 3: every method on everything it runs on, with its controls
+    for cell in _cells_of(spec, spec.methods, spec.seeds, None):
+        cells.append(cell)
+        control = replace(cell, control="shuffled_user")
+        if entry_of(cell.method).is_personal and n_draws(spec, control):
+            cells.append(control)
+        # whatever gives a margin has no order to be biased by
+        if spec.identical and kind_of(cell) == "model" and entry_of(cell.method).judges_identical:
+            cells.append(replace(cell, control="identical"))
     if (curves := spec.by_context) is not None:
         for cell in _cells_of(spec, curves.methods, spec.seeds, curves.models):
             cells += [replace(cell, k=k) for k in curves.k]
@@ -146,18 +155,6 @@ def n_draws(spec: RunSpec, cell: Cell) -> int:
 def n_targets(spec: RunSpec, cell: Cell, n: int) -> int:
     """How many of n targets a cell judges: the A/A test takes a sample."""
     return min(n, spec.identical) if cell.control == "identical" else n
-
-
-def _table(spec: RunSpec) -> Iterator[Cell]:
-    """Table 3: every method on everything it runs on, with its controls."""
-    for cell in _cells_of(spec, spec.methods, spec.seeds, None):
-        yield cell
-        control = replace(cell, control="shuffled_user")
-        if entry_of(cell.method).is_personal and n_draws(spec, control):
-            yield control
-        # whatever gives a margin has no order to be biased by
-        if spec.identical and kind_of(cell) == "model" and entry_of(cell.method).judges_identical:
-            yield replace(cell, control="identical")
 
 
 def _cells_of(

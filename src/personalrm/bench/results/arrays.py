@@ -97,8 +97,9 @@ def measured_of(cell: Cell, seeds: Mapping[int, Sequence[JudgementRow]]) -> Meas
     keys = sorted({(row.user, row.pair) for row in rows})
     places = {key: place for place, key in enumerate(keys)}
     place = np.array([places[row.user, row.pair] for row in rows])
-    first, second, margin = (
-        _column(getattr(row, name) for row in rows) for name in ("chosen_first", "chosen_second", "margin")
+    first, second, margin = (  # None becomes NaN
+        np.array([getattr(row, name) for row in rows], dtype=np.float64)
+        for name in ("chosen_first", "chosen_second", "margin")
     )
     is_ordered = np.isnan(margin)
     # Rounded, because 1 - 0.7 and 0.3 differ in the last bit, and a tie must stay one.
@@ -140,7 +141,3 @@ def lengths(measured: Measured, targets: Iterable[TargetRow]) -> tuple[FloatArra
         return None
     table = np.array([known[pair] for pair in measured.pairs], dtype=np.float64)  # (pairs, 2)
     return table[measured.place, 0], table[measured.place, 1]
-
-
-def _column(values: Iterable[float | None]) -> FloatArray:
-    return np.array([np.nan if value is None else value for value in values], dtype=np.float64)

@@ -18,6 +18,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeVar
@@ -102,12 +103,12 @@ class RunFolder:
         Raises:
             CorruptFile: If a file does not begin with a cell, or bears another cell's name.
         """
-        return [self._head(path)[0] for path in self._cell_paths()]
+        return [self._head(path)[0] for path in sorted(self.path.glob("judgements/*.jsonl"))]
 
     def readable_cells(self) -> tuple[list[Cell], list[str]]:
         """The finished cells, and a sentence for each file that is not one: a report goes on without it."""
         cells, damaged = [], []
-        for path in self._cell_paths():
+        for path in sorted(self.path.glob("judgements/*.jsonl")):
             try:
                 cells.append(self._head(path)[0])
             except StoreError as error:
@@ -145,11 +146,12 @@ class RunFolder:
 
     def write_prompt(self, cell: Cell, prompt: PersonalPrompt) -> None:
         """Store the personal prompt that a cell used for a user."""
-        self.write(f"prompts/{cell.name}/{_digest(prompt.user_id)}.json", [prompt_to_json(prompt)])
+        name = self._prompt_path(cell, prompt.user_id).relative_to(self.path)
+        self.write(name.as_posix(), [prompt_to_json(prompt)])
 
     def prompt(self, cell: Cell, user_id: str) -> PersonalPrompt | None:
         """The personal prompt that a cell used for a user; None when none was stored."""
-        path = self.path / "prompts" / cell.name / f"{_digest(user_id)}.json"
+        path = self._prompt_path(cell, user_id)
         return prompt_from_json(self._text(path), where=str(path), expected_user=user_id) if path.is_file() else None
 
     def prompts(self, cell: Cell) -> list[PersonalPrompt]:
@@ -168,8 +170,7 @@ class RunFolder:
         Raises:
             CorruptFile: If a file is not what was written.
         """
-        paths = sorted((self.path / "trained").glob(f"{cell.name}.f*/training.json"))
-        return [saved_object(self._text(path), repr(str(path)), again=AGAIN) for path in paths]
+        return self._objects(f"trained/{cell.name}.f*/training.json")
 
     def experiments(self, what: str) -> list[dict[str, Any]]:
         """What `bench personas` found on one question, a cell each.
@@ -177,12 +178,11 @@ class RunFolder:
         Raises:
             CorruptFile: If a file is not what was written.
         """
-        paths = sorted((self.path / "experiments").glob(f"{what}.*.json"))
-        return [saved_object(self._text(path), repr(str(path)), again=AGAIN) for path in paths]
+        return self._objects(f"experiments/{what}.*.json")
 
     def has_prompt(self, cell: Cell, user_id: str) -> bool:
         """Whether a cell stored a personal prompt of a user."""
-        return (self.path / "prompts" / cell.name / f"{_digest(user_id)}.json").is_file()
+        return self._prompt_path(cell, user_id).is_file()
 
     def has_prompts(self, cell: Cell) -> bool:
         """Whether a cell stored any personal prompt."""
@@ -200,8 +200,11 @@ class RunFolder:
     def timings(self) -> list[dict[str, Any]]:
         """The entries of `timing.jsonl`; a line that was cut short says nothing."""
         path = self.path / "timing.jsonl"
-        entries = map(_entry, self._text(path).splitlines()) if path.is_file() else []
-        return [entry for entry in entries if entry]
+        entries = []
+        for line in self._text(path).splitlines() if path.is_file() else ():
+            with suppress(CorruptFile):
+                entries.append(saved_object(line, path.name, again=AGAIN))
+        return entries
 
     def write(self, name: str, pieces: Sequence[str | bytes] | Iterator[str]) -> None:
         """Write a file of the folder whole or not at all.
@@ -221,11 +224,12 @@ class RunFolder:
         except UnicodeEncodeError:
             raise BadInput(f"{name} would hold a lone surrogate; fix the text or id it came from") from None
 
-    def _cell_paths(self) -> list[Path]:
-        return sorted((self.path / "judgements").glob("*.jsonl"))
-
     def _cell_path(self, cell: Cell) -> Path:
         return self.path / "judgements" / f"{cell.name}.jsonl"
+
+    def _prompt_path(self, cell: Cell, user_id: str) -> Path:
+        digest = hashlib.sha256(user_id.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+        return self.path / "prompts" / cell.name / f"{digest}.json"
 
     def _head(self, path: Path) -> tuple[Cell, int]:
         """The cell of a file and the number of its judgements."""
@@ -242,6 +246,11 @@ class RunFolder:
         if not isinstance(n_rows, int) or path.stem != cell.name:
             raise CorruptFile(f"{where} is not the file of the cell it names; remove it and run again")
         return cell, n_rows
+
+    def _objects(self, pattern: str) -> list[dict[str, Any]]:
+        """The JSON object of each file that fits, by name."""
+        paths = sorted(self.path.glob(pattern))
+        return [saved_object(self._text(path), repr(str(path)), again=AGAIN) for path in paths]
 
     def _text(self, path: Path) -> str:
         try:
@@ -263,13 +272,6 @@ def _lines(path: Path, kind: type[Record], *, skip: int = 0) -> Iterator[Record]
                 yield saved_value(kind, saved_object(line, where, again=AGAIN), where, again=AGAIN)
 
 
-def _entry(line: str) -> dict[str, Any]:
-    try:
-        return saved_object(line, "timing.jsonl", again=AGAIN)
-    except CorruptFile:
-        return {}
-
-
 def _place(row: JudgementRow) -> tuple[str, str, int]:
     return row.user, row.pair, row.draw
 
@@ -277,7 +279,3 @@ def _place(row: JudgementRow) -> tuple[str, str, int]:
 def _file_stem(dataset: str) -> str:
     """A dataset's name as a file name: no path of its own, and different names differ."""
     return Cell(dataset, "targets").name
-
-
-def _digest(user_id: str) -> str:
-    return hashlib.sha256(user_id.encode("utf-8", "surrogatepass")).hexdigest()[:32]

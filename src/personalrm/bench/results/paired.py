@@ -55,7 +55,12 @@ class SlopeRow:
 def comparisons(measured: Sequence[Measured], methods: Sequence[MethodInfo]) -> Iterator[PairedRow]:
     """All three families, dataset by dataset; cells without a counterpart are not in them."""
     by_cell = {judged.cell: judged for judged in measured}
-    main = [judged for judged in measured if _is_main(judged.cell)]
+    # the cells of Table 3: all context pairs, own prompts, no control
+    main = [
+        judged
+        for judged in measured
+        if (judged.cell.k, judged.cell.control) == (None, None) and judged.cell.teacher in (None, judged.cell.model)
+    ]
     personal = {method.name for method in methods if method.is_personal}
     partners: dict[Kind, Callable[[Measured], Measured | None]] = {
         "reference": lambda one: _reference(one.cell, by_cell, personal),
@@ -65,28 +70,15 @@ def comparisons(measured: Sequence[Measured], methods: Sequence[MethodInfo]) -> 
     for kind, partner in partners.items():
         candidates = main if kind != "shuffled_user" else [judged for judged in measured if judged.cell.control is None]
         for dataset in sorted({judged.cell.dataset for judged in candidates}):
-            found = [
-                (judged, other)
-                for judged in candidates
-                if judged.cell.dataset == dataset and (other := partner(judged))
-            ]
-            yield from _family(kind, found)
-
-
-def _family(kind: Kind, found: Sequence[tuple[Measured, Measured]]) -> Iterator[PairedRow]:
-    rows = []
-    for judged, other in found:
-        correct, correct_other, users = common_pairs(judged, other)
-        if users:
-            rows.append((judged.cell, other.cell, compare(correct, correct_other, users)))
-    adjusted = holm([comparison.p for _, _, comparison in rows])
-    for (cell, other_cell, comparison), p_holm in zip(rows, adjusted, strict=True):
-        yield PairedRow(kind, cell, other_cell, comparison, p_holm)
-
-
-def _is_main(cell: Cell) -> bool:
-    """Whether the cell belongs to Table 3: all context pairs, own prompts, no control."""
-    return cell.k is None and cell.control is None and cell.teacher in (None, cell.model)
+            found = []
+            for judged in candidates:
+                if judged.cell.dataset == dataset and (other := partner(judged)):
+                    correct, correct_other, users = common_pairs(judged, other)
+                    if users:
+                        found.append((judged.cell, other.cell, compare(correct, correct_other, users)))
+            adjusted = holm([comparison.p for _, _, comparison in found])
+            for row, p_holm in zip(found, adjusted, strict=True):
+                yield PairedRow(kind, *row, p_holm)
 
 
 def _reference(cell: Cell, by_cell: Mapping[Cell, Measured], personal: set[str]) -> Measured | None:

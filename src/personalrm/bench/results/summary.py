@@ -142,6 +142,11 @@ def _first(named: Iterable[tuple[str, Named]]) -> tuple[Named, ...]:
 def _entry(measured: Measured, characters: tuple[np.ndarray, np.ndarray] | None) -> CellSummary:
     orders = measured.orders
     is_scored = not measured.unscored.all()
+    first_interval = None
+    if measured.cell.control == "identical":
+        read = ~np.isnan(measured.first)
+        users = [measured.users[place] for place in measured.place[read]]
+        first_interval = clustered_mean(cluster(measured.first[read], users)).micro_interval if users else None
     return CellSummary(
         cell=measured.cell,
         seeds=measured.seeds,
@@ -154,7 +159,7 @@ def _entry(measured: Measured, characters: tuple[np.ndarray, np.ndarray] | None)
         paper_ci=paper_interval(orders.single_orders if orders else measured.correct) if is_scored else None,
         position_consistency=_known(orders.position_consistency) if orders else None,
         first_share=_known(orders.first_share) if orders else None,
-        first_interval=_first_interval(measured) if measured.cell.control == "identical" else None,
+        first_interval=first_interval,
         calibration=calibration(orders.probabilities) if orders else None,
         length=length_strata(measured.margins, *characters) if characters and is_scored else None,
     )
@@ -178,13 +183,6 @@ def accuracy_of(measured: Measured) -> Accuracy:
         n_ties=int((measured.margins == 0).sum()),
         n_half_scored=measured.orders.n_half_scored if measured.orders else 0,
     )
-
-
-def _first_interval(measured: Measured) -> Interval | None:
-    """Of the share of the first, users resampled; None when no pair was read in both orders."""
-    read = ~np.isnan(measured.first)
-    users = [measured.users[place] for place in measured.place[read]]
-    return clustered_mean(cluster(measured.first[read], users)).micro_interval if users else None
 
 
 def _known(value: float) -> float | None:
