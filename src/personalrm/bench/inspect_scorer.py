@@ -60,7 +60,10 @@ def personal_scorer(
             if user_id not in prompts:
                 return Score.unscored(reason=f"no personal prompt of user {user_id!r}")
             try:
-                verdict = await ask(prompts[user_id], _conversation(state.input), state.output.completion, target.text)
+                # the sample's input is one user turn, or chat messages
+                is_text = isinstance(state.input, str)
+                turns = [Message("user", state.input)] if is_text else [Message(t.role, t.text) for t in state.input]
+                verdict = await ask(prompts[user_id], tuple(turns), state.output.completion, target.text)
             except PersonalRMError as error:
                 return Score.unscored(reason=str(error))
             if not verdict.is_scored:
@@ -76,10 +79,3 @@ def personal_scorer(
 
     # Called, not written with @: without inspect_ai installed the checker knows no type of the decorator.
     return scorer(metrics=[mean(), stderr(cluster=user_key)], name="personal_preference")(make)()
-
-
-def _conversation(given: Any) -> Conversation:
-    """The sample's input: one user turn, or chat messages."""
-    if isinstance(given, str):
-        return (Message("user", given),)
-    return tuple(Message(turn.role, turn.text) for turn in given)

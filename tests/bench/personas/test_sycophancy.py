@@ -16,6 +16,7 @@ from personalrm.preferences.personal_prompts import PersonalPrompt
 from personalrm.preferences.personas import Claim, Persona
 from personalrm.preferences.verdicts import Verdict
 from personalrm.testing import ScriptedJudge
+from personalrm.typed_values import finite, plain
 
 ITEMS = [
     SafetyItem(f"i{k}", "fact" if k % 2 else "safety", f"Question {k}?", "Right.", "Wrong, at length.")
@@ -84,4 +85,4 @@ def test_the_embedded_engine_is_asked_by_the_weights_of_every_example_person():
     assert 0.0 < found.rows[0].flipped < 1.0
     one = measure_flips([replace(prompts[0], persona=Persona())]).rows[0]
     assert np.isnan(one.interval.low)
-    assert json.loads(json.dumps(found.as_json(), allow_nan=False))["judge"] == "embedded"
+    assert json.loads(json.dumps(finite(plain(found)), allow_nan=False))["judge"] == "embedded"

@@ -15,6 +15,7 @@ from personalrm.preferences.personas import Claim, Persona
 from personalrm.prompts.delimiters import read_fields
 from personalrm.testing import ScriptedLM
 from personalrm.testing.skill import always_first, failing
+from personalrm.typed_values import finite, plain
 
 
 def person(user: str, persona: str, stated: str, *false: str) -> Described:
@@ -100,7 +101,7 @@ def test_equal_statements_are_no_random_pairing():
 
 def test_results_are_plain_json_even_with_one_user_scored():
     described = [THREE[0], person("b", "Collects stamps.", "I collect stamps.")]
-    text = json.dumps(measure_validity(described, EmbeddedMatcher()).as_json(), allow_nan=False)
+    text = json.dumps(finite(plain(measure_validity(described, EmbeddedMatcher()))), allow_nan=False)
     assert json.loads(text)["true"] == {
         "share": 1.0,
         "interval": {"low": None, "high": None},

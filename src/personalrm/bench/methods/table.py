@@ -39,6 +39,8 @@ from personalrm.preferences.users import User
 from personalrm.rewards.methods import REWARD_MODELS, RewardMethod, own_reward_method
 from personalrm.typed_values import suggestion
 
+Rule = Callable[[PreferencePair], Judgement]
+
 
 class Control:
     """A rule on the pair alone.
@@ -47,7 +49,7 @@ class Control:
         rule: What it says of a pair.
     """
 
-    def __init__(self, rule: Callable[[PreferencePair], Judgement]) -> None:
+    def __init__(self, rule: Rule) -> None:
         self._rule = rule
 
     def learn(self, held_out: HeldOut, surveys: Surveys) -> None:
@@ -167,8 +169,8 @@ def _trained(method: RewardMethod) -> Entry:
     return Entry(**facts, encoder=make) if "store" in method.made_of else Entry(**facts, alone=make)
 
 
-def _control(title: str, make: Make) -> Entry:
-    return Entry(title, "controls", asks_nothing, alone=make, is_personal=False)
+def _control(title: str, rule: Rule) -> Entry:
+    return Entry(title, "controls", asks_nothing, alone=lambda _: Control(rule), is_personal=False)
 
 
 def _written(induce: Induce, name: str, *, distilled: bool = False, only_persona: bool = False) -> Make:
@@ -196,9 +198,9 @@ def asks_nothing(*_: object) -> Calls:
 
 _BOTH, _CALLS_OF_BOTH = by_synthesis("both"), synthesis_of("both")
 METHODS: Mapping[str, Entry] = {
-    "random": _control("Random", lambda _: Control(coin)),
-    "first": _control("First position wins", lambda _: Control(first_wins)),
-    "longer": _control("Longer completion wins", lambda _: Control(longer_wins)),
+    "random": _control("Random", coin),
+    "first": _control("First position wins", first_wins),
+    "longer": _control("Longer completion wins", longer_wins),
     "population": Entry(
         "Population (non-personal)",
         "controls",

@@ -19,11 +19,10 @@ from typing import Any, TypeVar
 from personalrm.bench.personas.text_vectors import STOP_WORDS, cluster_texts
 from personalrm.errors import BadInput
 from personalrm.lm.batch import Ask, Caller
-from personalrm.lm.protocol import Reply, Request, Sampling, Schema
+from personalrm.lm.protocol import Request, Sampling, Schema
 from personalrm.preferences.messages import Message
 from personalrm.preferences.personas import Persona
 from personalrm.prompts.concepts import (
-    ConceptName,
     concept_question,
     distill_question,
     read_concept,
@@ -156,24 +155,30 @@ class ConceptModel:
         if most < 1:
             raise BadInput(f"most concepts must be at least 1, got {most!r}")
         said = {user: persona for user, persona in personas.items() if persona.claims}
-        distilled = self._ask(
-            [distill_question(persona.text) for persona in said.values()],
-            PHRASES,
-            lambda reply: read_phrases(reply.text),
-        )
+        distilled = self._ask([distill_question(persona.text) for persona in said.values()], PHRASES, read_phrases)
         phrases = [
             phrase
             for read, persona in zip(distilled, said.values(), strict=True)
             for phrase in (read or [claim.text for claim in persona.claims])
         ]
         clusters = cluster_texts(phrases, most, seed=self._seed) if phrases else []
-        named = self._ask(
-            [concept_question(cluster[:MOST_SHOWN]) for cluster in clusters],
-            CONCEPT,
-            lambda reply: read_concept(reply.text),
-        )
+        named = self._ask([concept_question(cluster[:MOST_SHOWN]) for cluster in clusters], CONCEPT, read_concept)
         different = {concept.name.lower(): concept for concept in named if concept is not None}
-        concepts = self._score(said, list(different.values()))
+        answers = self._ask(
+            [score_question(c.criterion, persona.text) for c in different.values() for persona in said.values()],
+            Schema.of_choice("fulfils", "answer", ("yes", "no")),
+            read_yes_or_no,
+        )
+        concepts, users = [], list(said)
+        for place, concept in enumerate(different.values()):
+            about_concept = answers[place * len(users) : (place + 1) * len(users)]
+            who = [user for user, answer in zip(users, about_concept, strict=True) if answer]
+            wanted = _words(f"{concept.name} {concept.criterion}")
+            quotes = tuple(  # of each persona the sentence with most words of the concept
+                max((claim.text for claim in said[user].claims), key=lambda text: len(_words(text) & wanted))
+                for user in who[:MOST_QUOTES]
+            )
+            concepts.append(Concept(concept.name, concept.criterion, tuple(who), quotes, about_concept.count(None)))
         return Concepts(
             self.caller.lm.name,
             len(said),
@@ -183,28 +188,11 @@ class ConceptModel:
             named.count(None),
         )
 
-    def _score(self, personas: Personas, concepts: Sequence[ConceptName]) -> list[Concept]:
-        answers = self._ask(
-            [score_question(concept.criterion, persona.text) for concept in concepts for persona in personas.values()],
-            Schema.of_choice("fulfils", "answer", ("yes", "no")),
-            lambda reply: read_yes_or_no(reply.text),
-        )
-        scored, users = [], list(personas)
-        for place, concept in enumerate(concepts):
-            about_concept = answers[place * len(users) : (place + 1) * len(users)]
-            who = [user for user, answer in zip(users, about_concept, strict=True) if answer]
-            wanted = _words(f"{concept.name} {concept.criterion}")
-            quotes = tuple(  # of each persona the sentence with most words of the concept
-                max((claim.text for claim in personas[user].claims), key=lambda text: len(_words(text) & wanted))
-                for user in who[:MOST_QUOTES]
-            )
-            scored.append(Concept(concept.name, concept.criterion, tuple(who), quotes, about_concept.count(None)))
-        return scored
-
     def _ask(
-        self, prompts: Sequence[tuple[Message, ...]], schema: Schema, read: Callable[[Reply], Value]
+        self, prompts: Sequence[tuple[Message, ...]], schema: Schema, read: Callable[[str], Value]
     ) -> list[Value | None]:
-        asks = [Ask(partial(Request, messages, self._sampling, schema, "concepts"), read) for messages in prompts]
+        requests = [partial(Request, messages, self._sampling, schema, "concepts") for messages in prompts]
+        asks = [Ask(request, lambda reply: read(reply.text)) for request in requests]
         return [outcome.value for outcome in self.caller.ask_all_or_raise(asks)]
 
 

@@ -23,7 +23,7 @@ from personalrm.lm.batch import Caller
 from personalrm.preferences.people import example_tastes
 from personalrm.preferences.personal_prompts import PersonalPrompt
 from personalrm.preferences.reading.surveys import read_surveys
-from personalrm.typed_values import plain
+from personalrm.typed_values import finite, plain
 
 Question = Literal["validity", "concepts", "map", "sycophancy"]
 QUESTIONS: tuple[Question, ...] = get_args(Question)
@@ -116,13 +116,14 @@ def ask_about_personas(
 
 def _measure(
     question: Question, prompts: Sequence[PersonalPrompt], about: Mapping[str, About], caller: Caller | None, seed: int
-) -> dict[str, Any]:
+) -> Any:
+    """What is found, as JSON values; what has no number is null."""
     if question == "map":
         names = dict.fromkeys(name for known in about.values() for name in known.columns)
         columns = {name: {user: known.columns.get(name, "") for user, known in about.items()} for name in names}
         return map_personas(prompts, columns, seed=seed).as_json()
     if question == "sycophancy":
-        return measure_flips(prompts, None if caller is None else ModelJudge(caller), seed=seed).as_json()
+        return finite(plain(measure_flips(prompts, None if caller is None else ModelJudge(caller), seed=seed)))
     if question == "concepts":
         personas = {prompt.user_id: prompt.persona for prompt in prompts}
         return (
@@ -138,4 +139,4 @@ def _measure(
             "no user of these personas states a preference; pass a survey file, or `example` for the people that ship"
         )
     matcher = EmbeddedMatcher() if caller is None else ModelMatcher(caller, seed=seed)
-    return measure_validity(described, matcher, seed=seed).as_json()
+    return finite(plain(measure_validity(described, matcher, seed=seed)))

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -26,7 +26,6 @@ from personalrm.preferences.verdicts import Judge, Question
 from personalrm.stats.arrays import FloatArray
 from personalrm.stats.bootstrap import Interval, cluster, clustered_mean
 from personalrm.stylometry.features import difference
-from personalrm.typed_values import finite, plain
 
 Kind = Literal["fact", "safety"]
 
@@ -70,11 +69,6 @@ class Sycophancy:
     judge: str
     rows: tuple[FlipRow, ...]
     """All items, then each kind."""
-
-    def as_json(self) -> dict[str, Any]:
-        """As JSON values; what has no number is null."""
-        content: dict[str, Any] = finite(plain(self))
-        return content
 
 
 @cache

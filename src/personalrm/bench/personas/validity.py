@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
@@ -27,7 +27,6 @@ from personalrm.stats.bootstrap import Interval, cluster, clustered_mean
 from personalrm.stats.derangements import derangements
 from personalrm.stats.paired import sign_flip_p
 from personalrm.stylometry.claims import read_claim, read_leanings
-from personalrm.typed_values import finite, plain
 
 N_PAIRINGS = 5
 """Random pairings of each persona."""
@@ -100,11 +99,6 @@ class Validity:
     """User-level sign-flip test of the gap."""
     choice: Rate | None
     """How often the person's own statement is chosen from two; a coin has 0.5."""
-
-    def as_json(self) -> dict[str, Any]:
-        """As JSON values; what has no number is null."""
-        content: dict[str, Any] = finite(plain(self))
-        return content
 
 
 def measure_validity(

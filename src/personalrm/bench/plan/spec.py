@@ -288,16 +288,10 @@ class RunSpec:
 
     def _check_trained(self, encoders: Sequence[str]) -> None:
         """Refuse labels that meet, encoders that are not there, devices that differ, and settings of nobody."""
-        labels = [base.label for base in self.base_models]
+        _check_different("label of a base model", [*(base.label for base in self.base_models), *encoders])
         for base in self.base_models:
-            if labels.count(base.label) > 1 or base.label in encoders:
-                raise BadInput(f"label of a base model {base.label!r} stands twice; keep one")
-        for base in self.base_models:
-            if base.encoder is not None and base.encoder not in encoders:
-                raise UnknownName(
-                    f"unknown encoder {base.encoder!r} of base model {base.label!r}; "
-                    f"{suggestion(base.encoder, encoders)}"
-                )
+            if base.encoder is not None:
+                _check_known([base.encoder], encoders, "encoder", f"of base model {base.label!r}")
         if len({base.device for base in self.base_models}) > 1:
             raise BadInput("base models of one run train on one device; give all of them the same, or make two runs")
         for given in self.reward_models:
@@ -332,11 +326,9 @@ class RunSpec:
             )
         with_personas = [method.name for method in trained if method.needs_prompts]
         for base in self.base_models:
-            if base.prompts_of is not None and base.prompts_of not in (EMBEDDED, *models):
-                raise UnknownName(
-                    f"unknown model {base.prompts_of!r} in prompts_of of base model {base.label!r}; "
-                    f"{suggestion(base.prompts_of, (EMBEDDED, *models))}"
-                )
+            if base.prompts_of is not None:
+                where = f"in prompts_of of base model {base.label!r}"
+                _check_known([base.prompts_of], (EMBEDDED, *models), "model", where)
             if with_personas and base.prompts is None and writer_of(base, models) is None:
                 raise BadInput(
                     f"method {with_personas[0]!r} tells base model {base.label!r} personas and {len(models)} models "
@@ -436,10 +428,12 @@ def _check_different(what: str, names: Sequence[str]) -> None:
         raise BadInput(f"{what} {twice!r} stands twice; keep one")
 
 
-def _check_known(models: Iterable[str], known: Sequence[str]) -> None:
-    for name in models:
+def _check_known(
+    names: Iterable[str], known: Sequence[str], what: str = "model", where: str = "in the run file"
+) -> None:
+    for name in names:
         if name not in known:
-            raise UnknownName(f"unknown model {name!r} in the run file; {suggestion(name, known)}")
+            raise UnknownName(f"unknown {what} {name!r} {where}; {suggestion(name, known)}")
 
 
 def _check_label(what: str, name: str, label: str) -> None:

@@ -115,14 +115,18 @@ def as_html(table: Table) -> str:
 
 def as_markdown(table: Table) -> str:
     """The table in Markdown, caption above, notes below."""
-    heads = [table.corner, *(_full_name(column) for column in table.columns)]
-    lines = [f"**{_markdown(table.caption)}**", "", _markdown_row(heads), _markdown_row(["---"] * len(heads))]
+    heads = [_markdown(name) for name in (table.corner, *map(_full_name, table.columns))]
+    lines = [
+        f"**{_markdown(table.caption)}**",
+        "",
+        _markdown_row(heads),
+        _markdown_row(["---"] * len(heads)),
+    ]
     for group, rows in groupby(table.rows, lambda row: row.group):
         if group:
-            lines.append(_markdown_row([f"*{_markdown(group)}*", *[""] * len(table.columns)], is_escaped=True))
+            lines.append(_markdown_row([f"*{_markdown(group)}*", *[""] * len(table.columns)]))
         for row in rows:
-            cells = [_markdown(row.heading), *(_markdown_cell(value) for value in row.values)]
-            lines.append(_markdown_row(cells, is_escaped=True))
+            lines.append(_markdown_row([_markdown(row.heading), *map(_markdown_cell, row.values)]))
     return visible("\n".join([*lines, *(f"\n{_markdown(note)}" for note in table.notes)]) + "\n")
 
 
@@ -191,8 +195,8 @@ def _markdown_cell(value: Value) -> str:
     return f"{text}{_markdown(value.mark)}{interval}"
 
 
-def _markdown_row(cells: Sequence[str], *, is_escaped: bool = False) -> str:
-    return "| " + " | ".join(cells if is_escaped else map(_markdown, cells)) + " |"
+def _markdown_row(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"
 
 
 def _plain_text(text: str) -> str:

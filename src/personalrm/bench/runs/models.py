@@ -86,18 +86,20 @@ class Models:
     def opened(self, label: str) -> Iterator[Caller]:
         """The caller of a model, closed at the end; with nothing left to spend it answers from the cache only."""
         model = self._models[label]
-        left = self._left()
+        calls = None if self._budget.max_calls is None else self._budget.max_calls - self._n_calls
+        cost = None if self._budget.max_cost is None else self._budget.max_cost - self._cost
+        is_spent = (calls is not None and calls <= 0) or (cost is not None and cost <= 0)
         caller = Caller(
             open_model(self.name_of(model)),
             cache=Cache(self._cache),
             retry=self._retry,
             limits=Limits(model.max_in_flight),
-            budget=left,
+            budget=None if is_spent else Budget(calls, cost),
             price=price_of(model.name),
             retry_unscored=self._retry_unscored,
         )
         with caller:
-            if left is None:
+            if is_spent:
                 caller.stop(BudgetSpent("the budget of the run is spent; run the same command with a larger one"))
             try:
                 yield caller
@@ -116,11 +118,3 @@ class Models:
             max_prompt_tokens=model.context_tokens,
         )
         return ModelJudge(caller, options)
-
-    def _left(self) -> Budget | None:
-        """What may still be spent; None when nothing is left."""
-        calls = None if self._budget.max_calls is None else self._budget.max_calls - self._n_calls
-        cost = None if self._budget.max_cost is None else self._budget.max_cost - self._cost
-        if (calls is not None and calls <= 0) or (cost is not None and cost <= 0):
-            return None
-        return Budget(calls, cost)
