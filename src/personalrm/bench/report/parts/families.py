@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 from personalrm.bench.report.material import Content, Material, accuracy_value, paired_values, sizes, unscored
@@ -34,45 +33,35 @@ def families_content(material: Material) -> Content | None:
         for dataset in datasets
         for name in ("default", "SynthesizeMe", "difference, points", "p (Holm)")
     ]
-    rows = [
-        TableRow(
-            material.label(model.label),
-            [value for dataset in datasets for value in _values(material, dataset, model.label)],
-            model.family,
-        )
-        for model in dict.fromkeys(model for _, model in defaults)
-    ]
-    ours = [entry for name, model in defaults if (entry := material.main(name, FULL, model.label))]
-    entries = [*defaults.values(), *ours]
+    entries = list(defaults.values())
+    rows = []
+    for model in dict.fromkeys(model for _, model in defaults):
+        values: list[Value] = []
+        for dataset in datasets:
+            ours = material.main(dataset, FULL, model.label)
+            entries += [ours] if ours and (dataset, model) in defaults else []
+            for entry in (material.main(dataset, "default", model.label), ours):
+                value = accuracy_value(entry)
+                if entry and entry.runs and entry.runs.half_width == entry.runs.half_width:
+                    value = replace(value, text=f"{value.text} \N{PLUS-MINUS SIGN} {100 * entry.runs.half_width:.1f}")
+                values.append(value)
+            row = material.summary.paired("reference", ours.cell) if ours else None
+            values += paired_values(row if row is not None and row.other.method == "default" else None)
+        rows.append(TableRow(material.label(model.label), values, model.family))
     caption = f"Model families: default judge against SynthesizeMe, {sizes(entries)}"
     table = Table("families", caption, "model", columns, rows, (FAMILY_NOTE, unscored(entries)))
-    words = "One method, the same prompts for it, with models of different makers."
-    return Content((words,), (table, _published_families(material)))
-
-
-def _values(material: Material, dataset: str, model: str) -> Iterator[Value]:
-    ours = material.main(dataset, FULL, model)
-    for entry in (material.main(dataset, "default", model), ours):
-        value = accuracy_value(entry)
-        if entry and entry.runs and entry.runs.half_width == entry.runs.half_width:
-            value = replace(value, text=f"{value.text} \N{PLUS-MINUS SIGN} {100 * entry.runs.half_width:.1f}")
-        yield value
-    row = material.summary.paired("reference", ours.cell) if ours else None
-    yield from paired_values(row if row is not None and row.other.method == "default" else None)
-
-
-def _published_families(material: Material) -> Table:
-    values: dict[str, list[Value]] = {}
-    for row in material.published["families"]:
+    theirs: dict[str, list[Value]] = {}
+    for printed in material.published["families"]:
         for name in ("default", "synthesizeme"):
-            half = row[f"{name}_half_width"]
-            text = f"{row[name]:.2f}" + (f" \N{PLUS-MINUS SIGN} {half:.2f}" if half else "")
-            mark = row["stars"] if name == "synthesizeme" else ""
-            values.setdefault(row["model"], []).append(Value(text, mark=mark))
+            half = printed[f"{name}_half_width"]
+            text = f"{printed[name]:.2f}" + (f" \N{PLUS-MINUS SIGN} {half:.2f}" if half else "")
+            mark = printed["stars"] if name == "synthesizeme" else ""
+            theirs.setdefault(printed["model"], []).append(Value(text, mark=mark))
     columns = [
         Column(name, f"published, {dataset}") for dataset in ("Arena", "PRISM") for name in ("default", "SynthesizeMe")
     ]
-    rows = [TableRow(model, row) for model, row in values.items()]
+    rows = [TableRow(name, values) for name, values in theirs.items()]
     note = "The paper's Table 5, not measured here; \N{PLUS-MINUS SIGN} over five runs, stars as printed there."
     caption = "Published: model families (paper, Table 5)"
-    return Table("families-published", caption, "model", columns, rows, (note,))
+    published = Table("families-published", caption, "model", columns, rows, (note,))
+    return Content(("One method, the same prompts for it, with models of different makers.",), (table, published))
