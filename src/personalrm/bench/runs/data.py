@@ -10,7 +10,7 @@ from pathlib import Path
 from personalrm.bench.methods.method import Surveys
 from personalrm.bench.plan.spec import EXAMPLE, DatasetSpec
 from personalrm.bench.results.records import DatasetInfo, FunnelRow, Removed, TargetRow
-from personalrm.datasets.building.publishing import BuiltFrom, read_manifest
+from personalrm.datasets.building.publishing import read_manifest
 from personalrm.datasets.published import USER_SPLIT, load_benchmark
 from personalrm.datasets.targets import HeldOut, hold_out
 from personalrm.errors import BadInput
@@ -56,11 +56,25 @@ def load_dataset(spec: DatasetSpec, base: Path, *, limit: int | None = None) -> 
         BadInput: If rows are bad and `skip_bad` is off, or nobody has a target.
         CorruptFile: If the manifest of a built dataset is damaged.
     """
-    found = _read(spec, base)
-    parts = {part: _limited(users, spec.min_pairs, limit) for part, users in found.parts.items()}
-    more, tally = list[PreferencePair](), Tally()
+    options = ReadOptions(spec.layout, spec.user_column, min_gap=spec.min_gap, skip_bad=spec.skip_bad)
+    surveys: Surveys = read_surveys(base / spec.surveys) if spec.surveys is not None else {}
+    path = example_path() if spec.path == EXAMPLE else base / spec.path
+    tally, notes, built_from = Tally(), tuple[str, ...](), None
+    # the users by their part: train, dev, test, or empty where the data has none
+    everybody: dict[str, list[User]] = {}
+    if path.is_file() or path.suffix:  # a file of pairs
+        for user in iter_users(path, options, tally=tally):
+            everybody.setdefault(str(user.pairs[0].meta.get(USER_SPLIT, "")), []).append(user)
+    else:  # a benchmark with its users split: a folder, or a published set by name
+        found = load_benchmark(path if path.is_dir() else spec.path, options)
+        everybody = {str(part): list(users) for part, users in found.users.items()}
+        notes = tuple(f"dataset {spec.name!r}, {check.line()}" for check in found.failed_checks)
+        surveys, tally, built_from = surveys or found.surveys, found.tally, read_manifest(path)
+    parts = {part: _limited(users, spec.min_pairs, limit) for part, users in everybody.items()}
+    more, tally_of_more = list[PreferencePair](), Tally()
     if spec.unfiltered is not None:  # whatever its rows call their users' split
-        more = [pair for user in iter_users(base / spec.unfiltered, _options(spec), tally=tally) for pair in user.pairs]
+        of_file = iter_users(base / spec.unfiltered, options, tally=tally_of_more)
+        more = [pair for user in of_file for pair in user.pairs]
     held_out = _held_out(parts, spec)
     held_out = replace(held_out, unfiltered=(*held_out.unfiltered, *more))
     users = [user for some in parts.values() for user in some]
@@ -81,7 +95,7 @@ def load_dataset(spec: DatasetSpec, base: Path, *, limit: int | None = None) -> 
         "n_left_out_no_target": len(held_out.without_target),
     }
     funnel = None
-    if found.built_from is not None:  # examples by id, their requests only where a report may show them
+    if built_from is not None:  # examples by id, their requests only where a report may show them
         funnel = tuple(
             FunnelRow(
                 row.title,
@@ -91,49 +105,17 @@ def load_dataset(spec: DatasetSpec, base: Path, *, limit: int | None = None) -> 
                 row.removed,
                 tuple(Removed(pair.pair, pair.reason, pair.query if spec.shows_texts else "") for pair in row.examples),
             )
-            for row in found.built_from.funnel
+            for row in built_from.funnel
         )
     info = DatasetInfo(
         spec.name,
         hash=digest.hexdigest(),
-        licence=spec.licence or (found.built_from.licence if found.built_from else ""),
+        licence=spec.licence or (built_from.licence if built_from else ""),
         statistics=statistics,
         funnel=funnel,
         shows_texts=spec.shows_texts,
     )
-    return Dataset(spec, held_out, found.surveys, info, found.tally.n_bad_rows + tally.n_bad_rows, found.notes)
-
-
-@dataclass(frozen=True, repr=False)
-class _Found:
-    """The users of a dataset by their part (train, dev, test; empty where the data has none)."""
-
-    parts: Mapping[str, list[User]]
-    surveys: Surveys
-    tally: Tally
-    notes: tuple[str, ...] = ()
-    built_from: BuiltFrom | None = None
-    """The funnel of a dataset that `bench build` made."""
-
-
-def _options(spec: DatasetSpec) -> ReadOptions:
-    return ReadOptions(spec.layout, spec.user_column, min_gap=spec.min_gap, skip_bad=spec.skip_bad)
-
-
-def _read(spec: DatasetSpec, base: Path) -> _Found:
-    """A file of pairs, or a benchmark with its users split: a folder, or a published set by name."""
-    options = _options(spec)
-    surveys = read_surveys(base / spec.surveys) if spec.surveys is not None else {}
-    path = example_path() if spec.path == EXAMPLE else base / spec.path
-    if not path.is_file() and not path.suffix:
-        found = load_benchmark(path if path.is_dir() else spec.path, options)
-        notes = tuple(f"dataset {spec.name!r}, {check.line()}" for check in found.failed_checks)
-        by_part = {str(part): list(users) for part, users in found.users.items()}
-        return _Found(by_part, surveys or found.surveys, found.tally, notes, read_manifest(path))
-    tally, parts = Tally(), dict[str, list[User]]()
-    for user in iter_users(path, options, tally=tally):
-        parts.setdefault(str(user.pairs[0].meta.get(USER_SPLIT, "")), []).append(user)
-    return _Found(parts, surveys, tally)
+    return Dataset(spec, held_out, surveys, info, tally.n_bad_rows + tally_of_more.n_bad_rows, notes)
 
 
 def _held_out(parts: Mapping[str, Sequence[User]], spec: DatasetSpec) -> HeldOut:
