@@ -11,8 +11,8 @@ from personalrm.errors import BadInput, ModelUnavailable, UnreadableReply
 from personalrm.lm.batch import Caller
 from personalrm.lm.settings import Budget
 from personalrm.preferences.personas import Claim, Persona
-from personalrm.prompts.concepts import read_concept, read_phrases
 from personalrm.prompts.delimiters import read_fields
+from personalrm.prompts.persona_questions import read_concept, read_phrases
 from personalrm.testing import ScriptedLM
 from personalrm.testing.skill import failing
 

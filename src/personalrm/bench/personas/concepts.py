@@ -22,7 +22,7 @@ from personalrm.lm.batch import Ask, Caller
 from personalrm.lm.protocol import Request, Sampling, Schema
 from personalrm.preferences.messages import Message
 from personalrm.preferences.personas import Persona
-from personalrm.prompts.concepts import (
+from personalrm.prompts.persona_questions import (
     concept_question,
     distill_question,
     read_concept,

@@ -21,8 +21,8 @@ from personalrm.lm.batch import Ask, Caller
 from personalrm.lm.protocol import Reply, Request, Sampling, Schema
 from personalrm.preferences.messages import Message
 from personalrm.preferences.personas import Persona
+from personalrm.prompts.persona_questions import choice_question, match_question
 from personalrm.prompts.replies import read_verdict, read_yes_or_no
-from personalrm.prompts.validity import choice_question, match_question
 from personalrm.stats.bootstrap import Interval, cluster, clustered_mean
 from personalrm.stats.derangements import derangements
 from personalrm.stats.paired import sign_flip_p

@@ -1,7 +1,9 @@
-"""The three questions of concept induction in the manner of LLooM (Lam et al. 2024), and the reading of their answers.
+"""Questions about personas: what they say, and whether it is what people say of themselves.
 
-Distill a persona into phrases, synthesize a concept from phrases that stand together,
-score a persona against a concept.
+Three are those of concept induction in the manner of LLooM (Lam et al. 2024), with the reading of their answers:
+distill a persona into phrases, synthesize a concept from phrases that stand together, score a persona against a
+concept. Two hold a persona against a statement (paper 6.2, figure 15): are both about the same person, and which of
+two statements did the person of a persona make? Their answers are read by `replies.read_yes_or_no` and `read_verdict`.
 """
 
 from __future__ import annotations
@@ -83,3 +85,15 @@ def _object(reply: str) -> dict[str, Any]:
     if not objects:
         raise UnreadableReply("no JSON object in the reply")
     return objects[-1]
+
+
+def match_question(first: str, second: str) -> tuple[Message, ...]:
+    """Messages that ask whether two texts are about the same person."""
+    shown = f"{field('first', first)}\n{field('second', second)}"
+    return (Message("system", fill_template("same_person", {})), Message("user", shown))
+
+
+def choice_question(persona: str, first: str, second: str) -> tuple[Message, ...]:
+    """Messages that ask which of two statements the person of a persona made."""
+    shown = f"{field('persona', persona)}\n{field('first', first)}\n{field('second', second)}"
+    return (Message("system", fill_template("which_statement", {})), Message("user", shown))
