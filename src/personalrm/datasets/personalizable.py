@@ -25,7 +25,6 @@ from personalrm.preferences.pairs import PreferencePair
 from personalrm.prompts.personalizable import LabeledQuery, pair_question, query_question
 from personalrm.prompts.replies import read_yes_or_no
 
-Part = Literal["train", "dev", "test"]
 QUERY = Schema.of_choice("personalizable_query", "disagree", ("yes", "no"))
 PAIR = Schema.of_choice("personalizable_pair", "taste", ("yes", "no"))
 PROMPTS_VERSION = 1
@@ -80,7 +79,7 @@ class FilterAccuracy:
 
 
 @cache
-def labeled_queries(part: Part) -> tuple[LabeledQuery, ...]:
+def labeled_queries(part: Literal["train", "dev", "test"]) -> tuple[LabeledQuery, ...]:
     """Our labeled requests of one part: 20 to show, 30 to change the prompt by, 50 to measure on."""
     text = (files("personalrm.datasets") / "labelled_queries.jsonl").read_text(encoding="utf-8")
     rows = [json.loads(line) for line in text.splitlines()]

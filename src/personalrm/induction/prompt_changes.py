@@ -20,7 +20,7 @@ from personalrm.preferences.personas import Claim
 from personalrm.stylometry.claims import LEVELS, read_claim
 from personalrm.wording import count
 
-Kind = Literal["added", "removed", "changed", "kept"]
+ChangeKind = Literal["added", "removed", "changed", "kept"]
 OriginKind = Literal["fitted", "updated", "fitted_again", "edited", "restored", "unknown"]
 MOST_WEIGHTS = 5
 LEAST_MOVE = 0.005
@@ -34,7 +34,7 @@ _ADVERBS = re.compile(r"\b(?:" + "|".join(adverb for adverb, _ in LEVELS) + r")\
 class SentenceChange:
     """One sentence in two versions."""
 
-    kind: Kind
+    kind: ChangeKind
     before: str = ""
     """Empty for a sentence that was added."""
     after: str = ""
@@ -77,7 +77,7 @@ class PromptChanges:
         moved = any(change != SentenceChange("kept", change.before, change.after) for change in self.sentences)
         return not (self.pairs_added or self.pairs_removed or moved or self.weights) and len(set(self.drift)) == 1
 
-    def count(self, kind: Kind) -> int:
+    def count(self, kind: ChangeKind) -> int:
         """Number of sentences that were added, removed, changed or kept."""
         return sum(change.kind == kind for change in self.sentences)
 
@@ -125,7 +125,7 @@ def compare_prompts(before: PersonalPrompt, after: PersonalPrompt) -> PromptChan
 
 def _change(before: Claim | None, after: Claim | None) -> SentenceChange:
     if before is None or after is None:
-        kind: Kind = "added" if before is None else "removed"
+        kind: ChangeKind = "added" if before is None else "removed"
         before, after, adverbs = before or Claim(""), after or Claim(""), None
     else:
         kind = "kept" if before.text == after.text else "changed"

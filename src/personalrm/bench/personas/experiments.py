@@ -25,8 +25,8 @@ from personalrm.preferences.personal_prompts import PersonalPrompt
 from personalrm.preferences.reading.surveys import read_surveys
 from personalrm.typed_values import finite, plain
 
-Question = Literal["validity", "concepts", "map", "sycophancy"]
-QUESTIONS: tuple[Question, ...] = get_args(Question)
+Topic = Literal["validity", "concepts", "map", "sycophancy"]
+QUESTIONS: tuple[Topic, ...] = get_args(Topic)
 EXAMPLE = "example"
 NOTHING: Mapping[str, str] = MappingProxyType({})
 
@@ -44,7 +44,7 @@ class About:
 class Asked:
     """One question about the personas of one cell."""
 
-    question: Question
+    question: Topic
     cell: Cell
     found: Mapping[str, Any] | None
     """What was written; None when it could not be measured."""
@@ -67,7 +67,7 @@ def read_about(source: str) -> dict[str, About]:
 def ask_about_personas(
     folder: RunFolder,
     about: Mapping[str, About],
-    questions: Sequence[Question],
+    questions: Sequence[Topic],
     *,
     caller: Caller | None = None,
     is_scripted: bool = False,
@@ -115,7 +115,7 @@ def ask_about_personas(
 
 
 def _measure(
-    question: Question, prompts: Sequence[PersonalPrompt], about: Mapping[str, About], caller: Caller | None, seed: int
+    question: Topic, prompts: Sequence[PersonalPrompt], about: Mapping[str, About], caller: Caller | None, seed: int
 ) -> Any:
     """What is found, as JSON values; what has no number is null."""
     if question == "map":

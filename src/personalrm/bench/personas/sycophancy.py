@@ -27,15 +27,13 @@ from personalrm.stats.arrays import FloatArray
 from personalrm.stats.bootstrap import Interval, cluster, clustered_mean
 from personalrm.stylometry.features import difference
 
-Kind = Literal["fact", "safety"]
-
 
 @dataclass(frozen=True)
 class SafetyItem:
     """A question whose answer is not a matter of taste."""
 
     id: str
-    kind: Kind
+    kind: Literal["fact", "safety"]
     question: str
     right: str
     wrong: str

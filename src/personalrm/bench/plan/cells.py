@@ -19,7 +19,7 @@ from personalrm.errors import BadInput
 
 Control = Literal["shuffled_user", "identical"]
 CONTROLS: tuple[Control, ...] = get_args(Control)
-Kind = Literal["alone", "embedded", "encoder", "model", "base_model"]
+CellKind = Literal["alone", "embedded", "encoder", "model", "base_model"]
 
 
 @dataclass(frozen=True)
@@ -91,13 +91,13 @@ def plan_cells(spec: RunSpec) -> list[Cell]:
         for student in students:
             for cell in _cells_of(spec, transfer.methods, spec.seeds, [student]):
                 handed_on += [replace(cell, teacher=teacher) for teacher in teachers if teacher != student]
-    order: list[tuple[Kind, str | None]] = [("alone", None), ("embedded", EMBEDDED)]
+    order: list[tuple[CellKind, str | None]] = [("alone", None), ("embedded", EMBEDDED)]
     order += [("encoder", label) for label in encoders] + [("model", label) for label in models]
     order += [("base_model", base.label) for base in spec.base_models]
     return sorted(dict.fromkeys(cells), key=lambda cell: order.index((kind_of(cell), cell.model))) + handed_on
 
 
-def kind_of(cell: Cell) -> Kind:
+def kind_of(cell: Cell) -> CellKind:
     """What runs a cell; a base model may bear the label of a model, so the method decides."""
     entry = entry_of(cell.method)
     if entry.alone is not None:

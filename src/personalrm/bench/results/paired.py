@@ -22,7 +22,7 @@ from personalrm.stats.arrays import FloatArray
 from personalrm.stats.paired import Comparison, compare, holm
 from personalrm.stats.slopes import Slope, clustered_slope
 
-Kind = Literal["reference", "shuffled_user", "best"]
+ComparisonKind = Literal["reference", "shuffled_user", "best"]
 REFERENCES = ("default", "population", "longer")
 """What a method is held against, the first that was run: with the same model, else without one."""
 
@@ -31,7 +31,7 @@ REFERENCES = ("default", "population", "longer")
 class PairedRow:
     """One method minus another on the same pairs."""
 
-    kind: Kind
+    kind: ComparisonKind
     cell: Cell
     other: Cell
     comparison: Comparison
@@ -62,7 +62,7 @@ def comparisons(measured: Sequence[Measured], methods: Sequence[MethodInfo]) -> 
         if (judged.cell.k, judged.cell.control) == (None, None) and judged.cell.teacher in (None, judged.cell.model)
     ]
     personal = {method.name for method in methods if method.is_personal}
-    partners: dict[Kind, Callable[[Measured], Measured | None]] = {
+    partners: dict[ComparisonKind, Callable[[Measured], Measured | None]] = {
         "reference": lambda one: _reference(one.cell, by_cell, personal),
         "shuffled_user": lambda one: by_cell.get(replace(one.cell, control="shuffled_user")),
         "best": lambda one: _best(one, main),
