@@ -30,7 +30,17 @@ def context_content(material: Material) -> Content | None:
         names = [f"{material.title(row.cell.method)}, {material.label(row.cell.model)}" for row in slopes]
         entries = [[material.summary.entry(replace(row.cell, k=k)) for k in numbers] for row in slopes]
         lines: list[Line] = list(zip(names, entries, strict=True))
-        tables.append(_line_table(dataset.name, lines, numbers))
+        judged = [entry for row in entries for entry in row if entry]
+        rows = [TableRow(name, list(map(accuracy_value, row))) for name, row in lines]
+        # the most users and target pairs that any line has at each k
+        by_k = [[entry.accuracy for entry in at_k if entry and entry.accuracy] for at_k in zip(*entries, strict=True)]
+        most = [(max((a.n_users for a in at_k), default=0), max((a.n_pairs for a in at_k), default=0)) for at_k in by_k]
+        rows.append(TableRow("users", [Value(f"{n_users:,}") for n_users, _ in most]))
+        rows.append(TableRow("target pairs", [Value(f"{n_pairs:,}") for _, n_pairs in most]))
+        caption = f"{dataset.name}: accuracy in percent with k context pairs a user, {sizes(judged)}"
+        columns = [Column(f"k = {k}") for k in numbers]
+        notes = ("Brackets: 95 % interval over users.", unscored(judged))
+        tables.append(Table(f"by-context-{slug(dataset.name)}", caption, "method and model", columns, rows, notes))
         tables.append(_slope_table(material, dataset.name, names, slopes))
         charts.append(_context_chart(dataset.name, lines, numbers))
     words = (
@@ -39,24 +49,6 @@ def context_content(material: Material) -> Content | None:
         "at every k. Points stand a little aside of their k so that bars do not cover each other."
     )
     return Content((words,), tables, charts) if tables else None
-
-
-def _line_table(dataset: str, lines: list[Line], numbers: list[int]) -> Table:
-    entries = [entry for _, row in lines for entry in row if entry]
-    rows = [TableRow(name, list(map(accuracy_value, row))) for name, row in lines]
-    by_k = [
-        [entry.accuracy for entry in column if entry and entry.accuracy]
-        for column in zip(*(row for _, row in lines), strict=True)
-    ]
-    # the most users and target pairs that any curve has at each k
-    n_users = [max((a.n_users for a in accuracies), default=0) for accuracies in by_k]
-    n_pairs = [max((a.n_pairs for a in accuracies), default=0) for accuracies in by_k]
-    rows.append(TableRow("users", [Value(f"{n:,}") for n in n_users]))
-    rows.append(TableRow("target pairs", [Value(f"{n:,}") for n in n_pairs]))
-    caption = f"{dataset}: accuracy in percent with k context pairs a user, {sizes(entries)}"
-    columns = [Column(f"k = {k}") for k in numbers]
-    notes = ("Brackets: 95 % interval over users.", unscored(entries))
-    return Table(f"by-context-{slug(dataset)}", caption, "method and model", columns, rows, notes)
 
 
 def _slope_table(material: Material, dataset: str, names: list[str], slopes: list[SlopeRow]) -> Table:
