@@ -116,12 +116,7 @@ def as_html(table: Table) -> str:
 def as_markdown(table: Table) -> str:
     """The table in Markdown, caption above, notes below."""
     heads = [_markdown(name) for name in (table.corner, *map(_full_name, table.columns))]
-    lines = [
-        f"**{_markdown(table.caption)}**",
-        "",
-        _markdown_row(heads),
-        _markdown_row(["---"] * len(heads)),
-    ]
+    lines = [f"**{_markdown(table.caption)}**", "", _markdown_row(heads), _markdown_row(["---"] * len(heads))]
     for group, rows in groupby(table.rows, lambda row: row.group):
         if group:
             lines.append(_markdown_row([f"*{_markdown(group)}*", *[""] * len(table.columns)]))
