@@ -63,6 +63,7 @@ def leads_to(file: str, target: str) -> bool:
     return any(re.search(rf"^{re.escape(name)}(?![\w])", mentioned(file), re.MULTILINE) for name in names)
 
 
+@pytest.mark.slow
 def test_picture_and_table_are_fresh() -> None:
     command = [sys.executable, str(ROOT / "scripts" / "draw_architecture.py"), "--check"]
     checked = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)

@@ -167,6 +167,7 @@ def test_a_deep_import_is_found(line: str) -> None:
     assert len(list(deep_imports(line))) == 1
 
 
+@pytest.mark.slow
 def test_a_public_name_shows_in_help() -> None:
     assert "VPL" in loaded_by("help('personalrm.rewards.VPLOptions')").stdout
 

@@ -80,6 +80,7 @@ def test_a_phrase_above_its_ceiling_is_told() -> None:
     assert sentence.startswith("4 of 'a', 3 are allowed")
 
 
+@pytest.mark.slow
 def test_the_repository_is_not_above_its_ceilings() -> None:
     ceilings = json.loads(words.CEILINGS.read_text(encoding="utf-8"))
     assert list(ceilings) == list(words.PHRASES)

@@ -23,6 +23,7 @@ def show(capsys, home: str, *arguments: str) -> tuple[int, str, str]:
     return code, out, err
 
 
+@pytest.mark.slow
 def test_every_sentence_is_shown_with_its_pairs_and_with_what_it_changes(capsys, home):
     code, out, _ = show(capsys, home, "--evidence", "--ablate", str(example_path()))
     assert code == 0

@@ -39,7 +39,7 @@ def write_copies(path: Path, copies: int) -> None:
 def uninterrupted(tmp_path_factory):
     """A file whose fit takes `TAKES_S` here, what the fit leaves behind, and how long it took."""
     folder = tmp_path_factory.mktemp("whole")
-    copies = 30
+    copies = 60
     while True:
         write_copies(folder / "prefs.jsonl", copies)
         home = folder / f"home-{copies}"
@@ -64,13 +64,13 @@ def killed_and_finished(uninterrupted, home: Path, seed: int) -> None:
     assert contents(home) == expected
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(2))
 def test_a_fit_killed_at_a_random_moment_resumes_to_the_same_bytes(uninterrupted, tmp_path, seed):
     killed_and_finished(uninterrupted, tmp_path / "home", seed)
 
 
 @pytest.mark.endure
-@pytest.mark.parametrize("seed", range(100, 130))
+@pytest.mark.parametrize("seed", range(2, 32))
 def test_thirty_kills_resume_to_the_same_bytes(uninterrupted, tmp_path, seed):
     killed_and_finished(uninterrupted, tmp_path / "home", seed)
 

@@ -88,6 +88,7 @@ def test_a_blank_home_in_the_environment_is_refused(run, prefs, monkeypatch):
     assert (code, "PERSONALRM_HOME: '' does not name a folder" in err) == (2, True)
 
 
+@pytest.mark.slow
 def test_a_flag_wins_over_the_environment_and_that_over_the_file(run, prefs, tmp_path, monkeypatch):
     (tmp_path / "settings.yaml").write_text("home: from-file\n")
     assert run("fit", prefs, "--config", "settings.yaml")[0] == 0

@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 LEAN = (
     "embedding.encoders", "embedding.store", "embedding.server", "embedding.token_tree", "embedding.chat_text",
     "stylometry.encoder", "rewards.reward_model", "rewards.heads.pair_table", "rewards.heads.simplex", "rewards.saving",
@@ -15,6 +17,7 @@ def run(code: str) -> str:
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True).stdout
 
 
+@pytest.mark.slow
 def test_lean_files_load_no_torch() -> None:
     imports = "".join(f"import personalrm.{name}\n" for name in LEAN)
     assert (

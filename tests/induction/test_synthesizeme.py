@@ -60,6 +60,7 @@ def test_a_prompt_made_by_a_model_needs_one_to_judge(tmp_path):
         SynthesizeMe.load(tmp_path / "u1.json").predict(ASKED, LONG, SHORT)
 
 
+@pytest.mark.slow
 def test_many_users_are_fitted_with_a_model():
     prompts = {prompt.user_id: prompt for prompt in fit_users(tiny_users(6, 8), lm=ScriptedLM(skilled(1.0)))}
     assert [prompts[f"u{k}"].persona.text for k in range(6)] == [

@@ -78,6 +78,7 @@ def test_equal_prompts_give_equal_bytes():
 
 
 @given(TEXT, TEXT)
+@pytest.mark.slow
 def test_any_text_survives_the_round_trip(persona, reasoning):
     prompt = replace(
         PROMPT,

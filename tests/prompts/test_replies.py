@@ -75,6 +75,7 @@ def test_what_says_nothing_or_two_things_is_unreadable(reply):
 
 
 @given(st.text(max_size=200))
+@pytest.mark.slow
 def test_any_text_is_read_or_refused(text):
     with contextlib.suppress(UnreadableReply):
         assert read_verdict(text).choice in ("first", "second")

@@ -118,7 +118,7 @@ def test_a_file_that_is_none_is_refused(tmp_path):
 
 def test_deep_nesting_and_code_are_refused(tmp_path):
     with pytest.raises(BadFile, match="not YAML"):
-        read(tmp_path, "name: " + "[" * 20_000)
+        read(tmp_path, "name: " + "[" * 2_000)
     with pytest.raises(BadFile, match="not YAML"):
         read(tmp_path, "name: !!python/object/apply:os.system [echo]")
 

@@ -177,6 +177,7 @@ def go(folder, name, *, budget=None):
     return list(Runner(spec, datasets, run, models, {}, embeddings=folder / "embeddings", bases=bases).run())
 
 
+@pytest.mark.slow
 def test_they_get_cells_controls_curves_and_a_report_and_are_not_run_twice(elsewhere):
     spec = read(elsewhere, RUN)
     own = [cell for cell in plan_cells(spec) if ":" in cell.method]
@@ -327,6 +328,7 @@ def test_evaluate_with_a_model_asks_it_for_a_judge_that_names_one(elsewhere, cap
     assert rows["elsewhere.judges:Shorter"]["position_consistency"] is None
 
 
+@pytest.mark.slow
 def test_evaluate_takes_every_row_of_the_table_that_needs_no_base_model(elsewhere, capsys):
     assert main(["evaluate", str(elsewhere / "d.jsonl"), "--json", "--methods", "low_rank"]) == 0
     rows = json.loads(capsys.readouterr().out)["tables"]["all users"]["rows"]

@@ -122,6 +122,7 @@ def test_at_most_twelve_columns_are_listed():
     assert list_columns(range(10, 40)) == "columns 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21"
 
 
+@pytest.mark.slow
 def test_a_csv_cell_of_ten_megabytes_is_read(tmp_path):
     (pair,) = read_pairs(write_csv(tmp_path / "prefs.csv", ROW | {"chosen": "x" * 10_000_000}))["u1"]
     assert len(pair.chosen) == 10_000_000

@@ -23,6 +23,7 @@ from personalrm.rewards.reward_model import DevUser
 from personalrm.rewards.training import Optimization
 from personalrm.testing import tiny_pair
 
+pytestmark = pytest.mark.slow  # torch alone takes over a second to import
 torch.set_num_threads(1)
 SMALL = PALOptions(width=6, batch_size=16, optimization=Optimization(n_steps=8, learning_rate=1e-2))
 FREE = PALOptions(variant="a", projector="identity", standardize=False)
@@ -193,7 +194,6 @@ def test_with_planted_prototypes_the_weights_come_back(tmp_path: Path) -> None:
     assert np.corrcoef(found.ravel(), p.ravel())[0, 1] >= 0.95
 
 
-@pytest.mark.slow
 def test_learned_prototypes_span_the_planted_ones(tmp_path: Path) -> None:
     prototypes, p = 4.0 * np.random.default_rng(1).normal(size=(3, 8)), mixtures(60, 3)
     population = plant(tmp_path, p @ prototypes / 8**0.5, 200, noise=1.0)
@@ -218,7 +218,6 @@ def test_learned_prototypes_span_the_planted_ones(tmp_path: Path) -> None:
     assert 1 - (rest**2).sum() / ((p - p.mean(axis=0)) ** 2).sum() >= 0.9
 
 
-@pytest.mark.slow
 def test_two_opposite_types_are_told_apart_by_ten_choices(tmp_path: Path) -> None:
     w = np.random.default_rng(100).normal(size=16)
     population = plant(tmp_path, w * np.where(np.arange(120) % 2, -1.0, 1.0)[:, None], 25)
