@@ -32,11 +32,12 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "rewards": ("prompts", "stylometry", "store", "stopping"),
     "datasets": ("judging", "store", "stopping"),
     "bench": ("rewards", "induction", "datasets"),
-    "service": ("bench",),
-    "cli": ("bench",),
+    "home": ("bench",),
+    "service": ("home",),
+    "cli": ("home",),
     "testing": ("embedding", "prompts"),  # embedding for the torch of tiny models; rooms above must stay out
     "__main__": ("cli",),
-    "__init__": ("bench",),  # the public names
+    "__init__": ("home",),  # the public names
 }
 EXTRA_ARROWS = {"cli/serve.py": ("service",)}
 TORCH_ROOMS = {"embedding", "rewards"}

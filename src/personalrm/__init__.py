@@ -13,6 +13,7 @@ from personalrm.lazy_names import lazy_names
 if TYPE_CHECKING:
     from personalrm.datasets.personalizable import is_personalizable
     from personalrm.errors import PersonalRMError
+    from personalrm.home.home import Home, Person
     from personalrm.induction.synthesizeme import SynthesizeMe, fit_users
     from personalrm.judging.asking import Candidate
     from personalrm.preferences.demonstrations import Demonstration
@@ -34,7 +35,9 @@ __all__ = [
     "Candidate",
     "Claim",
     "Demonstration",
+    "Home",
     "Message",
+    "Person",
     "Persona",
     "PersonalPrompt",
     "PersonalRMError",

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from tests.fakes.people import damage, versions
 
 from personalrm.testing import tiny_pair, write_pairs
 from personalrm.testing.fake_server import FakeServer
@@ -64,8 +65,7 @@ def test_a_repeated_fit_is_forecast_at_nothing(compare):
 
 def test_answers_that_are_kept_are_counted_off_when_the_prompts_are_gone(compare, tmp_path):
     compare()
-    for path in tmp_path.glob("personalrm-home/users/*/v*.json"):
-        path.unlink()
+    (tmp_path / "personalrm-home" / "people.db").unlink()
     told, n_requests = compare()
     assert (told["n_users"], told["n_calls"], n_requests) == (4, 0, 0)
 
@@ -123,13 +123,15 @@ def test_a_dry_run_asks_and_changes_nothing(run, people, server, tmp_path):
 
 def test_a_dry_run_leaves_damaged_files_where_they_are_and_says_so(run, people, compare, server, tmp_path):
     compare()
-    version = next(tmp_path.glob("personalrm-home/users/*/v0001.json"))
-    version.write_text("{")
+    home = tmp_path / "personalrm-home"
+    damage(home, min(user for user, _ in versions(home)))
+    before = (home / "people.db").read_bytes()
     (tmp_path / "personalrm-home" / "cache.sqlite").write_bytes(b"no database" * 99)
     flags = ("--model", "fake", "--base-url", server.url, "--trials", TRIALS)
     code, out, err = run("fit", people, *flags, "--dry-run")
     assert (code, "would fit 1 user" in out, "cannot be used" in err) == (0, True, True)
-    assert (version.read_text(), list(tmp_path.glob("personalrm-home/cache.sqlite.damaged*"))) == ("{", [])
+    assert (home / "people.db").read_bytes() == before
+    assert list(tmp_path.glob("personalrm-home/cache.sqlite.damaged*")) == []
 
 
 def test_pairs_that_are_all_for_validation_are_forecast_too(compare, people):

@@ -5,6 +5,7 @@ import json
 import sys
 
 import pytest
+from tests.fakes.people import damage
 
 from personalrm.testing import LONG, SHORT, tiny_users, write_pairs
 from personalrm.testing.fake_server import FakeServer
@@ -197,7 +198,7 @@ def test_bad_usage_is_one_sentence(fitted, arguments, code, message):
 
 
 def test_a_damaged_version_is_not_edited_over_nor_restored(fitted, tmp_path):
-    next(tmp_path.glob("personalrm-home/users/bb82*/v0001.json")).write_text("{")
+    damage(tmp_path / "personalrm-home", "u1")
     for arguments in (("edit", "u1", "--sentence", ODD), ("restore", "u1", "1")):
         code, _, err = fitted(*arguments)
         assert (code, "is not JSON" in err) == (1, True)

@@ -10,6 +10,7 @@ import sys
 from dataclasses import dataclass
 
 import pytest
+from tests.fakes.people import saved
 from tests.fakes.server_process import ServerProcess
 
 from personalrm.preferences.users import User
@@ -35,10 +36,6 @@ class Faultless:
     evaluation: str
     n_calls: int
     n_calls_of_evaluation: int
-
-
-def saved(home):
-    return {str(path.relative_to(home)): path.read_bytes() for path in sorted(home.glob("users/*/v*.json"))}
 
 
 def everybody(n_users=20, n_pairs=10):

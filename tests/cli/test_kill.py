@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+from tests.fakes.people import saved
 
 from personalrm.preferences.people import example_users
 from personalrm.preferences.prompt_json import pair_to_dict
@@ -19,10 +20,6 @@ TAKES_S = 5.0
 def fit(prefs: Path, home: Path) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "personalrm", "fit", str(prefs), "--home", str(home)]
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-
-
-def contents(home: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(home)): path.read_bytes() for path in sorted(home.glob("users/*/v*.json"))}
 
 
 def write_copies(path: Path, copies: int) -> None:
@@ -47,7 +44,7 @@ def uninterrupted(tmp_path_factory):
         assert fit(folder / "prefs.jsonl", home).wait() == 0
         wall = time.monotonic() - started
         if wall >= TAKES_S:
-            return folder / "prefs.jsonl", contents(home), wall
+            return folder / "prefs.jsonl", saved(home), wall
         copies = int(copies * max(1.3, 1.15 * TAKES_S / wall))
 
 
@@ -58,10 +55,10 @@ def killed_and_finished(uninterrupted, home: Path, seed: int) -> None:
     time.sleep(moments.uniform(0.0, wall))
     process.kill()
     process.wait()
-    before = contents(home)
+    before = saved(home)
     assert before.items() <= expected.items()
     assert fit(prefs, home).wait() == 0
-    assert contents(home) == expected
+    assert saved(home) == expected
 
 
 @pytest.mark.parametrize("seed", range(2))
@@ -81,6 +78,6 @@ def test_an_interrupt_saves_what_is_finished_and_says_so(uninterrupted, tmp_path
     time.sleep(0.7 * wall)
     process.terminate()
     assert process.wait() in (0, 3, -15)  # -15: the signal came before the second pass began
-    assert contents(tmp_path / "home").items() <= expected.items()
+    assert saved(tmp_path / "home").items() <= expected.items()
     assert fit(prefs, tmp_path / "home").wait() == 0
-    assert contents(tmp_path / "home") == expected
+    assert saved(tmp_path / "home") == expected

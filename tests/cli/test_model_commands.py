@@ -8,6 +8,7 @@ import sys
 import time
 
 import pytest
+from tests.fakes.people import versions as saved
 
 from personalrm.lm.cache import Cache
 from personalrm.testing import tiny_pair, tiny_users, write_pairs
@@ -17,10 +18,6 @@ from personalrm.testing.skill import skilled
 
 pytestmark = pytest.mark.slow
 QUICK = ("--timeout", "0.5", "--retry-pause", "0.005", "--attempts", "8")
-
-
-def saved(home):
-    return {path.relative_to(home): path.read_bytes() for path in sorted(home.glob("users/*/v*.json"))}
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import sys
 from contextlib import closing
 
 import pytest
+from tests.fakes.people import saved
 from tests.fakes.server_process import ServerProcess
 
 from personalrm.testing import tiny_pair, write_pairs
@@ -18,10 +19,6 @@ pytestmark = pytest.mark.slow
 IN_FLIGHT = 4
 N_CALLS = 4 * (2 * 6 + 2 * 4 * 2 * 2 + 1)
 """Of four users with six train and two validation pairs, three trials and both orders."""
-
-
-def saved(home):
-    return {str(path.relative_to(home)): path.read_bytes() for path in sorted(home.glob("users/*/v*.json"))}
 
 
 def mounted(folder, *options):

@@ -11,6 +11,7 @@ import time
 from dataclasses import dataclass
 
 import pytest
+from tests.fakes.people import saved
 from tests.fakes.server_process import ServerProcess
 
 from personalrm.testing import tiny_pair, write_pairs
@@ -42,10 +43,6 @@ def code_of(process, **limits):
     """The exit code; what it wrote is dropped."""
     process.communicate(**limits)
     return process.returncode
-
-
-def saved(home):
-    return {str(path.relative_to(home)): path.read_bytes() for path in sorted(home.glob("users/*/v*.json"))}
 
 
 def export(home):
@@ -129,7 +126,7 @@ def test_thirty_kills_end_with_the_same_bytes(people, whole, tmp_path, seed):
 def test_a_kill_at_a_named_point_ends_with_the_same_bytes(people, swift, tmp_path, point):
     reached = {
         "first request": lambda: swift.server.summary()["requests"] >= 1,
-        "first user saved": lambda: any(tmp_path.glob("users/*/v*.json")),
+        "first user saved": lambda: bool(saved(tmp_path)),
         "last request": lambda: swift.server.summary()["requests"] >= swift.n_calls,
     }[point]
 

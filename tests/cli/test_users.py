@@ -1,15 +1,13 @@
 import json
-import shutil
 
-
-def folders(tmp_path):
-    return sorted((tmp_path / "personalrm-home" / "users").iterdir())
+from personalrm import Home
+from personalrm.testing import tiny_users
 
 
 def test_users_are_listed_by_id_with_pairs_versions_and_date(fitted):
     rows = json.loads(fitted("users", "--json")[1])
     assert [row["user_id"] for row in rows] == sorted(f"u{number}" for number in range(8))
-    assert {(row["versions"], row["engine"], row["problem"]) for row in rows} == {(1, "embedded", "")}
+    assert {(row["versions"], row["engine"]) for row in rows} == {(1, "embedded")}
     assert all(row["newest_date"].endswith("Z") and row["pairs"] for row in rows)
 
 
@@ -20,25 +18,15 @@ def test_the_list_for_people_ends_with_the_number_of_users(fitted):
     assert "UTC  embedded" in out
 
 
-def test_a_user_whose_newest_version_is_damaged_is_still_named(fitted, tmp_path):
-    assert fitted("edit", "u1", "--sentence", "Prefers far longer answers than most people.")[0] == 0
-    next((tmp_path / "personalrm-home").glob("users/*/v0002.json")).write_text("{")
-    code, out, err = fitted("users")
-    assert code == 3
-    assert next(line for line in out.splitlines() if "u1 " in line).endswith("newest is damaged")
-    assert "v0002.json is not JSON" in err
+def test_a_person_with_choices_and_no_prompt_is_listed(run, tmp_path):
+    with Home(tmp_path / "personalrm-home") as home:
+        home.add(tiny_users(1)[0])
+    assert run("users")[1].splitlines()[1].endswith("not fitted yet")
 
 
-def test_a_user_of_whom_nothing_can_be_read_is_listed_by_folder(fitted, tmp_path):
-    damaged = folders(tmp_path)[0]
-    (damaged / "v0001.json").write_text("")
-    code, out, _ = fitted("users")
-    assert code == 3
-    assert f"(unreadable, users/{damaged.name})" in out
-
-
-def test_a_home_without_users_says_how_to_make_them(fitted, tmp_path):
-    shutil.rmtree(tmp_path / "personalrm-home" / "users")
+def test_a_home_without_users_says_how_to_make_them(fitted):
+    for number in range(8):
+        fitted("delete", f"u{number}", "--yes")
     assert fitted("users")[:2] == (0, "no users in personalrm-home; personalrm fit FILE makes them\n")
 
 

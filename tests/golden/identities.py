@@ -33,6 +33,8 @@ from personalrm.lm.http import Endpoint, OpenAIServer
 from personalrm.lm.protocol import Request, Sampling, Schema
 from personalrm.preferences.messages import Message
 from personalrm.preferences.people import example_path
+from personalrm.preferences.prompt_json import prompt_from_json, prompt_to_json
+from personalrm.store.people import PeopleStore
 from personalrm.testing.fake_server import FakeServer
 from personalrm.testing.scripted_models import counting
 
@@ -167,8 +169,18 @@ def files_of(folder: Path, *, without: Sequence[str] = ()) -> list[str]:
 
 def prompts_of(home: Path) -> dict[str, str]:
     """A digest of every saved prompt by its path, but for its fingerprint, into which the port of the server goes."""
-    texts = {name: (home / "users" / name).read_text(encoding="utf-8") for name in files_of(home / "users")}
-    return {name: digest(re.sub(r'"fingerprint": "\w+"', "", text)) for name, text in texts.items()}
+    people = PeopleStore(home)
+    texts = {
+        f"{_digest_of_user(person.user_id)}/v{number:04d}.json": prompt_to_json(people.load(person.user_id, number))
+        for person in people.listed()
+        for number in range(1, person.n_versions + 1)
+    }
+    return {name: digest(re.sub(r'"fingerprint": "\w+"', "", text)) for name, text in sorted(texts.items())}
+
+
+def _digest_of_user(user_id: str) -> str:
+    """The name of a person's folder in the homes of the first versions, where the golden file has it from."""
+    return hashlib.sha256(user_id.encode()).hexdigest()[:32]
 
 
 def of_the_embedded_engine(folder: Path, _: Recorder, __: str) -> dict[str, Any]:
@@ -179,8 +191,8 @@ def of_the_embedded_engine(folder: Path, _: Recorder, __: str) -> dict[str, Any]
     return {
         "files": files_of(home),
         "prompts": prompts_of(home),
-        "exported": digest(_without_dates(exported)),
-        "export keys": ordered(_keys(json.loads(exported.splitlines()[0]))),
+        "exported": digest(exported),
+        "export keys": [ordered(_keys(line)) for line in map(json.loads, exported.splitlines()[12:14])],
     }
 
 
@@ -189,16 +201,15 @@ def of_a_whole_prompt(folder: Path, _: Recorder, __: str) -> dict[str, Any]:
     text = WHOLE_PROMPT.read_text(encoding="utf-8")
     home = folder / "whole"
     user = json.loads(text)["user_id"]
-    run(
-        "fit", write_rows(folder / "one.jsonl", [row | {"user_id": user} for row in example_rows()[:6]]), "--home", home
-    )
-    (path,) = (home / "users").rglob("v0001.json")
-    path.write_text(text, encoding="utf-8")
-    (path.parent / "v0002.json").write_text(json.dumps(json.loads(text) | {"notes": ["another"]}), encoding="utf-8")
+    people = PeopleStore(home)
+    people.save(prompt_from_json(text, where="whole_prompt.json"))
+    people.save(prompt_from_json(json.dumps(json.loads(text) | {"notes": ["another"]}), where="another"))
+    people.close()
     run("restore", user, "1", "--home", home)
+    written = prompt_to_json(PeopleStore(home).load(user, 3))
     return {
-        "written again": digest((path.parent / "v0003.json").read_bytes()),
-        "equal": (path.parent / "v0003.json").read_text(encoding="utf-8") == text,
+        "written again": digest(written),
+        "equal": written == text,
         "for a judge": digest(run("show", user, "--home", home, "--as", "judge-messages")),
         "for a generator": digest(run("show", user, "--home", home, "--as", "generation-prompt")),
     }
@@ -372,11 +383,6 @@ def _keys(content: Any) -> Any:
     if isinstance(content, dict):
         return {key: _keys(value) for key, value in content.items()}
     return [_keys(content[0])] if isinstance(content, list) and content else type(content).__name__
-
-
-def _without_dates(exported: str) -> str:
-    lines = [json.loads(line) for line in exported.splitlines()]
-    return ordered([{key: value for key, value in line.items() if "date" not in key} for line in lines])
 
 
 PARTS_OF: Mapping[str, Callable[[Path, Recorder, str], Any]] = {

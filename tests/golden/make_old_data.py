@@ -39,8 +39,6 @@ SHOWN = ("nadia", "tobias", "henrik é")
 PRINTED: Mapping[str, tuple[str, ...]] = {
     **{f"show {user}": ("show", user, "--home", "home", "--evidence") for user in SHOWN},
     **{f"history {user}": ("history", user, "--home", "home") for user in SHOWN},
-    "users": ("users", "--home", "home", "--json"),
-    "export": ("export", "--home", "home"),
     "cache": ("cache", "info", "--home", "home", "--json"),
     "ls": ("bench", "validate", "run"),
     "judge": JUDGE,
@@ -84,9 +82,27 @@ def opened() -> Iterator[Path]:
             archive.extractall(name, filter="data")
         os.chdir(name)
         try:
+            _bring_people_over(Path("home"))
             yield Path(name)
         finally:
             os.chdir(before)
+
+
+def _bring_people_over(home: Path) -> None:
+    """Put the prompts of a home of that version, which were files, into the database of this one."""
+    dates = {}
+    for line in (home / "index.jsonl").read_text(encoding="utf-8").splitlines():
+        entry = json.loads(line)
+        dates[entry["user"], entry["version"]] = entry["date"]
+    lines = []
+    for path in sorted(home.glob("users/*/v*.json")):
+        prompt, number = json.loads(path.read_text(encoding="utf-8")), int(path.stem[1:])
+        line = {"user_id": prompt["user_id"], "version": number, "prompt": prompt}
+        lines.append(line | {"date": dates[path.parent.name, number]})
+    write_rows(Path("versions.jsonl"), lines)
+    shutil.rmtree(home / "users")
+    (home / "index.jsonl").unlink()
+    run("import", "versions.jsonl", "--home", home)
 
 
 def _make() -> dict[str, object]:

@@ -8,8 +8,13 @@ import shutil
 from pathlib import Path
 
 import pytest
+from tests.fakes.people import versions
 from tests.golden.identities import differences, run
 from tests.golden.make_old_data import FIT, JUDGE, MODELS, PRINTED, RANK, opened, rewards_of
+
+from personalrm.errors import StoreError
+from personalrm.preferences.prompt_json import prompt_to_json
+from personalrm.store.people import PeopleStore
 
 pytestmark = pytest.mark.slow
 
@@ -31,19 +36,26 @@ def test_users_are_fitted_again_from_kept_answers_to_the_same_bytes():
     Path("fresh").mkdir()
     shutil.copy("home/cache.sqlite", "fresh/cache.sqlite")
     run(*FIT, "--home", "fresh")
-    fresh = sorted(Path("fresh/users").rglob("*.json"))
-    assert len(fresh) == 2
-    for path in fresh:
-        newest = sorted(Path("home/users", path.parent.name).glob("*.json"))[-1]
-        assert path.read_bytes() == newest.read_bytes()
+    before, fresh = PeopleStore("home"), PeopleStore("fresh")
+    assert len(fresh.user_ids()) == 2
+    for user_id in fresh.user_ids():
+        assert prompt_to_json(fresh.load(user_id)) == prompt_to_json(before.load(user_id))
 
 
 @pytest.mark.usefixtures("old")
 def test_a_user_who_was_fitted_is_not_fitted_again():
-    before = sorted(Path("home/users").rglob("*.json"))
+    before = versions("home")
     Path("home/cache.sqlite").unlink()
     run(*FIT, "--home", "home")
-    assert sorted(Path("home/users").rglob("*.json")) == before
+    assert versions("home") == before
+
+
+@pytest.mark.usefixtures("old")
+def test_a_home_of_that_version_is_named_as_one():
+    Path("earlier/users").mkdir(parents=True)
+    Path("earlier/index.jsonl").write_text("")
+    with pytest.raises(StoreError, match="made by an earlier personalrm"):
+        PeopleStore("earlier").user_ids()
 
 
 def test_answers_that_a_killed_process_left_are_not_asked_again(old):

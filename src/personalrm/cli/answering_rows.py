@@ -36,7 +36,7 @@ def add_row_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-u", "--user", help="judge as this user, whatever the rows say")
     add_skip_bad(parser)
     add_model(parser)
-    add_output(parser, "home", "json", "config")
+    add_output(parser, "home", "database", "json", "config")
 
 
 def answer_rows(
@@ -57,15 +57,15 @@ def answer_rows(
         The exit code.
     """
     from personalrm.cli.rows import read_rows, user_of
-    from personalrm.store.home import Home
+    from personalrm.store.people import PeopleStore
 
-    home = Home(options.home)
-    prompts = {options.user: home.load(options.user)} if options.user else {}
+    people = PeopleStore(options.home, options.database)
+    prompts = {options.user: people.load(options.user)} if options.user else {}
 
     def with_user(row: Row) -> tuple[str, Item]:
         user_id = user_of(row, options.user)
         if user_id not in prompts:
-            prompts[user_id] = home.load(user_id)
+            prompts[user_id] = people.load(user_id)
         return user_id, read(row, prompts[user_id])
 
     rows, bad = read_rows(options.file, with_user)

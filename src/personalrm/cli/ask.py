@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_skip_bad(parser)
     add_model(parser)
-    add_output(parser)
+    add_output(parser, "home", "database", "config", "json")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -53,11 +53,11 @@ def run(options: argparse.Namespace) -> int:
     from personalrm.datasets.personalizable import PersonalizableFilter
     from personalrm.judging.asking import next_questions
     from personalrm.preferences.reading.files import read_pairs
-    from personalrm.store.home import Home
+    from personalrm.store.people import PeopleStore
 
     if options.personalizable and options.model is None:
         raise BadInput("--personalizable needs a model to say whether taste can decide; pass --model")
-    prompt = Home(options.home).load(options.user)
+    prompt = PeopleStore(options.home, options.database).load(options.user)
     offers, bad = read_rows(options.candidates, _candidates)
     if print_bad_rows(bad, is_skipping=options.skip_bad, undone="nothing was chosen"):
         return 2

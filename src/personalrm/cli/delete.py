@@ -1,4 +1,6 @@
-"""Erase everything the home folder holds about a user.
+"""Erase everything the home folder holds about a user: choices, prompts, kept answers, embeddings, rows of runs.
+
+Trained models that learned from the user are named, and stay. Example files and copies elsewhere are not reached.
 
 Example: personalrm delete u17 --yes
 """
@@ -6,47 +8,58 @@ Example: personalrm delete u17 --yes
 from __future__ import annotations
 
 import argparse
-import sys
-from pathlib import Path
 
 from personalrm.cli.options import add_output
-from personalrm.cli.printing import print_error, print_json
-from personalrm.errors import BadInput
+from personalrm.cli.printing import confirm, print_error, print_json
 from personalrm.wording import count
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("user", help="user id")
     parser.add_argument("--yes", action="store_true", help="do not ask")
-    add_output(parser)
+    add_output(parser, "home", "database", "config", "json")
 
 
 def run(options: argparse.Namespace) -> int:
-    from personalrm.lm.cache import Cache
-    from personalrm.store.home import Home
+    from personalrm.home.erasing import erase_person, is_anywhere
+    from personalrm.store.people import PeopleStore
 
-    home = Home(options.home)
-    n_versions = home.count_erasable(options.user)
-    versions = count(n_versions, "version")
-    is_confirmed = options.yes
-    if not is_confirmed and sys.stdin.isatty():  # without a terminal nobody is asked, and the answer is no
-        answer = input(f"erase {versions} of {options.user}? [y/N] ")
-        is_confirmed = answer.strip().lower() in ("y", "yes")
-    if not is_confirmed:
-        raise BadInput(f"nothing was erased; pass --yes to erase {versions} of {options.user!r}")
-    # Cached answers go first: a kill in between leaves the prompts, so that the command can be given again.
-    n_answers = 0
-    cache = Cache(Path(options.home) / "cache.sqlite")
-    if cache.files_set_aside() or cache.path.exists():
-        with cache:
-            damaged = cache.files_set_aside()  # asked again, since opening may have found one more
-            n_answers = cache.erase(options.user)
-        for path in damaged:
-            print_error(f"{path} was a damaged cache that may have held answers of {options.user}; it was removed", 0)
-    home.delete(options.user)
+    people = PeopleStore(options.home, options.database)
+    if not is_anywhere(people, options.user):
+        raise people.unknown(options.user)
+    n_versions, n_pairs = people.count(options.user)
+    confirm(
+        options.yes, f"erase {count(n_versions, 'version')} and {count(n_pairs, 'choice')} of {options.user}", "erased"
+    )
+    erased = erase_person(people, options.user)
+    for path in erased.damaged_files:
+        print_error(f"{path} was a damaged cache that may have held answers of {options.user}; it was removed", 0)
     if options.json:
-        print_json({"user_id": options.user, "versions_erased": n_versions, "answers_erased": n_answers})
-    else:
-        answers = f" and {count(n_answers, 'cached answer')}" if n_answers else ""
-        print(f"erased {versions}{answers} of {options.user}")
+        print_json(
+            {
+                "user_id": erased.user_id,
+                "versions_erased": erased.n_versions,
+                "pairs_erased": erased.n_pairs,
+                "answers_erased": erased.n_answers,
+                "embeddings_erased": erased.n_embeddings,
+                "run_rows_erased": erased.runs.n_rows,
+                "runs": list(erased.runs.runs),
+                "models": [str(path) for path in erased.runs.models],
+                "notes": list(erased.runs.notes),
+            }
+        )
+        return 0
+    numbers = (
+        (erased.n_versions, "version"),
+        (erased.n_pairs, "choice"),
+        (erased.n_answers, "cached answer"),
+        (erased.n_embeddings, "embedding"),
+        (erased.runs.n_rows, "row of runs"),
+    )
+    said = [count(n, word) for n, word in numbers if n] or ["what was left"]
+    print(f"erased {', '.join(said[:-1])}{' and ' if said[1:] else ''}{said[-1]} of {erased.user_id}")
+    for note in erased.runs.notes:
+        print(note)
+    for path in erased.runs.models:
+        print(f"{path} was trained with choices of {erased.user_id} and still holds what it learned; remove it by hand")
     return 0

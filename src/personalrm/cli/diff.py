@@ -26,23 +26,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("user", help="user id")
     parser.add_argument("before", metavar="A", nargs="?", type=positive, help="version to start from")
     parser.add_argument("after", metavar="B", nargs="?", type=positive, help="version to compare with it")
-    add_output(parser)
+    add_output(parser, "home", "database", "config", "json")
 
 
 def run(options: argparse.Namespace) -> int:
     from personalrm.errors import BadInput
     from personalrm.induction.prompt_changes import compare_prompts
-    from personalrm.store.home import Home
+    from personalrm.store.people import PeopleStore
 
-    home = Home(options.home)
-    numbers = [version.number for version in home.versions(options.user)]
+    people = PeopleStore(options.home, options.database)
+    numbers = [version.number for version in people.versions(options.user)]
     if options.before is None and len(numbers) < 2:
         raise BadInput(
             f"user {options.user!r} has one version, {numbers[0]}, and nothing to compare it with; fit new pairs first"
         )
     before = numbers[-2] if options.before is None else options.before
     after = numbers[-1] if options.after is None else options.after
-    changes = compare_prompts(home.load(options.user, before), home.load(options.user, after))
+    changes = compare_prompts(people.load(options.user, before), people.load(options.user, after))
     if options.json:
         print_json({"user_id": options.user, "before": before, "after": after} | changes.as_json())
     else:

@@ -31,16 +31,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--sentence", action="append", metavar="TEXT", help="a sentence of the new persona; repeat for more"
     )
     given.add_argument("--file", metavar="FILE", help="file with one sentence a line; - reads standard input")
-    add_output(parser)
+    add_output(parser, "home", "database", "config", "json")
 
 
 def run(options: argparse.Namespace) -> int:
-    from personalrm.induction.edits import edit_persona
+    from personalrm.home.home import Home
     from personalrm.judging.personal import unused_sentences
-    from personalrm.store.home import Home
 
-    home = Home(options.home)
-    before = home.load(options.user)
+    person = Home(options.home, database=options.database).person(options.user)
+    before = person.prompt
     if options.sentence is not None:
         sentences = [str(text) for text in options.sentence]
     elif options.file is not None:
@@ -48,9 +47,9 @@ def run(options: argparse.Namespace) -> int:
     else:
         lines = _edited(HEADING + "".join(f"{claim.text}\n" for claim in before.persona.claims)).splitlines()
         sentences = [line for line in lines if not line.startswith(COMMENT)]
-    edited = edit_persona(before, sentences)
+    number = person.edit(sentences)
+    edited = person.prompt
     is_changed = edited != before
-    number = home.save(edited) if is_changed else home.versions(options.user)[-1].number
     if options.json:
         texts = [claim.text for claim in edited.persona.claims]
         # A language model reads every sentence; only the embedded engine has some it can make nothing of.

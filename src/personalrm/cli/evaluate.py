@@ -53,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_reading(parser)
     add_model(parser)
-    add_output(parser)
+    add_output(parser, "home", "database", "config", "json")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -105,7 +105,7 @@ def _tell_engine(evaluation: Evaluation, options: argparse.Namespace, n_bad_rows
     """Print what the embedded engine did; returns the exit code."""
     from personalrm.bench.runs.evaluation import half_of, in_development_half, score_prompts
     from personalrm.stats.accuracy import mean_correctness
-    from personalrm.store.home import Home
+    from personalrm.store.people import PeopleStore
 
     parts, curve, notes = {"all users": evaluation}, evaluation.curve, list(evaluation.notes)
     if options.halves:
@@ -119,7 +119,7 @@ def _tell_engine(evaluation: Evaluation, options: argparse.Namespace, n_bad_rows
     saved: Accuracy | None = None
     unreadable: tuple[str, ...] = ()
     if options.saved:
-        scored = score_prompts(evaluation.held_out, Home(options.home).load)
+        scored = score_prompts(evaluation.held_out, PeopleStore(options.home, options.database).load)
         saved = mean_correctness(scored.correct, scored.user_ids) if scored.user_ids else None
         unreadable = scored.unreadable
     if options.json:

@@ -39,23 +39,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_reading(parser)
     add_induction(parser)
     add_model(parser)
-    add_output(parser)
+    add_output(parser, "home", "database", "config", "json")
 
 
 def run(options: argparse.Namespace) -> int:
     from personalrm.induction.embedded_fit import EmbeddedFit
     from personalrm.induction.fit_job import FitJob
     from personalrm.induction.model_fit import ModelFit
-    from personalrm.store.home import Home
+    from personalrm.store.people import PeopleStore
 
     settings = induction_settings(options)
     with optional_judge(options) as judge:
         job = FitJob(
             options.file,
-            Home(options.home),
+            PeopleStore(options.home, options.database),
             EmbeddedFit(settings) if judge is None else ModelFit(judge, settings),
             read_options(options),
-            user_id=options.user,
+            user_ids=None if options.user is None else [options.user],
             retry_unscored=options.retry_unscored,
         ).prepare()
         if options.dry_run:
@@ -115,7 +115,7 @@ def _predict(job: FitJob, options: argparse.Namespace, judge: ModelJudge | None)
             except StoreError as error:  # a damaged cache, with which a fit would begin anew
                 print(f"warning: {error}", file=sys.stderr)
                 kept = None
-            guess = forecast(job.todo(only_look=True), judge, induction_settings(options), price, kept)
+            guess = forecast(job.todo(), judge, induction_settings(options), price, kept)
         content, line = guess.as_json(), guess.line()
     if options.json:
         print_json(content)
@@ -145,6 +145,7 @@ def _print(report: FitReport, options: argparse.Namespace) -> None:
         (report.n_too_few, "user", "with too few pairs for anything personal"),
         (report.n_without_sentence, "user", "of whom nothing is clear enough for a sentence; show lists how they lean"),
         (report.n_without_context, "user", "with target rows only, left out"),
+        (report.n_forgotten, "choice", "left out, forgotten for good"),
         (report.tally.n_bad_rows, "bad row", "left out; personalrm validate lists them"),
     )
     for line in (*report.damaged, *report.tally.warnings):

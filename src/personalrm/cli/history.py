@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("user", help="user id")
-    add_output(parser)
+    add_output(parser, "home", "database", "config", "json")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -29,15 +29,15 @@ def run(options: argparse.Namespace) -> int:
     from personalrm.induction.prompt_changes import compare_prompts, origin_of
     from personalrm.preferences.personal_prompts import PersonalPrompt
     from personalrm.preferences.personas import Persona
-    from personalrm.store.home import Home
+    from personalrm.store.people import PeopleStore
 
-    home = Home(options.home)
+    people = PeopleStore(options.home, options.database)
     seen: dict[int, PersonalPrompt | None] = {}
     before = PersonalPrompt(options.user, Persona())  # the first version differs from nothing
     rows: list[dict[str, Any]] = []
-    for version in home.versions(options.user):
+    for version in people.versions(options.user):
         try:
-            prompt = home.load(options.user, version.number)
+            prompt = people.load(options.user, version.number)
         except (CorruptFile, NewerVersion) as error:
             rows.append({"version": version.number, "date": version.date, "problem": str(error)})
             seen[version.number] = None

@@ -32,6 +32,11 @@ MOST_IN_USAGE = 8
 """Options that still fit into the first line of a help page."""
 OUTPUT_FLAGS: Mapping[str, Mapping[str, Any]] = {
     "home": {"type": folder, "default": DEFAULT_HOME, "help": "home folder (default: ./%(default)s)"},
+    "database": {
+        "metavar": "URL",
+        "help": "PostgreSQL database of people, postgresql+psycopg://user@host/name (default: people.db in the home "
+        "folder)",
+    },
     "config": {"metavar": "YAML", "help": "file with settings; flags and PERSONALRM_* win over it"},
     "json": {"action": "store_true", "help": "print JSON for machines"},
 }
@@ -87,7 +92,7 @@ def add_commands(parser: argparse.ArgumentParser, modules: Sequence[ModuleType],
     for module in modules:
         summary, _, example = (module.__doc__ or "").partition("\n\nExample: ")
         child = commands.add_parser(
-            module.__name__.rpartition(".")[2].replace("_", "-"),
+            module.__name__.rpartition(".")[2].rstrip("_").replace("_", "-"),  # `import_`, a word of Python
             help=summary.splitlines()[0].rstrip("."),
             description=summary,
             epilog=f"example: {example.strip()}",
@@ -105,8 +110,8 @@ def shared_group(parser: argparse.ArgumentParser, title: str) -> argparse._Argum
 
 
 def add_output(parser: argparse.ArgumentParser, *names: str) -> None:
-    """--home, --config and --json, or those of them that are named, in that order."""
-    for name in names or OUTPUT_FLAGS:
+    """--home, --config and --json, or those of `OUTPUT_FLAGS` that are named, in that order."""
+    for name in names or ("home", "config", "json"):
         shared_group(parser, OUTPUT).add_argument(f"--{name}", **OUTPUT_FLAGS[name])
 
 

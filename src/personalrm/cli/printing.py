@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TextIO
 
+from personalrm.errors import BadInput
 from personalrm.wording import count, visible
 
 if TYPE_CHECKING:
@@ -71,6 +72,23 @@ def print_error(error: object, code: int) -> int:
     """One sentence on stderr; returns the exit code."""
     print(f"personalrm: {error}", file=sys.stderr)
     return code
+
+
+def confirm(is_confirmed: bool, what: str, done: str) -> None:
+    """Ask on the terminal, unless --yes was given; without a terminal nobody is asked, and the answer is no.
+
+    Args:
+        is_confirmed: Whether --yes was given.
+        what: What would be done, such as `erase 2 versions of u17`.
+        done: What was not done otherwise, such as `erased`.
+
+    Raises:
+        BadInput: If the answer is no.
+    """
+    if not is_confirmed and sys.stdin.isatty():
+        is_confirmed = input(f"{what}? [y/N] ").strip().lower() in ("y", "yes")
+    if not is_confirmed:
+        raise BadInput(f"nothing was {done}; pass --yes to {what}")
 
 
 def print_problems(problems: Iterable[object]) -> int:

@@ -15,15 +15,15 @@ from personalrm.cli.printing import print_json
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("user", help="user id")
     parser.add_argument("version", metavar="VERSION", type=positive, help="number, as `personalrm history` lists it")
-    add_output(parser)
+    add_output(parser, "home", "database", "config", "json")
 
 
 def run(options: argparse.Namespace) -> int:
-    from personalrm.store.home import Home
+    from personalrm.store.people import PeopleStore
 
-    home = Home(options.home)
-    before = home.versions(options.user)[-1].number
-    number = home.restore(options.user, options.version)
+    people = PeopleStore(options.home, options.database)
+    before = people.versions(options.user)[-1].number
+    number = people.restore(options.user, options.version)
     if options.json:
         print_json({"user_id": options.user, "restored": options.version, "version": number})
     elif number == before:

@@ -41,16 +41,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="form of the output (default: %(default)s)",
     )
     add_model(parser)
-    add_output(parser, "home", "config")
+    add_output(parser, "home", "database", "config")
 
 
 def run(options: argparse.Namespace) -> int:
     from personalrm.preferences.messages import Message
     from personalrm.preferences.prompt_json import prompt_to_json
     from personalrm.prompts.rendering import as_markdown, generation_prompt, judge_messages
-    from personalrm.store.home import Home
+    from personalrm.store.people import PeopleStore
 
-    prompt = Home(options.home).load(options.user, options.version_number)
+    prompt = PeopleStore(options.home, options.database).load(options.user, options.version_number)
     if options.ablate is not None:
         return _ablate(prompt, options)
     if options.model is not None:

@@ -18,7 +18,7 @@ import os
 import sqlite3
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -159,22 +159,10 @@ class EmbeddingStore:
 
     def erase(self, user_id: str) -> int:
         """Forget a user: their rows that nobody else owns are zeroed on disk; returns how many those were."""
+        self._refresh()  # the folder is made and checked
+        n_gone = erase_rows(self.folder, user_id)
         self._refresh()
-        owner = _hashed(user_id)
-        with self._database() as database:
-            database.execute("BEGIN IMMEDIATE")
-            database.execute("DELETE FROM owners WHERE owner = ?", (owner,))
-            gone = [
-                n
-                for (n,) in database.execute("SELECT number FROM rows WHERE number NOT IN (SELECT number FROM owners)")
-            ]
-            for pooling in POOLINGS:
-                self._write(pooling, gone, np.zeros((len(gone), self.encoder.dim), dtype=np.float16))
-            database.executemany("DELETE FROM rows WHERE number = ?", [(number,) for number in gone])
-            _set_fact(database, "erasures", str(int(_fact(database, "erasures")) + 1))
-            database.execute("COMMIT")
-        self._refresh()
-        return len(gone)
+        return n_gone
 
     def _append(self, sequences: Sequence[TextSequence], owners: Sequence[bytes]) -> None:
         """Embed the sequences and write them down; rows another process added meanwhile are left as they are."""
@@ -192,7 +180,8 @@ class EmbeddingStore:
             numbers = list(range(first, first + len(new)))
             self._note_clipped(*(vectors[pooling][new] for pooling in POOLINGS))
             for pooling in POOLINGS:
-                self._write(pooling, numbers, in_fp16(vectors[pooling][new]))
+                _write_rows(self._file(pooling), numbers, in_fp16(vectors[pooling][new]))
+            _set_fact(database, "dim", str(self.encoder.dim))
             database.executemany(
                 "INSERT INTO rows VALUES (?, ?)", zip(numbers, (sequences[place].key for place in new), strict=True)
             )
@@ -281,18 +270,47 @@ class EmbeddingStore:
     def _file(self, pooling: Pooling) -> Path:
         return self.folder / f"{pooling}.f16"
 
-    def _write(self, pooling: Pooling, numbers: Sequence[int], vectors: HalfArray) -> None:
-        """Put vectors at their rows and flush them; called inside a write transaction."""
-        width = 2 * self.encoder.dim
-        with open(open_private(self._file(pooling), os.O_RDWR | os.O_CREAT), "r+b") as file:
-            start = 0
-            for stop in range(1, len(numbers) + 1):  # a stretch of numbers that follow each other is one write
-                if stop == len(numbers) or numbers[stop] != numbers[stop - 1] + 1:
-                    file.seek(numbers[start] * width)
-                    file.write(vectors[start:stop].tobytes())
-                    start = stop
-            file.flush()
-            os.fsync(file.fileno())
+
+def erase_rows(folder: Path, user_id: str) -> int:
+    """Zero the rows of a folder that a user alone owns; returns how many those were. No encoder is needed.
+
+    Raises:
+        StoreError: If the folder cannot be read or written.
+    """
+    try:
+        with closing(sqlite3.connect(folder / "rows.sqlite", timeout=60.0, isolation_level=None)) as database:
+            database.execute("PRAGMA secure_delete = ON")
+            database.execute("BEGIN IMMEDIATE")
+            database.execute("DELETE FROM owners WHERE owner = ?", (_hashed(user_id),))
+            query = "SELECT number FROM rows WHERE number NOT IN (SELECT number FROM owners) ORDER BY number"
+            gone = [number for (number,) in database.execute(query)]
+            for path in (folder / f"{pooling}.f16" for pooling in POOLINGS) if gone else ():
+                n_rows = int(_fact(database, "n_rows"))
+                dim = _find_fact(database, "dim")  # folders of the first versions do not say it, their size does
+                width = int(dim) if dim is not None else path.stat().st_size // (2 * n_rows)
+                _write_rows(path, gone, np.zeros((len(gone), width), dtype=np.float16))
+            database.executemany("DELETE FROM rows WHERE number = ?", [(number,) for number in gone])
+            _set_fact(database, "erasures", str(int(_fact(database, "erasures")) + 1))
+            database.execute("COMMIT")
+    except StoreError:
+        raise
+    except (OSError, sqlite3.Error) as error:
+        raise StoreError(f"embeddings {str(folder)!r} cannot be read or written ({error})") from None
+    return len(gone)
+
+
+def _write_rows(path: Path, numbers: Sequence[int], vectors: HalfArray) -> None:
+    """Put vectors at their rows and flush them; called inside a write transaction."""
+    width = 2 * vectors.shape[1]
+    with open(open_private(path, os.O_RDWR | os.O_CREAT), "r+b") as file:
+        start = 0
+        for stop in range(1, len(numbers) + 1):  # a stretch of numbers that follow each other is one write
+            if stop == len(numbers) or numbers[stop] != numbers[stop - 1] + 1:
+                file.seek(numbers[start] * width)
+                file.write(vectors[start:stop].tobytes())
+                start = stop
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _hashed(user_id: str) -> bytes:
@@ -300,11 +318,16 @@ def _hashed(user_id: str) -> bytes:
 
 
 def _fact(database: sqlite3.Connection, name: str) -> str:
-    row = database.execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone()
-    if row is None:
+    value = _find_fact(database, name)
+    if value is None:
         raise CorruptFile(f"the embeddings' database does not say {name!r}; remove the folder, it is made again")
-    return str(row[0])
+    return value
+
+
+def _find_fact(database: sqlite3.Connection, name: str) -> str | None:
+    row = database.execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone()
+    return None if row is None else str(row[0])
 
 
 def _set_fact(database: sqlite3.Connection, name: str, value: str) -> None:
-    database.execute("UPDATE facts SET value = ? WHERE name = ?", (value, name))
+    database.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (name, value))

@@ -1,36 +1,45 @@
-"""A fit of a whole file into a home folder: resumable, never done twice.
+"""A fit of a whole file into the people of a home: resumable, never done twice.
 
 Two passes over the file: the first finds every bad row and shows everybody to the
 engine, the second fits user by user and saves each before it is reported. A user whose
 newest prompt carries the fingerprint of this very fit is left as it is, so a killed job
-run again ends with the same bytes. What fits a user is an engine: `embedded_fit.py` or
-`model_fit.py`.
+run again ends with the same export. What fits a user is an engine: `embedded_fit.py` or
+`model_fit.py`. Choices that were forgotten are not learned from again, and what is hidden
+is not quoted.
 """
 
 from __future__ import annotations
 
+import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from personalrm.errors import NewerVersion, UnknownUser
 from personalrm.induction.edits import carry_edits
+from personalrm.induction.hidden import without_hidden
 from personalrm.preferences.messages import digest
 from personalrm.preferences.personal_prompts import PersonalPrompt
 from personalrm.preferences.prompt_json import pair_to_dict
 from personalrm.preferences.reading.files import ReadOptions, Tally, iter_users
 from personalrm.preferences.users import User
 from personalrm.stopping import Drain
-from personalrm.store.home import Home
+from personalrm.store.records import Hidden, Learned
 from personalrm.wording import count
+
+if TYPE_CHECKING:
+    from personalrm.store.people import Forgotten, PeopleStore
 
 FINGERPRINT = "fingerprint"
 """Key in a saved prompt's settings: what the fit depended on."""
 UNSCORED = "unscored"
 """Key in a saved prompt's settings: how many verdicts were missing when it was made."""
 NOT_DONE = "not done, the run was stopped"
+QUICK_S = 0.02
+"""Users who come faster than this are saved together: a commit of SQLite waits for the disk several times."""
+MOST_TOGETHER = 64
 
 
 @dataclass(frozen=True, repr=False)
@@ -102,8 +111,10 @@ class FitReport:
     """Users whose prompt lacks verdicts of the model, with how many and why."""
     failed: dict[str, str] = field(default_factory=dict)
     """Users without a new prompt, with the reason."""
+    n_forgotten: int = 0
+    """Pairs of the file that were forgotten and are not learned from again."""
     damaged: list[str] = field(default_factory=list)
-    """Saved prompts that could not be read and were set aside, a sentence each."""
+    """Saved prompts that could not be read and were passed over, a sentence each."""
 
     @property
     def is_whole(self) -> bool:
@@ -117,48 +128,59 @@ class FitReport:
 
 
 class FitJob:
-    """One fit of a file.
+    """One fit of a file, or of the choices that a home holds.
 
     Args:
-        path: Preference pairs.
-        home: Where prompts go.
+        source: A file of preference pairs, or what gives everybody anew each time it is called.
+        home: Where pairs and prompts go.
         engine: What makes them.
         options: How to read the file.
-        user_id: Fit this user only; the others are still seen by the engine.
+        user_ids: Fit these users only; the others are still seen by the engine. None means everybody.
         retry_unscored: Fit again those whose prompt lacks verdicts.
     """
 
     def __init__(
         self,
-        path: str | Path,
-        home: Home,
+        source: str | Path | Callable[[], Iterable[User]],
+        home: PeopleStore,
         engine: FitEngine,
         options: ReadOptions | None = None,
         *,
-        user_id: str | None = None,
+        user_ids: Collection[str] | None = None,
         retry_unscored: bool = False,
     ) -> None:
-        self._path, self._home, self._engine = path, home, engine
+        self._source, self._home, self._engine = source, home, engine
         self._options = options or ReadOptions()
-        self._user_id, self._retry_unscored = user_id, retry_unscored
+        self._user_ids, self._retry_unscored = user_ids, retry_unscored
         self.report = FitReport()
+        self._forgotten: Forgotten | None = None
+        self._hidden: Mapping[str, Hidden] = {}
+        self._beginning = 0
 
     def prepare(self) -> FitJob:
         """First pass: every row is checked, users are counted, the engine sees everybody.
 
         Raises:
             BadInput: If the file has bad rows and they are not to be skipped, listing them.
-            UnknownUser: If one user is asked for who is not in the file.
+            UnknownUser: If users are asked for of whom none is in the file.
         """
+        # As things stand when the fit begins; what is erased meanwhile is found when it saves.
+        self._beginning = self._home.last_erasure()
+        self._forgotten, self._hidden = self._home.forgotten(), self._home.everybody_hidden()
 
         def counted() -> Iterator[User]:
-            for user in iter_users(self._path, self._options, tally=self.report.tally):
-                self.report.n_users += self._user_id in (None, user.user_id)
+            for read in self._users(self.report.tally):
+                user = self._without_forgotten(read)
+                self.report.n_forgotten += len(read) - len(user)
+                if not user.pairs:
+                    continue
+                self.report.n_users += self._is_wanted(user)
                 yield user
 
         self._engine.learn(counted())
-        if self._user_id is not None and not self.report.n_users:
-            raise UnknownUser(f"user {self._user_id!r} is not in {str(self._path)!r}; check the id")
+        if self._user_ids and not self.report.n_users:
+            where = str(self._source) if isinstance(self._source, str | Path) else str(self._home.home)
+            raise UnknownUser(f"user {min(self._user_ids)!r} is not in {where!r}; check the id")
         return self
 
     def run(self, interrupted: Callable[[], object]) -> Iterator[str]:
@@ -176,26 +198,27 @@ class FitJob:
 
         with Drain(stop) as drain:
             unchanged: deque[str] = deque()
+            together: list[Fitted] = []
+            before = time.monotonic()
             for fitted in self._engine.fit_each(self.todo(lambda: drain.is_asked, unchanged.append)):
-                self._save(fitted)
-                yield fitted.todo.user.user_id
+                together.append(fitted)
+                if time.monotonic() - before > QUICK_S or len(together) == MOST_TOGETHER:
+                    yield from self._save(together)
+                    together.clear()
                 while unchanged:
                     yield unchanged.popleft()
+                before = time.monotonic()
+            yield from self._save(together)
             yield from unchanged
 
     def todo(
         self,
         is_stopped: Callable[[], bool] = lambda: False,
         done: Callable[[str], object] = lambda _: None,
-        *,
-        only_look: bool = False,
     ) -> Iterator[Todo]:
-        """The users that need a fit; `done` is called with the ids of the others.
-
-        With `only_look` the home stays as it is.
-        """
-        for user in iter_users(self._path, self._options):
-            if self._user_id not in (None, user.user_id):
+        """The users that need a fit; `done` is called with the ids of the others."""
+        for user in map(self._without_forgotten, self._users()):
+            if not self._is_wanted(user) or not user.pairs:
                 continue
             if is_stopped():
                 self.report.stopped = True
@@ -205,7 +228,7 @@ class FitJob:
                 done(user.user_id)
                 continue
             try:
-                earlier, damage = self._home.newest_or_set_aside(user.user_id, only_look=only_look)
+                earlier, damage = self._home.newest_readable(user.user_id)
             except NewerVersion as error:  # a later personalrm wrote their prompt, which is left alone
                 self.report.failed[user.user_id] = str(error)
                 done(user.user_id)
@@ -213,7 +236,10 @@ class FitJob:
             if damage:
                 self.report.damaged.append(damage)
             pairs = [pair_to_dict(pair) for pair in user.pairs]
-            item = Todo(user, earlier, digest(pairs, self._engine.depends_on(user.user_id)))
+            decides = [pairs, self._engine.depends_on(user.user_id)]
+            if hidden := self._hidden.get(user.user_id):
+                decides.append([sorted(hidden.hashes), sorted(hidden.words)])
+            item = Todo(user, earlier, digest(*decides))
             if self._is_unchanged(item):
                 done(user.user_id)
             else:
@@ -234,20 +260,49 @@ class FitJob:
         self._count_prompt(earlier)
         return True
 
-    def _save(self, fitted: Fitted) -> None:
-        user_id, report = fitted.todo.user.user_id, self.report
-        if fitted.prompt is None:
-            report.failed[user_id] = fitted.reason
-            report.stopped = report.stopped or fitted.reason == NOT_DONE
-            return
-        prompt = carry_edits(fitted.todo.earlier, fitted.prompt, fitted.todo.user.pairs)
-        settings = {**prompt.settings, FINGERPRINT: fitted.todo.fingerprint}
-        if fitted.n_unscored:
-            settings[UNSCORED] = fitted.n_unscored
-            report.partial[user_id] = f"{count(fitted.n_unscored, 'verdict')} missing: {fitted.reason}"
-        self._home.save(replace(prompt, settings=settings))
-        report.n_fitted += 1
-        self._count_prompt(prompt)
+    def _users(self, tally: Tally | None = None) -> Iterable[User]:
+        if isinstance(self._source, str | Path):
+            return iter_users(self._source, self._options, tally=tally)
+        return self._source()
+
+    def _is_wanted(self, user: User) -> bool:
+        return self._user_ids is None or user.user_id in self._user_ids
+
+    def _without_forgotten(self, user: User) -> User:
+        if self._forgotten is None:
+            return user
+        kept = tuple(pair for pair in user.pairs if pair not in self._forgotten)
+        return user if len(kept) == len(user.pairs) else replace(user, pairs=kept)
+
+    def _save(self, together: Iterable[Fitted]) -> Iterator[str]:
+        """Store what was fitted in one transaction, and yield the ids when it is on disk."""
+        made: list[tuple[Fitted, PersonalPrompt]] = []
+        for fitted in together:
+            user = fitted.todo.user
+            if fitted.prompt is None:
+                self.report.failed[user.user_id] = fitted.reason
+                self.report.stopped = self.report.stopped or fitted.reason == NOT_DONE
+                yield user.user_id
+                continue
+            prompt = carry_edits(fitted.todo.earlier, fitted.prompt, user.pairs)
+            if hidden := self._hidden.get(user.user_id):
+                prompt = without_hidden(prompt, hidden, user.pairs)
+            settings = {**prompt.settings, FINGERPRINT: fitted.todo.fingerprint}
+            if fitted.n_unscored:
+                settings[UNSCORED] = fitted.n_unscored
+            made.append((fitted, replace(prompt, settings=settings)))
+        learned = [Learned(prompt, fitted.todo.user.context_pairs) for fitted, prompt in made]
+        refusals = self._home.save_fitted(learned, since=self._beginning) if learned else []
+        for (fitted, prompt), refusal in zip(made, refusals, strict=True):
+            if refusal:
+                self.report.failed[prompt.user_id] = refusal
+            else:
+                if fitted.n_unscored:
+                    missing = count(fitted.n_unscored, "verdict")
+                    self.report.partial[prompt.user_id] = f"{missing} missing: {fitted.reason}"
+                self.report.n_fitted += 1
+                self._count_prompt(prompt)
+            yield prompt.user_id
 
     def _count_prompt(self, prompt: PersonalPrompt) -> None:
         self.report.n_too_few += prompt.too_few_pairs

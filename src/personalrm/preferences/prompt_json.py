@@ -162,6 +162,21 @@ def pair_to_dict(pair: PreferencePair) -> dict[str, Any]:
     }
 
 
+def checked_pair(row: Any, where: str) -> PreferencePair:
+    """The pair that `pair_to_dict` wrote, from a file that anybody may have changed.
+
+    Raises:
+        CorruptFile: If a field is missing or of a wrong type.
+        BadRow: If it cannot be a choice.
+    """
+    pair = PreferencePair(**vars(saved_value(_SavedPair, row, where, again="pass it as it was written")))
+    if pair.split not in (None, "train", "validation", "target"):
+        raise CorruptFile(f"split of {where} is {pair.split!r}; write train, validation or target")
+    if pair.timestamp is not None and not math.isfinite(pair.timestamp):
+        raise CorruptFile(f"the timestamp of {where} is not a finite number; pass seconds since 1970")
+    return pair
+
+
 def pair_from_dict(row: Mapping[str, Any]) -> PreferencePair:
     """The pair that `pair_to_dict` wrote, unchecked: for our own working files, which hold millions of pairs."""
     conversation = tuple(Message(turn["role"], turn["content"]) for turn in row["conversation"])
