@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from personalrm.errors import BadRow, CorruptFile, PersonalRMError
 from personalrm.home.runs import rows_in_runs
@@ -19,9 +19,12 @@ from personalrm.preferences.pairs import PreferencePair
 from personalrm.preferences.prompt_json import checked_pair, prompt_from_dict
 from personalrm.store.people import PeopleStore
 from personalrm.store.records import Hidden
+from personalrm.typed_values import plain, saved_value
 
 LEFT_BEHIND = ("answer", "row")
 """Kinds of lines that are for people to read: answers belong to requests, rows to their run."""
+MOST_VERSIONS = 2**31 - 1
+"""As far as an integer of PostgreSQL counts."""
 DATE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 KINDS = ("pair", "prompt", "edit", "hidden_word", *LEFT_BEHIND)
 AGAIN = "pass what personalrm export printed"
@@ -120,51 +123,80 @@ def import_lines(store: PeopleStore, lines: Iterable[Mapping[str, Any]], *, wher
     return Imported(counts["lines"], len(people), n_new, counts["left behind"])
 
 
-def _read(line: Mapping[str, Any], where: str) -> tuple[str, str, dict[str, Any]]:
+@dataclass(frozen=True)
+class _Pair:
+    """The line of a choice."""
+
+    user_id: str
+    pair: Mapping[str, Any]
+    reason: str = ""
+    hidden: bool = False
+    date: str = ""
+
+
+@dataclass(frozen=True)
+class _Version:
+    """The line of a version of the prompt."""
+
+    user_id: str
+    version: int
+    prompt: Mapping[str, Any]
+    date: str = ""
+
+
+@dataclass(frozen=True)
+class _Edit:
+    """What a person changed by hand."""
+
+    number: int
+    kind: Literal["added", "removed"]
+    sentence: str
+
+
+@dataclass(frozen=True)
+class _EditLine:
+    """The line of such a change."""
+
+    user_id: str
+    edit: _Edit
+
+
+@dataclass(frozen=True)
+class _HiddenWord:
+    """The line of a hidden word."""
+
+    user_id: str
+    hidden_word: str
+
+
+LINES = {"pair": _Pair, "prompt": _Version, "edit": _EditLine, "hidden_word": _HiddenWord}
+
+
+def _read(line: Any, where: str) -> tuple[str, str, dict[str, Any]]:
     """Whose line it is, of which kind, and its content checked.
 
     Raises:
         PersonalRMError: If it is not what an export holds.
     """
-    if not isinstance(line, Mapping):
-        raise BadRow(f"{where} is not an object; {AGAIN}")
-    user_id, kinds = line.get("user_id"), [kind for kind in KINDS if kind in line]
-    if not isinstance(user_id, str) or not user_id.strip():
-        raise BadRow(f"{where} has no user_id; {AGAIN}")
+    kinds = [kind for kind in KINDS if isinstance(line, Mapping) and kind in line]
     if len(kinds) != 1:
         raise BadRow(f"{where} holds {' and '.join(kinds) or 'nothing'} that an export writes in a line; {AGAIN}")
     (kind,) = kinds
-    read = dict(line)
-    date = read.get("date", "")
-    if not isinstance(date, str) or (date and not DATE.fullmatch(date)):
-        raise BadRow(f"{where} has the date {date!r}, not one such as 2026-01-31T12:00:00Z; {AGAIN}")
+    if kind in LEFT_BEHIND:
+        return str(line.get("user_id")), kind, {}
+    read = plain(saved_value(LINES[kind], line, where, again=AGAIN))
+    user_id, date, number = read["user_id"], read.get("date"), read.get("version", read.get("edit", {}).get("number"))
+    if not user_id.strip():
+        raise BadRow(f"user_id of {where} is blank; {AGAIN}")
+    if date and not DATE.fullmatch(date):
+        raise BadRow(f"date of {where} is {date!r}, not one such as 2026-01-31T12:00:00Z; {AGAIN}")
+    if number is not None and not 1 <= number <= MOST_VERSIONS:
+        raise BadRow(f"{where} is about version {number}, versions are numbered from 1; {AGAIN}")
     if kind == "pair":
         read["pair"] = checked_pair(line["pair"], f"the pair of {where}")
-        if read["pair"].user_id != user_id:
-            raise BadRow(f"{where} holds a choice of user {read['pair'].user_id!r} under user {user_id!r}; {AGAIN}")
-        if not isinstance(read.get("reason", ""), str) or not isinstance(read.get("hidden", False), bool):
-            raise BadRow(f"reason or hidden of {where} is of another type than text and true or false; {AGAIN}")
     elif kind == "prompt":
-        if not isinstance(line["prompt"], Mapping) or not _is_number(line.get("version")):
-            raise BadRow(f"{where} has no prompt with the number of its version; {AGAIN}")
         read["prompt"] = prompt_from_dict(line["prompt"], f"the prompt of {where}")
-        if read["prompt"].user_id != user_id:
-            raise BadRow(f"{where} holds the prompt of user {read['prompt'].user_id!r} under user {user_id!r}; {AGAIN}")
-    elif kind == "edit":
-        edit = line["edit"]
-        if not (
-            isinstance(edit, Mapping)
-            and set(edit) == {"number", "kind", "sentence"}
-            and _is_number(edit["number"])
-            and edit["kind"] in ("added", "removed")
-            and isinstance(edit["sentence"], str)
-        ):
-            raise BadRow(f"the edit of {where} is not number, kind and sentence; {AGAIN}")
-    elif kind == "hidden_word" and not (isinstance(line["hidden_word"], str) and line["hidden_word"].strip()):
-        raise BadRow(f"hidden_word of {where} is blank or not a text; {AGAIN}")
+    owner = getattr(read[kind], "user_id", user_id)
+    if owner != user_id:
+        raise BadRow(f"{where} holds a {kind} of user {owner!r} under user {user_id!r}; {AGAIN}")
     return user_id, kind, read
-
-
-def _is_number(value: Any) -> bool:
-    """Whether it numbers a version: from 1, as far as a database counts."""
-    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value < 2**31

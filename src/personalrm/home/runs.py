@@ -1,6 +1,6 @@
 """A person's rows in the run folders of a home: found for their export, taken out when they are erased.
 
-Files are read as JSON, not as records of the benchmark, so that a damaged line or a run of a later personalrm hides nobody.
+Files are read as JSON, not as records of the benchmark, so that damage or a later personalrm hides nobody.
 """
 
 from __future__ import annotations
