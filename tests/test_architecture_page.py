@@ -98,6 +98,6 @@ def test_every_step_is_reached_from_one_before(walk: str) -> None:
 
 
 def test_what_is_not_there_is_noticed() -> None:
-    assert not is_defined("store/home.py", "Home.lend")
+    assert not is_defined("store/people.py", "PeopleStore.lend")
     assert not leads_to("preferences/pairs.py", "cli/judge.py")
     assert leads_to("rewards/methods.py", "rewards/heads/two_level.py")

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from tests.fakes.people import saved, versions
 
-from personalrm import Home, Message, Persona, PersonalPrompt, SynthesizeMe, example_path, example_users
+from personalrm import Home, Message, Persona, PersonalPrompt, example_path, example_users
 from personalrm.cli import main
 from personalrm.errors import BadInput, BadRow, UnknownName, UnknownUser
 from personalrm.preferences.demonstrations import Demonstration
@@ -240,10 +240,6 @@ def test_a_version_whose_number_is_taken_gets_the_next(home):
     assert [home.person("u").version(n).persona.text for n in (1, 2, 3)] == [
         "Likes tea.", "Likes coffee.", "Likes coffee.",
     ]  # fmt: skip
-
-
-def test_what_synthesize_me_learns_is_what_a_home_learns(mara):
-    assert SynthesizeMe().fit(example_users()[0]).prompt.weights == mara.prompt.weights
 
 
 def test_a_demonstration_with_a_hidden_word_in_its_reasoning_goes(home):

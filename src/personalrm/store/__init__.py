@@ -1,1 +1,1 @@
-"""The home folder: versions of personal prompts that are there whole or not at all."""
+"""The database of people, and files that are there whole or not at all."""
