@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "personalrm"
 LISTED = {
     "personalrm": """
-        Candidate Claim Demonstration Message Persona PersonalPrompt PersonalRMError PreferencePair Question
+        Candidate Claim Demonstration Home Message Person Persona PersonalPrompt PersonalRMError PreferencePair Question
         ReadOptions SynthesizeMe User Verdict __version__ example_path example_users fit_users
         is_personalizable iter_users read_pairs
     """,
@@ -53,7 +53,7 @@ PUBLIC = {package: names.split() for package, names in LISTED.items()}
 NAMES = [(package, name) for package, names in PUBLIC.items() for name in names]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
-HEAVY = ["aiohttp", "fastapi", "numpy", "pydantic", "torch", "transformers", "yaml"]
+HEAVY = ["aiohttp", "alembic", "fastapi", "numpy", "pydantic", "sqlalchemy", "torch", "transformers", "yaml"]
 REPORT = f"print('loaded', sorted(set(sys.modules) & set({HEAVY})), file=sys.stderr)"
 HELP = "import atexit, sys; atexit.register(lambda: {report}); sys.argv = ['personalrm', '--help']; {run}"
 
