@@ -13,7 +13,7 @@ from typing import Any
 
 from personalrm.bench.plan.cells import Cell
 from personalrm.errors import PersonalRMError, StoreError
-from personalrm.store.atomic import replace_file
+from personalrm.whole_files import replace_file
 
 Line = dict[str, Any]
 REPORTS = ("report.html", "report.md", "summary.json")
@@ -121,7 +121,7 @@ def _lower_counts(folder: Path) -> None:
         if "n_users" in statistics and n_gone > 0:
             statistics["n_users"] = max(statistics["n_users"] - n_gone, n_left)
         statistics |= {"n_target_users": n_left, "n_target_pairs": len(targets)}
-    replace_file(path, [json.dumps(info, ensure_ascii=False, indent=1) + "\n"])
+    replace_file(path, [json.dumps(info, ensure_ascii=False, indent=1) + "\n"], is_private=True)
 
 
 def _erase_lines(path: Path, user_id: str) -> int:
@@ -141,7 +141,7 @@ def _erase_lines(path: Path, user_id: str) -> int:
         head["n_rows"] = len(kept) - 1
     for line in kept if is_control else ():
         line.pop("reasoning", None)
-    replace_file(path, (json.dumps(line, ensure_ascii=False) + "\n" for line in kept))
+    replace_file(path, (json.dumps(line, ensure_ascii=False) + "\n" for line in kept), is_private=True)
     return n_gone
 
 

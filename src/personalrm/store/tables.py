@@ -37,6 +37,8 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
 from personalrm.errors import BadInput, CorruptFile, MissingExtra, NewerVersion, StoreError
+from personalrm.whole_files import open_private, private_folder
+from personalrm.wording import install_hint
 
 REVISION = "0001"
 """The newest of the migrations; a database of another one is brought here or refused."""
@@ -200,8 +202,8 @@ class Database:
     def _make_file(self) -> None:
         """An empty file that only its owner may read, before SQLite would make one that others may."""
         try:
-            self.home.mkdir(parents=True, exist_ok=True, mode=0o700)
-            os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
+            private_folder(self.home)
+            os.close(open_private(self.path, os.O_CREAT | os.O_RDWR))
         except OSError as error:
             raise self._refused("written", error.strerror or type(error).__name__) from None
 
@@ -282,7 +284,7 @@ def _open_server(url: str) -> Engine:
     try:
         return create_engine(parsed)
     except (ImportError, NoSuchModuleError):
-        raise MissingExtra("PostgreSQL needs a driver; pip install 'personalrm[postgresql]'") from None
+        raise MissingExtra(f"PostgreSQL needs a driver; {install_hint('postgresql')}") from None
 
 
 def _revision(connection: Connection) -> str | None:
