@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 from benchmarks.simulations.planted_encoder import PlantedEncoder
@@ -38,11 +40,14 @@ def test_every_method_has_both_controls(name: str, store: EmbeddingStore) -> Non
 class Sign:
     """Knows of a user whether their last choice was the longer completion."""
 
+    def __init__(self, scale=1.0):
+        self.scale = scale
+
     def condition_many(self, contexts):
         return [float(np.sign(len(pairs[-1].chosen) - len(pairs[-1].rejected))) for pairs in contexts]
 
     def score_many(self, items):
-        return [item.state * np.array([len(text) for text in item.completions], dtype=float) for item in items]
+        return [item.state * self.scale * np.array([float(len(text)) for text in item.completions]) for item in items]
 
 
 def test_a_perfect_personal_model_loses_what_strangers_states_cost() -> None:
@@ -61,3 +66,22 @@ def test_one_user_has_nobody_to_be_shuffled_with_and_none_no_controls() -> None:
 
 def test_a_unit_is_active_where_users_differ() -> None:
     assert active_units(np.array([[0.0, 1.0, 0.5], [0.0, 2.0, 0.5]])) == pytest.approx(1 / 3)
+
+
+@pytest.mark.parametrize("scale", [1e-4, 1e4])
+def test_active_units_do_not_depend_on_the_unit_of_rewards(scale):
+    """Margins of a thousandth would all have a variance below an absolute threshold."""
+    states = Sign().condition_many([user.context for user in DEV])
+    large, small = (state_units(model, states, DEV[0].targets) for model in (Sign(), Sign(scale)))
+    assert small == pytest.approx(large) and active_units(small) == 1.0
+
+
+@dataclass(frozen=True)
+class Latent:
+    z: np.ndarray
+
+
+def test_latents_that_collapsed_to_noise_are_not_active():
+    """The prior says how far z may lie; measured by itself, any noise would tell users apart."""
+    states = [Latent(1e-3 * np.random.default_rng(user).normal(size=4)) for user in range(9)]
+    assert active_units(state_units(Sign(), states, [])) == 0.0

@@ -16,13 +16,13 @@ import numpy as np
 
 from personalrm.preferences.pairs import PreferencePair
 from personalrm.rewards.reward_model import DevUser, RewardModel, margins
-from personalrm.stats.accuracy import Accuracy, correctness, mean_correctness
-from personalrm.stats.arrays import FloatArray, IntArray
+from personalrm.stats.accuracy import Accuracy, correctness, mean_correctness, percent
+from personalrm.stats.arrays import FloatArray
 from personalrm.stats.derangements import derangements
-from personalrm.stats.paired import Comparison, compare
+from personalrm.stats.paired import Comparison, compare, points
 
 ACTIVE_VARIANCE = 0.005
-"""A unit is active when its variance over users is larger (SPL)."""
+"""A unit is active when its variance over users is larger, in units of the model's own spread (SPL)."""
 N_SHUFFLES = 5
 N_PROBES = 32
 """Pairs on which states without numbers of their own are compared by their effect."""
@@ -41,6 +41,17 @@ class Controls:
     is_same_for_all: bool = False
     """Whether the states of two users or more do not differ at all."""
 
+    def __str__(self) -> str:
+        """One line of both controls."""
+        line = f"{percent(self.active_share)} % of the units of a user's state are active"
+        against = self.against_shuffled
+        if against is None:
+            return line + "; own minus another's state needs two users"
+        if self.is_same_for_all:
+            return "rewards are the same for everybody: whose state it is makes no difference"
+        interval = f" [{points(against.low)}, {points(against.high)}]" if against.low == against.low else ""
+        return f"{line}; own minus another user's state {points(against.difference)} points{interval}"
+
 
 def controls(model: RewardModel[Any], users: Sequence[DevUser]) -> Controls | None:
     """The controls of a fitted model on users it was not trained on; None without any.
@@ -58,9 +69,13 @@ def controls(model: RewardModel[Any], users: Sequence[DevUser]) -> Controls | No
     own = correctness(margins(model, [states[place] for place in owner], targets))
     units = state_units(model, states, targets)
     ids = [pair.user_id for pair in targets]
-    against, is_same = None, len(users) > 1 and not units.var(axis=0).any()
+    against, is_same = None, len(users) > 1 and bool((units == units[0]).all())
     if len(users) > 1:
-        against = compare(own, own if is_same else _shuffled(model, states, owner, targets), ids)
+        shuffled = [
+            correctness(margins(model, [states[order[place]] for place in owner], targets))
+            for order in (() if is_same else derangements(len(users), N_SHUFFLES))
+        ]
+        against = compare(own, own if is_same else np.asarray(np.mean(shuffled, axis=0)), ids)
     return Controls(mean_correctness(own, ids), active_units(units), against, is_same)
 
 
@@ -70,19 +85,21 @@ def active_units(units: FloatArray) -> float:
 
 
 def state_units(model: RewardModel[Any], states: Sequence[Any], pairs: Sequence[PreferencePair]) -> FloatArray:
-    """Each state as numbers, `(users, units)`: its own, or the margins it gives to the first probes among the pairs."""
-    for name in ("z", "weights"):
-        if all(hasattr(state, name) for state in states):
-            return np.stack([getattr(state, name) for state in states]).astype(np.float64)
-    probes = list(pairs[:N_PROBES])
-    found = margins(model, [state for state in states for _ in probes], probes * len(states))
-    return found.reshape(len(states), len(probes))
+    """Each state as numbers, `(users, units)`, in units of the model's own spread.
 
-
-def _shuffled(
-    model: RewardModel[Any], states: Sequence[Any], owner: IntArray, targets: Sequence[PreferencePair]
-) -> FloatArray:
-    """Correctness of each target under other users' states, the mean over derangements, `(pairs,)`."""
-    drawn = derangements(len(states), N_SHUFFLES)
-    found = [correctness(margins(model, [states[order[place]] for place in owner], targets)) for order in drawn]
-    return np.asarray(np.mean(found, axis=0))
+    They are z, the weights, or else the margins that it gives to the first probes among the pairs.
+    """
+    if all(hasattr(state, "z") for state in states):
+        # The prior of z has spread 1. Its root mean square would not do: where all z collapsed to noise around 0, that
+        # noise would be the measure of itself.
+        return np.stack([state.z for state in states]).astype(np.float64)
+    if all(hasattr(state, "weights") for state in states):
+        units = np.stack([state.weights for state in states]).astype(np.float64)
+    else:
+        probes = list(pairs[:N_PROBES])
+        found = margins(model, [state for state in states for _ in probes], probes * len(states))
+        units = found.reshape(len(states), len(probes))
+    # Rewards have no unit, so a model whose margins are all a tenth tells users apart no less; and of thirty weights on
+    # the simplex none could vary by 0.005.
+    spread = np.sqrt((units**2).mean())
+    return np.asarray(units / spread if spread > 0 else units)

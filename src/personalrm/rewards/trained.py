@@ -27,14 +27,12 @@ from personalrm.preferences.messages import digest
 from personalrm.preferences.pairs import PreferencePair
 from personalrm.preferences.splits import split_context, split_user
 from personalrm.preferences.users import User
-from personalrm.rewards.controls import Controls, controls
+from personalrm.rewards.controls import controls
 from personalrm.rewards.encoder_spec import EncoderSpec, open_encoder
 from personalrm.rewards.language.user_turns import UserTurns
 from personalrm.rewards.methods import Device, Recipe, RewardMethod, reward_method
 from personalrm.rewards.reward_model import DevUser, RewardModel, target_margins
 from personalrm.rewards.saving import saved_part
-from personalrm.stats.accuracy import percent
-from personalrm.stats.paired import points
 from personalrm.whole_files import replace_file
 
 CHECKPOINT = "checkpoint.safetensors"
@@ -330,22 +328,10 @@ def make_report(
         dev_accuracy=found.own.accuracy if found else None,
         n_steps=len(curve.losses) if curve else None,
         n_skipped=curve.n_skipped if curve else None,
-        controls=in_words(found) if found else "",
+        controls=str(found) if found else "",
         active_share=found.active_share if found else None,
         own_minus_shuffled=against.difference if against else None,
     )
-
-
-def in_words(found: Controls) -> str:
-    """One line of both controls."""
-    line = f"{percent(found.active_share)} % of the units of a user's state are active"
-    against = found.against_shuffled
-    if against is None:
-        return line + "; own minus another's state needs two users"
-    if found.is_same_for_all:
-        return "rewards are the same for everybody: whose state it is makes no difference"
-    interval = f" [{points(against.low)}, {points(against.high)}]" if against.low == against.low else ""
-    return f"{line}; own minus another user's state {points(against.difference)} points{interval}"
 
 
 def model_card(report: TrainingReport, method: RewardMethod, encoder: EncoderSpec | None) -> str:
