@@ -139,11 +139,11 @@ def check_version(version: Any, newest: int, where: str, *, again: str) -> None:
 
 
 def saved_value(kind: type[Spec], content: Any, where: str, *, again: str) -> Spec:
-    """A frozen value from keys and values that personalrm wrote itself; `plain` writes them.
+    """A frozen value, a number or a text that personalrm wrote itself; `plain` writes them.
 
     Args:
         kind: Its class.
-        content: The keys and values.
+        content: Of a frozen value, its keys and values.
         where: File or place, for errors.
         again: What to do about a damaged file.
 
@@ -151,7 +151,7 @@ def saved_value(kind: type[Spec], content: Any, where: str, *, again: str) -> Sp
         CorruptFile: If a key is unknown or missing, or a value does not fit.
     """
     try:
-        return _built(kind, content, None, is_saved=True)
+        return cast(Spec, _reader(kind, True)(content, None))
     except _Misfit as misfit:
         hint = f", not {misfit.wanted}" if misfit.wanted else f" ({misfit.advice})"
         raise CorruptFile(f"{misfit.message(where)}{hint}; {again}") from None

@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import IO
 
 FILE, FOLDER = 0o600, 0o700
+UNFINISHED = ".new-"
+"""How the name of a file begins until it is whole; a kill may leave one."""
 
 
 def replace_file(path: Path, pieces: Iterable[str | bytes], *, is_private: bool = False) -> None:
@@ -40,7 +42,7 @@ def whole_file(path: Path, *, is_private: bool = False) -> Iterator[IO[bytes]]:
     Raises:
         OSError: If the disk refuses.
     """
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".new-")
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=UNFINISHED)
     try:
         with os.fdopen(handle, "wb") as file:
             yield file

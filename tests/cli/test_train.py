@@ -179,7 +179,7 @@ def test_what_no_training_left_in_a_folder_is_not_replaced(run, tmp_path):
     assert (tmp_path / "model" / "README.md").read_text() == "mine"
 
 
-@pytest.mark.parametrize("left", ["model.safetensors", "model.safetensors.tmp", "checkpoint.safetensors.tmp"])
+@pytest.mark.parametrize("left", ["model.safetensors", "model.json.tmp", ".new-abc", "checkpoint.safetensors.tmp"])
 def test_a_folder_in_which_a_training_was_killed_may_be_trained_in_again(run, tmp_path, left):
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / left).write_bytes(b"cut")

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 import math
-import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,13 +17,29 @@ import numpy as np
 import numpy.typing as npt
 
 from personalrm.errors import BadInput, CorruptFile, MissingExtra, NewerVersion, StoreError
-from personalrm.typed_values import saved_value
+from personalrm.typed_values import saved_object, saved_value
+from personalrm.whole_files import replace_file
 from personalrm.wording import absence
 
 VERSION = 1
 AGAIN = "update personalrm if a later one wrote it, or train it again"
 Arrays = Mapping[str, npt.NDArray[Any]]
 Part = TypeVar("Part")
+
+
+@contextmanager
+def writing(folder: str | Path) -> Iterator[None]:
+    """While entered, a model folder that cannot be written is refused in one sentence.
+
+    Raises:
+        StoreError: If the disk refuses.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(
+            f"model folder {str(folder)!r} cannot be written ({error.strerror or error}); check the path and the disk"
+        ) from None
 
 
 def write_model(folder: str | Path, kind: str, facts: Mapping[str, Any], arrays: Arrays) -> None:
@@ -39,18 +55,14 @@ def write_model(folder: str | Path, kind: str, facts: Mapping[str, Any], arrays:
         StoreError: If the folder cannot be written.
         MissingExtra: If safetensors is not installed.
     """
-    try:
-        from safetensors.numpy import save
-    except (ImportError, OSError, MemoryError) as error:
-        raise MissingExtra(absence(error, "safetensors", "train")) from None
+    path, safetensors = Path(folder), _safetensors()
     content = {"kind": kind, "version": VERSION, **facts}
-    try:
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        (Path(folder) / "model.json").unlink(missing_ok=True)
-        _replace(Path(folder) / "model.safetensors", save({n: np.ascontiguousarray(a) for n, a in arrays.items()}))
-        _replace(Path(folder) / "model.json", (json.dumps(content, indent=2, sort_keys=True) + "\n").encode("utf-8"))
-    except OSError as error:
-        raise StoreError(f"model folder {str(folder)!r} cannot be written ({error.strerror or error})") from None
+    with writing(path):
+        path.mkdir(parents=True, exist_ok=True)
+        (path / "model.json").unlink(missing_ok=True)
+        numbers = safetensors.numpy.save({name: np.ascontiguousarray(array) for name, array in arrays.items()})
+        replace_file(path / "model.safetensors", [numbers])
+        replace_file(path / "model.json", [json.dumps(content, indent=2, sort_keys=True), "\n"])
 
 
 def read_model(folder: str | Path, kind: str, *, encoder: str) -> tuple[dict[str, Any], dict[str, npt.NDArray[Any]]]:
@@ -68,25 +80,18 @@ def read_model(folder: str | Path, kind: str, *, encoder: str) -> tuple[dict[str
         BadInput: If it is of another method or encoder.
         MissingExtra: If safetensors is not installed.
     """
+    where, safetensors, facts = f"model folder {str(folder)!r}", _safetensors(), read_facts(folder, kind)
     try:
-        from safetensors import SafetensorError
-        from safetensors.numpy import load
-    except (ImportError, OSError, MemoryError) as error:
-        raise MissingExtra(absence(error, "safetensors", "train")) from None
-    facts = read_facts(folder, kind)
-    try:
-        arrays = load((Path(folder) / "model.safetensors").read_bytes())
+        arrays: dict[str, npt.NDArray[Any]] = safetensors.numpy.load((Path(folder) / "model.safetensors").read_bytes())
     except OSError as error:
-        raise StoreError(f"model folder {str(folder)!r} cannot be read ({error.strerror or error})") from None
-    except (ValueError, KeyError, TypeError, SafetensorError) as error:
-        raise CorruptFile(f"model folder {str(folder)!r} is damaged ({type(error).__name__}); train it again") from None
+        raise StoreError(f"{where} cannot be read ({error.strerror or error}); {AGAIN}") from None
+    except (ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:
+        raise CorruptFile(f"{where} is damaged ({type(error).__name__}); {AGAIN}") from None
     if facts["encoder"] != encoder:
-        raise BadInput(
-            f"model folder {str(folder)!r} was trained on another encoder's vectors; open the store with that"
-        )
+        raise BadInput(f"{where} was trained on another encoder's vectors; open the store with that")
     for name, array in arrays.items():
         if not np.isfinite(array).all():
-            raise CorruptFile(f"{name!r} of model folder {str(folder)!r} holds values that are not numbers; {AGAIN}")
+            raise CorruptFile(f"{name!r} of {where} holds values that are not numbers; {AGAIN}")
     return facts, arrays
 
 
@@ -99,52 +104,42 @@ def read_facts(folder: str | Path, kind: str) -> dict[str, Any]:
         NewerVersion: If a later personalrm wrote it.
         BadInput: If it is of another method.
     """
-    try:
-        facts = json.loads((Path(folder) / "model.json").read_text(encoding="utf-8"))
-        found, version, _ = str(facts["kind"]), int(facts["version"]), facts["encoder"]
-    except OSError as error:
-        raise StoreError(f"model folder {str(folder)!r} cannot be read ({error.strerror or error})") from None
-    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
-        raise CorruptFile(f"model folder {str(folder)!r} is damaged ({type(error).__name__}); train it again") from None
-    if version > VERSION:
+    facts = read_json(folder, "model.json")
+    found, _ = (saved_part(str, facts, name, folder) for name in ("kind", "encoder"))
+    if saved_part(int, facts, "version", folder) > VERSION:
         raise NewerVersion(f"model folder {str(folder)!r} was written by a later personalrm; update it")
     if found != kind:
         raise BadInput(f"model folder {str(folder)!r} holds a {found!r}, wanted a {kind!r}; load it with its own class")
-    checked: dict[str, Any] = facts
-    return checked
+    return facts
+
+
+def read_json(folder: str | Path, name: str) -> dict[str, Any]:
+    """The keys and values of a JSON file of a model folder.
+
+    Raises:
+        StoreError: If it cannot be read.
+        CorruptFile: If it holds anything else.
+    """
+    try:
+        text = (Path(folder) / name).read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise StoreError(
+            f"{name} of model folder {str(folder)!r} cannot be read ({error.strerror or error}); make one with "
+            "personalrm train"
+        ) from None
+    return saved_object(text, f"{name} of model folder {str(folder)!r}", again=AGAIN)
 
 
 def saved_part(kind: type[Part], facts: Mapping[str, Any], name: str, folder: str | Path) -> Part:
-    """A frozen value that was saved with `asdict` under a name, such as the options.
+    """A part of the facts as what it was before it was saved: a frozen value such as the options, a number, a text.
 
     Raises:
         CorruptFile: If it is missing, has a name this version does not know, or a value that does not fit.
     """
-    return saved_value(kind, facts.get(name), f"{name} of model folder {str(folder)!r}", again=AGAIN)
-
-
-def saved_number(facts: Mapping[str, Any], name: str, folder: str | Path) -> float:
-    """A finite number of the facts.
-
-    Raises:
-        CorruptFile: If it is missing or none.
-    """
-    value = facts.get(name)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise CorruptFile(f"{name!r} of model folder {str(folder)!r} is {value!r}, not a number; {AGAIN}")
-    return float(value)
-
-
-def saved_text(facts: Mapping[str, Any], name: str, folder: str | Path) -> str:
-    """A text of the facts, such as the name of the base model.
-
-    Raises:
-        CorruptFile: If it is missing or none.
-    """
-    value = facts.get(name)
-    if not isinstance(value, str):
-        raise CorruptFile(f"model folder {str(folder)!r} lacks the text {name!r} in model.json; {AGAIN}")
-    return value
+    where, value = f"{name} of model folder {str(folder)!r}", facts.get(name)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise CorruptFile(f"{where} is {value!r}, not a number; {AGAIN}")
+    return saved_value(kind, value, where, again=AGAIN)
 
 
 def checked_arrays(arrays: Arrays, shapes: Mapping[str, tuple[int | None, ...]], folder: str | Path) -> Arrays:
@@ -178,10 +173,9 @@ def restore_module(module: Any, arrays: Arrays, folder: str | Path) -> None:
     module.load_state_dict({name: torch.from_numpy(array.copy()) for name, array in arrays.items()})
 
 
-def _replace(path: Path, content: bytes) -> None:
-    unfinished = path.with_name(path.name + ".tmp")
-    with open(unfinished, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(unfinished, path)
+def _safetensors() -> Any:
+    try:
+        import safetensors.numpy
+    except (ImportError, OSError, MemoryError) as error:
+        raise MissingExtra(absence(error, "safetensors", "train")) from None
+    return safetensors

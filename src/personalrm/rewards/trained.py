@@ -22,7 +22,7 @@ from typing import Any, cast
 import numpy as np
 
 from personalrm.embedding.store import EmbeddingStore
-from personalrm.errors import BadInput, CorruptFile, StoreError
+from personalrm.errors import BadInput, StoreError
 from personalrm.preferences.messages import digest
 from personalrm.preferences.pairs import PreferencePair
 from personalrm.preferences.splits import split_context, split_user
@@ -32,14 +32,13 @@ from personalrm.rewards.encoder_spec import EncoderSpec, open_encoder
 from personalrm.rewards.language.user_turns import UserTurns
 from personalrm.rewards.methods import Device, Recipe, RewardMethod, reward_method
 from personalrm.rewards.reward_model import DevUser, RewardModel, target_margins
-from personalrm.rewards.saving import saved_part
-from personalrm.whole_files import replace_file
+from personalrm.rewards.saving import read_json, saved_part, writing
+from personalrm.whole_files import UNFINISHED, replace_file
 
 CHECKPOINT = "checkpoint.safetensors"
 RECORD = "training.json"
 """Written last: a folder that holds it holds a whole model."""
-OUR_FILES = {RECORD, "encoder.json", CHECKPOINT, CHECKPOINT + ".tmp"}
-OUR_FILES |= {"model.json", "model.safetensors", "model.json.tmp", "model.safetensors.tmp"}
+OUR_FILES = {RECORD, "encoder.json", CHECKPOINT, "model.json", "model.safetensors"}
 """A folder that holds one of them was made by a training."""
 MOST_TRIED = 1000
 """Combinations of a sweep."""
@@ -126,17 +125,19 @@ def save_trained(
 
     The report goes first and comes last: a folder that has one holds a whole model, and never that of another.
     """
-    (path / RECORD).unlink(missing_ok=True)
+    with writing(path):
+        (path / RECORD).unlink(missing_ok=True)
     model.save(path)
     pairs = learnable(train)
     report = make_report(method.family, model, pairs, dev, sum(len(user.pairs) for user in train) - len(pairs))
-    if encoder is not None and "store" in method.made_of:
-        _write(path, "encoder.json", _json(asdict(encoder)))
     card = path / "README.md"
-    if method.trains_language_model and card.exists():  # it has written its own
-        _write(path, card.name, card.read_text(encoding="utf-8") + controls_section(report))
-    else:
-        _write(path, card.name, model_card(report, method, encoder))
+    with writing(path):
+        if encoder is not None and "store" in method.made_of:
+            replace_file(path / "encoder.json", [_json(asdict(encoder))])
+        if method.trains_language_model and card.exists():  # it has written its own
+            replace_file(card, [card.read_text(encoding="utf-8"), controls_section(report)])
+        else:
+            replace_file(card, [model_card(report, method, encoder)])
     finish_folder(path, asdict(report))
     return report
 
@@ -147,9 +148,10 @@ def finish_folder(path: Path, record: Mapping[str, Any]) -> None:
     Raises:
         StoreError: If the folder cannot be written.
     """
-    _write(path, RECORD, _json(record))
-    for checkpoint in path.glob("checkpoint*"):  # a soup keeps one a cluster
-        checkpoint.unlink()
+    with writing(path):
+        replace_file(path / RECORD, [_json(record)])
+        for checkpoint in path.glob("checkpoint*"):  # a soup keeps one a cluster
+            checkpoint.unlink()
 
 
 def open_trained(
@@ -170,7 +172,7 @@ def open_trained(
         BadInput: If the turns are not of the kind it was trained with, or the device is not there.
     """
     path = Path(folder)
-    record = _read(path, RECORD)
+    record = read_json(path, RECORD)
     method = reward_method(str(record.get("method")))
     if turns is not None and "turns" not in method.made_of and method.trains_language_model:
         raise BadInput(
@@ -180,7 +182,7 @@ def open_trained(
     if "store" in method.made_of:
         # A run of the benchmark keeps no encoder.json; an encoder other than the usual is refused with the model.
         is_of_run = "fold" in record and not (path / "encoder.json").exists()
-        facts = asdict(EncoderSpec()) if is_of_run else _read(path, "encoder.json")
+        facts = asdict(EncoderSpec()) if is_of_run else read_json(path, "encoder.json")
         encoder = saved_part(EncoderSpec, {"encoder.json": facts}, "encoder.json", path)
         store = open_store(store_folder, encoder.on(device) if device is not None else encoder)
     where = cast(Device, device)  # refused where it is none of them
@@ -245,7 +247,16 @@ def combinations(grid: Mapping[str, Any], *, where: str) -> list[dict[str, Any]]
     n_combinations = int(np.prod([len(values) for values in grid.values()], dtype=np.int64))
     if n_combinations > MOST_TRIED:
         raise BadInput(f"{where} has {n_combinations:,} combinations; try at most {MOST_TRIED:,} at a time")
-    return [_nested(dict(zip(grid, values, strict=True))) for values in product(*grid.values())]
+    found: list[dict[str, Any]] = []
+    for values in product(*grid.values()):
+        found.append({})
+        for name, value in zip(grid, values, strict=True):
+            outer, dot, inner = name.partition(".")
+            if dot:
+                found[-1].setdefault(outer, {})[inner] = value
+            else:
+                found[-1][outer] = value
+    return found
 
 
 def learnable(users: Sequence[User]) -> list[PreferencePair]:
@@ -303,9 +314,10 @@ def claim_folder(folder: str | Path, method: str) -> Path:
         raise StoreError(
             f"folder {str(path)!r} cannot be used ({error.strerror or error}); check the path and the rights"
         ) from None
-    if held and not held & OUR_FILES:
+    is_ours = any(name.removesuffix(".tmp") in OUR_FILES or name.startswith(UNFINISHED) for name in held)
+    if held and not is_ours:
         raise BadInput(f"folder {str(path)!r} holds something that no training left there; name another folder")
-    there = _read(path, "training.json").get("method") if "training.json" in held else method
+    there = read_json(path, RECORD).get("method") if RECORD in held else method
     if there != method:
         raise BadInput(f"folder {str(path)!r} holds a model of {there!r}; name another folder for {method}")
     return path
@@ -361,40 +373,5 @@ def controls_section(report: TrainingReport) -> str:
     )
 
 
-def _nested(flat: Mapping[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for name, value in flat.items():
-        outer, dot, inner = name.partition(".")
-        if dot:
-            found.setdefault(outer, {})[inner] = value
-        else:
-            found[outer] = value
-    return found
-
-
-def _read(path: Path, name: str) -> dict[str, Any]:
-    """The keys and values of a JSON file of the folder."""
-    try:
-        content = json.loads((path / name).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise StoreError(
-            f"there is no trained model in {str(path)!r} ({error.strerror or error}); make one with personalrm train"
-        ) from None
-    except (ValueError, RecursionError) as error:
-        raise CorruptFile(f"model folder {str(path)!r} is damaged ({type(error).__name__}); train it again") from None
-    if not isinstance(content, dict):
-        raise CorruptFile(f"{name} of model folder {str(path)!r} holds no keys and values; train it again")
-    return content
-
-
 def _json(content: Any) -> str:
     return json.dumps(content, indent=1, sort_keys=True) + "\n"
-
-
-def _write(path: Path, name: str, text: str) -> None:
-    try:
-        replace_file(path / name, [text])
-    except OSError as error:
-        raise StoreError(
-            f"model folder {str(path)!r} cannot be written ({error.strerror or error}); check the path and the disk"
-        ) from None

@@ -20,9 +20,11 @@ from personalrm.embedding.with_torch import torch
 from personalrm.errors import BadInput, CorruptFile, TrainingFailed
 from personalrm.preferences.messages import digest
 from personalrm.rewards.watching import tell, tell_resumed
+from personalrm.typed_values import saved_object, saved_value
 
 MOST_SKIPPED = 20
 """Steps in a row whose loss or gradient may not be a number before training is given up."""
+ANEW = "remove it to start anew"
 STEP_STRIDE = 1_000_003
 """From the seed of one run to the next, so that no two steps of near seeds draw alike."""
 
@@ -285,8 +287,9 @@ class _Run:
                 f"checkpoint {str(checkpoints.file)!r} is of a run with other data or settings; remove it, or name "
                 "another folder"
             )
-        self.step, self.curve = int(metadata["step"]), Curve(**json.loads(metadata["curve"]))
-        self.curve.dev = [(int(step), float(value)) for step, value in self.curve.dev]
+        where = f"the curve of checkpoint {str(checkpoints.file)!r}"
+        curve = saved_object(metadata["curve"], where, again=ANEW)
+        self.step, self.curve = int(metadata["step"]), saved_value(Curve, curve, where, again=ANEW)
         self.module.load_state_dict(under("now.", tensors))
         self.best = under("best.", tensors)
         state = self._optimizer.state_dict()
@@ -318,6 +321,4 @@ def read_tensors(file: Path) -> tuple[dict[str, str], dict[str, torch.Tensor]]:
         with opened as content:
             return dict(content.metadata()), {name: content.get_tensor(name) for name in content.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, KeyError, TypeError) as error:
-        raise CorruptFile(
-            f"checkpoint {str(file)!r} cannot be read ({type(error).__name__}); remove it to start anew"
-        ) from None
+        raise CorruptFile(f"checkpoint {str(file)!r} cannot be read ({type(error).__name__}); {ANEW}") from None

@@ -29,7 +29,7 @@ from personalrm.rewards.heads.pair_table import (
 )
 from personalrm.rewards.heads.simplex import fit_simplex
 from personalrm.rewards.reward_model import DevUser, RewardModel, ScoreItem
-from personalrm.rewards.saving import checked_arrays, read_model, saved_number, saved_part, write_model
+from personalrm.rewards.saving import checked_arrays, read_model, saved_part, write_model
 from personalrm.stats.arrays import FloatArray
 
 STRENGTHS = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
@@ -182,7 +182,7 @@ class LowRank(RewardModel[MixtureState]):
         model = cls(store, saved_part(cls.options_type, facts, "options", folder))
         dim, k = store.encoder.dim, model.options.n_bases
         found = checked_arrays(arrays, {"bases": (dim, k), "scale": (dim,), "prior": (k,)}, folder)
-        model.learned = Bases(**found, strength=saved_number(facts, "strength", folder))
+        model.learned = Bases(**found, strength=saved_part(float, facts, "strength", folder))
         return model
 
     def _learned(self) -> Bases:

@@ -29,7 +29,7 @@ from personalrm.rewards.heads.bases import fit_head
 from personalrm.rewards.heads.couples import N_STYLE, Scales, Shown, columns, couples_of, mean_margins, scales_of
 from personalrm.rewards.heads.pair_table import PairTable, make_context_table, make_pair_table
 from personalrm.rewards.reward_model import DevUser, RewardModel, ScoreItem
-from personalrm.rewards.saving import checked_arrays, read_model, saved_number, saved_part, write_model
+from personalrm.rewards.saving import checked_arrays, read_model, saved_part, write_model
 from personalrm.stats.arrays import FloatArray
 from personalrm.stylometry.observations import observe
 from personalrm.stylometry.population import Prior, estimate_population
@@ -181,7 +181,7 @@ class TwoLevel(RewardModel[TwoLevelState]):
         """
         facts, arrays = read_model(folder, cls.name, encoder=store.encoder.identity)
         model = cls(store, saved_part(TwoLevelOptions, facts, "options", folder))
-        n_users = int(saved_number(facts, "n_users", folder))
+        n_users = saved_part(int, facts, "n_users", folder)
         held = checked_arrays(arrays, _shapes(store.encoder.dim), folder)
         scales = Scales(*(held[f"scales.{name}"] for name in ("style", "roots", "lengths")))
         prior = Prior(held["prior.scale"], held["prior.mean"], held["prior.variance"], n_users)

@@ -39,7 +39,7 @@ from personalrm.rewards.heads.pair_table import PairTexts, make_pair_table
 from personalrm.rewards.heads.pal.network import PALModule, PALOptions, make_pal_module
 from personalrm.rewards.heads.simplex import LEAST_STRENGTH, fit_simplex, softmax
 from personalrm.rewards.reward_model import DevUser, RewardModel, ScoreItem
-from personalrm.rewards.saving import read_model, restore_module, saved_number, saved_part, write_model
+from personalrm.rewards.saving import read_model, restore_module, saved_part, write_model
 from personalrm.rewards.training import Curve, checkpoints_for, train
 from personalrm.stats.arrays import FloatArray
 
@@ -256,7 +256,7 @@ class PAL(RewardModel[PALState]):
         """The model that was saved in a folder, without the names of its training users."""
         facts, arrays = read_model(folder, cls.name, encoder=store.encoder.identity)
         model = cls(store, saved_part(PALOptions, facts, "options", folder))
-        model.strength = saved_number(facts, "strength", folder)
+        model.strength = saved_part(float, facts, "strength", folder)
         n_users = len(arrays["logits"]) if "logits" in arrays and arrays["logits"].ndim else 0
         model._module = make_pal_module(store.encoder.dim, n_users, model.options)
         restore_module(model._module, arrays, folder)

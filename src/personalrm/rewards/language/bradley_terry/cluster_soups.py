@@ -34,9 +34,7 @@ from personalrm.rewards.saving import (
     checked_arrays,
     read_facts,
     read_model,
-    saved_number,
     saved_part,
-    saved_text,
     write_model,
 )
 from personalrm.rewards.training import Curve
@@ -257,7 +255,7 @@ class BradleyTerrySoup(RewardModel[MixtureState]):
         """
         facts = read_facts(folder, KIND)
         options = saved_part(BradleyTerrySoupOptions, facts, "options", folder)
-        trained_over = saved_text(facts, "base", folder)
+        trained_over = saved_part(str, facts, "base", folder)
         model = cls(base or trained_over, options)
         opened = BradleyTerry(model.base, options.adapters).open()
         facts, arrays = read_model(folder, KIND, encoder=fingerprint(opened.network.decoder))
@@ -267,7 +265,7 @@ class BradleyTerrySoup(RewardModel[MixtureState]):
         for k in range(options.n_clusters):
             own = {name: arrays[f"{k}/{name}"] for name in fresh.arrays}
             model.adapters += (Adapter(own, fresh.rank, fresh.alpha),)
-        model.strength = saved_number(facts, "strength", folder)
+        model.strength = saved_part(float, facts, "strength", folder)
         model.training = saved_part(Training, facts, "training", folder)
         model._model = opened
         return model

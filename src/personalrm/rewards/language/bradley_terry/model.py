@@ -27,7 +27,7 @@ from personalrm.rewards.language.lora import fingerprint, trained_tensors
 from personalrm.rewards.language.user_turns import KNOWS, Nothing, UserTurn, UserTurns
 from personalrm.rewards.model_card import Training, bradley_terry_card
 from personalrm.rewards.reward_model import DevUser, RewardModel, ScoreItem
-from personalrm.rewards.saving import checked_arrays, read_facts, read_model, saved_part, saved_text, write_model
+from personalrm.rewards.saving import checked_arrays, read_facts, read_model, saved_part, write_model
 from personalrm.rewards.training import Curve
 from personalrm.stats.arrays import FloatArray
 
@@ -72,7 +72,7 @@ def saved_settings(folder: str | Path, kind: str = KIND) -> SavedSettings:
     """
     facts = read_facts(folder, kind)
     options = saved_part(BradleyTerryOptions, facts, "options", folder)
-    base, knows = (saved_text(facts, name, folder) for name in ("base", "knows"))
+    base, knows = (saved_part(str, facts, name, folder) for name in ("base", "knows"))
     return SavedSettings(str(folder), options, base, knows)
 
 

@@ -33,7 +33,7 @@ from personalrm.rewards.language.pair_training import Called, Cutting, PairTrain
 from personalrm.rewards.language.vpl_lm.network import LanguageVPLNetwork, LanguageVPLOptions, open_vpl_network
 from personalrm.rewards.model_card import Training, adapter_row, model_card
 from personalrm.rewards.reward_model import DevUser, RewardModel, ScoreItem
-from personalrm.rewards.saving import checked_arrays, read_model, saved_part, saved_text, write_model
+from personalrm.rewards.saving import checked_arrays, read_model, saved_part, write_model
 from personalrm.rewards.training import STEP_STRIDE, Curve, Group, Look
 from personalrm.stats.arrays import FloatArray
 
@@ -220,7 +220,7 @@ class LanguageVPL(RewardModel[VPLState]):
         """
         facts, arrays = read_model(folder, cls.name, encoder=store.encoder.identity)
         options = saved_part(LanguageVPLOptions, facts, "options", folder)
-        trained_over, language_model = (saved_text(facts, name, folder) for name in ("base", "language_model"))
+        trained_over, language_model = (saved_part(str, facts, name, folder) for name in ("base", "language_model"))
         model = cls(base or trained_over, store, options)
         network = open_vpl_network(model.base, store.encoder.dim, options)
         if fingerprint(network.decoder) != language_model:
