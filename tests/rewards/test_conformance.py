@@ -24,7 +24,7 @@ from personalrm.rewards.heads.gpo.model import GPO, GPOOptions
 from personalrm.rewards.heads.gpo.network import GPOShape
 from personalrm.rewards.heads.low_rank import LowRank
 from personalrm.rewards.heads.mrm import MRM, MRMOptions
-from personalrm.rewards.heads.pal.model import PAL, PALOptions
+from personalrm.rewards.heads.pal import PAL, PALOptions
 from personalrm.rewards.heads.soups import Soup, SoupOptions
 from personalrm.rewards.heads.two_level import TwoLevel
 from personalrm.rewards.heads.vpl.model import VPL, VPLOptions

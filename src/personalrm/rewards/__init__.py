@@ -16,8 +16,7 @@ if TYPE_CHECKING:
     from personalrm.rewards.heads.gpo.model import GPO, GPOOptions
     from personalrm.rewards.heads.low_rank import LowRank
     from personalrm.rewards.heads.mrm import MRM, MRMOptions
-    from personalrm.rewards.heads.pal.model import PAL
-    from personalrm.rewards.heads.pal.network import PALOptions
+    from personalrm.rewards.heads.pal import PAL, PALOptions
     from personalrm.rewards.heads.soups import Soup, SoupOptions
     from personalrm.rewards.heads.two_level import TwoLevel, TwoLevelOptions
     from personalrm.rewards.heads.vpl.model import VPL

@@ -330,7 +330,7 @@ REWARD_MODELS: Mapping[str, RewardMethod] = {
             "gpo",
             "GPO",
             "Zhao et al. 2023",
-            "personalrm.rewards.heads.gpo:GPO",
+            "personalrm.rewards.heads.gpo.model:GPO",
             _STEPPING,
             has_published=True,
             usual_pool="train_users",  # as in the paper, which shows it tasks that are set apart
@@ -339,7 +339,7 @@ REWARD_MODELS: Mapping[str, RewardMethod] = {
             "vpl",
             "VPL",
             "Poddar et al. 2024",
-            "personalrm.rewards.heads.vpl:VPL",
+            "personalrm.rewards.heads.vpl.model:VPL",
             _STEPPING,
             has_published=True,
             with_base="vpl_lm",

@@ -14,13 +14,14 @@ from typing import Any, Literal, Protocol, Self, TypeVar, get_args
 
 import numpy as np
 
-from personalrm.errors import BadInput
+from personalrm.errors import BadInput, NotFitted
 from personalrm.preferences.messages import Conversation
 from personalrm.preferences.pairs import PreferencePair
 from personalrm.stats.arrays import FloatArray
 
 State = TypeVar("State")
 """What a model knows of one user."""
+Part = TypeVar("Part")
 ContextPolicy = Literal["context_only", "autoregressive"]
 """Whether a target is judged by the context alone, or also by the targets of earlier turns of its conversation."""
 
@@ -99,6 +100,17 @@ class RewardModel(Protocol[State]):
     def save(self, folder: str | Path) -> None:
         """Write safetensors and JSON; the class's `load(folder, ...)` reads them."""
         ...
+
+
+def fitted(part: Part | None, name: str) -> Part:
+    """What `fit` or `load` left of a method.
+
+    Raises:
+        NotFitted: Before either.
+    """
+    if part is None:
+        raise NotFitted(f"a {name} model was asked before it was fitted; call fit or load first")
+    return part
 
 
 def margins(model: RewardModel[Any], states: Sequence[Any], pairs: Sequence[PreferencePair]) -> FloatArray:

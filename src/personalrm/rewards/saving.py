@@ -10,12 +10,14 @@ import json
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from personalrm.embedding.store import EmbeddingStore
 from personalrm.errors import BadInput, CorruptFile, MissingExtra, NewerVersion, StoreError
 from personalrm.typed_values import saved_object, saved_value
 from personalrm.whole_files import replace_file
@@ -25,6 +27,7 @@ VERSION = 1
 AGAIN = "update personalrm if a later one wrote it, or train it again"
 Arrays = Mapping[str, npt.NDArray[Any]]
 Part = TypeVar("Part")
+Head = TypeVar("Head")
 
 
 @contextmanager
@@ -93,6 +96,34 @@ def read_model(folder: str | Path, kind: str, *, encoder: str) -> tuple[dict[str
         if not np.isfinite(array).all():
             raise CorruptFile(f"{name!r} of {where} holds values that are not numbers; {AGAIN}")
     return facts, arrays
+
+
+def save_head(head: Any, folder: str | Path, *, module: Any = None, arrays: Arrays | None = None, **facts: Any) -> None:
+    """Write a model that reads embeddings: its options, its encoder's identity, and what else it needs.
+
+    Args:
+        head: The model, with its name, options and store.
+        folder: As for `write_model`.
+        module: A torch module whose parameters are numbers of the model.
+        arrays: Other numbers.
+        facts: Other facts.
+    """
+    parameters = {name: tensor.cpu().numpy() for name, tensor in module.state_dict().items()} if module else {}
+    known = {"options": asdict(head.options), "encoder": head.store.encoder.identity}
+    write_model(folder, head.name, {**known, **facts}, {**parameters, **(arrays or {})})
+
+
+def open_head(kind: type[Head], folder: str | Path, store: EmbeddingStore) -> tuple[Head, dict[str, Any], Arrays]:
+    """A model that reads embeddings with the options it was saved with, its facts and its numbers.
+
+    Raises:
+        StoreError: If there is no model or it cannot be read.
+        CorruptFile: If a file is damaged.
+        BadInput: If it is of another method or encoder.
+    """
+    head: Any = kind
+    facts, arrays = read_model(folder, head.name, encoder=store.encoder.identity)
+    return head(store, saved_part(head.options_type, facts, "options", folder)), facts, arrays
 
 
 def read_facts(folder: str | Path, kind: str) -> dict[str, Any]:

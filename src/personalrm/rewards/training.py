@@ -112,11 +112,6 @@ class Checkpoints:
     """Of several processes that train together, one writes; all read."""
 
 
-def checkpoints_for(file: Path | None, *identity: object) -> Checkpoints | None:
-    """Checkpoints in a file, of a run that is known by its data and settings; None without a file."""
-    return Checkpoints(file, digest(*identity)) if file is not None else None
-
-
 Loss = Callable[[int, torch.Generator], torch.Tensor]
 Dev = Callable[[], float | Look]
 Accumulate = Callable[[int], float]
@@ -162,6 +157,31 @@ def train(
         return float(value.detach())
 
     return train_in_parts(module, accumulate, options, groups=groups, dev=dev, checkpoints=checkpoints)
+
+
+def train_head(
+    head: Any,
+    module: torch.nn.Module,
+    loss: Loss,
+    hashes: Sequence[str],
+    *,
+    dev: Dev | None = None,
+    groups: Sequence[Group] | None = None,
+) -> Curve:
+    """`train` for a reward model that reads embeddings, kept in its checkpoint where it has one.
+
+    Args:
+        head: The model, with its options, store and checkpoint.
+        module: What holds the parameters.
+        loss: Loss of a batch.
+        hashes: Of the pairs; they, the options and the encoder tell a checkpoint from that of another run.
+        dev: Loss on the dev users.
+        groups: Parameters with rates of their own.
+    """
+    options, kept = head.options, None
+    if head.checkpoint is not None:
+        kept = Checkpoints(head.checkpoint, digest(asdict(options), head.store.encoder.identity, hashes))
+    return train(module, loss, options.optimization, seed=options.seed, groups=groups, dev=dev, checkpoints=kept)
 
 
 def train_in_parts(

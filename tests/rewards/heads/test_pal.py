@@ -16,8 +16,7 @@ from personalrm.errors import BadInput
 from personalrm.preferences.messages import Message
 from personalrm.rewards.heads.gathering import ContextBatch, gather_contexts, pair_weights
 from personalrm.rewards.heads.pair_table import PairTexts, make_pair_table
-from personalrm.rewards.heads.pal.model import PAL, PALOptions, fit_mixtures
-from personalrm.rewards.heads.pal.network import PALModule, Projectors, make_pal_module
+from personalrm.rewards.heads.pal import PAL, PALModule, PALOptions, Projectors, fit_mixtures, make_pal_module
 from personalrm.rewards.heads.simplex import softmax
 from personalrm.rewards.reward_model import DevUser
 from personalrm.rewards.training import Optimization

@@ -13,12 +13,13 @@ from tests.rewards.populations import Population, accuracy, plant
 
 from personalrm.embedding.store import EmbeddingStore
 from personalrm.errors import BadInput, NotFitted
+from personalrm.rewards.controls import active_units
 from personalrm.rewards.heads.bases import LowRankOptions
 from personalrm.rewards.heads.gathering import PairVectors, alike, gather_contexts, gather_pairs
 from personalrm.rewards.heads.low_rank import LowRank
 from personalrm.rewards.heads.pair_table import PairTable, make_pair_table
 from personalrm.rewards.heads.vpl.contexts import ContextSampler, encode
-from personalrm.rewards.heads.vpl.model import VPL, VPLLoss, VPLOptions, active_units
+from personalrm.rewards.heads.vpl.model import VPL, VPLLoss, VPLOptions
 from personalrm.rewards.heads.vpl.network import SetEncoder, kl_divergence, make_vpl_module, to_norm
 from personalrm.rewards.reward_model import DevUser
 from personalrm.rewards.training import Optimization

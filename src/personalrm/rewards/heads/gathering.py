@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from personalrm.embedding.store import EmbeddingStore
 from personalrm.embedding.with_torch import Tensor, torch
 from personalrm.preferences.pairs import PreferencePair
 from personalrm.rewards.heads.pair_table import ITEMS, PairTable, PairTexts, item_vectors, make_context_table
-from personalrm.rewards.reward_model import ScoreItem
+from personalrm.rewards.reward_model import DevUser, ScoreItem
 from personalrm.stats.arrays import FloatArray
 
 MOST_VALUES = 2**24
@@ -33,11 +34,12 @@ class PairVectors:
         found = [self.held[self.places[pairs, column]].float() for column in range(self.places.shape[1])]
         return found[0], found[1], found[2] if len(found) == 3 else None
 
-    def moments(self) -> tuple[Tensor, Tensor]:
-        """Mean and spread of all texts, `(dim,)` each; a spread of 0 becomes 1."""
+    def standardize(self, module: Any) -> None:
+        """Set `shift` and `scale` of a module to mean and spread of all texts, `(dim,)` each; a spread of 0 to 1."""
         texts = self.held.double()
         spread = texts.std(dim=0, correction=0)
-        return texts.mean(dim=0).float(), torch.where(spread > 0, spread, 1.0).float()
+        module.shift.copy_(texts.mean(dim=0).float())
+        module.scale.copy_(torch.where(spread > 0, spread, 1.0).float())
 
 
 def gather_pairs(table: PairTable, store: EmbeddingStore, pooling: Pooling) -> PairVectors:
@@ -78,6 +80,11 @@ class ContextBatch:
     weight: Tensor
     """Shape `(users, pairs)`, 1 / n for the n pairs of one choice, 0 where padded."""
 
+    def flat(self) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Chosen, rejected and prompt, `(users * pairs, dim)` each, padded ones too."""
+        prompt = self.prompt.flatten(0, 1) if self.prompt is not None else None
+        return self.chosen.flatten(0, 1), self.rejected.flatten(0, 1), prompt
+
 
 @dataclass(frozen=True, repr=False)
 class Contexts:
@@ -107,6 +114,30 @@ def gather_contexts(
     """The vectors of some contexts; what the store lacks is embedded. Contexts may be empty, even all of them."""
     table = make_context_table(contexts, store, reading=reading)
     return Contexts(table, gather_pairs(table, store, pooling))
+
+
+@dataclass(frozen=True, repr=False)
+class DevPairs:
+    """Contexts and targets of the dev users, gathered once for all looks at them."""
+
+    contexts: Contexts
+    targets: Contexts
+
+    def mean(self, loss: Callable[[ContextBatch], float]) -> float:
+        """Mean loss of the targets, of a function that weighs and sums it over a batch of them."""
+        total = 0.0
+        for batch in self.targets.batches():
+            total += loss(batch)
+        return total / float(self.targets.table.weight.sum())
+
+
+def gather_dev(
+    dev: Sequence[DevUser], store: EmbeddingStore, pooling: Pooling, *, reading: PairTexts = ITEMS
+) -> DevPairs | None:
+    """The vectors of the dev users that have targets; None without any."""
+    users = [user for user in dev if user.targets]
+    parts = [user.context for user in users], [user.targets for user in users]
+    return DevPairs(*(gather_contexts(part, store, pooling, reading=reading) for part in parts)) if users else None
 
 
 def alike(counts: Sequence[int], dim: int = 1) -> list[list[int]]:

@@ -8,7 +8,7 @@ users at once. One basis is plain Bradley-Terry on embeddings.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
@@ -16,7 +16,6 @@ import numpy as np
 import numpy.typing as npt
 
 from personalrm.embedding.store import EmbeddingStore
-from personalrm.errors import NotFitted
 from personalrm.preferences.pairs import PreferencePair
 from personalrm.rewards.heads.bases import LowRankOptions, fit_bases
 from personalrm.rewards.heads.pair_table import (
@@ -28,8 +27,8 @@ from personalrm.rewards.heads.pair_table import (
     scale_of,
 )
 from personalrm.rewards.heads.simplex import fit_simplex
-from personalrm.rewards.reward_model import DevUser, RewardModel, ScoreItem
-from personalrm.rewards.saving import checked_arrays, read_model, saved_part, write_model
+from personalrm.rewards.reward_model import DevUser, RewardModel, ScoreItem, fitted
+from personalrm.rewards.saving import checked_arrays, open_head, save_head, saved_part
 from personalrm.stats.arrays import FloatArray
 
 STRENGTHS = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
@@ -171,24 +170,20 @@ class LowRank(RewardModel[MixtureState]):
     def save(self, folder: str | Path) -> None:
         """Write the model."""
         learned = self._learned()
-        facts = {"options": asdict(self.options), "encoder": self.store.encoder.identity, "strength": learned.strength}
         arrays = {"bases": learned.bases, "scale": learned.scale, "prior": learned.prior}
-        write_model(folder, self.name, facts, arrays)
+        save_head(self, folder, arrays=arrays, strength=learned.strength)
 
     @classmethod
     def load(cls, folder: str | Path, store: EmbeddingStore) -> Self:
         """The model that was saved in a folder."""
-        facts, arrays = read_model(folder, cls.name, encoder=store.encoder.identity)
-        model = cls(store, saved_part(cls.options_type, facts, "options", folder))
+        model, facts, arrays = open_head(cls, folder, store)
         dim, k = store.encoder.dim, model.options.n_bases
         found = checked_arrays(arrays, {"bases": (dim, k), "scale": (dim,), "prior": (k,)}, folder)
         model.learned = Bases(**found, strength=saved_part(float, facts, "strength", folder))
         return model
 
     def _learned(self) -> Bases:
-        if self.learned is None:
-            raise NotFitted(f"a {self.name} model was asked before it was fitted; call fit or load first")
-        return self.learned
+        return fitted(self.learned, self.name)
 
     def _rows(self, contexts: Sequence[Sequence[PreferencePair]], scale: FloatArray) -> UserRows:
         table = make_context_table(contexts, self.store)

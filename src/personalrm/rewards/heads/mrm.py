@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +24,7 @@ from personalrm.rewards.heads.bases import LowRankOptions, fit_bases, squared
 from personalrm.rewards.heads.gpo.episodes import EpisodeSizes, Pool, in_order
 from personalrm.rewards.heads.low_rank import Bases, DevRows, LowRank
 from personalrm.rewards.heads.pair_table import PairTable
-from personalrm.rewards.training import Curve, Optimization, checkpoints_for, train
+from personalrm.rewards.training import Curve, Optimization, train_head
 from personalrm.stats.arrays import FloatArray
 
 PULLS = (0.0, 0.1, 0.3, 1.0, 3.0, 10.0)
@@ -92,13 +92,12 @@ class MRM(LowRank):
         bases, logits = fit_bases(rows, table, options)
         pool = Pool.of(table, rows[:, None].astype(np.float32), "cpu")
         module = _Start(bases, logits.mean(axis=0))
-        self.curve = train(
+        self.curve = train_head(
+            self,
             module,
             lambda _, generator: outer_loss(module, pool, options, generator),
-            options.optimization,
-            seed=options.seed,
+            table.hashes,
             dev=None if dev is None else lambda: self._look(module, dev),
-            checkpoints=checkpoints_for(self.checkpoint, asdict(options), self.store.encoder.identity, table.hashes),
         )
         return module.arrays()
 

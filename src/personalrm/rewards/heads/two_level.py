@@ -14,7 +14,7 @@ defaults were chosen on the development half of PRISM (docs/log.md).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 from typing import Self
@@ -23,13 +23,13 @@ import numpy as np
 
 from personalrm.embedding.encoders import Pooling
 from personalrm.embedding.store import EmbeddingStore
-from personalrm.errors import BadInput, NotFitted
+from personalrm.errors import BadInput
 from personalrm.preferences.pairs import PreferencePair
 from personalrm.rewards.heads.bases import fit_head
 from personalrm.rewards.heads.couples import N_STYLE, Scales, Shown, columns, couples_of, mean_margins, scales_of
 from personalrm.rewards.heads.pair_table import PairTable, make_context_table, make_pair_table
-from personalrm.rewards.reward_model import DevUser, RewardModel, ScoreItem
-from personalrm.rewards.saving import checked_arrays, read_model, saved_part, write_model
+from personalrm.rewards.reward_model import DevUser, RewardModel, ScoreItem, fitted
+from personalrm.rewards.saving import checked_arrays, open_head, save_head, saved_part
 from personalrm.stats.arrays import FloatArray
 from personalrm.stylometry.observations import observe
 from personalrm.stylometry.population import Prior, estimate_population
@@ -161,14 +161,9 @@ class TwoLevel(RewardModel[TwoLevelState]):
     def save(self, folder: str | Path) -> None:
         """Write the model."""
         learned = self._learned()
-        facts = {
-            "options": asdict(self.options),
-            "encoder": self.store.encoder.identity,
-            "n_users": learned.prior.n_users,
-        }
         prior = {f"prior.{name}": getattr(learned.prior, name) for name in ("scale", "mean", "variance")}
         scales = {f"scales.{name}": array for name, array in vars(learned.scales).items()}
-        write_model(folder, self.name, facts, {**prior, **scales, "weights": learned.weights})
+        save_head(self, folder, arrays={**prior, **scales, "weights": learned.weights}, n_users=learned.prior.n_users)
 
     @classmethod
     def load(cls, folder: str | Path, store: EmbeddingStore) -> Self:
@@ -179,19 +174,18 @@ class TwoLevel(RewardModel[TwoLevelState]):
             CorruptFile: If a file is damaged.
             BadInput: If it is of another encoder.
         """
-        facts, arrays = read_model(folder, cls.name, encoder=store.encoder.identity)
-        model = cls(store, saved_part(TwoLevelOptions, facts, "options", folder))
+        model, facts, arrays = open_head(cls, folder, store)
         n_users = saved_part(int, facts, "n_users", folder)
-        held = checked_arrays(arrays, _shapes(store.encoder.dim), folder)
+        of_style = ("scales.style", "scales.roots", "prior.scale", "prior.mean", "prior.variance")
+        shapes = {"scales.lengths": (3,), "weights": (2 * N_STYLE + 2 * store.encoder.dim + 1,)}
+        held = checked_arrays(arrays, {**shapes, **dict.fromkeys(of_style, (N_STYLE,))}, folder)
         scales = Scales(*(held[f"scales.{name}"] for name in ("style", "roots", "lengths")))
         prior = Prior(held["prior.scale"], held["prior.mean"], held["prior.variance"], n_users)
         model.learned = Everybody(scales, held["weights"], prior)
         return model
 
     def _learned(self) -> Everybody:
-        if self.learned is None:
-            raise NotFitted("a two_level model was asked before it was fitted; call fit or load first")
-        return self.learned
+        return fitted(self.learned, self.name)
 
     def _shown(self, table: PairTable) -> tuple[list[Shown], Pooling, list[str]]:
         shown = [(pair.conversation, pair.chosen, pair.rejected) for pair in table.pairs]
@@ -261,12 +255,6 @@ def _engine_prior(table: PairTable) -> Prior:
         return shipped_prior()
     found = estimate_population({str(n): observe(table.pairs[a:b]) for n, (a, b) in enumerate(borders)})
     return Prior(found.scale, found.mean, found.variance, len(borders))
-
-
-def _shapes(dim: int) -> dict[str, tuple[int, ...]]:
-    """What is saved, by name."""
-    of_style = ("scales.style", "scales.roots", "prior.scale", "prior.mean", "prior.variance")
-    return {**dict.fromkeys(of_style, (N_STYLE,)), "scales.lengths": (3,), "weights": (2 * N_STYLE + 2 * dim + 1,)}
 
 
 def _by_column(dim: int, style: float, embedding: float, nearness: float, product: float) -> FloatArray:

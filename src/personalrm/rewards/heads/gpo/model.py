@@ -11,7 +11,7 @@ At evaluation many users with ragged contexts and targets share one forward.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any, Self
@@ -22,7 +22,6 @@ import numpy.typing as npt
 from personalrm.embedding.encoders import Pooling, Vectors
 from personalrm.embedding.store import EmbeddingStore
 from personalrm.embedding.with_torch import torch
-from personalrm.errors import NotFitted
 from personalrm.preferences.messages import Conversation
 from personalrm.preferences.pairs import PreferencePair
 from personalrm.rewards.heads.couples import mean_margins
@@ -42,9 +41,9 @@ from personalrm.rewards.heads.gpo.episodes import (
 )
 from personalrm.rewards.heads.gpo.network import GPONetwork, GPOShape, make_network
 from personalrm.rewards.heads.pair_table import PairTable, make_context_table, make_pair_table
-from personalrm.rewards.reward_model import DevUser, RewardModel, ScoreItem
-from personalrm.rewards.saving import checked_arrays, read_model, restore_module, saved_part, write_model
-from personalrm.rewards.training import Curve, Optimization, checkpoints_for, train
+from personalrm.rewards.reward_model import DevUser, RewardModel, ScoreItem, fitted
+from personalrm.rewards.saving import checked_arrays, open_head, restore_module, save_head
+from personalrm.rewards.training import Curve, Optimization, train_head
 from personalrm.stats.arrays import FloatArray
 
 MOST_TOKENS = 16_384
@@ -218,13 +217,12 @@ class GPO(RewardModel[GPOState]):
             with torch.inference_mode():
                 return float(episode_loss(network, episode, self.style))
 
-        self.curve = train(
+        self.curve = train_head(
+            self,
             network,
             lambda _, generator: episode_loss(network, pool.draw(options.sampling, generator), self.style),
-            options.optimization,
-            seed=options.seed,
+            table.hashes,
             dev=None if watched is None else lambda: dev_loss(watched),
-            checkpoints=checkpoints_for(self.checkpoint, asdict(options), self.store.encoder.identity, table.hashes),
         )
         return self
 
@@ -277,14 +275,13 @@ class GPO(RewardModel[GPOState]):
         """Write the model."""
         trained = self._trained()
         arrays = {f"network.{name}": t.cpu().numpy() for name, t in trained.network.state_dict().items()}
-        facts = {"options": asdict(self.options), "encoder": self.store.encoder.identity}
-        write_model(folder, self.name, facts, arrays | {"scale": trained.scale, "shift": trained.shift})
+        save_head(self, folder, arrays=arrays | {"scale": trained.scale, "shift": trained.shift})
 
     @classmethod
     def load(cls, folder: str | Path, store: EmbeddingStore, *, device: str = "cpu") -> Self:
         """The model that was saved in a folder."""
-        facts, arrays = read_model(folder, cls.name, encoder=store.encoder.identity)
-        model = cls(store, replace(saved_part(GPOOptions, facts, "options", folder), device=device))
+        model, _, arrays = open_head(cls, folder, store)
+        model.options = replace(model.options, device=device)
         dim = token_width(model.options.tokens, store.encoder.dim)
         network = GPONetwork(dim, model.options.shape)
         held = {name.removeprefix("network."): a for name, a in arrays.items() if "." in name}
@@ -294,9 +291,7 @@ class GPO(RewardModel[GPOState]):
         return model
 
     def _trained(self) -> TrainedGPO:
-        if self.trained is None:
-            raise NotFitted("a gpo model was asked before it was fitted; call fit or load first")
-        return self.trained
+        return fitted(self.trained, self.name)
 
     def _tokens(self, table: PairTable) -> Vectors:
         """Unscaled tokens with the chosen completion first, `(pairs, orders, dim)`."""

@@ -13,8 +13,8 @@ model that is trained along: `rewards/language/vpl_lm/`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
@@ -23,13 +23,15 @@ import numpy.typing as npt
 
 from personalrm.embedding.store import EmbeddingStore
 from personalrm.embedding.with_torch import Tensor, nn, torch
-from personalrm.errors import NotFitted
 from personalrm.preferences.pairs import PreferencePair
 from personalrm.rewards.controls import active_units
 from personalrm.rewards.heads.gathering import (
+    ContextBatch,
     Contexts,
+    DevPairs,
     PairVectors,
     gather_contexts,
+    gather_dev,
     gather_items,
     gather_pairs,
     pair_weights,
@@ -37,9 +39,9 @@ from personalrm.rewards.heads.gathering import (
 from personalrm.rewards.heads.pair_table import PairTable, make_pair_table
 from personalrm.rewards.heads.vpl.contexts import ContextSampler, Latents, encode, mean_z
 from personalrm.rewards.heads.vpl.network import LatentOptions, VPLModule, VPLOptions, make_vpl_module
-from personalrm.rewards.reward_model import DevUser, RewardModel, ScoreItem
-from personalrm.rewards.saving import read_model, restore_module, saved_part, write_model
-from personalrm.rewards.training import Curve, Look, checkpoints_for, train
+from personalrm.rewards.reward_model import DevUser, RewardModel, ScoreItem, fitted
+from personalrm.rewards.saving import open_head, restore_module, save_head
+from personalrm.rewards.training import Curve, Look, train_head
 from personalrm.stats.arrays import FloatArray
 
 
@@ -76,9 +78,6 @@ class VPLLoss:
         margins = module.reward(chosen[:, None], latents.z) - module.reward(rejected[:, None], latents.z)
         each = elbo(margins, latents, options, beta=options.kl_share(step, options.optimization.n_steps), dim=1)
         return (self._weight[targets] * each).mean()
-
-
-__all__ = ["VPL", "VPLOptions", "VPLState", "active_units"]
 
 
 @dataclass(frozen=True, repr=False)
@@ -122,18 +121,10 @@ class VPL(RewardModel[VPLState]):
         vectors = gather_pairs(table, self.store, options.pooling)
         module = make_vpl_module(self.store.encoder.dim, options)
         if options.standardize:
-            for buffer, value in zip((module.shift, module.scale), vectors.moments(), strict=True):
-                buffer.copy_(value)
-        self._module = module
-        loss = VPLLoss(module, options, table, vectors)
-        self.curve = train(
-            module,
-            loss,
-            options.optimization,
-            seed=options.seed,
-            dev=self._look(dev),
-            checkpoints=checkpoints_for(self.checkpoint, asdict(options), self.store.encoder.identity, table.hashes),
-        )
+            vectors.standardize(module)
+        self._module, watched = module, gather_dev(dev, self.store, options.pooling)
+        look = None if watched is None else lambda: self._look(watched)
+        self.curve = train_head(self, module, VPLLoss(module, options, table, vectors), table.hashes, dev=look)
         return self
 
     @property
@@ -141,25 +132,17 @@ class VPL(RewardModel[VPLState]):
         """Share of active units of z over the dev users, at each look at them; near 0 is posterior collapse."""
         return [look["active_share"] for look in self.curve.told] if self.curve else []
 
-    def _look(self, dev: Sequence[DevUser]) -> Callable[[], Look] | None:
+    def _look(self, dev: DevPairs) -> Look:
         """Mean loss on the dev users' targets, and the share of active units."""
-        users = [user for user in dev if user.targets]
-        if not users:
-            return None
-        contexts = gather_contexts([user.context for user in users], self.store, self.options.pooling)
-        targets = gather_contexts([user.targets for user in users], self.store, self.options.pooling)
+        module, z = self._fitted(), self._z(dev.contexts)
 
-        def look() -> Look:
-            module, z = self._fitted(), self._z(contexts)
-            loss = 0.0
-            for batch in targets.batches():
-                own = z[batch.users, None]
-                with torch.no_grad():
-                    margins = module.reward(batch.chosen, own) - module.reward(batch.rejected, own)
-                loss += float((nn.functional.softplus(-margins) * batch.weight).sum())
-            return Look(loss / float(targets.table.weight.sum()), {"active_share": active_units(z.double().numpy())})
+        def loss(targets: ContextBatch) -> float:
+            own = z[targets.users, None]
+            with torch.no_grad():
+                margins = module.reward(targets.chosen, own) - module.reward(targets.rejected, own)
+            return float((nn.functional.softplus(-margins) * targets.weight).sum())
 
-        return look
+        return Look(dev.mean(loss), {"active_share": active_units(z.double().numpy())})
 
     def condition_many(self, contexts: Sequence[Sequence[PreferencePair]]) -> list[VPLState]:
         """z = mu of each user; zeros without context."""
@@ -180,15 +163,12 @@ class VPL(RewardModel[VPLState]):
 
     def save(self, folder: str | Path) -> None:
         """Write the model."""
-        arrays = {name: tensor.numpy() for name, tensor in self._fitted().state_dict().items()}
-        facts = {"options": asdict(self.options), "encoder": self.store.encoder.identity}
-        write_model(folder, self.name, facts, arrays)
+        save_head(self, folder, module=self._fitted())
 
     @classmethod
     def load(cls, folder: str | Path, store: EmbeddingStore) -> Self:
         """The model that was saved in a folder."""
-        facts, arrays = read_model(folder, cls.name, encoder=store.encoder.identity)
-        model = cls(store, saved_part(VPLOptions, facts, "options", folder))
+        model, _, arrays = open_head(cls, folder, store)
         model._module = make_vpl_module(store.encoder.dim, model.options)
         restore_module(model._module, arrays, folder)
         return model
@@ -197,6 +177,4 @@ class VPL(RewardModel[VPLState]):
         return mean_z(self._fitted(), contexts, normalize=self.options.normalize_mu)
 
     def _fitted(self) -> VPLModule:
-        if self._module is None:
-            raise NotFitted(f"a {self.name} model was asked before it was fitted; call fit or load first")
-        return self._module
+        return fitted(self._module, self.name)

@@ -20,10 +20,11 @@ from personalrm.embedding.with_torch import Tensor, nn, torch
 from personalrm.errors import BadInput, NotFitted
 from personalrm.preferences.messages import Conversation, digest
 from personalrm.preferences.pairs import PreferencePair
+from personalrm.rewards.controls import active_units
 from personalrm.rewards.heads.gathering import PairVectors, gather_contexts, gather_pairs, pair_weights
 from personalrm.rewards.heads.pair_table import PairTable, choice_weights, make_pair_table
 from personalrm.rewards.heads.vpl.contexts import ContextSampler, Draw, mean_z
-from personalrm.rewards.heads.vpl.model import VPLState, active_units, elbo
+from personalrm.rewards.heads.vpl.model import VPLState, elbo
 from personalrm.rewards.language.forests.attention import run_forest
 from personalrm.rewards.language.forests.chat_tokens import ChatPrefix, ChatTokenizer, load_tokenizer
 from personalrm.rewards.language.forests.closing_states import PrefixCache, StateReader, ToRead, closing_states
@@ -147,9 +148,7 @@ class LanguageVPL(RewardModel[VPLState]):
         vectors = gather_pairs(table, self.store, self.options.pooling)
         self._open(open_vpl_network(self.base, self.store.encoder.dim, self.options))
         if self.options.standardize:
-            heads = self.network.heads
-            for buffer, value in zip((heads.shift, heads.scale), vectors.moments(), strict=True):
-                buffer.copy_(value)
+            vectors.standardize(self.network.heads)
         tokens = self._tokens(table.pairs)
         self.training = Training(
             n_pairs=len(table),
