@@ -194,7 +194,8 @@ class RewardRow:
             states = self._states(model, fold, [items[place][0] for place in places])
             of_pairs = margins(model, states, [items[place][1] for place in places])
             for place, margin in zip(places, of_pairs, strict=True):
-                found[place] = judgement_of(float(margin))
+                is_scored = math.isfinite(margin)
+                found[place] = Judgement(margin=float(margin)) if is_scored else Judgement(unscored=NOT_FINITE)
         return found
 
     def _states(self, model: RewardModel[Any], fold: int, known: Sequence[Knowledge]) -> list[Any]:
@@ -236,15 +237,21 @@ class RewardRow:
         Their whole prompt has seen these choices, so only those count of whom there is a
         prompt made without the conversation.
         """
-        prompts = self._prompts.prompts if self._prompts is not None else None
-        if prompts is None or not _has_seen_stoppers(prompts, portion):
+        prompts = self._prompts.prompts if self._prompts is not None else PreparedPrompts()
+        targets = [pair for user in portion.dev for pair in user.targets if pair.user_id in prompts.whole]
+        if not any(pair.hash in prompts.whole[pair.user_id].context_hashes for pair in targets):
             return portion
-        return replace(portion, dev=tuple(part for user in portion.dev for part in _apart(user, prompts)))
-
-
-def judgement_of(margin: float) -> Judgement:
-    """A margin as a judgement; one that is not a number is unscored."""
-    return Judgement(margin=margin) if math.isfinite(margin) else Judgement(unscored=NOT_FINITE)
+        apart = []
+        for user in portion.dev:
+            owner, everything = user.targets[0].user_id, (*user.context, *user.targets)
+            if owner not in prompts.whole:  # nothing was written of them, so nothing has seen their choices
+                apart.append(user)
+                continue
+            for key in dict.fromkeys(pair.conversation_key for pair in user.targets):
+                if (owner, key) in prompts.cross_fitted:
+                    context = tuple(pair for pair in everything if pair.conversation_key != key)
+                    apart.append(DevUser(context, tuple(pair for pair in user.targets if pair.conversation_key == key)))
+        return replace(portion, dev=tuple(apart))
 
 
 def divide(
@@ -277,8 +284,7 @@ def divide(
         found = Division((whole,), lambda _: 0, is_cross_fitted=False)
     else:
         used = sorted({fold_of(user_id, n_folds) for user_id in held_out.context})
-        make = _context_fold if only_context else _fold
-        portions = tuple(make(held_out, fold, n_folds, uses_dev) for fold in used)
+        portions = tuple(_fold(held_out, fold, n_folds, only_context=only_context, uses_dev=uses_dev) for fold in used)
         found = Division(portions, lambda user_id: fold_of(user_id, n_folds), is_cross_fitted=True)
     if not found.portions or not all(portion.pairs for portion in found.portions):
         raise BadInput(
@@ -352,27 +358,22 @@ def _whole(held_out: HeldOut, settings: PoolSettings) -> Portion:
     return _portion(Portion(0, tuple(pairs), tuple(looks)), unseen, _Targets.of(targets))
 
 
-def _context_fold(held_out: HeldOut, fold: int, n_folds: int, uses_dev: bool) -> Portion:
-    """The training on context pairs alone that has not seen the users of a fold."""
-    others = [user for user in held_out.learnable.values() if user.pairs and fold_of(user.user_id, n_folds) != fold]
-    stoppers = [user for user in others if uses_dev and is_dev(user)]
-    train = [user for user in others if not (uses_dev and is_dev(user))] or others
-    looks = [dev for user in stoppers if (dev := as_dev(user, is_scored=True)).targets]
-    return Portion(fold, tuple(pair for user in train for pair in user.pairs), tuple(looks))
-
-
-def _fold(held_out: HeldOut, fold: int, n_folds: int, uses_dev: bool) -> Portion:
+def _fold(held_out: HeldOut, fold: int, n_folds: int, *, only_context: bool, uses_dev: bool) -> Portion:
     """The training that has not seen the users of a fold."""
     others = [user for user in held_out.learnable.values() if user.pairs and fold_of(user.user_id, n_folds) != fold]
-    looks = [dev for user in others if uses_dev and is_dev(user) and (dev := as_dev(user, is_scored=True)).targets]
-    stoppers = {pair.user_id for user in looks for pair in user.targets}
+    chosen = [user for user in others if uses_dev and is_dev(user)]
+    looks = tuple(dev for user in chosen if (dev := as_dev(user, is_scored=True)).targets)
+    # Those who were chosen and have nothing to look at are learned from by language models only.
+    stoppers = {user.user_id for user in chosen} if only_context else {user.targets[0].user_id for user in looks}
     train = [user for user in others if user.user_id not in stoppers]
     if not train:
-        train, looks, stoppers = others, [], set()
-    pairs = tuple(pair for user in train for pair in user.pairs)
+        train, looks, stoppers = others, looks if only_context else (), set()
+    portion = Portion(fold, tuple(pair for user in train for pair in user.pairs), looks)
+    if only_context:
+        return portion
     scored = {user_id for user_id in held_out.context if fold_of(user_id, n_folds) == fold}
     unseen = [pair for pair in held_out.unfiltered if pair.user_id not in scored | stoppers]
-    return _portion(Portion(fold, pairs, tuple(looks)), unseen, _Targets.of(held_out.targets))
+    return _portion(portion, unseen, _Targets.of(held_out.targets))
 
 
 def _portion(portion: Portion, unfiltered: Sequence[PreferencePair], targets: _Targets) -> Portion:
@@ -427,35 +428,21 @@ def _opening(pair: PreferencePair) -> tuple[str, str]:
     return pair.user_id, conversation_digest(pair.conversation[:1])
 
 
-def _has_seen_stoppers(prompts: PreparedPrompts, portion: Portion) -> bool:
-    """Whether prompts of those who stop the training have seen the pairs that stop it."""
-    return any(
-        pair.hash in prompts.whole[pair.user_id].context_hashes
-        for user in portion.dev
-        for pair in user.targets
-        if pair.user_id in prompts.whole
-    )
-
-
-def _apart(user: DevUser, prompts: PreparedPrompts) -> list[DevUser]:
-    """A user who stops a training, a conversation at a time; those without a prompt at all as they are."""
-    owner = user.targets[0].user_id
-    if owner not in prompts.whole:
-        return [user]
-    everything = (*user.context, *user.targets)
-    keys = dict.fromkeys(pair.conversation_key for pair in user.targets)
-    return [
-        DevUser(
-            tuple(pair for pair in everything if pair.conversation_key != key),
-            tuple(pair for pair in user.targets if pair.conversation_key == key),
-        )
-        for key in keys
-        if (owner, key) in prompts.cross_fitted
-    ]
-
-
 def _record(portion: Portion, prompts: RunPrompts | None, training: Any) -> dict[str, Any]:
-    """What a training saw and did, without texts or ids."""
+    """What a training saw and did, without texts or ids.
+
+    Of the prompts: of whom there was a persona, and on how many pairs it was written without the pair's conversation.
+    """
+    told = None
+    if prompts is not None:
+        with_persona = [pair for pair in portion.pairs if prompts.prompts.for_training(pair) is not None]
+        keys = [(pair.user_id, pair.conversation_key) for pair in with_persona]
+        told = {
+            "source": prompts.source,
+            "n_users": len({user_id for user_id, _ in keys}),
+            "n_pairs_told": len(keys),
+            "n_pairs_cross_fitted": sum(key in prompts.prompts.cross_fitted for key in keys),
+        }
     return {
         "fold": portion.fold,
         "n_pairs": len(portion.pairs),
@@ -465,18 +452,6 @@ def _record(portion: Portion, prompts: RunPrompts | None, training: Any) -> dict
         "n_equal": portion.n_equal,
         "n_dev_users": len({pair.user_id for user in portion.dev for pair in user.targets}),
         "n_dev_targets": sum(len(user.targets) for user in portion.dev),
-        "prompts": _persona_counts(portion, prompts) if prompts else None,
+        "prompts": told,
         "training": asdict(training) if is_dataclass(training) and not isinstance(training, type) else None,
-    }
-
-
-def _persona_counts(portion: Portion, prompts: RunPrompts) -> dict[str, Any]:
-    """Of whom there was a persona, and on how many pairs it was written without the pair's conversation."""
-    with_persona = [pair for pair in portion.pairs if prompts.prompts.for_training(pair) is not None]
-    keys = [(pair.user_id, pair.conversation_key) for pair in with_persona]
-    return {
-        "source": prompts.source,
-        "n_users": len({user_id for user_id, _ in keys}),
-        "n_pairs_told": len(keys),
-        "n_pairs_cross_fitted": sum(key in prompts.prompts.cross_fitted for key in keys),
     }
