@@ -12,11 +12,11 @@ from itertools import combinations
 
 import numpy as np
 
-from personalrm.embedding.encoders import Pooling, TextSequence, Vectors
+from personalrm.embedding.encoders import Pooling, TextSequence
 from personalrm.embedding.store import EmbeddingStore
 from personalrm.errors import BadInput
 from personalrm.preferences.messages import Conversation
-from personalrm.rewards.heads.pair_table import scale_of
+from personalrm.rewards.heads.pair_table import scale_of, vectors_of_owners
 from personalrm.stats.arrays import FloatArray
 from personalrm.stylometry.features import FEATURES, difference
 
@@ -70,13 +70,10 @@ def couples_of(store: EmbeddingStore, shown: Sequence[Shown], pooling: Pooling, 
                 f"a conversation of {len(conversation)} turns has no user turn; pass one that asks something"
             )
     sequences = [TextSequence(couple[0], text) for couple in shown for text in (couple[1], couple[2], None)]
-    kept = [place for place, owner in enumerate(owners) if owner]
-    store.rows(
-        [sequences[3 * place + part] for place in kept for part in range(3)],
-        owners=[owners[place] for place in kept for _ in range(3)],
-    )
-    vectors = store.vectors(sequences, pooling).reshape(len(shown), 3, store.encoder.dim).astype(np.float64)
-    first, second, question = (_unit(vectors[:, part]) for part in range(3))
+    found = vectors_of_owners(store, sequences, [owner for owner in owners for _ in range(3)], pooling)
+    vectors = found.reshape(len(shown), 3, store.encoder.dim).astype(np.float64)
+    lengths = np.linalg.norm(vectors, axis=2, keepdims=True)
+    first, second, question = np.moveaxis(vectors / np.where(lengths > 0, lengths, 1.0), 1, 0)
     style = [difference(*couple) for couple in shown]
     return Couples(
         np.array(style, dtype=np.float64).reshape(len(shown), N_STYLE),
@@ -122,8 +119,3 @@ def mean_margins(counts: Sequence[int], margins: FloatArray) -> list[FloatArray]
 def _roots(values: FloatArray) -> FloatArray:
     """Signed roots: twenty exclamation marks more are not ten times two."""
     return np.asarray(np.sign(values) * np.sqrt(np.abs(values)))
-
-
-def _unit(vectors: Vectors | FloatArray) -> FloatArray:
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return np.asarray(vectors / np.where(lengths > 0, lengths, 1.0))

@@ -126,7 +126,10 @@ class LowRank(RewardModel[MixtureState]):
         bases, prior = self.learn(rows / scale, table, watched)
         self.learned = Bases(bases, scale, prior, self.first_strength)
         if watched is not None and options.n_bases > 1:
-            self.learned = replace(self.learned, strength=self._best_strength(watched))
+            learned, margins, weights = self.learned, watched.context.margins(bases), watched.context.each()
+            mixed = {s: self.mix(margins, weights, replace(learned, strength=s)) for s in self.strengths}
+            best = min(self.strengths, key=lambda strength: watched.loss(bases, mixed[strength]))
+            self.learned = replace(learned, strength=best)
         return self
 
     @property
@@ -189,13 +192,3 @@ class LowRank(RewardModel[MixtureState]):
         table = make_context_table(contexts, self.store)
         rows = differences(table, self.store, self.options.pooling) / scale
         return UserRows(rows, table.weight, table.offsets[1:-1])
-
-    def _best_strength(self, dev: DevRows) -> float:
-        """The strength with the least loss on the dev users' targets."""
-        learned = self._learned()
-        margins, weights = dev.context.margins(learned.bases), dev.context.each()
-
-        def loss(strength: float) -> float:
-            return dev.loss(learned.bases, self.mix(margins, weights, replace(learned, strength=strength)))
-
-        return min(self.strengths, key=loss)

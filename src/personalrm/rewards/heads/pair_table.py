@@ -124,7 +124,15 @@ def _table(
     flat = [pair for group in ordered for pair in group]
     counts = np.array([len(group) for group in ordered], dtype=np.int64)
     user = np.repeat(np.arange(len(groups)), counts)
-    rows = _rows(flat, store, reading)
+    # One conversation's sequences side by side: an encoder that shares prefixes finds them in one chunk.
+    width = 3 if reading.with_prompts else 2
+    sequences = [
+        TextSequence(pair.conversation) if text is None else reading.item(pair.conversation, text)
+        for pair in flat
+        for text in (pair.chosen, pair.rejected, None)[:width]
+    ]
+    owners = [pair.user_id for pair in flat for _ in range(width)]
+    rows = store.rows(sequences, owners=owners).reshape(len(flat), width).T
     conversations: dict[tuple[int, str], int] = {}
     for owner, pair in zip(user.tolist(), flat, strict=True):
         conversations.setdefault((owner, pair.conversation_key), len(conversations))
@@ -148,19 +156,6 @@ def choice_weights(owners: Sequence[int], pairs: Sequence[PreferencePair]) -> Fl
     choices = list(zip(owners, (pair.choice_key for pair in pairs), strict=True))
     times = Counter(choices)
     return np.array([1.0 / times[choice] for choice in choices])
-
-
-def _rows(pairs: Sequence[PreferencePair], store: EmbeddingStore, reading: PairTexts) -> IntArray:
-    """Rows of chosen, rejected and, where wanted, prompt; shape `(2 or 3, pairs)`."""
-    width = 3 if reading.with_prompts else 2
-    # One conversation's sequences side by side: an encoder that shares prefixes finds them in one chunk.
-    sequences = [
-        TextSequence(pair.conversation) if text is None else reading.item(pair.conversation, text)
-        for pair in pairs
-        for text in (pair.chosen, pair.rejected, None)[:width]
-    ]
-    owners = [pair.user_id for pair in pairs for _ in range(width)]
-    return store.rows(sequences, owners=owners).reshape(len(pairs), width).T
 
 
 def differences(table: PairTable, store: EmbeddingStore, pooling: Pooling) -> Vectors:
@@ -190,7 +185,22 @@ def item_vectors(
     for item in items:
         sequences += [reading.item(item.conversation, completion) for completion in item.completions]
         owners += [item.user_id] * len(item.completions)
+    counts = [len(item.completions) for item in items]
+    starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    return vectors_of_owners(store, sequences, owners, pooling), starts
+
+
+def vectors_of_owners(
+    store: EmbeddingStore, sequences: Sequence[TextSequence], owners: Sequence[str], pooling: Pooling
+) -> Vectors:
+    """The vector of each sequence, `(sequences, dim)`; those of an owner are kept, the others leave nothing behind.
+
+    Args:
+        store: Where the vectors are.
+        sequences: What to find.
+        owners: Whose each is, "" for nobody's; without any nothing is kept.
+        pooling: Which vectors.
+    """
     known = [place for place, owner in enumerate(owners) if owner]
     store.rows([sequences[place] for place in known], owners=[owners[place] for place in known])
-    counts = [len(item.completions) for item in items]
-    return store.vectors(sequences, pooling), np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    return store.vectors(sequences, pooling)

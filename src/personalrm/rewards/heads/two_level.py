@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, pairwise
 from pathlib import Path
 from typing import Self
 
@@ -126,7 +126,13 @@ class TwoLevel(RewardModel[TwoLevelState]):
         spread = np.sqrt(self.options.shared(self.store.encoder.dim))
         rows = columns(couples, scales) * spread
         found = fit_head(rows, table.weight, 1.0 / len(spread), np.zeros(len(spread)), self.options.n_iterations)
-        self.learned = Everybody(scales, found * spread, _engine_prior(table))
+        borders = list(pairwise(table.offsets))
+        if len(borders) < 2:  # one user says nothing of how people differ
+            prior = shipped_prior()
+        else:
+            engine = estimate_population({str(n): observe(table.pairs[a:b]) for n, (a, b) in enumerate(borders)})
+            prior = Prior(engine.scale, engine.mean, engine.variance, len(borders))
+        self.learned = Everybody(scales, found * spread, prior)
         return self
 
     def condition_many(self, contexts: Sequence[Sequence[PreferencePair]]) -> list[TwoLevelState]:
@@ -141,7 +147,10 @@ class TwoLevel(RewardModel[TwoLevelState]):
             deviation = fit_deviation(
                 phi[own], table.weight[own], phi[own] @ learned.weights, self.options.own(self.store.encoder.dim)
             )
-            states.append(TwoLevelState(self._joined(learned.weights + deviation, weights.mean)))
+            # The margin of the joined weights is the mean of both models' margins by the engine's share.
+            joined = (1.0 - self.options.engine) * (learned.weights + deviation)
+            joined[:N_STYLE] += self.options.engine * weights.mean * learned.scales.style / learned.prior.scale
+            states.append(TwoLevelState(joined))
         return states
 
     def score_many(self, items: Sequence[ScoreItem]) -> list[FloatArray]:
@@ -191,13 +200,6 @@ class TwoLevel(RewardModel[TwoLevelState]):
         shown = [(pair.conversation, pair.chosen, pair.rejected) for pair in table.pairs]
         return shown, self.options.pooling, [pair.user_id for pair in table.pairs]
 
-    def _joined(self, weights: FloatArray, engine: FloatArray) -> FloatArray:
-        """Weights whose margin is the mean of both models' margins by the engine's share."""
-        learned, share = self._learned(), self.options.engine
-        joined = (1.0 - share) * weights
-        joined[:N_STYLE] += share * engine * learned.scales.style / learned.prior.scale
-        return np.asarray(joined)
-
 
 def fit_deviation(phi: FloatArray, weights: FloatArray, offset: FloatArray, variance: FloatArray) -> FloatArray:
     """The MAP deviation v of one user, shape `(columns,)`, by Newton's method.
@@ -246,15 +248,6 @@ def _solver(root: FloatArray) -> Callable[[FloatArray, FloatArray], FloatArray]:
         return np.asarray(b - weighted @ inner)  # the matrix inversion lemma
 
     return solve
-
-
-def _engine_prior(table: PairTable) -> Prior:
-    """The embedded engine's prior of a stranger; the shipped one where a single user was learned from."""
-    borders = list(zip(table.offsets[:-1], table.offsets[1:], strict=True))
-    if len(borders) < 2:
-        return shipped_prior()
-    found = estimate_population({str(n): observe(table.pairs[a:b]) for n, (a, b) in enumerate(borders)})
-    return Prior(found.scale, found.mean, found.variance, len(borders))
 
 
 def _by_column(dim: int, style: float, embedding: float, nearness: float, product: float) -> FloatArray:

@@ -25,12 +25,12 @@ from personalrm.embedding.store import EmbeddingStore
 from personalrm.embedding.with_torch import torch
 from personalrm.preferences.messages import Conversation
 from personalrm.prompts.rendering import pair_messages
+from personalrm.rewards.heads.couples import Shown
 from personalrm.rewards.heads.gpo.network import GPONetwork, TokenLayout
-from personalrm.rewards.heads.pair_table import PairTable
+from personalrm.rewards.heads.pair_table import PairTable, vectors_of_owners
 
 TokenKind = Literal["pair", "difference", "concatenated"]
-Shown = tuple[Conversation, str, str]
-"""A conversation and two completions in the order they are shown."""
+Labels = Literal["pm1", "zero_pad"]
 
 
 def pair_sequence(conversation: Conversation, first: str, second: str) -> TextSequence:
@@ -52,11 +52,14 @@ def tokens_of(
         pooling: Which vectors.
         owners: Whose each couple is; empty leaves nothing behind.
     """
-    sequences = [sequence for couple in shown for sequence in _sequences(kind, couple)]
-    kept = [place for place, owner in enumerate(owners) if owner]
-    both = [2 * place + side for place in kept for side in (0, 1)]
-    store.rows([sequences[place] for place in both], owners=[owners[place] for place in kept for _ in (0, 1)])
-    vectors = store.vectors(sequences, pooling).reshape(len(shown), 2, store.encoder.dim)
+    sequences = []
+    for conversation, first, second in shown:
+        if kind == "pair":
+            sequences += [pair_sequence(conversation, first, second), pair_sequence(conversation, second, first)]
+        else:
+            sequences += [TextSequence(conversation, first), TextSequence(conversation, second)]
+    found = vectors_of_owners(store, sequences, [owner for owner in owners for _ in (0, 1)], pooling)
+    vectors = found.reshape(len(shown), 2, store.encoder.dim)
     if kind == "difference":
         return vectors[:, :1] - vectors[:, 1:]
     return vectors if kind == "pair" else np.concatenate([vectors, vectors[:, ::-1]], axis=-1)
@@ -74,16 +77,6 @@ def scale_and_shift(kind: TokenKind, tokens: Vectors) -> tuple[Vectors, Vectors]
     shift = np.zeros(rows.shape[1]) if kind == "difference" else rows.mean(axis=0)
     scale = np.sqrt(((rows - shift) ** 2).mean(axis=0))
     return np.where(scale > 0, scale, 1.0).astype(np.float32), shift.astype(np.float32)
-
-
-def _sequences(kind: TokenKind, couple: Shown) -> tuple[TextSequence, TextSequence]:
-    conversation, first, second = couple
-    if kind == "pair":
-        return pair_sequence(conversation, first, second), pair_sequence(conversation, second, first)
-    return TextSequence(conversation, first), TextSequence(conversation, second)
-
-
-Labels = Literal["pm1", "zero_pad"]
 
 
 @dataclass(frozen=True)

@@ -24,13 +24,12 @@ from personalrm.embedding.store import EmbeddingStore
 from personalrm.embedding.with_torch import torch
 from personalrm.preferences.messages import Conversation
 from personalrm.preferences.pairs import PreferencePair
-from personalrm.rewards.heads.couples import mean_margins
+from personalrm.rewards.heads.couples import Shown, mean_margins
 from personalrm.rewards.heads.gpo.episodes import (
     Episode,
     EpisodeSizes,
     Labels,
     Pool,
-    Shown,
     Style,
     TokenKind,
     both_orders,
