@@ -151,7 +151,7 @@ def saved_value(kind: type[Spec], content: Any, where: str, *, again: str) -> Sp
         CorruptFile: If a key is unknown or missing, or a value does not fit.
     """
     try:
-        return cast(Spec, _reader(kind, True)(content, None))
+        return cast(Spec, _reader(cast(Hashable, kind), True)(content, None))
     except _Misfit as misfit:
         hint = f", not {misfit.wanted}" if misfit.wanted else f" ({misfit.advice})"
         raise CorruptFile(f"{misfit.message(where)}{hint}; {again}") from None
