@@ -50,7 +50,7 @@ def test_a_store_asks_for_each_text_once(server: FakeServer, tmp_path: Path) -> 
         store = EmbeddingStore(tmp_path, ServerEncoder(caller))
         store.rows(SEQUENCES)
         store.rows(SEQUENCES)
-    assert (server.embeddings.n_texts, len(store)) == (len(SEQUENCES) + 1, len(SEQUENCES))  # one for the width
+    assert (server.embeddings.n_texts, len(store)) == (len(SEQUENCES), len(SEQUENCES))
 
 
 @pytest.mark.parametrize("statuses", [[500], [429, 503], [500, 500]])
@@ -123,6 +123,96 @@ def test_another_server_is_another_identity(server: FakeServer) -> None:
 def test_nothing_to_embed_is_nothing(server: FakeServer) -> None:
     with asking(server) as caller:
         assert ServerEncoder(caller).embed([]).last.shape == (0, 16)
+
+
+RICE = TextSequence(QUESTION, "Cook rice.")
+LONG = [TextSequence(QUESTION, f"word {number} " * 90) for number in range(3)]
+
+
+def in_mode(server: FakeServer, mode: str, sequences: list[TextSequence]) -> tuple[ServerEncoder, np.ndarray]:
+    """What an encoder makes of sequences in front of an odd server."""
+    server.embeddings.mode = mode
+    with asking(server) as caller:
+        encoder = ServerEncoder(caller)
+        return encoder, encoder.embed(sequences).last
+
+
+def right(server: FakeServer, sequences: list[TextSequence]) -> np.ndarray:
+    return np.array([server.embeddings.vector(plain_text(sequence)) for sequence in sequences])
+
+
+@pytest.mark.parametrize(
+    ("mode", "most"),
+    [("batch10", 10), ("batch8_422", 8), ("batch16_azure", 16), ("batch1_list", 1), ("batch20_413", 16), ("batch5_no_words", 4),
+     ("batch_tokens", 8)],
+)  # fmt: skip
+def test_how_many_texts_a_request_may_hold_is_found_out(server: FakeServer, mode: str, most: int) -> None:
+    encoder, vectors = in_mode(server, mode, SEQUENCES)
+    assert np.array_equal(vectors, right(server, SEQUENCES))
+    assert (server.embeddings.longest_batch, encoder.n_lost, encoder.n_truncated) == (most, 0, 0)
+
+
+def test_a_limit_that_the_server_named_is_kept_to_from_then_on(server: FakeServer) -> None:
+    server.embeddings.mode = "batch10"
+    with asking(server) as caller:
+        encoder = ServerEncoder(caller)
+        encoder.embed(SEQUENCES)
+        n_before = server.embeddings.n_requests
+        encoder.embed(SEQUENCES)
+    assert server.embeddings.n_requests - n_before == 8  # 71 texts, ten a request
+
+
+@pytest.mark.parametrize(
+    "mode",
+    ["tei_413", "ollama_ctx", "llamacpp_batch", "openai_ctx", "llama_box", "cohere_long", "long_no_words", "long_plain_400"],
+)  # fmt: skip
+def test_a_text_that_is_too_long_by_any_wording_is_shortened(server: FakeServer, mode: str) -> None:
+    encoder, vectors = in_mode(server, mode, [*SEQUENCES[:3], *LONG])
+    assert (encoder.n_truncated, encoder.n_lost) == (3, 0)
+    assert np.array_equal(vectors[:3], right(server, SEQUENCES[:3])) and np.isfinite(vectors).all()
+
+
+@pytest.mark.parametrize(
+    "mode",
+    ["shuffled", "no_index", "index_all_zero", "index_from_one", "base64_anyway", "nested", "encoding_refused", "list_alone",
+     "dims_differ", "one_missing"],
+)  # fmt: skip
+def test_vectors_told_in_other_ways_are_the_same(server: FakeServer, mode: str) -> None:
+    encoder, vectors = in_mode(server, mode, SEQUENCES[:20])
+    assert np.array_equal(vectors, right(server, SEQUENCES[:20])) and encoder.n_lost == 0
+
+
+@pytest.mark.parametrize("mode", ["nan_500", "nan_in_vector", "null_in_vector", "one_refused"])
+def test_a_text_of_which_no_vector_can_be_made_is_lost_alone(server: FakeServer, mode: str) -> None:
+    sequences = [*SEQUENCES[:9], RICE, *SEQUENCES[9:20]]
+    encoder, vectors = in_mode(server, mode, sequences)
+    assert np.array_equal(np.delete(vectors, 9, axis=0), right(server, SEQUENCES[:20]))
+    assert np.isnan(vectors[9]).all() and (encoder.n_lost, encoder.n_truncated) == (1, 0)
+
+
+def test_a_server_that_refuses_every_text_is_named_with_its_reason(server: FakeServer) -> None:
+    with pytest.raises(ModelUnavailable, match="gave no vectors"):
+        in_mode(server, "none_at_all", SEQUENCES[:20])
+    assert server.embeddings.n_requests <= 60
+
+
+def test_a_store_keeps_the_other_vectors_and_says_whose_text_has_none(server: FakeServer, tmp_path: Path) -> None:
+    server.embeddings.mode = "nan_500"
+    sequences = [*SEQUENCES[:5], RICE]
+    with asking(server) as caller:
+        store = EmbeddingStore(tmp_path, ServerEncoder(caller))
+        with pytest.raises(BadInput, match=r"no vector of 1 text \(of user 'u5'\); the others are kept"):
+            store.rows(sequences, owners=[f"u{number}" for number in range(6)])
+        n_before = server.embeddings.n_texts
+        assert (len(store), store.rows(SEQUENCES[:5]).shape, server.embeddings.n_texts) == (5, (5,), n_before)
+        scored = store.vectors(sequences)
+    assert np.isnan(scored[5]).all() and np.isfinite(scored[:5]).all()
+
+
+def test_a_body_longer_than_vectors_can_be_is_given_up(server: FakeServer) -> None:
+    server.embeddings.bodies = [b" " * 3 * 2**20] * 99
+    with asking(server) as caller, pytest.raises(ModelUnavailable, match="body too large"):
+        ServerEncoder(caller).embed(SEQUENCES[:1])
 
 
 def test_a_chat_models_reply_holds_no_vectors() -> None:

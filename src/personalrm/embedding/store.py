@@ -27,6 +27,7 @@ import numpy.typing as npt
 from personalrm.embedding.encoders import POOLINGS, Encoder, IntArray, Pooling, TextSequence, Vectors
 from personalrm.errors import BadInput, CorruptFile, NewerVersion, StoreError
 from personalrm.whole_files import open_private, private_folder
+from personalrm.wording import count
 
 HalfArray = npt.NDArray[np.float16]
 LARGEST = float(np.finfo(np.float16).max)
@@ -70,6 +71,8 @@ class EmbeddingStore:
         self.n_clipped = 0
         """Vectors with a value beyond fp16's largest, which stands in for it, so far."""
         self._rows: dict[bytes, int] = {}
+        self._lost: set[bytes] = set()
+        """Texts of which the encoder could make no vector."""
         self._owned: set[tuple[bytes, int]] = set()
         self._n_known = 0
         self._n_erasures = -1
@@ -105,6 +108,12 @@ class EmbeddingStore:
                 watch(start, len(todo))
                 self._append(*zip(*todo[start : start + CHUNK], strict=True))
             watch(len(todo), len(todo))
+            if lost := [place for place, sequence in enumerate(sequences) if sequence.key in self._lost]:
+                of = f" (of user {owners[lost[0]]!r})" if owners is not None else ""
+                raise BadInput(
+                    f"the encoder makes no vector of {count(len(lost), 'text')}{of}; the others are kept, leave such "
+                    "pairs out or take another encoder, then run the same command again"
+                )
 
     def matrix(self, pooling: Pooling = "last") -> HalfArray:
         """All vectors, shape `(rows, dim)`, as a read-only map of the file; erased rows are zero.
@@ -170,11 +179,14 @@ class EmbeddingStore:
         vectors = {"last": embedded.last, "mean": embedded.mean}
         for pooling, values in vectors.items():
             self._check(pooling, values, len(sequences))
+        lost = np.isnan(embedded.last).all(axis=1).tolist()
+        self._lost |= {sequence.key for sequence, is_lost in zip(sequences, lost, strict=True) if is_lost}
         with self._database() as database:
             database.execute("BEGIN IMMEDIATE")
             known = {
                 key for s in sequences for (key,) in database.execute("SELECT key FROM rows WHERE key = ?", (s.key,))
             }
+            known |= self._lost
             new = [place for place, sequence in enumerate(sequences) if sequence.key not in known]
             first = int(_fact(database, "n_rows"))
             numbers = list(range(first, first + len(new)))
@@ -193,7 +205,9 @@ class EmbeddingStore:
         self._refresh()
 
     def _check(self, pooling: str, values: npt.NDArray[np.float32], n: int) -> None:
-        if values.shape != (n, self.encoder.dim) or not np.isfinite(values).all():
+        # A text of which no vector can be made has none at all; a value that is not a number among others is a mistake.
+        whole = values[~np.isnan(values).all(axis=1)] if values.ndim == 2 else values
+        if values.shape != (n, self.encoder.dim) or not np.isfinite(whole).all():
             raise BadInput(
                 f"the encoder's {pooling} vectors of {n} sequences have shape {values.shape!r} or hold values that are "
                 f"not numbers, wanted finite {(n, self.encoder.dim)!r}; check the encoder"

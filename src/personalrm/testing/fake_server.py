@@ -31,6 +31,7 @@ from aiohttp import web
 from personalrm.errors import BadInput
 from personalrm.testing.coaching import coached
 from personalrm.testing.faults import Faults, fail
+from personalrm.testing.odd_embeddings import MODES
 from personalrm.testing.skill import Rule, always_first, by_hash, failing, fixed, fixed_with_persona, obedient, skilled
 
 BLOCK = 512
@@ -109,7 +110,10 @@ class FakeEmbeddings:
         """What the next requests get instead of vectors, first to last."""
         self.bodies: list[bytes] = []
         """What the next requests get after that, as they are, with status 200."""
+        self.mode = ""
+        """One of `odd_embeddings.MODES`: how it differs from what is usual."""
         self.n_requests = 0
+        self.longest_batch = 0
         self.n_texts = 0
 
     async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -126,7 +130,10 @@ class FakeEmbeddings:
         self.n_texts += len(body["input"])
         rows = [{"index": n, "embedding": self.vector(text).tolist()} for n, text in enumerate(body["input"])]
         usage = {"prompt_tokens": sum(map(len, body["input"])) // 4}
-        return web.json_response({"data": rows[::-1], "model": body["model"], "usage": usage})
+        good = {"data": rows[::-1], "model": body["model"], "usage": usage}
+        status, answer = MODES[self.mode](body, good) if self.mode else (200, good)
+        self.longest_batch = max(self.longest_batch, len(rows) if status == 200 else 0)
+        return web.json_response(answer, status=status)
 
     def vector(self, text: str) -> Any:
         """What a text gets, shape `(dim,)`."""
