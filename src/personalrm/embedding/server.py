@@ -106,8 +106,8 @@ class ServerEncoder:
             self._width = self._width or len(vector)
             if len(vector) != self._width:
                 raise ModelUnavailable(
-                    f"the server of model {self._caller.lm.name!r} gave vectors of several widths; check that it serves "
-                    "one model by that name"
+                    f"the server of model {self._caller.lm.name!r} gave vectors of several widths; check that it "
+                    "serves one model by that name"
                 )
         self.n_truncated += sum(n > 0 for place, n in enumerate(n_cuts) if place in vectors)
         self.n_lost += reasons.total()

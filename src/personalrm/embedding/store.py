@@ -179,8 +179,8 @@ class EmbeddingStore:
         vectors = {"last": embedded.last, "mean": embedded.mean}
         for pooling, values in vectors.items():
             self._check(pooling, values, len(sequences))
-        lost = np.isnan(embedded.last).all(axis=1).tolist()
-        self._lost |= {sequence.key for sequence, is_lost in zip(sequences, lost, strict=True) if is_lost}
+        lost = np.flatnonzero(np.isnan(embedded.last).all(axis=1))
+        self._lost |= {sequences[int(place)].key for place in lost}
         with self._database() as database:
             database.execute("BEGIN IMMEDIATE")
             known = {
