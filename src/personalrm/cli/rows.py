@@ -16,7 +16,7 @@ from personalrm.preferences.pairs import PreferencePair
 from personalrm.preferences.reading.fields import read_id, read_text
 from personalrm.preferences.reading.layouts import find_layout, read_first_conversation, read_implicit, read_own
 from personalrm.preferences.reading.options import ReadOptions
-from personalrm.preferences.reading.rows import Numbered, Row, iter_lines, iter_rows
+from personalrm.preferences.reading.rows import Numbered, Row, bounded_lines, iter_lines, iter_rows
 
 Item = TypeVar("Item")
 
@@ -50,7 +50,8 @@ def _rows_of(path: str) -> Iterator[Numbered]:
         return
     n_rows = 0
     try:
-        for numbered in iter_lines(io.TextIOWrapper(sys.stdin.buffer, encoding="utf-8-sig")):
+        stream = io.TextIOWrapper(sys.stdin.buffer, encoding="utf-8-sig")
+        for numbered in iter_lines(bounded_lines(stream, "standard input")):
             n_rows += 1
             yield numbered
     except UnicodeDecodeError:

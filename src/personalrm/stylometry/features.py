@@ -13,10 +13,12 @@ from __future__ import annotations
 
 import math
 import re
-from collections import Counter
+import sys
+import threading
+from collections import Counter, OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import cache
 from importlib.resources import files
 from typing import Literal, get_args
 
@@ -108,8 +110,10 @@ def reads_as_english(words: Sequence[str], n_function_words: int) -> bool:
 
 Needs = Literal["anything", "spaced", "english"]
 
-MEMORY = 65_536
-"""Texts whose features are remembered; about 0.4 KB each."""
+MEMORY_BYTES = 64 * 2**20
+"""Of what is remembered of texts, the texts included: some 20,000 of a kilobyte, or 20 of a megabyte."""
+BYTES_A_READING, BYTES_A_WORD = 900, 60
+"""Measured with `sys.getsizeof`: a reading with its array, and each of its content words."""
 
 
 @dataclass(frozen=True)
@@ -269,9 +273,47 @@ class TextReading:
     is_english: bool
 
 
-@lru_cache(maxsize=MEMORY)
+class _Memory:
+    """Readings by text, of which those that were not asked for lately give way; several threads may use it."""
+
+    def __init__(self, most_bytes: int) -> None:
+        self._most_bytes, self.n_bytes = most_bytes, 0
+        self._readings: OrderedDict[str, tuple[TextReading, int]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def find(self, text: str) -> TextReading | None:
+        with self._lock:
+            if (kept := self._readings.get(text)) is None:
+                return None
+            self._readings.move_to_end(text)
+            return kept[0]
+
+    def keep(self, text: str, reading: TextReading) -> None:
+        size = sys.getsizeof(text) + BYTES_A_READING + BYTES_A_WORD * len(reading.words)
+        if size > self._most_bytes // 4:
+            return  # one text must not push out all others
+        with self._lock:
+            if text in self._readings:
+                return
+            self._readings[text] = reading, size
+            self.n_bytes += size
+            while self.n_bytes > self._most_bytes:
+                self.n_bytes -= self._readings.popitem(last=False)[1][1]
+
+
+_MEMORY = _Memory(MEMORY_BYTES)
+
+
 def read(text: str) -> TextReading:
     """All measures of one text, in the order of `FEATURES`; remembered by text."""
+    reading = _MEMORY.find(text)
+    if reading is None:
+        reading = _read(text)
+        _MEMORY.keep(text, reading)
+    return reading
+
+
+def _read(text: str) -> TextReading:
     lower = text.lower().replace("’", "'")
     words = WORD.findall(lower)  # digits are not words
     times = Counter(words)

@@ -10,16 +10,16 @@ spreadsheets write it in much of Europe), comma, tab or bar found there. A line 
 from __future__ import annotations
 
 import csv
+import errno
 import gzip
 import io
 import json
 import re
-import shutil
 import tempfile
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from itertools import chain
 from pathlib import Path
 from typing import IO, Any
@@ -28,13 +28,18 @@ from personalrm.errors import BadFile, BadRow, MissingExtra
 from personalrm.preferences.reading.columns import list_columns, look_like_names
 from personalrm.wording import install_hint, kind_of
 
-__all__ = ["SUFFIXES", "Numbered", "Row", "iter_lines", "iter_rows"]
+__all__ = ["SUFFIXES", "Numbered", "Row", "bounded_lines", "iter_lines", "iter_rows"]
 Row = dict[str, Any]
 Numbered = tuple[int, Row | BadRow]
 SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".arrow")
 DEEPEST = 100
 """Levels of nesting beyond which a row is refused, so that no later step meets the limits of recursion."""
-LONGEST_CELL = 1 << 30
+LONGEST_LINE = 2**26
+"""Characters of a row; a conversation of a thousand turns is a hundredth of it."""
+LONGEST_LIST = 2**30
+"""Characters of a JSON list, which is read whole."""
+MOST_UNPACKED, LEAST_UNPACKED = 100, 2**30
+"""How many times its size a gzip file may unpack to on disk, and bytes that any may."""
 SEPARATORS = (",", ";", "\t", "|")
 SEPARATOR_LINE = re.compile(r'"?sep=([,;\t|])"?')
 """What Excel reads, and some programs write, above the header."""
@@ -137,9 +142,26 @@ def _open(file: Path) -> io.TextIOBase:
     return file.open(encoding="utf-8-sig", newline="")
 
 
+def bounded_lines(stream: io.TextIOBase, name: str) -> Iterator[str]:
+    """The lines of an open stream, none of which may fill the memory: a few kilobytes of gzip unpack to gigabytes.
+
+    Raises:
+        BadFile: If one is longer than any row.
+    """
+    number = 0
+    while line := stream.readline(LONGEST_LINE):
+        number += 1
+        if len(line) == LONGEST_LINE and line[-1] not in "\r\n":
+            raise BadFile(
+                f"line {number} of {name!r} is longer than {LONGEST_LINE:,} characters; write one row a line, it is "
+                "not read further"
+            )
+        yield line
+
+
 def _json_lines(file: Path) -> Iterator[Numbered]:
-    with _open(file) as lines:
-        yield from iter_lines(lines)
+    with _open(file) as stream:
+        yield from iter_lines(bounded_lines(stream, str(file)))
 
 
 def iter_lines(lines: Iterable[str]) -> Iterator[Numbered]:
@@ -161,7 +183,9 @@ def iter_lines(lines: Iterable[str]) -> Iterator[Numbered]:
 
 def _json_list(file: Path) -> Iterator[Numbered]:
     with _open(file) as stream:
-        text = stream.read()
+        text = stream.read(LONGEST_LIST)
+        if len(text) == LONGEST_LIST:
+            raise BadFile(f"{str(file)!r} is longer than {LONGEST_LIST:,} characters; write it as JSON lines (.jsonl)")
     if not text.strip():
         return
     try:
@@ -176,12 +200,13 @@ def _json_list(file: Path) -> Iterator[Numbered]:
 
 def _csv(file: Path) -> Iterator[Numbered]:
     """The rows of CSV or TSV, each with the line it begins on."""
-    csv.field_size_limit(LONGEST_CELL)
+    csv.field_size_limit(LONGEST_LINE)
     promised = "\t" if file.name.lower().removesuffix(".gz").endswith(".tsv") else ","
     with _open(file) as stream:
         blank = []
         header = "\n"
-        for line in stream:
+        rows = bounded_lines(stream, str(file))
+        for line in rows:
             if line.strip():
                 header = line
                 break
@@ -189,7 +214,7 @@ def _csv(file: Path) -> Iterator[Numbered]:
         delimiter = next((sign for sign in (promised, *SEPARATORS) if sign in header), promised)
         if (named := SEPARATOR_LINE.fullmatch(header.strip())) is not None:
             delimiter, header = named[1], "\n"
-        lines = chain(blank, [header], stream)  # the reader counts lines, so none may be missing
+        lines = chain(blank, [header], rows)  # the reader counts lines, so none may be missing
         records = _records(csv.reader(lines, delimiter=delimiter))
         first = next(records, (1, None))[1]
         names = first if isinstance(first, list) else []
@@ -254,10 +279,7 @@ def _arrow(file: Path) -> Iterator[Numbered]:
     with ExitStack() as closing:
         stream: IO[bytes] = closing.enter_context(file.open("rb"))
         if file.name.lower().endswith(".gz"):  # a temporary copy without gzip, since Parquet is read from its end
-            copy = closing.enter_context(tempfile.TemporaryFile())
-            shutil.copyfileobj(closing.enter_context(gzip.open(stream)), copy)
-            copy.seek(0)
-            stream = copy
+            stream = closing.enter_context(_unpacked(file, stream))
         number = 0
         try:
             batches = (
@@ -273,6 +295,35 @@ def _arrow(file: Path) -> Iterator[Numbered]:
                         yield number, row or BadRow(message, line=number, rule="out of range")
         except (pyarrow.ArrowException, OSError) as error:
             raise BadFile(f"{str(file)!r} is not a whole {whole} ({type(error).__name__}); write it again") from None
+
+
+@contextmanager
+def _unpacked(file: Path, packed: IO[bytes]) -> Iterator[IO[bytes]]:
+    """A temporary copy of a gzip file without gzip.
+
+    Raises:
+        BadFile: If it unpacks to more than such files do, or the temporary folder has no room.
+    """
+    most = max(LEAST_UNPACKED, MOST_UNPACKED * file.stat().st_size)
+    with tempfile.TemporaryFile() as copy, gzip.open(packed) as unpacked:
+        try:
+            while block := unpacked.read(2**20):
+                copy.write(block)
+                if copy.tell() > most:
+                    raise BadFile(
+                        f"{str(file)!r} unpacks to more than {most:,} bytes, {MOST_UNPACKED} times its size; unpack it "
+                        "yourself and pass that"
+                    )
+            copy.flush()
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+                raise
+            raise BadFile(
+                f"{str(file)!r} cannot be unpacked in the temporary folder ({error.strerror}); free some space there, "
+                "or set TMPDIR"
+            ) from None
+        copy.seek(0)
+        yield copy
 
 
 def _decoded(part: Any) -> Iterator[Row | None]:
