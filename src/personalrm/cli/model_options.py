@@ -40,7 +40,13 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     add = asking.add_argument
     add_flags(asking, JudgeOptions, "temperature", "max_tokens", "n_samples", "max_prompt_tokens", "seed")
     add_flags(asking, Limits)
-    add("--timeout", type=amount, default=120.0, metavar="S", help="longest wait for a reply (default: %(default)s)")
+    add(
+        "--timeout",
+        type=amount,
+        default=120.0,
+        metavar="S",
+        help="longest wait for a reply, from its turn on a busy server (default: %(default)s)",
+    )
     add_flags(asking, Retry)
     add("--header", type=json_object, metavar="JSON", help="extra HTTP headers")
     add("--body", type=json_object, metavar="JSON", help="extra fields of every request")
@@ -74,6 +80,7 @@ def open_caller(options: argparse.Namespace, *, keep: bool = True, waits: bool =
     Raises:
         UnknownName: If the model's name says not enough, or its price is unknown and a cost ceiling is set.
     """
+    from personalrm.cli.printing import EveryMinute
     from personalrm.lm.batch import Caller
     from personalrm.lm.cache import Cache
     from personalrm.lm.opening import open_model
@@ -97,7 +104,7 @@ def open_caller(options: argparse.Namespace, *, keep: bool = True, waits: bool =
         price=price_of(options.model, options.prices),
         retry_unscored=options.retry_unscored,
     )
-    with caller:
+    with caller, EveryMinute(caller.progress):
         yield caller
         if cache.set_aside is not None:
             print(f"warning: a damaged cache was set aside as {cache.set_aside}", file=sys.stderr)

@@ -7,8 +7,10 @@ import os
 import secrets
 import sys
 import textwrap
+import threading
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 
 WIDTH = 96
 BAR = 24
+MINUTE_S = 60.0
+"""Between two lines in a log."""
 MOST_LISTED = 10
 """Bad rows that are listed where they stop a command, and users or cells in a summary."""
 BEGINNING = 72
@@ -222,16 +226,48 @@ def print_pair(pair: PreferencePair, indent: str) -> None:
     print_wrapped(f"not this: {shortened(pair.rejected, CHARACTERS)}", indent + "  ")
 
 
+class EveryMinute:
+    """A line on stderr every minute while a command works, where stderr is a file or a pipe; a terminal gets none.
+
+    Args:
+        line: Says how far it is; called in another thread.
+        stream: Where to; stderr where None.
+        pause_s: Between two lines.
+    """
+
+    def __init__(self, line: Callable[[], str], *, stream: TextIO | None = None, pause_s: float = MINUTE_S) -> None:
+        self._line, self._stream, self._pause_s = line, stream or sys.stderr, pause_s
+        self._ends = threading.Event()
+        self._thread = threading.Thread(target=self._print, name="personalrm-progress", daemon=True)
+
+    def __enter__(self) -> EveryMinute:
+        if not self._stream.isatty():
+            self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ends.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _print(self) -> None:
+        while not self._ends.wait(self._pause_s):
+            with suppress(OSError, ValueError):  # whoever reads is gone; the command goes on
+                print(self._line(), file=self._stream, flush=True)
+
+
 class Progress:
-    """A bar on stderr while a command works; silent when stderr is not a terminal."""
+    """A bar on stderr while a command works, a line a minute where stderr is not a terminal."""
 
     def __init__(self, what: str, total: int | None, unit: str = "users") -> None:
         self._what, self._total, self._unit = what, total, unit
         self._done, self._since, self._drawn = 0, time.monotonic(), 0.0
         self._shown = sys.stderr.isatty()
         self._note = ""
+        self._lines = EveryMinute(self._line)
 
     def __enter__(self) -> Progress:
+        self._lines.__enter__()
         return self
 
     def step(self, note: str = "") -> None:
@@ -239,22 +275,21 @@ class Progress:
         self._done += 1
         self._note = f", {note}" if note else ""
         if self._shown and time.monotonic() - self._drawn > 0.1:
-            self._draw()
+            self._drawn = time.monotonic()
+            print(f"\r\033[K{self._line()}", end="", file=sys.stderr, flush=True)
 
-    def _draw(self) -> None:
-        self._drawn = time.monotonic()
-        elapsed = self._drawn - self._since
-        if self._total:
-            full = BAR * self._done // self._total
-            left = elapsed / max(1, self._done) * (self._total - self._done)
-            counted = f"{self._done}/{self._total} {self._unit}"
-            line = f"{self._what} [{'#' * full}{'.' * (BAR - full)}] {counted}, {left:.0f} s left"
-        else:
-            line = f"{self._what} {self._done} {self._unit}, {elapsed:.0f} s"
-        redraw(f"{line}{self._note}", sys.stderr)
+    def _line(self) -> str:
+        elapsed = time.monotonic() - self._since
+        if not self._total:
+            return f"{self._what} {self._done} {self._unit}, {elapsed:.0f} s{self._note}"
+        full = BAR * self._done // self._total
+        bar = f" [{'#' * full}{'.' * (BAR - full)}]" if self._shown else ""
+        left = f"{elapsed / self._done * (self._total - self._done):.0f} s left" if self._done else f"{elapsed:.0f} s"
+        return f"{self._what}{bar} {self._done}/{self._total} {self._unit}, {left}{self._note}"
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._lines.__exit__(kind, error, trace)
         if self._shown:
-            redraw("", sys.stderr)
+            print("\r\033[K", end="", file=sys.stderr, flush=True)

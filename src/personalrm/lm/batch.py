@@ -132,7 +132,7 @@ class Caller:
         self._pacing = Pacing(self.limits)
         self._retry_unscored = retry_unscored
         self._jitter = random.Random(0)
-        self._last_success = -1.0
+        self._last_success, self._n_answered, self._began = -1.0, 0, time.monotonic()
         self._n_absent = 0
         """Requests given up one after the other because the server answered nobody."""
         self._queue: deque[_Job] = deque()
@@ -177,6 +177,13 @@ class Caller:
             self._thread.start()
         wave = _Wave([None] * len(asks), len(asks), done)
         self._loop.call_soon_threadsafe(self._man, [_Job(ask, wave, place) for place, ask in enumerate(asks)])
+
+    def progress(self) -> str:
+        """How many requests are answered, under way and waiting; may be asked in any thread."""
+        minutes = (time.monotonic() - self._began) / 60.0
+        waiting = f", {len(self._queue):,} wait" if self._queue else ""
+        answered = count(self._n_answered, "answer")
+        return f"model {self.lm.name!r}: {answered} in {minutes:.0f} min, {len(self._workers):,} under way{waiting}"
 
     def stop(self, why: ModelUnavailable) -> None:
         """Send nothing more; what is under way is awaited and kept."""
@@ -384,6 +391,7 @@ class Caller:
                 for account in accounts:
                     account.cost += cost
         self._last_success, self._n_absent = time.monotonic(), 0
+        self._n_answered += 1
         self._pacing.note_answer()
         if reply.model:
             self.ledger.served_by[reply.model] += 1

@@ -8,13 +8,16 @@ import os
 from typing import Any
 
 from personalrm.errors import MissingExtra
-from personalrm.lm.http import Endpoint
+from personalrm.lm.http import TIMED_OUT, Endpoint
+from personalrm.lm.pacing import Turns
 from personalrm.lm.protocol import Again, Fault, Reply, Request
 from personalrm.lm.wire import read_response, request_body
 from personalrm.wording import install_hint
 
 NO_KEY = "none"
 """Sent to a base URL of the user's when no key of ours is set."""
+NEVER_S = 7 * 24 * 3600.0
+"""A time-out that never comes; `Turns` ends what waits too long."""
 _SIGNS: tuple[tuple[str, str, Again], ...] = (
     ("ContextWindowExceededError", "context too long", "never"),
     ("ContentPolicyViolationError", "content filter", "reseeded"),
@@ -51,6 +54,7 @@ class LiteLLM:
         self._litellm: Any = litellm
         self.endpoint = endpoint
         self.refused: frozenset[str] = frozenset()
+        self.turns = Turns(endpoint.timeout_s)
 
     @property
     def name(self) -> str:
@@ -87,7 +91,11 @@ class LiteLLM:
         ours = {"num_retries": 0, "max_retries": 0, "caching": False, "drop_params": True}
         where = {"api_base": e.base_url or None, "api_key": key, "extra_headers": dict(e.headers) or None}
         try:
-            completion = await self._litellm.acompletion(**body, **ours, **where, timeout=e.timeout_s)
+            with self.turns.turn() as turn:
+                completion = await self._litellm.acompletion(**body, **ours, **where, timeout=NEVER_S)
+                turn.is_answered = True
+        except TimeoutError:
+            raise Fault(TIMED_OUT, "same") from None
         except Exception as error:  # LiteLLM's exceptions share no base but Exception
             _raise_fault(error)
             raise
