@@ -76,7 +76,8 @@ def run(options: argparse.Namespace) -> int:
     from personalrm.rewards.watching import watched
     from personalrm.typed_values import read_yaml
 
-    content = (read_yaml(options.settings, "settings file") or {}) if options.settings else {}
+    content = read_yaml(options.settings, "settings file") if options.settings else {}
+    content = {} if content is None else content  # an empty file; what holds something else is refused by the method
     tally = Tally()
     users = list(iter_users(options.file, read_options(options), tally=tally))
     with TrainingProgress(options.method, is_silent=options.json) as progress, watched(progress.moved):
@@ -145,7 +146,7 @@ def _sweep(
         raise BadInput(
             "--sweep goes with methods on embeddings, without --settings and --faithful; put all into its file"
         )
-    settings = combinations(read_yaml(options.sweep, "sweep file") or {}, where=options.sweep)
+    settings = combinations(read_yaml(options.sweep, "sweep file"), where=options.sweep)
     for result in sweep(users, options.out, recipe, settings, encoder=encoder, dev_percent=options.dev_percent):
         if not isinstance(result, Tried):
             return result

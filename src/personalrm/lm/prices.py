@@ -51,7 +51,7 @@ def price_of(model: str, path: str | Path | None = None) -> Price | None:
         source = Path(path) if path is not None else files("personalrm.lm") / "prices.json"
         rows = {name: row for name, row in json.loads(source.read_text(encoding="utf-8")).items() if name[:1] != "_"}
         table = {name: Price(*(float(price) for price in row)) for name, row in rows.items()}
-    except (OSError, ValueError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise BadFile(
             f"price table {where!r} cannot be read ({type(error).__name__}); write "
             '{"model": [prompt, cached, completion]} in dollars per million tokens'

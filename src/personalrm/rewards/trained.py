@@ -34,6 +34,7 @@ from personalrm.rewards.methods import Device, Recipe, RewardMethod, reward_meth
 from personalrm.rewards.reward_model import DevUser, RewardModel, target_margins
 from personalrm.rewards.saving import read_json, saved_part, writing
 from personalrm.whole_files import UNFINISHED, replace_file
+from personalrm.wording import kind_of
 
 CHECKPOINT = "checkpoint.safetensors"
 RECORD = "training.json"
@@ -241,9 +242,15 @@ def combinations(grid: Mapping[str, Any], *, where: str) -> list[dict[str, Any]]
     Raises:
         BadInput: If a value is not a list, a list is empty, or there are too many combinations.
     """
+    if not isinstance(grid, Mapping):
+        raise BadInput(f"{where} holds {kind_of(grid)}, not keys and values; write lines such as `n_bases: [2, 4]`")
     for name, values in grid.items():
+        if not isinstance(name, str):
+            raise BadInput(f"a key of {where} is {kind_of(name)}, not a name; write lines such as `n_bases: [2, 4]`")
         if not isinstance(values, list) or not values:
-            raise BadInput(f"{name} of {where} is {values!r}; write a list of values to try, such as [2, 4, 8]")
+            raise BadInput(
+                f"{name[:80]} of {where} is {kind_of(values)}; write a list of values to try, such as [2, 4, 8]"
+            )
     n_combinations = int(np.prod([len(values) for values in grid.values()], dtype=np.int64))
     if n_combinations > MOST_TRIED:
         raise BadInput(f"{where} has {n_combinations:,} combinations; try at most {MOST_TRIED:,} at a time")
