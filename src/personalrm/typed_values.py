@@ -21,13 +21,15 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from personalrm.errors import BadFile, BadInput, CorruptFile, NewerVersion, UnknownName
-from personalrm.wording import kind_of
+from personalrm.wording import kind_of, visible
 
 Spec = TypeVar("Spec")
 
 MOST_NESTED = 64
 """Levels of a free value, such as settings of another version. What is nested deeper was never written by us, and
 would exhaust the stack where it is written again."""
+LONGEST_PROBLEM = 200
+"""Characters of what YAML says is wrong, which may quote the file at length."""
 MOST_BITS = 1023
 """Of a whole number: larger ones overflow a float, and Python refuses to print one of some thousand digits."""
 _KINDS: Mapping[type, str] = {
@@ -71,7 +73,7 @@ def read_yaml(path: str | Path, what: str) -> Any:
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark is not None else ""
-        problem = getattr(error, "problem", None) or type(error).__name__
+        problem = visible(str(getattr(error, "problem", None) or type(error).__name__))[:LONGEST_PROBLEM]
         raise BadFile(f"{what} {where!r} is not YAML{line} ({problem}); correct it") from None
 
 

@@ -39,7 +39,21 @@ def test_a_verdict_that_breaks_a_rule_is_vetoed_and_others_stand(capsys, tmp_pat
     assert judge(capsys, tmp_path, home, "poison: soap\n")[1].startswith("1  mara  first")
 
 
-@pytest.mark.parametrize("policy", ["", "- a\n", "poison: 3\n", "poison: '('\n", "a: [", "poison: ''\n", "just text\n"])
+@pytest.mark.parametrize(
+    "policy",
+    [
+        "",
+        "- a\n",
+        "poison: 3\n",
+        "poison: '('\n",
+        "a: [",
+        "poison: ''\n",
+        "just text\n",
+        "poison: a\npoison: b\n",
+        "1: a\n'1': b\n",
+        "a: 'x{99999999999}'\n",
+    ],
+)
 def test_a_policy_without_usable_rules_is_refused_before_anything_is_judged(capsys, tmp_path, home, policy):
     code, out, err = judge(capsys, tmp_path, home, policy)
     assert (code, out, err.count("\n")) == (2, "", 1)

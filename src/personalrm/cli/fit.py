@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", help="preference pairs: .jsonl, .csv, .tsv, .parquet, also .gz")
+    parser.add_argument("file", help="preference pairs: .jsonl, .csv, .tsv, .parquet, also .gz; - is standard input")
     parser.add_argument("-u", "--user", help="fit this user only; the others still tell what most people like")
     parser.add_argument("--dry-run", action="store_true", help="say what would be done and spent, do nothing")
     add_schedule(parser)

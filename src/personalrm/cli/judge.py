@@ -40,14 +40,8 @@ def run(options: argparse.Namespace) -> int:
     from personalrm.judging.guard import RulePolicy, guard_verdicts
     from personalrm.judging.personal import ToJudge, judge_pairs
     from personalrm.preferences.reading.fields import read_text
-    from personalrm.typed_values import read_yaml
 
-    policy = None
-    if options.policy is not None:
-        rules = read_yaml(options.policy, "policy")
-        if not (isinstance(rules, dict) and rules and all(isinstance(rule, str) and rule for rule in rules.values())):
-            raise BadFile(f"policy {options.policy!r} holds no rules; write lines such as `poison: mix bleach`")
-        policy = RulePolicy({str(name): rule for name, rule in rules.items()})
+    policy = None if options.policy is None else RulePolicy(_rules(options.policy))
 
     def read(row: Row, prompt: PersonalPrompt) -> tuple[ToJudge, PreferencePair | None]:
         """What is to be judged, and the pair it is where the row tells the choice."""
@@ -87,6 +81,23 @@ def run(options: argparse.Namespace) -> int:
         return answers
 
     return answer_rows(options, read, judge_all, _print_total)
+
+
+def _rules(path: str) -> dict[str, str]:
+    """The rules of a policy file by name.
+
+    Raises:
+        BadFile: If it cannot be read, holds none, or two of one name.
+    """
+    from personalrm.typed_values import read_yaml
+
+    rules = read_yaml(path, "policy")
+    if not (isinstance(rules, dict) and rules and all(isinstance(rule, str) and rule for rule in rules.values())):
+        raise BadFile(f"policy {path!r} holds no rules; write lines such as `poison: mix bleach`")
+    names = [str(name) for name in rules]
+    if (twice := next((name for name in names if names.count(name) > 1), None)) is not None:  # such as 1 and "1"
+        raise BadFile(f"policy {path!r} has two rules {twice!r}; rename one")
+    return dict(zip(names, rules.values(), strict=True))
 
 
 def _print_total(results: Sequence[Row], total_to: TextIO) -> None:

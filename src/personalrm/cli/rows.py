@@ -5,18 +5,16 @@ Fields are read as `fit` reads them, so a row that one accepts the other accepts
 
 from __future__ import annotations
 
-import io
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TypeVar
 
-from personalrm.errors import BadFile, BadInput, BadRow
+from personalrm.errors import BadInput, BadRow
 from personalrm.preferences.messages import Conversation, check_conversation
 from personalrm.preferences.pairs import PreferencePair
 from personalrm.preferences.reading.fields import read_id, read_text
 from personalrm.preferences.reading.layouts import find_layout, read_first_conversation, read_implicit, read_own
 from personalrm.preferences.reading.options import ReadOptions
-from personalrm.preferences.reading.rows import Numbered, Row, bounded_lines, iter_lines, iter_rows
+from personalrm.preferences.reading.rows import Row, iter_rows
 
 Item = TypeVar("Item")
 
@@ -29,7 +27,7 @@ def read_rows(path: str, read: Callable[[Row], Item]) -> tuple[list[tuple[int, I
     """
     items: list[tuple[int, Item]] = []
     bad: list[str] = []
-    for number, row in _rows_of(path):
+    for number, row in iter_rows(path):
         try:
             if isinstance(row, BadRow):
                 raise row
@@ -37,27 +35,6 @@ def read_rows(path: str, read: Callable[[Row], Item]) -> tuple[list[tuple[int, I
         except BadInput as error:
             bad.append(f"{path} line {number}: {error}")
     return items, bad
-
-
-def _rows_of(path: str) -> Iterator[Numbered]:
-    """Line numbers with the row of each line, or what is wrong with it; `-` is standard input.
-
-    Raises:
-        BadFile: If the file cannot be read or is empty.
-    """
-    if path != "-":
-        yield from iter_rows(path)
-        return
-    n_rows = 0
-    try:
-        stream = io.TextIOWrapper(sys.stdin.buffer, encoding="utf-8-sig")
-        for numbered in iter_lines(bounded_lines(stream, "standard input")):
-            n_rows += 1
-            yield numbered
-    except UnicodeDecodeError:
-        raise BadFile("standard input is not UTF-8; convert it") from None
-    if not n_rows:
-        raise BadFile("standard input is empty; write one JSON object a line")
 
 
 def user_of(row: Row, user: str | None) -> str:

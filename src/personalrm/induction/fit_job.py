@@ -24,6 +24,8 @@ from personalrm.preferences.messages import digest
 from personalrm.preferences.personal_prompts import PersonalPrompt
 from personalrm.preferences.prompt_json import pair_to_dict
 from personalrm.preferences.reading.files import ReadOptions, Tally, iter_users
+from personalrm.preferences.reading.grouping import KeptUsers
+from personalrm.preferences.reading.rows import is_stream
 from personalrm.preferences.users import User
 from personalrm.stopping import Drain
 from personalrm.store.records import Hidden, Learned
@@ -131,7 +133,8 @@ class FitJob:
     """One fit of a file, or of the choices that a home holds.
 
     Args:
-        source: A file of preference pairs, or what gives everybody anew each time it is called.
+        source: A file of preference pairs, or what gives everybody anew each time it is called; of a pipe, or `-` for
+            standard input, what it holds is read once.
         home: Where pairs and prompts go.
         engine: What makes them.
         options: How to read the file.
@@ -152,6 +155,7 @@ class FitJob:
         self._source, self._home, self._engine = source, home, engine
         self._options = options or ReadOptions()
         self._user_ids, self._retry_unscored = user_ids, retry_unscored
+        self._kept: KeptUsers | None = None
         self.report = FitReport()
         self._forgotten: Forgotten | None = None
         self._hidden: Mapping[str, Hidden] = {}
@@ -261,9 +265,15 @@ class FitJob:
         return True
 
     def _users(self, tally: Tally | None = None) -> Iterable[User]:
-        if isinstance(self._source, str | Path):
-            return iter_users(self._source, self._options, tally=tally)
-        return self._source()
+        if not isinstance(self._source, str | Path):
+            return self._source()
+        if self._kept is not None:
+            return self._kept
+        users = iter_users(self._source, self._options, tally=tally)
+        if not is_stream(self._source):
+            return users
+        self._kept = KeptUsers()  # a pipe cannot be read a second time
+        return self._kept.keep(users)
 
     def _is_wanted(self, user: User) -> bool:
         return self._user_ids is None or user.user_id in self._user_ids

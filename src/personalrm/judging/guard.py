@@ -9,6 +9,7 @@ given to the other side. A persona never sees the policy, so it cannot argue wit
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -75,8 +76,10 @@ class RulePolicy:
         self._rules: dict[str, re.Pattern[str]] = {}
         for name, pattern in rules.items():
             try:
-                self._rules[name] = re.compile(pattern, re.IGNORECASE)
-            except re.error as error:
+                with warnings.catch_warnings():  # of what a later Python may read otherwise, such as `[[`
+                    warnings.simplefilter("ignore", FutureWarning)
+                    self._rules[name] = re.compile(pattern, re.IGNORECASE)
+            except (re.error, OverflowError, RecursionError) as error:
                 raise BadInput(f"rule {name!r} is not a regular expression ({error}); fix it") from None
 
     def check(self, items: Sequence[ToCheck]) -> list[PolicyFinding]:

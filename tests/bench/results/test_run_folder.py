@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -181,3 +182,27 @@ def test_a_folder_that_is_a_file_is_an_error_of_the_store(tmp_path) -> None:
 def test_settings_that_are_no_json_are_refused(folder) -> None:
     with pytest.raises(BadInput, match="values that JSON does not have"):
         folder.write_info(RunInfo("r", settings={"x": float("nan")}))
+
+
+def test_a_targets_file_that_shrank_is_damage(folder) -> None:
+    rows = [TargetRow(f"p{n}", "u1", 10, 20) for n in range(3)]
+    folder.write_info(replace(INFO, datasets=(replace(INFO.datasets[0], statistics={"n_target_pairs": 3}),)))
+    folder.write_targets("prism", rows)
+    assert folder.targets("prism") == rows
+    (path,) = (folder.path / "targets").iterdir()
+    for kept in (path.read_text().splitlines(keepends=True)[:2], []):
+        path.write_text("".join(kept))
+        with pytest.raises(CorruptFile, match=f"holds {len(kept)} of 3 target pairs"):
+            folder.targets("prism")
+    path.unlink()
+    with pytest.raises(CorruptFile, match="holds 0 of 3"):
+        folder.targets("prism")
+
+
+def test_a_folder_that_holds_something_else_is_refused(folder) -> None:
+    folder.refuse_others()  # nothing is there
+    folder.write_targets("prism", [])
+    folder.refuse_others()  # a killed command's beginning
+    (folder.path / "thesis.tex").write_text("x")
+    with pytest.raises(BadInput, match=r"holds 'thesis\.tex' and no run"):
+        folder.refuse_others()

@@ -62,6 +62,20 @@ class RunFolder:
             ) from None
         self.write("run.json", [text])
 
+    def refuse_others(self) -> None:
+        """Refuse a folder that holds something and no run; what a killed command has begun is none of that.
+
+        Raises:
+            BadInput: If there is anything else.
+            StoreError: If the folder cannot be read.
+        """
+        try:
+            held = {path.name for path in self.path.iterdir()} if self.path.exists() else set()
+        except OSError as error:
+            raise self._refused("read", error) from None
+        if others := sorted(name for name in held - {"targets"} if not name.startswith(".new-")):
+            raise BadInput(f"{str(self.path)!r} holds {others[0]!r} and no run; name another folder, or an empty one")
+
     def info(self) -> RunInfo:
         """What was run.
 
@@ -140,9 +154,21 @@ class RunFolder:
         self.write(f"targets/{_file_stem(dataset)}.jsonl", lines)
 
     def targets(self, dataset: str) -> list[TargetRow]:
-        """The target pairs of a dataset; empty when they were not stored."""
+        """The target pairs of a dataset; empty where `run.json` says that there are none, or does not say.
+
+        Raises:
+            CorruptFile: If there are fewer or more than the run had: what was cut short is not a smaller dataset.
+        """
         path = self.path / "targets" / f"{_file_stem(dataset)}.jsonl"
-        return list(_lines(path, TargetRow)) if path.is_file() else []
+        rows = list(_lines(path, TargetRow)) if path.is_file() else []
+        known = self.info().datasets if (self.path / "run.json").is_file() else ()
+        n_targets = next((held.statistics.get("n_target_pairs") for held in known if held.name == dataset), None)
+        if n_targets is not None and n_targets != len(rows):
+            raise CorruptFile(
+                f"{str(path)!r} holds {len(rows):,} of {n_targets:,.0f} target pairs; the same bench run writes it "
+                "again"
+            )
+        return rows
 
     def write_prompt(self, cell: Cell, prompt: PersonalPrompt) -> None:
         """Store the personal prompt that a cell used for a user."""

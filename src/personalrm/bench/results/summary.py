@@ -10,6 +10,7 @@ import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,8 +20,8 @@ from personalrm.bench.plan.cells import Cell
 from personalrm.bench.results.arrays import Measured, lengths, measure
 from personalrm.bench.results.folder import RunFolder
 from personalrm.bench.results.paired import PairedRow, SlopeRow, comparisons, slopes
-from personalrm.bench.results.records import RunInfo
-from personalrm.errors import BadInput, NoScoredPairs
+from personalrm.bench.results.records import RunInfo, TargetRow
+from personalrm.errors import BadInput, NoScoredPairs, StoreError
 from personalrm.stats.accuracy import Accuracy, correctness, mean_correctness
 from personalrm.stats.bootstrap import Interval, cluster, clustered_mean, paper_interval
 from personalrm.stats.calibration import Calibration, LengthStrata, calibration, length_strata
@@ -104,10 +105,12 @@ def summarize(folder: str | Path, *more: str | Path) -> Summary:
         raise BadInput(
             f"no cell of {str(folder)!r} can be reported" + (f" ({left_out[0]})" if left_out else "") + "; run it first"
         )
-    targets = {
-        name: [row for folder in folders for row in folder.targets(name)]
-        for name in {judged.cell.dataset for judged in measured}
-    }
+    targets: dict[str, list[TargetRow]] = {judged.cell.dataset: [] for judged in measured}
+    for folder_of_run, name in product(folders, targets):
+        try:
+            targets[name] += folder_of_run.targets(name)
+        except StoreError as error:  # the lengths of these pairs are not known; all else is
+            left_out.append(str(error))
     return Summary(
         run=run,
         entries=tuple(_entry(judged, lengths(judged, targets[judged.cell.dataset])) for judged in measured),

@@ -10,6 +10,7 @@ import hashlib
 import json
 import platform
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ from personalrm.bench.plan.spec import (
 from personalrm.bench.results.folder import RunFolder
 from personalrm.bench.results.records import MethodInfo, ModelInfo, RunInfo
 from personalrm.bench.runs.data import Dataset, load_dataset
-from personalrm.errors import BadFile, BadInput, TargetLeak
+from personalrm.errors import BadFile, BadInput, CorruptFile, TargetLeak
 from personalrm.preferences.persona_prompts import PersonaPrompt, persona_prompt_from_json
 from personalrm.preferences.prepared_prompts import PreparedPrompts, read_prepared
 from personalrm.rewards.methods import reward_method
@@ -176,7 +177,13 @@ def begin_run(
             raise BadInput(
                 f"{str(folder.path)!r} holds another run: {difference}; choose another folder or name, or undo it"
             )
+        for name, dataset in datasets.items():
+            with suppress(CorruptFile):
+                folder.targets(name)
+                continue
+            folder.write_targets(name, dataset.target_rows)  # cut short since, and the same pairs are at hand
         return
+    folder.refuse_others()
     for name, dataset in datasets.items():
         folder.write_targets(name, dataset.target_rows)
     folder.write_info(info)

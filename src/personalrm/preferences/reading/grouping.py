@@ -57,6 +57,40 @@ def group_by_user(pairs: Iterable[Numbered], *, report: Report, in_memory: int =
     yield from list(_gather(held, report))
 
 
+class KeptUsers:
+    """Users that can be seen once only, kept in a nameless temporary file so that they can be seen again."""
+
+    def __init__(self) -> None:
+        self._file: IO[str] | None = None
+
+    def keep(self, users: Iterable[User]) -> Iterator[User]:
+        """The users, each kept as it is passed on.
+
+        Raises:
+            StoreError: If the temporary folder is full or not writable.
+        """
+        try:
+            self._file = TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115 -- closed with this object
+            for user in users:
+                rows = [{**pair_to_dict(pair), "meta": dict(pair.meta)} for pair in user.pairs]
+                self._file.write(json.dumps([user.user_id, rows], default=str) + "\n")
+                yield user
+        except OSError as error:
+            raise _no_place(error) from None
+
+    def __del__(self) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    def __iter__(self) -> Iterator[User]:
+        if self._file is None:
+            return
+        self._file.seek(0)
+        for line in self._file:
+            user_id, rows = json.loads(line)
+            yield User(user_id, tuple(replace(pair_from_dict(row), meta=row["meta"]) for row in rows))
+
+
 def _emptied(held: list[Numbered]) -> Iterator[Numbered]:
     """The held pairs in order, each let go as it is passed on."""
     held.reverse()
@@ -80,11 +114,15 @@ def _partition(pairs: Iterable[Numbered], open_files: ExitStack) -> list[IO[str]
                 file.seek(0)
             open_files.push(stack.pop_all())
     except OSError as error:
-        raise StoreError(
-            f"the temporary folder cannot be written ({error.strerror or error}); free some space there, or set TMPDIR "
-            "to another folder"
-        ) from None
+        raise _no_place(error) from None
     return files
+
+
+def _no_place(error: OSError) -> StoreError:
+    return StoreError(
+        f"the temporary folder cannot be written ({error.strerror or error}); free some space there, or set TMPDIR to "
+        "another folder"
+    )
 
 
 def _from_line(line: str) -> Numbered:

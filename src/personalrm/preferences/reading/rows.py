@@ -15,6 +15,7 @@ import gzip
 import io
 import json
 import re
+import sys
 import tempfile
 import zlib
 from collections import Counter
@@ -40,6 +41,7 @@ LONGEST_LIST = 2**30
 """Characters of a JSON list, which is read whole."""
 MOST_UNPACKED, LEAST_UNPACKED = 100, 2**30
 """How many times its size a gzip file may unpack to on disk, and bytes that any may."""
+STANDARD_INPUT = "-"
 SEPARATORS = (",", ";", "\t", "|")
 SEPARATOR_LINE = re.compile(r'"?sep=([,;\t|])"?')
 """What Excel reads, and some programs write, above the header."""
@@ -58,10 +60,16 @@ PARQUET_ROWS = 256
 def iter_rows(path: str | Path) -> Iterator[Numbered]:
     """Line numbers (row numbers for lists and Parquet) with the row or what is wrong with it.
 
+    Args:
+        path: The file; `-` is JSON lines on standard input, and so is a pipe whose name does not say its kind.
+
     Raises:
         BadFile: If the file is missing, empty, of an unknown kind, or not UTF-8.
         MissingExtra: If it is Parquet and pyarrow is not installed.
     """
+    if str(path) == STANDARD_INPUT:
+        yield from _standard_input()
+        return
     file = Path(path)
     try:
         what = "is a folder" if file.is_dir() else "" if file.exists() else "does not exist"
@@ -71,6 +79,8 @@ def iter_rows(path: str | Path) -> Iterator[Numbered]:
         raise BadFile(f"{str(file)[:200]!r} {what}; pass a file of preference pairs")
     name = file.name.lower().removesuffix(".gz")
     suffix = next((suffix for suffix in SUFFIXES if name.endswith(suffix)), None)
+    if suffix is None and is_stream(path):  # such as /dev/fd/63, which a shell makes of <(command)
+        suffix = ".jsonl"
     if suffix is None:
         raise BadFile(
             f"{str(path)!r} is of an unknown kind; name it {', '.join(SUFFIXES)}, with .gz if it is compressed; "
@@ -94,6 +104,24 @@ def iter_rows(path: str | Path) -> Iterator[Numbered]:
         ) from None
     if not n_rows:
         raise BadFile(f"{str(path)!r} is empty; it needs at least one row")
+
+
+def is_stream(path: str | Path) -> bool:
+    """Whether what stands there can be read once only: standard input, a pipe, a terminal."""
+    return str(path) == STANDARD_INPUT or (Path(path).exists() and not Path(path).is_file() and not Path(path).is_dir())
+
+
+def _standard_input() -> Iterator[Numbered]:
+    n_rows = 0
+    try:
+        stream = io.TextIOWrapper(sys.stdin.buffer, encoding="utf-8-sig", newline="")
+        for numbered in iter_lines(bounded_lines(stream, "standard input")):
+            n_rows += 1
+            yield numbered
+    except UnicodeDecodeError:
+        raise BadFile("standard input is not UTF-8; convert it") from None
+    if not n_rows:
+        raise BadFile("standard input is empty; write one JSON object a line")
 
 
 def _checked(value: Any, number: int, text: str | None = None) -> Row | BadRow:

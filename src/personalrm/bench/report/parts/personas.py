@@ -9,7 +9,7 @@ answers that taste must not decide (ethical considerations).
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,12 +28,15 @@ from personalrm.bench.report.material import (
     slug,
 )
 from personalrm.bench.report.tables import DASH, Column, Table, TableRow, Value
+from personalrm.errors import CorruptFile
 from personalrm.stats.paired import points
 from personalrm.typed_values import saved_value
 
 METHOD = "persona_and_demonstrations"
 """The method whose prompts are shown, if it was run; else the first that has any."""
 MOST_COLORS = 8
+AGAIN = "remove the file and run bench personas again"
+Build = Callable[[Material], Content | None]
 QUESTIONS = {"true": "own statement", "random": "another's statement", "choice": "own chosen from two"}
 
 
@@ -59,7 +62,7 @@ def personas_content(material: Material) -> Content | None:
     if not user:  # the one with prompts in most cells; of several the first by id
         names = {cell.dataset for _, cell in cells}
         judged = [entry.cell for entry in material.summary.entries if entry.cell.dataset in names]
-        users = {row.user for folder, cell in cells for row in folder.targets(cell.dataset)} or {
+        users = {
             row.user
             for cell in judged
             for folder in material.folders
@@ -110,7 +113,7 @@ def _experiments(material: Material, what: str) -> list[Experiment]:
     for folder in material.folders:
         for content in folder.experiments(what):
             where = f"the cell of experiments/{what}"
-            cell = saved_value(Cell, content.get("cell"), where, again="remove the file and run bench personas again")
+            cell = saved_value(Cell, content.get("cell"), where, again=AGAIN)
             seed = f", seed {cell.seed}" if cell.seed else ""
             title = f"{cell.dataset}: {material.title(cell.method)}, {material.label(cell.model)}{seed}"
             experiments.append(Experiment(cell, title, content))
@@ -123,6 +126,27 @@ def _ends(interval: Mapping[str, float | None] | None) -> tuple[float, float]:
     return math.nan if low is None else low, math.nan if high is None else high
 
 
+def _from_files(what: str) -> Callable[[Build], Build]:
+    """A part made of files that `bench personas` wrote: one that was changed since is named, and the rest reported."""
+
+    def checked(build: Build) -> Build:
+        def content(material: Material) -> Content | None:
+            try:
+                return build(material)
+            except CorruptFile as error:
+                return Content((f"{error}.",))
+            except (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError) as error:
+                places = [folder.path / "experiments" for folder in material.folders]
+                names = ", ".join(sorted(path.name for place in places for path in place.glob(f"{what}.*")))
+                sentence = f"One of {names} is not what bench personas wrote ({type(error).__name__}); {AGAIN}."
+                return Content((sentence,))
+
+        return content
+
+    return checked
+
+
+@_from_files("concepts")
 def concepts_content(material: Material) -> Content | None:
     """The concepts of each method and model, with counts and, where texts may be shown, quotes."""
     tables = []
@@ -149,6 +173,7 @@ def concepts_content(material: Material) -> Content | None:
     return Content((text,), tables) if tables else None
 
 
+@_from_files("sycophancy")
 def flips_content(material: Material) -> Content | None:
     """How often personas flip answers to factual and safety questions, a row a method, model and kind."""
     names = ("items", "users", "right alone %", "right with %", "flipped to wrong %", "flipped to right %", "unscored",
@@ -173,6 +198,7 @@ def flips_content(material: Material) -> Content | None:
     return Content((), (table,)) if rows else None
 
 
+@_from_files("map")
 def map_content(material: Material) -> Content | None:
     """A picture a column, and how far its groups lie apart."""
     experiments = _experiments(material, "map")
@@ -229,6 +255,7 @@ def _map_chart(experiment: Experiment, column: str) -> Chart:
     )
 
 
+@_from_files("validity")
 def validity_content(material: Material) -> Content | None:
     """Match rates of own and random pairings, a row a method and model."""
     experiments = _experiments(material, "validity")
