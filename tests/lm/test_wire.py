@@ -1,11 +1,13 @@
 import email.utils
 import json
 import time
+from dataclasses import replace
 
 import pytest
 
 from personalrm.lm.protocol import Fault, Request, Sampling, Schema, Usage
-from personalrm.lm.wire import encode_request, read_response, request_body, retry_after
+from personalrm.lm.refusals import retry_after
+from personalrm.lm.wire import encode_request, read_response, request_body
 from personalrm.preferences.messages import Message
 
 ASKED = Request(
@@ -27,12 +29,12 @@ def test_bytes_and_body_say_the_same():
 
 
 def test_a_refused_feature_is_left_out():
-    sent = request_body(ASKED, "m", without=frozenset({"schema", "logprobs"}))
+    sent = request_body(replace(ASKED, without=frozenset({"schema", "logprobs"})), "m")
     assert sent.keys() == {"model", "messages", "temperature", "max_tokens"}
 
 
 def test_newer_names_are_used_where_the_server_wants_them():
-    sent = request_body(ASKED, "m", without=frozenset({"max_tokens", "temperature"}))
+    sent = request_body(replace(ASKED, without=frozenset({"max_tokens", "temperature"})), "m")
     assert (sent["max_completion_tokens"], "max_tokens" in sent, "temperature" in sent) == (9, False, False)
 
 
@@ -58,7 +60,7 @@ def test_malformed_log_probabilities_are_no_fault():
         (b'{"choices": []}', "empty choices", "same"),
         (b'{"choices": {"a": 1}}', "not a completion", "same"),
         (b'{"error": {"message": "overloaded"}}', "error with status 200", "same"),
-        (b'{"error": {"code": "invalid_api_key"}}', "error 401", "stop"),
+        (b'{"error": {"code": "invalid_api_key"}}', "error with status 200", "stop"),
         (body({"content": None}), "null content", "reseeded"),
         (body({"content": "  "}), "empty content", "reseeded"),
         (body({"content": None, "refusal": "no"}), "refusal", "reseeded"),

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from personalrm.cli.flags import counts, non_negative, positive
-from personalrm.cli.model_options import add_model, optional_judge, print_usage, warn_of_change
+from personalrm.cli.model_options import add_model, optional_judge, print_usage
 from personalrm.cli.options import add_output, add_reading, read_options
 from personalrm.cli.printing import bold, print_json, print_problems, print_table, print_wrapped
 from personalrm.errors import BadInput
@@ -97,7 +97,6 @@ def _tell_model(evaluation: Evaluation, judge: ModelJudge, options: argparse.Nam
         for note in evaluation.notes:
             print_wrapped(f"note: {note}")
         print_usage(judge.caller)
-    warn_of_change(judge.caller)
     return 3 if n_bad_rows or judge.caller.ledger.total.n_unscored or not_learned else 0
 
 

@@ -11,7 +11,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from personalrm.cli.model_options import add_model, optional_judge, print_usage, warn_of_change
+from personalrm.cli.model_options import add_model, optional_judge, print_usage
 from personalrm.cli.options import (
     add_induction,
     add_output,
@@ -128,7 +128,6 @@ def _print_model(report: FitReport, judge: ModelJudge, options: argparse.Namespa
     """What asking the model came to, on stderr."""
     if not options.json:
         print_usage(judge.caller)
-    warn_of_change(judge.caller)
     if losses := judge.losses.line():
         print(losses, file=sys.stderr)
     if judge.caller.stopped is not None and report.stopped:

@@ -18,6 +18,18 @@ from personalrm.cli.options import ASKING, MODEL, shared_group
 from personalrm.errors import BadFile, BadInput
 from personalrm.wording import count
 
+NAMES = {
+    "schema": "JSON schema",
+    "logprobs": "log-probabilities",
+    "seed": "seed",
+    "max_tokens": "max_tokens (max_completion_tokens is sent)",
+    "temperature": "temperature",
+    "roles": "system turns (in front of the user's)",
+    "whole": "answers in one piece (they are streamed)",
+    "usage": "stream_options",
+}
+"""What a server may refuse, as a reader knows it."""
+
 if TYPE_CHECKING:
     from personalrm.judging.model import ModelJudge
     from personalrm.lm.batch import Caller
@@ -108,6 +120,7 @@ def open_caller(options: argparse.Namespace, *, keep: bool = True, waits: bool =
         yield caller
         if cache.set_aside is not None:
             print(f"warning: a damaged cache was set aside as {cache.set_aside}", file=sys.stderr)
+        _warn(caller)
         if cache.n_damaged:
             damaged = count(cache.n_damaged, "damaged answer")
             print(f"warning: the cache had {damaged}, forgotten and asked again", file=sys.stderr)
@@ -163,7 +176,7 @@ def read_text_file(path: str, what: str) -> str:
 
 
 def print_usage(caller: Caller) -> None:
-    """Calls, tokens and cost by stage, what was lost on the way, on stderr."""
+    """Calls, tokens and cost by stage, what was lost on the way and what was left out, on stderr."""
     ledger = caller.ledger
     lines = [f"{'stage':10} {'calls':>8} {'cached':>8} {'unscored':>8} {'prompt tokens':>14} {'reply':>9}"]
     for stage, a in (*ledger.by_stage.items(), ("total", ledger.total)):
@@ -172,15 +185,24 @@ def print_usage(caller: Caller) -> None:
     if caller.purse.cost:
         lines.append(f"cost {caller.purse.cost:.4f} USD at list prices")
     if ledger.faults:
-        faults = ", ".join(f"{kind} {n}" for kind, n in sorted(ledger.faults.items()))
+        said = {kind: f" ({message!r})" for kind, message in ledger.said.items()}
+        faults = ", ".join(f"{kind} {n}{said.get(kind, '')}" for kind, n in sorted(ledger.faults.items()))
         lines.append(f"survived or counted: {faults}")
+    if caller.refused:
+        lines.append(
+            f"left out, since the server refuses it: {', '.join(sorted(NAMES[feature] for feature in caller.refused))}"
+        )
     print("\n".join(lines), file=sys.stderr)
 
 
-def warn_of_change(caller: Caller) -> None:
-    """Say so on stderr when the server named more than one model: its answers may be of different minds."""
-    names = caller.ledger.served_by
-    if len(names) > 1:
-        counted = ", ".join(f"{name!r} {n:,}" for name, n in names.items())
+def _warn(caller: Caller) -> None:
+    """Say on stderr what the server did to the answers that nobody could see in them."""
+    ledger = caller.ledger
+    if len(ledger.served_by) > 1:  # its answers may be of different minds
+        counted = ", ".join(f"{name!r} {n:,}" for name, n in ledger.served_by.items())
         sentence = f"the server answered under several model names ({counted}); it may have changed"
         print(f"warning: {sentence}", file=sys.stderr)
+    if ledger.n_cut:
+        cut = f"the server cut {count(ledger.n_cut, 'prompt')}, of which it counted fewer tokens than there were words"
+        advice = "raise its context length or pass a smaller --context-tokens, then clear the cache and run again"
+        print(f"warning: {cut}; {advice}", file=sys.stderr)

@@ -19,7 +19,6 @@ from personalrm.cli.model_options import (
     print_usage,
     read_text_file,
     refuse_model_flags_alone,
-    warn_of_change,
 )
 from personalrm.cli.options import add_output, add_reading, read_options
 from personalrm.cli.printing import Progress, print_error, print_json, print_wrapped
@@ -234,7 +233,6 @@ def _predict(people: People, options: argparse.Namespace, settings: SearchSettin
 def _tell_usage(judge: ModelJudge, options: argparse.Namespace) -> None:
     if not options.json:
         print_usage(judge.caller)
-    warn_of_change(judge.caller)
 
 
 def _tell(optimized: Optimized, transfer: Transfer | None, options: argparse.Namespace, n_bad: int) -> None:

@@ -115,12 +115,12 @@ class ServerEncoder:
 
     def _smaller(self, n_texts: int, reason: str) -> int:
         """Texts a request after one of so many was refused."""
-        if reason == TOO_MANY_TEXTS:
+        if reason.startswith(TOO_MANY_TEXTS):
             told = getattr(self._caller.lm, "most_texts", None) or n_texts // 2
             self._size = max(1, min(self._size, told, n_texts - 1))
             return self._size
         # What was tried in vain several times is tried alone; what was refused at once may be too much of it.
-        return 1 if reason == TOO_LONG or AFTER in reason else n_texts // 2
+        return 1 if reason.startswith(TOO_LONG) or AFTER in reason else n_texts // 2
 
     def _gives_vectors(self) -> bool:
         """Whether it ever gave one, or gives one of a word that is nobody's."""
@@ -136,7 +136,7 @@ class ServerEncoder:
             BadInput: If texts are too long, however short.
             ModelUnavailable: For any other reason.
         """
-        if reason == TOO_LONG:
+        if reason.startswith(TOO_LONG):
             raise BadInput(
                 f"the embedding server refuses {n_texts} texts as too long, however short; check its settings"
             )
@@ -151,7 +151,7 @@ def _in_parts(places: Sequence[int], size: int) -> list[Sequence[int]]:
 
 def _most_cuts(text: str, reason: str) -> int:
     """How often a text that was refused alone is halved."""
-    if reason == TOO_LONG:
+    if reason.startswith(TOO_LONG):
         return MOST_CUTS
     if reason.startswith(NOT_FINITE) or len(text) < SHORT:
         return 0

@@ -13,7 +13,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from itertools import islice
+from itertools import accumulate, islice
 from pathlib import Path
 from queue import Queue
 from typing import Generic, TypeVar
@@ -24,7 +24,7 @@ from personalrm.lm.batch import Ask, Caller, Outcome
 from personalrm.lm.cache import Cache
 from personalrm.lm.opening import ModelName, open_model
 from personalrm.lm.prices import CHARACTERS_A_TOKEN
-from personalrm.lm.protocol import LM, Reply, Request, Sampling, Schema, TokenChances
+from personalrm.lm.protocol import LM, Reply, Request, Sampling, Schema, TokenChances, spelt_out
 from personalrm.preferences.demonstrations import Demonstration
 from personalrm.preferences.messages import Conversation, Message
 from personalrm.preferences.persona_prompts import PersonaPrompt
@@ -111,6 +111,8 @@ class Recent(Generic[Value]):
         return kept[1]
 
 
+TAIL = 16
+"""Characters at the end of a reply by which its tokens are known; a longer piece may hold what tokens split."""
 _VALUE = re.compile(r"[\"']?(?:choice|verdict|preference|answer)[\"']?\s*[:=]\s*[\"']?", re.IGNORECASE)
 _SIDES = {"first": ("first", "a", "1"), "second": ("second", "b", "2")}
 
@@ -119,26 +121,26 @@ def chance_of_first(tokens: Sequence[TokenChances]) -> float | None:
     """P(first) in [0, 1] at the token that decides; None where no token does.
 
     The deciding token is the one that opens the value of the last `choice` field, else
-    the first token of the reply. Both labels must be among its alternatives or one of
-    them be certain, otherwise nothing is known of the other.
+    the first token of the reply. Both labels must be among its alternatives, otherwise
+    nothing is known of the other.
     """
-    openings = list(_VALUE.finditer("".join(token.text for token in tokens)))
-    at, end = (openings[-1].end() if openings else 0), 0
-    for token in tokens:
-        end += len(token.text)
-        if end > at and token.text.strip(" \"'\n"):
-            break
-    else:
+    texts = [spelt_out(token.text) for token in tokens]
+    openings = list(_VALUE.finditer("".join(texts)))
+    at = openings[-1].end() if openings else 0
+    with_ends = zip(tokens, texts, accumulate(map(len, texts)), strict=True)
+    decides = next((token for token, text, end in with_ends if end > at and text.strip(" \"'\n")), None)
+    if decides is None:
         return None
-    mass = {side: sum(math.exp(p) for t, p in token.alternatives if _opens(t, names)) for side, names in _SIDES.items()}
-    total = mass["first"] + mass["second"]
-    return min(1.0, mass["first"] / total) if total > 0.0 else None
+    # No chance is more than 1, whatever a server says.
+    sides = [[math.exp(min(0.0, p)) for t, p in decides.alternatives if _opens(t, names)] for names in _SIDES.values()]
+    first, second = map(sum, sides)
+    return min(1.0, first / (first + second)) if all(sides) and first + second > 0.0 else None
 
 
 @lru_cache(maxsize=4096)
 def _opens(token: str, names: tuple[str, ...]) -> bool:
     """Whether a token begins one of a side's labels, such as `sec` or `"first`."""
-    word = token.strip(" \"'\n:").lower()
+    word = spelt_out(token).strip(" \"'\n\t:").lower()
     return bool(word) and any(name.startswith(word) or (len(name) > 1 and word.startswith(name)) for name in names)
 
 
@@ -346,11 +348,17 @@ def open_model_judge(
 
 def _verdict(reply: Reply) -> Verdict:
     read = read_verdict(reply.text)
-    chance = chance_of_first(reply.tokens)
+    # Log-probabilities of something else, such as thoughts beside the text, say nothing; nor do those against the text.
+    spelt = "".join(spelt_out(token.text) for token in reply.tokens)
+    chance = chance_of_first(reply.tokens) if _squeezed(reply.text)[-TAIL:] in _squeezed(spelt) else None
     certain = 1.0 if read.choice == "first" else 0.0
     if chance is None or (chance - 0.5) * (certain - 0.5) < 0.0:
-        chance = certain  # log-probabilities that contradict the text are of some other token
+        chance = certain
     return Verdict(read.choice, chance, read.text)
+
+
+def _squeezed(text: str) -> str:
+    return "".join(text.split())
 
 
 def _persona(reply: Reply, question: PersonaQuestion) -> Persona:

@@ -18,7 +18,8 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Generic, TypeVar
 
@@ -27,9 +28,10 @@ from personalrm.lm.cache import Cache, Unscored
 from personalrm.lm.http import CANNOT_CONNECT, TIMED_OUT
 from personalrm.lm.pacing import Pacing
 from personalrm.lm.prices import Price, estimated_tokens
-from personalrm.lm.protocol import LM, Fault, Reply, Request, Sampling
+from personalrm.lm.protocol import LM, Fault, Feature, Reply, Request, Sampling, Usage
+from personalrm.lm.refusals import TOO_MANY
 from personalrm.lm.settings import Budget, Limits, Retry
-from personalrm.lm.usage import Ledger, Purse
+from personalrm.lm.usage import Ledger, Purse, is_cut
 from personalrm.preferences.messages import Message
 from personalrm.wording import count
 
@@ -40,7 +42,10 @@ SEED_STEP = 7919
 """From one seed to the next when a reply cannot be read."""
 ABSURD = 10.0
 """A Retry-After of more than so many longest pauses is taken for a mistake of the server."""
-TOO_MANY = 429
+MOST_CHANGES = 20
+"""Times that a request is sent in another way; there are fewer features than that, and no redirect is as long."""
+ROOM_PAUSE_S = 0.02
+"""Between two looks whether what others reserved has come back."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -126,6 +131,8 @@ class Caller:
         self.limits = limits or Limits()
         self.ledger = Ledger()
         self.purse = Purse(budget or Budget(), price, lm.name)
+        self.refused: frozenset[Feature] = frozenset()
+        """What the server does not take; left out of every request from then on."""
         self.stopped: ModelUnavailable | None = None
         """Why nothing leaves any more: access refused, server gone, budget spent, interrupted."""
         self._retry = retry or Retry()
@@ -266,10 +273,14 @@ class Caller:
         finally:
             for waiting, asked in self._flying.pop(key):
                 outcome: Outcome[Any] = Outcome(None, "stopped", is_stopped=True)
-                if isinstance(result, _Answer):
-                    outcome = Outcome(result.value if waiting.ask is job.ask else waiting.ask.read(result.reply))
-                elif result is not None:
-                    outcome = Outcome(None, result.reason)
+                try:
+                    if isinstance(result, _Answer):
+                        outcome = Outcome(result.value if waiting.ask is job.ask else waiting.ask.read(result.reply))
+                    elif result is not None:
+                        outcome = Outcome(None, result.reason)
+                except UnreadableReply as complaint:  # by this reader, who came later than the one that could
+                    outcome = Outcome(None, f"unreadable: {complaint}")
+                if outcome.reason and not outcome.is_stopped:
                     for account in self.ledger.accounts(asked):
                         account.n_unscored += 1
                 waiting.wave.put(waiting.place, outcome)
@@ -288,15 +299,17 @@ class Caller:
             await asyncio.sleep(CLAIM_PAUSE_S)
         try:
             kept = cache.find(key, user_id=request.user_id)
-            if kept is None:
-                result = await self._answer(request, ask.read)
-                cache.keep(key, request.user_id, result if isinstance(result, Unscored) else result.reply)
-                return result
+            with suppress(UnreadableReply):  # what an earlier version could read and this one cannot is asked again
+                if kept is not None:
+                    answer = kept if isinstance(kept, Unscored) else _Answer(kept, ask.read(kept))
+                    for account in self.ledger.accounts(request):
+                        account.n_cached += 1
+                    return answer
+            result = await self._answer(request, ask.read)
+            cache.keep(key, request.user_id, result if isinstance(result, Unscored) else result.reply)
+            return result
         finally:
             cache.release(key)
-        for account in self.ledger.accounts(request):
-            account.n_cached += 1
-        return kept if isinstance(kept, Unscored) else _Answer(kept, ask.read(kept))
 
     async def _answer(self, request: Request, read: Callable[[Reply], Any]) -> _Answer | Unscored:
         """A reply that can be read, or why there is none.
@@ -308,25 +321,31 @@ class Caller:
             raise _Stopped
         retry = self._retry
         failing_since = 0.0  # the time in a slow server's line is nobody's fault
-        n_attempts = n_failed = n_unread = 0
+        n_attempts = n_failed = n_unread = n_changed = 0
         absent_since: float | None = None  # since when nothing but refused connections or time-outs was met
         while True:
             n_attempts += 1
+            reserved = await self._room(request)
+            sent = replace(request, without=self.refused) if self.refused else request
             try:
-                reply = await self._attempt(request, seed=request.sampling.seed + SEED_STEP * n_unread)
+                reply = await self._attempt(sent, reserved, seed=request.sampling.seed + SEED_STEP * n_unread)
                 return _Answer(reply, read(reply))
             except UnreadableReply as complaint:
                 fault = Fault(f"unreadable: {complaint}", "reseeded")
             except Fault as raised:
                 fault = raised
-            self.ledger.faults[fault.kind] += 1
+            if self._changes(fault, sent) and n_changed < MOST_CHANGES:
+                n_changed += 1
+                continue
+            self._note(fault)
             cannot_connect = fault.kind == CANNOT_CONNECT
             if fault.again == "stop":
                 advice = fault.advice or "check the key, the model's name and the base URL"
-                self.stop(AccessRefused(f"the server of model {self.lm.name!r} answered {fault.kind}; {advice}"))
+                sentence = f"the server of model {self.lm.name!r} answered {fault.told()}; {advice}"
+                self.stop(AccessRefused(f"{sentence}, then run the same command again"))
                 raise _Stopped
             if fault.again == "never":
-                return Unscored(fault.kind, n_attempts)
+                return Unscored(fault.told(), n_attempts)
             is_absent = fault.kind in (CANNOT_CONNECT, TIMED_OUT)
             absent_since = (absent_since or time.monotonic()) if is_absent else None
             failing_since = failing_since or time.monotonic()
@@ -340,7 +359,8 @@ class Caller:
                 attempts = count(n_attempts, "attempt")
                 if absent_since is not None and self._last_success < absent_since and self._is_gone(fault, attempts):
                     raise _Stopped
-                return Unscored(f"{fault.kind}, after {attempts}", n_attempts)
+                advice = f"; {fault.advice}" if fault.advice else ""
+                return Unscored(f"{fault.told(attempts)}{advice}", n_attempts)
             if fault.again == "same":
                 await self._pause(fault, n_attempts)
 
@@ -356,6 +376,18 @@ class Caller:
         self.stop(ModelUnavailable(f"the server of model {self.lm.name!r} {what}, then run the same command again"))
         return True
 
+    def _changes(self, fault: Fault, sent: Request) -> bool:
+        """Whether a request will be sent in another way; others under way may have learned of the refusal before."""
+        if fault.feature is None or fault.feature in sent.without:
+            return fault.again == "changed"
+        self.refused |= {fault.feature}
+        return True
+
+    def _note(self, fault: Fault) -> None:
+        self.ledger.faults[fault.kind] += 1
+        if fault.message:
+            self.ledger.said[fault.kind] = fault.message
+
     async def _pause(self, fault: Fault, n_attempts: int) -> None:
         retry, asked_s = self._retry, fault.retry_after_s
         if asked_s is not None and asked_s <= ABSURD * retry.max_pause_s:
@@ -368,38 +400,55 @@ class Caller:
         else:
             await asyncio.sleep(pause)
 
-    async def _attempt(self, request: Request, *, seed: int) -> Reply:
-        """One attempt, when it may leave and its cost is reserved; calls, tokens and cost are noted."""
-        n_tokens = estimated_tokens(request.n_characters) + request.sampling.max_tokens
-        await self._pacing.wait(n_tokens)
-        if self.stopped is not None:
-            raise _Stopped
-        try:
-            reserved = self.purse.reserve(request)
-        except BudgetSpent as spent:
-            self.stop(spent)
-            raise _Stopped from None
+    async def _room(self, request: Request) -> float:
+        """Wait until a request may leave; what is reserved for it.
+
+        Raises:
+            _Stopped: If the run ends first, or the budget is spent.
+        """
+        await self._pacing.wait(_most_tokens(request))
+        while self.stopped is None:
+            try:
+                reserved = self.purse.reserve(request)
+            except BudgetSpent as spent:
+                self.stop(spent)
+                break
+            if reserved is not None:
+                return reserved
+            await asyncio.sleep(ROOM_PAUSE_S)
+        raise _Stopped
+
+    async def _attempt(self, request: Request, reserved: float, *, seed: int) -> Reply:
+        """One attempt; calls, tokens and cost are noted."""
         accounts = self.ledger.accounts(request)
+        usage, has_left = None, True
         for account in accounts:
             account.n_calls += 1
-        reply: Reply | None = None
         try:
             reply = await self.lm.complete(request, seed=seed)
+            usage = reply.usage if reply.usage.prompt_tokens else None
+        except Fault as fault:
+            usage, has_left = fault.usage, fault.kind != CANNOT_CONNECT
+            raise
         finally:
-            cost = self.purse.settle(reserved, reply.usage if reply else None)
-            if reply is None:
-                for account in accounts:
-                    account.cost += cost
+            cost = self.purse.settle(reserved, usage) if has_left else self.purse.take_back(reserved)
+            for account in accounts:
+                account.add(usage or Usage(), cost)
+                account.n_calls -= not has_left
         self._last_success, self._n_absent = time.monotonic(), 0
         self._n_answered += 1
         self._pacing.note_answer()
         if reply.model:
             self.ledger.served_by[reply.model] += 1
-        for account in accounts:
-            account.add(reply.usage, cost)
+        self.ledger.n_cut += is_cut(request, reply.usage)
         if used := reply.usage.prompt_tokens + reply.usage.completion_tokens:
-            self._pacing.give_back(n_tokens - used)
+            self._pacing.give_back(_most_tokens(request) - used)
         return reply
+
+
+def _most_tokens(request: Request) -> int:
+    """What a request counts for in a rate of tokens before it is answered."""
+    return estimated_tokens(request.n_characters) + request.sampling.max_tokens
 
 
 def key_of(identity: str, request: Request) -> bytes:

@@ -66,7 +66,7 @@ class EmbeddingServer(OpenAIServer):
             vectors = _vectors(content, len(texts))
         except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
             # Errors, HTML and broken bodies are told apart as for any other route; what is left is a stranger's JSON.
-            read_response(status, headers, raw)
+            read_response(status, headers, raw, self._sent(request))
             raise Fault(NOT_EMBEDDINGS, "same") from None
         if not np.isfinite(vectors).all():
             raise Fault(NOT_FINITE, "reseeded")

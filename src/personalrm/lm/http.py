@@ -11,7 +11,7 @@ from urllib.parse import urljoin, urlsplit
 
 from personalrm.lm.addresses import headers_of, is_azure, moved, proxy_for, root_of, route_url, without_login
 from personalrm.lm.pacing import Turns
-from personalrm.lm.protocol import Fault, Reply, Request
+from personalrm.lm.protocol import Fault, Reply, Request, Usage
 from personalrm.lm.server_facts import SLOT_SOURCES, SOURCES, ServerFacts
 from personalrm.lm.wire import encode_request, read_response
 
@@ -55,15 +55,10 @@ class Endpoint:
 
 
 class OpenAIServer:
-    """The model of an endpoint; connects at the first call.
-
-    A feature the server refuses by name (JSON schema, log-probabilities, seed) is left
-    out from then on; `refused` says which.
-    """
+    """The model of an endpoint; connects at the first call."""
 
     def __init__(self, endpoint: Endpoint) -> None:
         self.endpoint = endpoint
-        self.refused: frozenset[str] = frozenset()
         self.rate_limits: dict[str, str] = {}
         """What the last response's `x-ratelimit-*` headers said."""
         self._moved: dict[str, str] = {}
@@ -85,36 +80,31 @@ class OpenAIServer:
         return json.dumps([e.tenant, e.base_url.rstrip("/"), e.model, dict(e.body)], sort_keys=True)
 
     async def complete(self, request: Request, *, seed: int) -> Reply:
-        """One attempt; a second one at once if the server refuses a feature.
+        """One attempt.
 
         Raises:
             Fault: If it fails.
         """
-        while True:
-            without = self.refused  # others under way may learn of a refusal while this one waits
-            try:
-                return await self._attempt(request, seed, without)
-            except Fault as fault:
-                if not fault.feature or fault.feature in without:
-                    raise
-                self.refused |= {fault.feature}
-
-    async def _attempt(self, request: Request, seed: int, without: frozenset[str]) -> Reply:
-        extra = self.endpoint.body if "seed" in without else {"seed": seed, **self.endpoint.body}
-        data = encode_request(request, self.endpoint.model, without=without, extra=extra)
-        status, headers, content = await self._post(route_url(self.endpoint.base_url, "/chat/completions"), data)
+        e = self.endpoint
+        data = encode_request(request, e.model, extra={"seed": seed, **e.body})
+        status, headers, content = await self._post(route_url(e.base_url, "/chat/completions"), data)
         if any(name.lower().startswith("x-ratelimit") for name in headers):
             self.rate_limits = {k.lower(): v for k, v in headers.items() if "ratelimit" in k.lower()}
         try:
-            return read_response(status, headers, content)
+            return read_response(status, headers, content, self._sent(request))
         except Fault as fault:
-            base_url = self.endpoint.base_url.rstrip("/")
+            base_url = e.base_url.rstrip("/")
             if fault.status == NOT_FOUND and is_azure(base_url) and not urlsplit(base_url).query:
                 fault.advice = f"Azure wants its version, try {base_url}?api-version=2024-10-21, else check the name"
-            elif fault.status == NOT_FOUND and not urlsplit(base_url).path:
+            elif "base URL" in fault.advice and not urlsplit(base_url).path:
                 # Most servers live under /v1, and a base URL without it is the commonest slip.
                 fault.advice = f"base URLs mostly end in /v1, try {base_url}/v1, else check the model's name"
             raise
+
+    def _sent(self, request: Request) -> list[str]:
+        """What a server must not be quoted with."""
+        secrets = [self.endpoint.api_key, *self.endpoint.headers.values()]
+        return [message.content for message in request.messages] + [secret for secret in secrets if secret]
 
     def _connected(self) -> aiohttp.ClientSession:
         """The connections, made at the first use."""
@@ -188,7 +178,7 @@ class OpenAIServer:
             advice = "nothing was sent there; write the address that you mean as --base-url"
             raise Fault(f"with a redirect to {host}", "stop", status=status, advice=advice)
         self._moved = {old: target if new == url else new for old, new in self._moved.items()} | {url: target}
-        raise Fault("redirect", "same", status=status, feature="redirect")
+        raise Fault("redirect", "changed", status=status, usage=Usage())
 
     async def facts(self, sources: Sequence[str] = SOURCES) -> ServerFacts:
         """What the server tells of itself in some of its routes; nothing where it does not."""

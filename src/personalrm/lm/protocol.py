@@ -15,9 +15,13 @@ from typing import Any, Literal, Protocol
 
 from personalrm.preferences.messages import Message
 
-Again = Literal["same", "reseeded", "never", "stop"]
-"""`same`: try again unchanged; `reseeded`: ask again with another seed; `never`: this request is
-hopeless; `stop`: every request is (a wrong key, an unknown model)."""
+Again = Literal["same", "reseeded", "changed", "never", "stop"]
+"""`same`: try again unchanged; `reseeded`: ask again with another seed; `changed`: ask again at once, it will be sent
+another way; `never`: this request is hopeless; `stop`: every request is (a wrong key, an unknown model)."""
+Feature = Literal["schema", "logprobs", "seed", "max_tokens", "temperature", "roles", "whole", "usage"]
+"""A part of a request that some servers refuse. `max_tokens` is the older name of a field; `roles` are system turns and
+turns of one role in a row; `whole` is an answer in one piece, without which it is streamed; `usage` asks for the count
+of tokens at the end of a stream."""
 
 
 class Fault(Exception):
@@ -30,8 +34,10 @@ class Fault(Exception):
         *,
         status: int | None = None,
         retry_after_s: float | None = None,
-        feature: str = "",
+        feature: Feature | None = None,
         advice: str = "",
+        message: str = "",
+        usage: Usage | None = None,
     ) -> None:
         super().__init__(kind)
         self.kind = kind
@@ -39,9 +45,19 @@ class Fault(Exception):
         self.status = status
         self.retry_after_s = retry_after_s
         self.feature = feature
-        """A part of the request the server does not take (`schema`, `logprobs`, `seed`); send without it."""
+        """What the server does not take; a request that was sent with it is sent again without."""
         self.advice = advice
-        """What to do, where the client knows better than to check the key, the name and the base URL."""
+        """What to do, where it is known."""
+        self.message = message
+        """The server's own words, shortened, nothing of what was sent in them."""
+        self.usage = usage
+        """What a reply that cannot be used has cost; all zeros where nothing was computed, None where nobody knows."""
+
+    def told(self, attempts: str = "") -> str:
+        """Its kind, after how many attempts, and what the server said."""
+        return (
+            self.kind + (f", after {attempts}" if attempts else "") + (f" ({self.message!r})" if self.message else "")
+        )
 
 
 @dataclass(frozen=True)
@@ -91,6 +107,14 @@ class Request:
     """What it is for (`bootstrap`, `trials`, `persona`, `judge`), for tables of cost."""
     user_id: str = ""
     """Whose data is in it; owns the cache entry."""
+    without: frozenset[Feature] = frozenset()
+    """What the server refused; whoever sends it leaves that out. No part of what a request is known by."""
+
+    @property
+    def n_bytes(self) -> int:
+        """Length of all messages in UTF-8: no tokenizer makes more tokens of them."""
+        contents = (message.content for message in self.messages)
+        return sum(len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass")) for text in contents)
 
     @property
     def n_characters(self) -> int:
@@ -103,7 +127,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Usage:
-    """Tokens a server counted."""
+    """Tokens a server counted; no prompt tokens at all say that it did not."""
 
     prompt_tokens: int = 0
     completion_tokens: int = 0
@@ -136,8 +160,20 @@ class Reply:
         return f"Reply(characters={len(self.text)}, finish_reason={self.finish_reason!r})"
 
 
+_MARKS = str.maketrans({"Ġ": " ", "▁": " ", "Ċ": "\n", "ĉ": "\t"})
+
+
+def spelt_out(token: str) -> str:
+    """A token as it stands in a reply: some servers write the marks of their tokenizer for blanks and line breaks.
+
+    >>> spelt_out("Ġfirst")
+    ' first'
+    """
+    return token.translate(_MARKS)
+
+
 class LM(Protocol):
-    """A language model that makes one attempt at a time."""
+    """A language model that makes one attempt, of one request, at a time."""
 
     @property
     def name(self) -> str:

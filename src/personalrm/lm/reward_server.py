@@ -72,7 +72,7 @@ class RewardServer(OpenAIServer):
         url = route_url(self._root, f"/{self.route}")
         status, headers, raw = await self._post(url, json.dumps(body).encode("ascii"), most_bytes=MOST_BYTES)
         if status != 200:
-            return read_response(status, headers, raw)  # raises what the status means
+            return read_response(status, headers, raw, self._sent(request))  # raises what the status means
         try:
             content = json.loads(raw)
             reward = content["data"][0][{"classify": "probs", "pooling": "data", "score": "score"}[self.route]]

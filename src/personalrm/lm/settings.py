@@ -55,6 +55,14 @@ class Pot:
         self.n_calls = 0
         self.cost = 0.0
         self.reserved = 0.0
+        self.n_reserved = 0
+        """Requests under way."""
+        self.overrun = 0.0
+        """The most that a request has cost beyond its reservation."""
+        self.reckoned = 0.0
+        """Of the cost, what nobody counted, so that the whole reservation was taken."""
+        self.is_known = False
+        """Whether any request has shown what it costs."""
 
 
 @dataclass(frozen=True)

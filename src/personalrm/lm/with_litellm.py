@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+from collections.abc import Sequence
 from typing import Any
 
 from personalrm.errors import MissingExtra
 from personalrm.lm.http import TIMED_OUT, Endpoint
 from personalrm.lm.pacing import Turns
 from personalrm.lm.protocol import Again, Fault, Reply, Request
+from personalrm.lm.refusals import refusal_of
 from personalrm.lm.wire import read_response, request_body
 from personalrm.wording import install_hint
 
@@ -32,8 +34,7 @@ _SIGNS: tuple[tuple[str, str, Again], ...] = (
 class LiteLLM:
     """A model by its LiteLLM name, such as `anthropic/claude-3-5-haiku-latest`.
 
-    LiteLLM's own retries and caches are off: ours count and keep. A feature the server
-    refuses by name is left out from then on.
+    LiteLLM's own retries and caches are off: ours count and keep.
 
     Args:
         endpoint: The model by its LiteLLM name; an empty base URL means the provider's own,
@@ -53,7 +54,6 @@ class LiteLLM:
         litellm.suppress_debug_info = True  # it prints advice to standard output at each error, where our JSON goes
         self._litellm: Any = litellm
         self.endpoint = endpoint
-        self.refused: frozenset[str] = frozenset()
         self.turns = Turns(endpoint.timeout_s)
 
     @property
@@ -68,38 +68,30 @@ class LiteLLM:
         return json.dumps(["litellm", e.tenant, e.base_url.rstrip("/"), e.model, dict(e.body)], sort_keys=True)
 
     async def complete(self, request: Request, *, seed: int) -> Reply:
-        """One attempt; a second one at once if the server refuses a feature.
+        """One attempt.
 
         Raises:
             Fault: If it fails, with the status LiteLLM's exception carries.
         """
-        while True:
-            without = self.refused  # others under way may learn of a refusal while this one waits
-            try:
-                return await self._ask(request, seed, without)
-            except Fault as fault:
-                if not fault.feature or fault.feature in without:
-                    raise
-                self.refused |= {fault.feature}
-
-    async def _ask(self, request: Request, seed: int, without: frozenset[str]) -> Reply:
         e = self.endpoint
-        extra = e.body if "seed" in without else {"seed": seed, **e.body}
-        body = request_body(request, e.model, without=without, extra=extra)
+        body = request_body(request, e.model, extra={"seed": seed, **e.body})
         # With a base URL and no key of ours LiteLLM would send that server OPENAI_API_KEY or what else it finds.
         key = e.api_key or (NO_KEY if e.base_url else None)
         ours = {"num_retries": 0, "max_retries": 0, "caching": False, "drop_params": True}
         where = {"api_base": e.base_url or None, "api_key": key, "extra_headers": dict(e.headers) or None}
+        sent = [turn.content for turn in request.messages] + [e.api_key, *e.headers.values()]
         try:
             with self.turns.turn() as turn:
                 completion = await self._litellm.acompletion(**body, **ours, **where, timeout=NEVER_S)
+                if body.get("stream"):
+                    completion = self._litellm.stream_chunk_builder([chunk async for chunk in completion])
                 turn.is_answered = True
         except TimeoutError:
             raise Fault(TIMED_OUT, "same") from None
         except Exception as error:  # LiteLLM's exceptions share no base but Exception
-            _raise_fault(error)
+            _raise_fault(error, sent)
             raise
-        return read_response(200, {}, completion.model_dump_json().encode("utf-8"))
+        return read_response(200, {}, completion.model_dump_json().encode("utf-8"), sent)
 
     async def close(self) -> None:
         """End the tasks LiteLLM left in this loop; connections it keeps for the process."""
@@ -110,8 +102,8 @@ class LiteLLM:
         await asyncio.gather(*left, return_exceptions=True)
 
 
-def _raise_fault(error: Exception) -> None:
-    """Raise what LiteLLM's exception says, as a fault of ours; its own text, which may quote prompts, stays behind.
+def _raise_fault(error: Exception, sent: Sequence[str]) -> None:
+    """Raise what LiteLLM's exception says, as a fault of ours; what its text quotes of the request stays behind.
 
     Raises:
         Fault: Always.
@@ -129,4 +121,4 @@ def _raise_fault(error: Exception) -> None:
         raise Fault(f"LiteLLM failed ({type(error).__name__})", "same") from None
     headers = getattr(getattr(error, "response", None), "headers", None) or {}
     wait = {"Retry-After": headers["retry-after"]} if "retry-after" in headers else {}
-    read_response(status if status != 200 else 500, wait, str(error).encode("utf-8", "replace"))
+    raise refusal_of(status if status != 200 else 500, wait, str(error).encode("utf-8", "replace"), sent) from None

@@ -1,8 +1,9 @@
 """What a model's reply says: a verdict or a persona. Pure, tolerant, and never guessing.
 
-Accepted are strict JSON, JSON in a code fence, JSON after a `<think>` block or among
-other text, marker-style fields, and a bare label. A reply that says two different
-things, or nothing we know, is unreadable.
+Accepted are strict JSON, JSON in a code fence, JSON behind thoughts or among other text,
+marker-style fields, and a bare label. A reply that says two different things, or nothing
+we know, is unreadable. No reply takes longer to read than its length allows: each pattern
+here goes over a text once.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,27 +21,41 @@ from personalrm.preferences.personas import Claim, Persona
 from personalrm.prompts.linting import is_order
 
 MOST_CLAIMS = 12
-_THOUGHT = re.compile(r"<think(?:ing)?>.*?</think(?:ing)?>", re.DOTALL | re.IGNORECASE)
-_OPEN_THOUGHT = re.compile(r"<think(?:ing)?>", re.IGNORECASE)
+LONGEST = 1_000_000
+"""Characters; no answer that was asked for is as long."""
+_THOUGHTS = r"(?:think(?:ing)?|thoughts?|reason(?:ing)?|reflect(?:ion)?|analysis|scratchpad|longcat_think|seed:think)"
+_MARK = re.compile(
+    # gpt-oss and gemma name channels, of which the last one is for the reader
+    r"(?P<answer><\|?channel\|?>\s*(?:final|response|answer)\b(?:\s*<\|constrain\|>\s*\w+)?(?:\s*<\|?message\|?>)?"
+    r"|<\|(?:begin_of_solution|start_response)\|>)"
+    r"|(?P<opens><\|?channel\|?>\s*(?:analysis|commentary|thoughts?|thinking|reasoning)\b"
+    rf"|<{_THOUGHTS}>|\[think\]|◁think▷|<\|(?:begin_of_thought|start_thinking|think)\|>|<unused94>)"
+    rf"|(?P<closes></{_THOUGHTS}>|\[/think\]|◁/think▷|<\|(?:end_of_thought|end_thinking|/think)\|>|<channel\|>|<unused95>)"
+    r"|(?P<ends><\|[\w/]+\|>|</s>|<end_of_turn>|<eos>)",  # tokens that are not text
+    re.IGNORECASE,
+)
+"""Where models that think aloud begin and end their thoughts."""
+_LEAKED_NAMES = re.compile(r"\s*(?:analysis|commentary)(?=[A-Z ])")
+"""How the channels of gpt-oss begin where a server leaves out their marks."""
 _LABELS: dict[str, Choice] = {"first": "first", "a": "first", "1": "first", "one": "first"}
 _LABELS |= {"second": "second", "b": "second", "2": "second", "two": "second"}
 _NOUN = r"(?:completion|response|answer|option|choice)"
 _LABEL = re.compile(rf"(?:the\s+)?(?:{_NOUN}\s+)?(first|second|one|two|a|b|1|2)(?:\s+{_NOUN})?")
 _MARKED = re.compile(
-    rf"(?:\[\[\s*##\s*(?:choice|verdict|preference|answer|label)\s*##\s*\]\]\s*|"
-    rf"\b(?:choice|verdict|preference|preferred|winner|label|(?:final\s+)?answer)\b[\"'*_`]*\s*(?:is\s*)?[:=]\s*)"
-    rf"[\s\"'*_`(\[]*((?:the\s+)?(?:{_NOUN}\s+)?(?:first|second|one|two|a|b|1|2))\b",
+    rf"(?:\[\[\s*##\s*(?:choice|verdict|preference|answer|label)\s*##\s*\]\]|<(?:choice|verdict|preference|answer)>|"
+    rf"\b(?:choice|verdict|preference|preferred|winner|label|answer)\b[\"'”*_`]*\s*(?:is\s*)?[:=])"
+    rf"[\s\"'“”*_`(\[]*((?:the\s+)?(?:{_NOUN}\s+)?(?:first|second|one|two|a|b|1|2))\b",
     re.IGNORECASE,
 )
 _REASONED = re.compile(
-    r"(?:\[\[\s*##\s*reasoning\s*##\s*\]\]|\breasoning\b[*_`\"']*\s*:)\s*(.*?)"
-    r"(?=\[\[\s*##|\n\s*[*_`\"']*(?:choice|verdict|preference|preferred|answer)\b|\Z)",
+    r"(?:\[\[\s*##\s*reasoning\s*##\s*\]\]|\breasoning\b[*_`\"'”]*\s*:)\s*(.*?)"
+    r"(?=\[\[\s*##|\n[ \t]*[*_`\"']*(?:choice|verdict|preference|preferred|answer)\b|\Z)",
     re.DOTALL | re.IGNORECASE,
 )
 _YES_KEYS = ("disagree", "taste", "answer", "verdict", "label")
 _YES = {"yes": True, "true": True, "no": False, "false": False}
 _MARKED_YES = re.compile(
-    rf"\b(?:{'|'.join(_YES_KEYS)})\b[\"'*_`]*\s*(?:is\s*)?[:=]\s*[\s\"'*_`(\[]*(yes|no|true|false)\b", re.IGNORECASE
+    rf"\b(?:{'|'.join(_YES_KEYS)})\b[\"'”*_`]*\s*(?:is\s*)?[:=][\s\"'“”*_`(\[]*(yes|no|true|false)\b", re.IGNORECASE
 )
 _MARKED_PERSONA = re.compile(
     r"(?:\[\[\s*##\s*synthesized_persona\s*##\s*\]\]|\bpersona\s*:)(.*?)(?=\[\[\s*##|\Z)", re.DOTALL | re.IGNORECASE
@@ -168,10 +184,28 @@ def _ids(numbers: Any, pair_ids: Sequence[str]) -> tuple[str, ...]:
 
 
 def _without_thoughts(reply: str) -> str:
-    text = _THOUGHT.sub(" ", reply)
-    if _OPEN_THOUGHT.search(text):
+    """What stands outside of thoughts, and behind the last sign that the answer begins."""
+    if len(reply) > LONGEST:
+        raise UnreadableReply("the reply is longer than any answer")
+    with suppress(ValueError, RecursionError):
+        content = json.loads(reply, strict=False)
+        if isinstance(content, dict):
+            return reply  # marks in its texts are texts
+        if isinstance(content, str):
+            reply = content
+    if _LEAKED_NAMES.match(reply):
+        reply = reply.rpartition("assistantfinal")[2]
+    outside: list[str] = []
+    at, is_thought = 0, False
+    for mark in _MARK.finditer(reply):
+        if mark["answer"] or (mark["closes"] and not is_thought):
+            outside.clear()  # all before it was thought, though nothing said so
+        elif not is_thought:
+            outside.append(reply[at : mark.start()])
+        at, is_thought = mark.end(), bool(mark["opens"] or (is_thought and mark["ends"] not in (None, "<|end|>")))
+    if is_thought:
         raise UnreadableReply("the reply ends inside its thoughts")
-    return text.rpartition("</think>")[2]
+    return " ".join([*outside, reply[at:]])
 
 
 def json_objects(reply: str) -> Iterator[dict[str, Any]]:
@@ -184,13 +218,20 @@ def json_objects(reply: str) -> Iterator[dict[str, Any]]:
 
 
 def _objects(text: str) -> Iterator[_Object]:
-    """Every JSON object that stands in the text and not inside another."""
-    decoder, at = json.JSONDecoder(strict=False, object_pairs_hook=_Object), text.find("{")
-    while at >= 0:
+    """Every JSON object that stands in the text and not inside another; inside a broken one they count.
+
+    Each broken one is read to where it breaks, so that many within each other are read
+    many times; after as much as the text is long four times the rest is given up.
+    """
+    decoder, at, left = json.JSONDecoder(strict=False, object_pairs_hook=_Object), text.find("{"), 4 * len(text) + 1000
+    while at >= 0 and left > 0:
         try:
             value, end = decoder.raw_decode(text, at)
-        except (ValueError, RecursionError):
+        except json.JSONDecodeError as error:
             end = at + 1
+            left -= error.pos - at
+        except (ValueError, RecursionError):  # a number of thousands of digits, or too deep for an answer
+            return
         else:
             if isinstance(value, _Object):
                 yield value

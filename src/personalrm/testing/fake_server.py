@@ -32,6 +32,7 @@ from personalrm.errors import BadInput
 from personalrm.testing.coaching import coached
 from personalrm.testing.faults import Faults, fail
 from personalrm.testing.odd_embeddings import MODES
+from personalrm.testing.oddities import ODDITIES
 from personalrm.testing.skill import Rule, always_first, by_hash, failing, fixed, fixed_with_persona, obedient, skilled
 
 BLOCK = 512
@@ -318,6 +319,9 @@ class FakeServer:
                 self.log.note(kind)
                 return await fail(kind, request, good, self._patience_s)
         self._streak[call] = 0
+        if self._faults.odd is not None:
+            odd = ODDITIES[self._faults.odd](body, good, self.log.n_requests - 1)
+            return odd if isinstance(odd, web.Response) else web.json_response(odd)
         self.log.count_prefix(prompt)
         n_prompt, n_completion = good["usage"].values()
         self.log.n_tokens += n_prompt + n_completion

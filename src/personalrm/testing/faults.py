@@ -21,6 +21,7 @@ from typing import Any
 from aiohttp import web
 
 from personalrm.errors import BadInput
+from personalrm.testing.oddities import ODDITIES
 
 TRANSIENT = (
     "429 seconds", "429 date", "429 absent", "429 absurd", "500", "502", "503", "529", "reset before headers",
@@ -57,11 +58,15 @@ class Faults:
     """Number of requests at which the server drops all connections and refuses new ones."""
     away_s: float = 0.2
     """For how long."""
+    odd: str | None = None
+    """How all answers differ from OpenAI's, a key of `testing.oddities.ODDITIES`."""
 
     def __post_init__(self) -> None:
         unknown = [kind for kind in self.kinds if kind not in TRANSIENT]
         if unknown:
             raise BadInput(f"unknown fault {unknown[0]!r}; use some of {', '.join(TRANSIENT)}")
+        if self.odd is not None and self.odd not in ODDITIES:
+            raise BadInput(f"unknown oddity {self.odd!r}; use one of {', '.join(ODDITIES)}")
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> Faults:
