@@ -1,9 +1,11 @@
 """What the client does with addresses, keys, proxies, redirects and slow servers, against servers that really listen."""
 
 import asyncio
+import ssl
+import subprocess
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 from aiohttp import web
@@ -14,6 +16,7 @@ from personalrm.lm.batch import Ask, Caller
 from personalrm.lm.http import Endpoint, OpenAIServer
 from personalrm.lm.opening import ModelName, open_model
 from personalrm.lm.protocol import Request, Sampling
+from personalrm.lm.reward_server import RewardServer
 from personalrm.lm.settings import Limits, Retry
 from personalrm.preferences.messages import Message
 from personalrm.testing.fake_server import FakeServer, Limited
@@ -35,17 +38,17 @@ def ask(text="hello"):
 
 
 @contextmanager
-def listening(answer):
-    """A server that answers every POST with what a function makes of it, and its address without a path."""
+def listening(answer, methods=("POST",), tls=None):
+    """A server that answers requests with what a function makes of them, and its address without a path."""
     loop = asyncio.new_event_loop()
 
-    async def answer_posts(request):
-        return await answer(request) if request.method == "POST" else web.Response(status=404)
+    async def answer_some(request):
+        return await answer(request) if request.method in methods else web.Response(status=404)
 
     async def begin():
-        runner = web.ServerRunner(web.Server(answer_posts), shutdown_timeout=0.1)
+        runner = web.ServerRunner(web.Server(answer_some), shutdown_timeout=0.1)
         await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls).start()
         return runner
 
     thread = threading.Thread(target=loop.run_forever, daemon=True)
@@ -68,7 +71,7 @@ def completion(text="well"):
 def outcome_of(model, **options):
     """What one question to a model comes to, and why the run was stopped, if it was."""
     lm = open_model(model) if isinstance(model, ModelName) else OpenAIServer(model)
-    with Caller(lm, retry=QUICK, **options) as caller:
+    with Caller(lm, **{"retry": QUICK, **options}) as caller:
         outcome = caller.ask_all([ask()])[0]
         return outcome, caller.stopped if outcome.is_stopped else None
 
@@ -410,21 +413,43 @@ def test_a_server_without_tls_addressed_as_https_is_one_sentence():
     assert isinstance(stopped, AccessRefused) and "write http://" in str(stopped)
 
 
+def test_a_certificate_that_nobody_vouches_for_is_one_sentence(tmp_path):
+    files = [str(tmp_path / name) for name in ("key.pem", "certificate.pem")]
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost", "-days", "1"]
+    try:
+        subprocess.run([*command, "-keyout", files[0], "-out", files[1]], check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("openssl is not there to make a certificate")
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(files[1], files[0])
+
+    async def answer(_):
+        return completion()
+
+    with listening(answer, tls=tls) as address:
+        outcome, stopped = outcome_of(ModelName("m", address.replace("http", "https") + "/v1"))
+    assert outcome.is_stopped and "set SSL_CERT_FILE" in str(stopped)
+
+
+async def endless(request):
+    """Three hundred megabytes in pieces, without a length."""
+    response = web.StreamResponse()
+    await response.prepare(request)
+    with suppress(ConnectionError):
+        for _ in range(300):
+            await response.write(b" " * 2**20)
+    return response
+
+
 def test_a_body_longer_than_any_completion_is_given_up():
-    """One of 300 MB, in pieces, without a length."""
+    with listening(endless) as address:
+        outcome, _ = outcome_of(ModelName("m", f"{address}/v1"), retry=Retry(max_attempts=1))
+    assert outcome.reason == "body too large, after 1 attempt"
 
-    async def answer(request):
-        response = web.StreamResponse()
-        await response.prepare(request)
-        try:
-            for _ in range(300):
-                await response.write(b" " * 2**20)
-        except ConnectionError:
-            pass
-        return response
 
+def test_a_body_longer_than_any_reward_is_given_up():
     with (
-        listening(answer) as address,
-        Caller(open_model(ModelName("m", f"{address}/v1")), retry=Retry(max_attempts=1)) as caller,
+        listening(endless) as address,
+        Caller(RewardServer(Endpoint("m", address)), retry=Retry(max_attempts=1)) as caller,
     ):
         assert caller.ask_all([ask()])[0].reason == "body too large, after 1 attempt"

@@ -47,6 +47,8 @@ class ServerFacts:
 
 def _number(content: Any, names: Sequence[str], deep: int) -> int | None:
     """The first positive whole number under one of the names, the nearest to the top."""
+    if isinstance(content, list):
+        content = dict(enumerate(content[:1]))  # such as one state for each of several equal engines
     if not isinstance(content, dict) or not deep:
         return None
     for name in names:
