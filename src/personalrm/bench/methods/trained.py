@@ -213,7 +213,7 @@ class RewardRow:
         if (folder / RECORD).is_file():
             return
         shelf.close(self._method.release)
-        private_folder(folder)
+        private_folder(folder.parent)  # a model of another package may want to make its own folder
         model = self._recipe.make(turns=self._turns(portion.pairs), checkpoint=folder / CHECKPOINT)
         model.fit(portion.pairs, dev=portion.dev)
         model.save(folder)

@@ -12,13 +12,15 @@ from sqlalchemy import Engine
 
 from personalrm.store.tables import REVISIONS
 
+FOLDER = Path(__file__).parent
+
 
 def upgrade(engine: Engine) -> bool:
     """Run every migration that is missing, all in one transaction; False when the revision is not one of ours."""
     config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent))
+    config.set_main_option("script_location", str(FOLDER))
     with engine.connect().execution_options(is_writing=True) as connection, connection.begin():
-        known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+        known = {script.revision for script in ScriptDirectory(str(FOLDER)).walk_revisions()}
         if not known.issuperset(connection.execute(REVISIONS.select()).scalars()):
             return False
         config.attributes["connection"] = connection
