@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Table, delete, func, insert, select, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects import sqlite
 
 from personalrm.errors import CorruptFile, NewerVersion, StoreError, UnknownName, UnknownUser
 from personalrm.preferences.pairs import PreferencePair
@@ -477,7 +477,9 @@ def _person(connection: Connection, user_id: str) -> int:
 
 def _insert_new(connection: Connection, table: Table, row: Mapping[str, Any]) -> bool:
     """Insert a row unless it is there already; whether it was new."""
-    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+    dialect: Any = sqlite
+    if connection.dialect.name == "postgresql":
+        from sqlalchemy.dialects import postgresql as dialect  # an eighth of a second that SQLite does not need
     return connection.execute(dialect.insert(table).values(**row).on_conflict_do_nothing()).rowcount > 0
 
 
