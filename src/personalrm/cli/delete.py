@@ -54,9 +54,10 @@ def run(options: argparse.Namespace) -> int:
         (erased.n_pairs, "choice"),
         (erased.n_answers, "cached answer"),
         (erased.n_embeddings, "embedding"),
-        (erased.runs.n_rows, "row of runs"),
     )
-    said = [count(n, word) for n, word in numbers if n] or ["what was left"]
+    said = [count(n, word) for n, word in numbers if n]
+    said += [f"{count(erased.runs.n_rows, 'row')} of runs"] if erased.runs.n_rows else []
+    said = said or ["what was left"]
     print(f"erased {', '.join(said[:-1])}{' and ' if said[1:] else ''}{said[-1]} of {erased.user_id}")
     for note in erased.runs.notes:
         print(note)

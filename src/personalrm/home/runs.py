@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from personalrm.bench.plan.cells import Cell
+from personalrm.bench.results.folder import RunFolder
 from personalrm.errors import PersonalRMError, StoreError
 from personalrm.whole_files import replace_file
 
@@ -79,6 +80,7 @@ def _refresh(folder: Path) -> list[str]:
     from personalrm.bench.report.writing import write_report
 
     _lower_counts(folder)
+    RunFolder(folder).note_erased()
     notes = []
     # Experiments quote personas and list people by place, and cost calls: they go, and are asked again by hand.
     experiments = sorted(folder.glob("experiments/*.json"))
@@ -105,7 +107,7 @@ def _refresh(folder: Path) -> list[str]:
 
 
 def _lower_counts(folder: Path) -> None:
-    """Count those who are left in `run.json`, as far as the rows of targets tell."""
+    """Count those who are left in `run.json`; figures that the rows of targets do not tell are left out of it."""
     path = folder / "run.json"
     info = next(iter(_lines(path, whole=True)), None)
     if info is None or not isinstance(info.get("datasets"), list):
@@ -115,12 +117,10 @@ def _lower_counts(folder: Path) -> None:
             continue
         path_of_targets = folder / "targets" / f"{Cell(str(dataset.get('name')), 'targets').name}.jsonl"
         targets = list(_lines(path_of_targets)) if path_of_targets.is_file() else []
-        statistics = dataset["statistics"]
-        n_left = len({line.get("user") for line in targets})
-        n_gone = int(statistics.get("n_target_users", n_left)) - n_left
-        if "n_users" in statistics and n_gone > 0:
-            statistics["n_users"] = max(statistics["n_users"] - n_gone, n_left)
-        statistics |= {"n_target_users": n_left, "n_target_pairs": len(targets)}
+        before, n_left = dataset["statistics"], len({line.get("user") for line in targets})
+        n_gone = before.get("n_target_users", n_left) - n_left
+        dataset["statistics"] = {"n_users": before["n_users"] - n_gone} if "n_users" in before else {}
+        dataset["statistics"] |= {"n_target_users": n_left, "n_target_pairs": len(targets)}
     replace_file(path, [json.dumps(info, ensure_ascii=False, indent=1) + "\n"], is_private=True)
 
 

@@ -7,6 +7,7 @@
     prepared/<...>.jsonl         personal prompts that language models were trained with
     trained/<cell>.f<fold>/      a trained language model: adapter, settings, what it was trained on
     experiments/<what>.<cell>.json  what `bench personas` found
+    erased.json                  how many people were erased from the run since, where there were any
     timing.jsonl                 clock times, durations, usage; the only file with times
     summary.json, tables/, pictures/, report.html    written by `bench report`
 
@@ -92,6 +93,16 @@ class RunFolder:
             raise CorruptFile(f"{where} is not the run.json of a benchmark run; pass a folder that `bench run` made")
         check_version(content.pop("format_version", None), FORMAT_VERSION, where, again="run the benchmark again")
         return saved_value(RunInfo, content, where, again=AGAIN)
+
+    @property
+    def n_erased(self) -> int:
+        """How many people were erased from the run since it was made."""
+        path = self.path / "erased.json"
+        return int(saved_object(self._text(path), repr(str(path)), again=AGAIN)["n_people"]) if path.is_file() else 0
+
+    def note_erased(self) -> None:
+        """Note that one more person was erased."""
+        self.write("erased.json", [json.dumps({"n_people": self.n_erased + 1}) + "\n"])
 
     def write_cell(self, cell: Cell, rows: Sequence[JudgementRow]) -> None:
         """Store a finished cell, sorted by user, pair and draw.
