@@ -63,13 +63,15 @@ def home(full, tmp_path):
 
 def holding(home, *wanted):
     """Files that hold one of some texts, as they are or as JSON writes them."""
-    spelled = {
-        text for one in wanted for text in (one, json.dumps(one)[1:-1], json.dumps(one, ensure_ascii=False)[1:-1])
+    spellings = {
+        spelled
+        for text in wanted
+        for spelled in (text, json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1])
     }
     return {
         str(path.relative_to(home))
         for path in home.rglob("*")
-        if path.is_file() and any(text.encode() in path.read_bytes() for text in spelled)
+        if path.is_file() and any(text.encode() in path.read_bytes() for text in spellings)
     }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +10,7 @@ import pytest
 
 from personalrm.errors import BadFile, BadInput, CorruptFile, TargetLeak
 from personalrm.induction.embedded_fit import EmbeddedFit
+from personalrm.induction.fit_job import Fitted, Todo
 from personalrm.induction.model_fit import ModelFit
 from personalrm.induction.prepared import Preparation, prepare_prompts
 from personalrm.induction.settings import InductionSettings
@@ -103,6 +104,18 @@ def test_a_language_model_prepares_prompts_too() -> None:
         found = list(prepare_prompts(engine, tiny_users(2), report, cross_fitted=True))
     assert (report.n_users, report.n_cross_fitted, report.failed) == (2, 12, {})
     assert all(prepared.without is None or len(prepared.prompt.roles) == 5 for prepared in found)
+
+
+class Backwards(EmbeddedFit):
+    """Hands the last prompt over first, as a model may whose answers come in another order."""
+
+    def fit_each(self, todo: Iterable[Todo]) -> Iterator[Fitted]:
+        yield from reversed(list(super().fit_each(todo)))
+
+
+def test_prompts_come_in_the_order_of_the_users_however_they_are_made() -> None:
+    found = list(prepare_prompts(Backwards(InductionSettings()), tiny_users(3), Preparation(), cross_fitted=True))
+    assert found == prepared(tiny_users(3), cross_fitted=True)[0]
 
 
 def test_prompts_go_through_a_file(tmp_path: Path) -> None:

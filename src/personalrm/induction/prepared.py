@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from personalrm.errors import BadInput
-from personalrm.induction.fit_job import FitEngine, Todo
+from personalrm.induction.fit_job import FitEngine, Fitted, Todo
 from personalrm.preferences.prepared_prompts import PreparedPrompt
 from personalrm.preferences.splits import split_context, split_user
 from personalrm.preferences.users import User
@@ -79,12 +79,18 @@ def prepare_prompts(
         for key in chosen:
             rest = tuple(pair for pair in user.pairs if pair.conversation_key != key)
             wanted.append((Todo(User(user.user_id, rest), None, ""), key))
-    without = {id(todo): key for todo, key in wanted}
+    # A model's come as they are ready; each waits for those before it, so that equal prompts make equal files.
+    places = {id(todo): place for place, (todo, _) in enumerate(wanted)}
+    ready: dict[int, Fitted] = {}
+    n_handed_on = 0
     for fitted in engine.fit_each(todo for todo, _ in wanted):
-        if fitted.prompt is None:
-            report.failed[fitted.todo.user.user_id] = fitted.reason
-            continue
-        left_out = without[id(fitted.todo)]
-        report.n_users += left_out is None
-        report.n_cross_fitted += left_out is not None
-        yield PreparedPrompt(fitted.prompt, left_out)
+        ready[places[id(fitted.todo)]] = fitted
+        while (following := ready.pop(n_handed_on, None)) is not None:
+            left_out = wanted[n_handed_on][1]
+            n_handed_on += 1
+            if following.prompt is None:
+                report.failed[following.todo.user.user_id] = following.reason
+                continue
+            report.n_users += left_out is None
+            report.n_cross_fitted += left_out is not None
+            yield PreparedPrompt(following.prompt, left_out)
