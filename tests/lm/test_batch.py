@@ -100,6 +100,22 @@ def test_one_bad_request_does_not_stop_the_others():
         assert [outcome.value for outcome in caller.ask_all([ask("a"), ask("b"), ask("c")])] == ["A", None, "C"]
 
 
+def test_a_server_whose_queue_is_full_is_asked_until_it_has_room():
+    """503 is no failure while others are answered; from a server that answers nobody it is one."""
+
+    def full(request, earlier):
+        return Fault("HTTP 503", "same", status=503) if request.messages[-1].content == "last" and earlier < 9 else None
+
+    lm = ScriptedLM(echo, latency_s=0.002, faults=full)
+    with Caller(
+        lm, retry=Retry(max_attempts=2, base_s=0.001, max_pause_s=0.002), limits=Limits(max_in_flight=2)
+    ) as caller:
+        outcomes = caller.ask_all([ask("last"), *(ask(str(number)) for number in range(200))])
+    assert all(outcome.value for outcome in outcomes)
+    with Caller(ScriptedLM(echo, faults=fail_first(99, Fault("HTTP 503", "same", status=503))), retry=QUICK) as caller:
+        assert caller.ask_all([ask("a")])[0].reason.startswith("HTTP 503, after 6 attempts")
+
+
 def test_an_unreadable_reply_is_asked_again_with_another_seed_three_times():
     def read(_):
         raise UnreadableReply("no verdict")

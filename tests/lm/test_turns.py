@@ -3,6 +3,7 @@
 import asyncio
 import math
 import random
+from collections import Counter
 
 import pytest
 from hypothesis import given, settings
@@ -50,11 +51,11 @@ class Server:
             self.line.pop(self.draw.randrange(len(self.line)) if self.draw else 0).set_result(None)
 
 
-def play(server, *, told=None, in_flight=IN_FLIGHT, timeout_s=TIMEOUT, attempts=6):
-    """Who waited too long (with the moment), and when all was done."""
+def play(*servers, told=None, in_flight=IN_FLIGHT, timeout_s=TIMEOUT, attempts=6):
+    """Who waited too long (with the moment), and when all was done; each server given is one program that asks it."""
     late = []
 
-    async def main():
+    async def program(server):
         turns, numbers, clock = Turns(timeout_s), iter(range(len(server.takes_s))), asyncio.get_running_loop()
         if told:
             turns.know_slots(told)
@@ -69,23 +70,30 @@ def play(server, *, told=None, in_flight=IN_FLIGHT, timeout_s=TIMEOUT, attempts=
                         break
                     except TimeoutError:
                         late.append((number, clock.time()))
+                else:
+                    given_up.append(number)
 
         await asyncio.gather(*(work() for _ in range(in_flight)))
-        return clock.time()
 
-    return late, run_leaping(main())
+    async def main():
+        await asyncio.gather(*map(program, servers))
+        return asyncio.get_running_loop().time()
+
+    given_up = []
+    done = run_leaping(main())
+    return late, done, given_up
 
 
 @pytest.mark.parametrize("told", [None, 4])
 def test_a_server_of_four_slots_and_thirty_seconds_is_waited_for(told):
     server = Server(4, [30.0] * 128)
-    late, done = play(server, told=told)
+    late, done, _ = play(server, told=told)
     assert (late, done, len(server.asked)) == ([], 128 / 4 * 30.0, 128)
 
 
 @pytest.mark.parametrize("slots", [1, 2, 3, 8, 50])
 def test_any_number_of_slots_is_waited_for(slots):
-    late, done = play(Server(slots, [90.0] * 100))
+    late, done, _ = play(Server(slots, [90.0] * 100))
     assert (late, done) == ([], math.ceil(100 / slots) * 90.0)
 
 
@@ -93,12 +101,12 @@ def test_any_number_of_slots_is_waited_for(slots):
 @pytest.mark.parametrize("hung", [{0}, {5}, {90}, {3, 40}, {1, 2}])
 def test_only_the_request_that_hangs_is_sent_again(told, hung):
     server = Server(4, [NEVER if number in hung else 30.0 for number in range(128)])
-    late, _ = play(server, told=told)
+    late, _, _ = play(server, told=told)
     assert sorted(number for number, _ in late) == sorted(hung)
 
 
 def test_a_request_that_hangs_on_a_quick_server_is_found_when_it_has_waited_its_time():
-    late, _ = play(Server(1000, [1.0, NEVER, *[1.0 + number / 100 for number in range(300)]]))
+    late, _, _ = play(Server(1000, [1.0, NEVER, *[1.0 + number / 100 for number in range(300)]]))
     ((number, moment),) = late
     assert (number, moment) == (1, pytest.approx(TIMEOUT, rel=0.1))
 
@@ -111,23 +119,32 @@ def test_on_a_slow_server_it_is_found_when_it_has_waited_its_time_since_its_turn
 
 
 def test_of_a_server_that_never_answers_everybody_knows_soon():
-    late, done = play(Server(4, [NEVER] * 64, again_s=NEVER), attempts=5)
-    assert len(late) == 64 * 5
-    assert done <= 6 * TIMEOUT * 1.15
+    """First one waits in vain, then all together, each time twice as long."""
+    late, _, given_up = play(Server(4, [NEVER] * 64, again_s=NEVER), attempts=3)
+    rounds = Counter(round(moment / TIMEOUT) for _, moment in late)
+    assert (rounds, len(given_up)) == ({1: 1, 2: 64, 4: 64, 8: 63}, 64)
 
 
 def test_a_server_that_wakes_up_after_being_silent_is_waited_for_as_before():
     """As one that loads its model at the first request: some are sent again, then nothing is."""
     takes = [300.0] + [30.0] * 127
-    late, _ = play(Server(1, takes))
+    late, _, _ = play(Server(1, takes))
     assert len(late) <= IN_FLIGHT
     assert max(moment for _, moment in late) <= 2 * TIMEOUT * 1.1
 
 
 def test_a_server_that_draws_who_is_next_is_waited_for():
     """Its line tells nothing of its slots; the slowest answers do."""
-    late, _ = play(Server(4, [30.0] * 256, random.Random(0)))
+    late, _, _ = play(Server(4, [30.0] * 256, random.Random(0)))
     assert len(late) <= 8
+
+
+def test_two_programs_that_share_a_slow_server_both_come_to_an_end():
+    """Either stands in a line that it does not see; whoever is cut off goes to its end."""
+    server = Server(4, [30.0] * 192)
+    late, done, given_up = play(server, server)
+    assert (given_up, len(server.asked) - len(late)) == ([], 2 * 192)
+    assert done <= 1.5 * 2 * 192 / 4 * 30.0
 
 
 def test_a_machine_that_was_too_busy_to_look_has_lost_nothing():

@@ -40,6 +40,7 @@ CLAIM_PAUSE_S = 0.05
 """Between two looks whether another process has an answer: well under the time of a call."""
 SEED_STEP = 7919
 """From one seed to the next when a reply cannot be read."""
+FULL = 503
 ABSURD = 10.0
 """A Retry-After of more than so many longest pauses is taken for a mistake of the server."""
 MOST_CHANGES = 20
@@ -320,7 +321,7 @@ class Caller:
         if self.stopped is not None:
             raise _Stopped
         retry = self._retry
-        failing_since = 0.0  # the time in a slow server's line is nobody's fault
+        failing_since, failed_at = 0.0, time.monotonic()  # the time in a slow server's line is nobody's fault
         n_attempts = n_failed = n_unread = n_changed = 0
         absent_since: float | None = None  # since when nothing but refused connections or time-outs was met
         while True:
@@ -353,7 +354,10 @@ class Caller:
                 n_unread += 1
                 gives_up = n_unread > retry.max_rereads
             else:
-                n_failed += fault.status != TOO_MANY
+                # A full queue is told as 503 too; while others are answered, that is no failure.
+                is_busy = fault.status == FULL and self._last_success >= failed_at
+                n_failed += fault.status != TOO_MANY and not is_busy
+                failed_at = time.monotonic()
                 gives_up = n_failed >= retry.max_attempts or (cannot_connect and not retry.waits_for_server)
             if gives_up or time.monotonic() - failing_since >= retry.max_total_s:
                 attempts = count(n_attempts, "attempt")

@@ -85,7 +85,7 @@ class EmbeddingServer(OpenAIServer):
         says = raw[:MOST_READ].decode("utf-8", "replace")
         if self._format and status < SERVER_ERROR and "encoding_format" in says:
             self._format = {}
-            raise Fault("encoding_format refused", "same", status=status)
+            raise Fault("encoding_format refused", "changed", status=status, usage=Usage())
         if _NAN.search(raw[:MOST_READ]) and status >= SERVER_ERROR:
             raise Fault(NOT_FINITE, "reseeded", status=status)
         if n_texts > 1 and _LIMIT.search(says) and not _PHYSICAL.search(says) and status != TOO_MANY:

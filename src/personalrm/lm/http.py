@@ -116,7 +116,8 @@ class OpenAIServer:
             self._session = aiohttp.ClientSession(
                 headers=headers_of(e.base_url, e.api_key, e.headers),
                 timeout=aiohttp.ClientTimeout(total=None),  # `turns` ends what waits too long
-                connector=aiohttp.TCPConnector(limit=0),
+                # Many servers drop what was idle for five seconds: a request must not meet that.
+                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=4.0),
                 cookie_jar=aiohttp.DummyCookieJar(),  # nothing a model server sets is to be sent back to it
             )
             if e.base_url != OPENAI_URL:  # asked before the server is busy, answered whenever it likes

@@ -35,6 +35,7 @@ SLOWER = 1.12
 NO_GAP_S = 1e-4
 LOOK_S = 0.5
 """How often somebody who waits looks whether the run is ending or an answer is overdue."""
+MOST_PATIENCE = 8
 N_STEPS = 20
 """Looks in a short time-out, which is up to a tenth longer than it says for them."""
 
@@ -104,7 +105,8 @@ class Turns:
     before it. How many slots there are is what the server says, else what it shows: whoever is answered while others
     that were sent before it still wait had a slot beside theirs. A server whose answers take long gets twice the time
     of the slowest lately. When a request has waited in vain and nothing was answered since, nobody stands in line
-    any more: then the server is silent, and all wait at once.
+    any more: then the server is silent, all wait at once, and each time twice as long, since what is cut off goes to
+    the end of a line in which other programs may stand too.
 
     Time is counted in small steps, and a step that took long counts as two: a machine that was too busy to look must
     not take for lost what has arrived meanwhile.
@@ -123,6 +125,8 @@ class Turns:
         self._in_line: deque[_Turn] = deque()
         self._durations: deque[float] = deque([0.0], maxlen=N_RECENT)
         self._is_silent = False
+        self._patience = 1
+        """How many time-outs are waited; doubled while nobody is answered, as others may stand in line before us."""
         self._looks: asyncio.TimerHandle | None = None
 
     def turn(self) -> _Turn:
@@ -156,8 +160,10 @@ class Turns:
             self.n_slots = max(self.n_slots, self._n_turned + place + 1)
         if turn.since is None:
             self._in_line.remove(turn)
-        if is_answered and self._is_silent:
-            self._stand_in_line()
+        if is_answered:
+            self._patience = 1
+            if self._is_silent:
+                self._stand_in_line()
         self._call()
         if not self._unfinished and self._looks is not None:
             self._looks.cancel()
@@ -181,10 +187,13 @@ class Turns:
         now = loop.time()
         self._now += min(now - self._looked, 2 * self._step_s)
         self._looked = now
-        longest = max(self._timeout_s, 2 * max(self._durations))
+        longest = max(self._timeout_s * self._patience, 2 * max(self._durations))
+        was_silent = self._is_silent
         for turn in itertools.islice(self._unfinished, self._n_turned):
             if turn.since is not None and self._now - turn.since > longest and turn.end():
                 self._is_silent = True
+                self._patience = min(MOST_PATIENCE, 2 * self._patience) if was_silent else self._patience
+                was_silent = False  # once a look
         self._call()
         self._looks = loop.call_later(self._step_s, self._look) if self._unfinished else None
 
