@@ -101,7 +101,7 @@ def test_one_bad_request_does_not_stop_the_others():
 
 
 def test_a_server_whose_queue_is_full_is_asked_until_it_has_room():
-    """503 is no failure while others are answered; from a server that answers nobody it is one."""
+    """503 does not count while others are answered; from a server that answers nobody it does."""
 
     def full(request, earlier):
         return Fault("HTTP 503", "same", status=503) if request.messages[-1].content == "last" and earlier < 9 else None

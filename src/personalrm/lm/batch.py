@@ -354,7 +354,7 @@ class Caller:
                 n_unread += 1
                 gives_up = n_unread > retry.max_rereads
             else:
-                # A full queue is told as 503 too; while others are answered, that is no failure.
+                # A full queue is told as 503 too; while others are answered, that does not count.
                 is_busy = fault.status == FULL and self._last_success >= failed_at
                 n_failed += fault.status != TOO_MANY and not is_busy
                 failed_at = time.monotonic()

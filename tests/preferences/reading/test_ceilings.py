@@ -32,7 +32,7 @@ def test_a_line_without_an_end_on_standard_input_is_one_sentence(monkeypatch):
         list(iter_lines(bounded_lines(io.StringIO("{}\n" + "x" * 9), "standard input")))
 
 
-def test_a_quoted_cell_without_an_end_is_no_row_and_no_memory(tmp_path, monkeypatch):
+def test_a_quoted_cell_without_an_end_is_a_bad_row(tmp_path, monkeypatch):
     monkeypatch.setattr(rows, "LONGEST_LINE", 2**12)
     path = packed(tmp_path / "a.csv.gz", b"x\n" * 2**10, 6)
     path.write_bytes(gzip.compress(b'chosen,rejected\n"') + path.read_bytes())
