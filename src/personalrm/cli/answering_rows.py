@@ -83,4 +83,5 @@ def answer_rows(
         close(contents, sys.stderr if options.json else sys.stdout)
     if bad:
         print(f"{count(len(bad), 'bad row')} left out", file=sys.stderr)
-    return 3 if bad or any("unscored_reason" in content for content in contents) else 0
+    is_partly = any(content.keys() & {"unscored_reason", "lost_order"} for content in contents)
+    return 3 if bad or is_partly else 0

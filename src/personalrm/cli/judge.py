@@ -64,6 +64,8 @@ def run(options: argparse.Namespace) -> int:
                 "reasoning": verdict.reasoning,
                 "too_few_pairs": verdict.too_few_pairs,
             }
+            if verdict.lost_order:
+                content["lost_order"] = verdict.lost_order
             outcome = ""
             if not verdict.is_scored:
                 content["unscored_reason"] = verdict.unscored_reason
@@ -75,6 +77,9 @@ def run(options: argparse.Namespace) -> int:
                 line = f"unscored: {verdict.unscored_reason}"
             else:
                 flag = "; too few pairs, most people's taste decides" if verdict.too_few_pairs else ""
+                flag += (
+                    f"; in one order only, the other is unscored: {verdict.lost_order}" if verdict.lost_order else ""
+                )
                 chance = f"P(first) = {verdict.probability:.2f}{outcome}{flag}"
                 line = f"{verdict.choice or 'tie'} ({chance}): {verdict.reasoning}"
             answers.append(Answer(line, content))
@@ -105,6 +110,8 @@ def _print_total(results: Sequence[Row], total_to: TextIO) -> None:
     known = [result for result in results if "correct" in result]
     if n_unscored := sum("unscored_reason" in result for result in results):
         print(f"{n_unscored} unscored of {count(len(results), 'row')}", file=total_to)
+    if n_lost := sum("lost_order" in result for result in results):
+        print(f"{n_lost} of {count(len(results), 'row')} judged in one order only", file=total_to)
     if not known:
         return
     n = Counter(result["correct"] for result in known)

@@ -73,7 +73,8 @@ def judge_both_orders(judge: Judge, questions: Sequence[Question]) -> list[BothO
         if not as_asked.is_scored or (chances[0] > 0.5) != (mean > 0.5):
             # A reasoning about the swapped pair is marked as such: its first is our second.
             reasoning = f"(read with the two exchanged) {swapped.reasoning}" if swapped.reasoning else ""
-        combined = replace(verdict_from_probability(mean), reasoning=reasoning, positions_agree=agree)
+        lost = as_asked.unscored_reason or swapped.unscored_reason
+        combined = replace(verdict_from_probability(mean), reasoning=reasoning, positions_agree=agree, lost_order=lost)
         both_orders.append(BothOrders(as_asked, swapped, combined))
     return both_orders
 

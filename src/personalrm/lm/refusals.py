@@ -127,7 +127,9 @@ _WORDINGS = (  # in this order
         "stop",
         advice="pass a smaller --max-tokens",
         counts="where refused",
-        unless=_any(r"input tokens", r"prompt (?:contains|tokens)", r"in the messages", r"maximum context length"),
+        unless=_any(
+            r"inputs?\W{0,2} tokens", r"prompt (?:contains|tokens)", r"in the messages", r"maximum context length"
+        ),
     ),
     _Wording(
         _any(
@@ -181,7 +183,7 @@ _WORDINGS = (  # in this order
             r"only supports? stream",
             r"stream(?:ing)? mode",
             r"non-?stream",
-            r"stream\W{1,4}(?:to |must be |be |= ?)?\W?true",
+            r"stream\W{1,4}(?:must |should )?(?:be )?(?:set )?(?:to |= ?)?\W?true",
             r"(?:requires?|enable|use|set).{0,30}\bstream",
             r"stream(?:ing)? is (?:strongly )?(?:required|recommended)",
         ),

@@ -34,6 +34,8 @@ class Verdict:
     """True when the user has too few pairs for anything personal, so the population decided."""
     positions_agree: bool | None = None
     """Whether both orders named the same completion; None when only one order was judged."""
+    lost_order: str = ""
+    """Why one of two orders has no verdict, so that the other decided alone; empty when none was lost."""
 
     def __post_init__(self) -> None:
         if self.probability is not None and not 0.0 <= self.probability <= 1.0:
