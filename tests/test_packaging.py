@@ -145,7 +145,7 @@ def test_the_licence_is_mit_and_travels_with_the_wheel(wheel: list[str], metadat
 
 def test_the_core_is_lean(metadata: Message) -> None:
     required = [line for line in metadata.get_all("Requires-Dist", []) if "extra ==" not in line]
-    assert required == ["aiohttp>=3.10", "numpy>=1.26", "pyyaml>=6"]
+    assert required == ["aiohttp>=3.10", "alembic>=1.13", "numpy>=1.26", "pyyaml>=6", "sqlalchemy>=2.0.30"]
 
 
 def test_the_command_is_installed(built: Path) -> None:

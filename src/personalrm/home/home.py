@@ -57,14 +57,14 @@ class Home:
         settings: Variant, number of trials, seed.
         judge_options: How the model is asked.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> from personalrm import Home, example_users
         >>> with Home(tempfile.mkdtemp()) as home:
         ...     home.add(example_users()[0])
         ...     len(home.person("mara").fit().roles)
-        12
-        12
+        13
+        13
     """
 
     def __init__(
