@@ -6,7 +6,7 @@ from personalrm.errors import AccessRefused, BudgetSpent, ModelUnavailable, Unkn
 from personalrm.lm.batch import Ask, Caller
 from personalrm.lm.cache import Cache
 from personalrm.lm.prices import Price
-from personalrm.lm.protocol import Fault, Request, Sampling, Schema
+from personalrm.lm.protocol import Fault, Reply, Request, Sampling, Schema
 from personalrm.lm.settings import Budget, Limits, Retry
 from personalrm.preferences.messages import Message
 from personalrm.testing import ScriptedLM
@@ -202,6 +202,28 @@ def test_an_answer_is_paid_once_across_runs(tmp_path):
             assert caller.ask_all([ask("a")])[0].value == "A"
     assert lm.requests == []
     assert caller.ledger.total.n_cached == 1
+
+
+class Claimed(Cache):
+    """A cache of which another process has the claim, and keeps ten other answers before this one."""
+
+    n_looks = 0
+
+    def claim(self, key):
+        self.n_looks += 1
+        if self.n_looks <= 10:
+            self.keep(bytes([self.n_looks]) * 16, "u2", Reply("another"))
+        else:
+            self.keep(key, "u2", Reply("theirs"))
+        return self.n_looks > 10
+
+
+def test_another_process_is_waited_for_while_it_keeps_answers():
+    """However slow the server is that it asks."""
+    lm = ScriptedLM(echo)
+    with Caller(lm, cache=Claimed(":memory:"), retry=Retry(max_total_s=0.001)) as caller:
+        assert caller.ask_all([ask("a")])[0].value == "theirs"
+    assert lm.requests == []
 
 
 @pytest.mark.parametrize("other", [{"temperature": 0.5}, {"max_tokens": 7}, {"seed": 3}, {"top_logprobs": 2}])

@@ -292,11 +292,15 @@ class Caller:
         if cache is None:
             return await self._answer(request, ask.read)
         # While another process asks for the same this one waits; the answer is found afterwards. One that hangs is
-        # not waited for: a call paid twice is better than hanging with it.
-        waits_until = time.monotonic() + self._retry.max_total_s
-        while not cache.claim(key) and time.monotonic() <= waits_until:
+        # not waited for: a call paid twice is better than hanging with it. While answers are kept nobody hangs.
+        n_bytes, waits_until = cache.n_bytes, time.monotonic() + self._retry.max_total_s
+        while not cache.claim(key):
             if self.stopped is not None:
                 raise _Stopped
+            if cache.n_bytes != n_bytes:
+                n_bytes, waits_until = cache.n_bytes, time.monotonic() + self._retry.max_total_s
+            elif time.monotonic() > waits_until:
+                break
             await asyncio.sleep(CLAIM_PAUSE_S)
         try:
             kept = cache.find(key, user_id=request.user_id)

@@ -309,6 +309,11 @@ class Cache:
         """Let others ask for a key, or find what was kept under it."""
         _lock(self._opened, _claim_of(key), unlock=True)
 
+    @property
+    def n_bytes(self) -> int:
+        """Size of the file, which grows while anybody keeps answers."""
+        return self._opened.seek(0, os.SEEK_END)
+
     def erase(self, user_id: str) -> int:
         """Take a user out, so that no byte of their answers is left in any file; returns how many answers went.
 
