@@ -59,6 +59,12 @@ class Models:
         self._cache, self._budget, self._keys = cache, budget or BudgetSpec(), keys or {}
         self._retry, self._retry_unscored = retry, retry_unscored
         self._n_calls, self._cost = 0, 0.0
+        self._asked: Caller | None = None
+
+    def progress(self) -> str:
+        """What the model that is asked has answered; may be asked in any thread."""
+        asked = self._asked
+        return asked.progress() if asked is not None else "no model is asked just now"
 
     def check(self) -> None:
         """Refuse what could only fail later: a name that says not where the model is, a price nobody knows.
@@ -101,9 +107,11 @@ class Models:
         with caller:
             if is_spent:
                 caller.stop(BudgetSpent("the budget of the run is spent; run the same command with a larger one"))
+            self._asked = caller
             try:
                 yield caller
             finally:
+                self._asked = None
                 self._n_calls += caller.purse.n_calls
                 self._cost += caller.purse.cost
 

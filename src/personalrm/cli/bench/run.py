@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from personalrm.cli.flags import add_flags, amount, from_flags, positive
 from personalrm.cli.model_options import note_destinations
 from personalrm.cli.options import add_output
-from personalrm.cli.printing import MOST_LISTED, print_counts, print_json, print_wrapped
+from personalrm.cli.printing import MOST_LISTED, EveryMinute, print_counts, print_json, print_wrapped
 from personalrm.cli.trusted import Trusted, add_trust, check_run_file
 from personalrm.errors import BadInput
 from personalrm.wording import count
@@ -80,12 +80,13 @@ def run(options: argparse.Namespace) -> int:
         embeddings=Path(options.home) / "embeddings",
         bases=bases,
     )
-    for report in runner.run():
-        reports.append(report)
-        if not report.was_done:  # a line a cell, as it is finished
-            unscored = f", {report.n_unscored:,} unscored" if report.n_unscored else ""
-            result = f"{count(report.n_rows, 'judgement')}{unscored}" if report.is_done else report.reason
-            print(f"  {report.cell.name}: {result}", file=sys.stderr)
+    with EveryMinute(models.progress):
+        for report in runner.run():
+            reports.append(report)
+            if not report.was_done:  # a line a cell, as it is finished
+                unscored = f", {report.n_unscored:,} unscored" if report.n_unscored else ""
+                result = f"{count(report.n_rows, 'judgement')}{unscored}" if report.is_done else report.reason
+                print(f"  {report.cell.name}: {result}", file=sys.stderr)
     return _print_summary(reports, datasets, folder.path, options)
 
 
