@@ -28,6 +28,8 @@ Spec = TypeVar("Spec")
 MOST_NESTED = 64
 """Levels of a free value, such as settings of another version. What is nested deeper was never written by us, and
 would exhaust the stack where it is written again."""
+CONSTRUCTING = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError)
+"""What YAML's constructors raise about a tag whose value is another, such as a date that is none."""
 LONGEST_PROBLEM = 200
 """Characters of what YAML says is wrong, which may quote the file at length."""
 MOST_BITS = 1023
@@ -70,7 +72,7 @@ def read_yaml(path: str | Path, what: str) -> Any:
         return yaml.load(Path(path).read_text(encoding="utf-8"), Loader=UniqueKeys)  # a SafeLoader
     except (OSError, UnicodeDecodeError) as error:
         raise BadFile(f"{what} {where!r} cannot be read ({type(error).__name__}); check the path") from None
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
+    except (yaml.YAMLError, RecursionError, *CONSTRUCTING) as error:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark is not None else ""
         problem = visible(str(getattr(error, "problem", None) or type(error).__name__))[:LONGEST_PROBLEM]

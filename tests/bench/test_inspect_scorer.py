@@ -22,14 +22,14 @@ PROMPTS = {
 }
 
 
-def evaluate(tmp_path, prompts, judge, users):
+def evaluate(tmp_path, prompts, judge, users, *, answer=SHORT, reference=LONG):
     """The log of an evaluation whose model always answers briefly and whose reference is long."""
     from inspect_ai import Task
     from inspect_ai.dataset import Sample
     from inspect_ai.model import ModelOutput, ModelUsage, get_model
 
-    samples = [Sample(input="The way?", target=LONG, metadata={"user_id": user}) for user in users]
-    output = ModelOutput.from_content("mockllm", SHORT)
+    samples = [Sample(input="The way?", target=reference, metadata={"user_id": user}) for user in users]
+    output = ModelOutput.from_content("mockllm", answer)
     output.usage = ModelUsage()  # otherwise tokens are counted with a table from the network
     model = get_model("mockllm/model", custom_outputs=[output] * len(users))
     task = Task(dataset=samples, scorer=personal_scorer(prompts, judge))
@@ -55,6 +55,15 @@ def test_what_cannot_be_judged_is_unscored_and_left_out_of_the_mean(tmp_path):
     assert all(math.isnan(value) for value in values(log))
     reasons = [next(iter(sample.scores.values())).reason for sample in log.samples]
     assert all(reasons) and "no personal prompt of user 'stranger'" in reasons
+
+
+@pytest.mark.parametrize("blank", ["", " \n\t"])
+@pytest.mark.parametrize("what", ["answer", "reference"])
+def test_what_is_blank_is_unscored(tmp_path, what, blank):
+    with Caller(ScriptedLM(skilled(1.0))) as caller:
+        log = evaluate(tmp_path, PROMPTS, ModelJudge(caller), ["hurried"], **{what: blank})
+    assert math.isnan(values(log)[0])
+    assert next(iter(log.samples[0].scores.values())).reason == f"the {what} is blank"
 
 
 def test_the_embedded_engine_needs_no_judge(tmp_path):

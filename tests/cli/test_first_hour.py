@@ -124,3 +124,24 @@ def test_a_help_page_has_the_commands_own_options_first_and_those_of_a_model_las
 
 def test_a_short_usage_names_what_is_required(run):
     assert run("score", "--help")[1].startswith("usage: personalrm score [options] --model-folder DIR [file]\n")
+
+
+def test_tables_of_somebody_else_are_not_replaced(run, tmp_path):
+    from tests.bench.runs.simulated_run import simulated_run
+
+    simulated_run(tmp_path / "a-run")
+    (tmp_path / "site" / "tables").mkdir(parents=True)
+    (tmp_path / "site" / "tables" / "accuracy.csv").write_text("mine")
+    code, _, err = run("bench", "report", "a-run", "--output", tmp_path / "site")
+    assert (code, "tables' was not written by bench report" in err) == (2, True)
+    assert (tmp_path / "site" / "tables" / "accuracy.csv").read_text() == "mine"
+
+
+def test_a_report_of_another_run_is_not_replaced(run, tmp_path):
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "summary.json").write_text('{"format_version": 1, "run": {"name": "another"}}')
+    from tests.bench.runs.simulated_run import simulated_run
+
+    simulated_run(tmp_path / "a-run")
+    code, _, err = run("bench", "report", "a-run", "--output", tmp_path / "site")
+    assert (code, "holds the report of 'another'" in err) == (2, True)

@@ -191,3 +191,16 @@ def test_what_cannot_end_well_is_one_sentence_before_anything_is_asked(run, tmp_
 def test_mipro_without_its_extra_names_it(run, people):
     code, _, err = run("optimize", people, *MODEL, "--method", "mipro")
     assert (code, "pip install 'personalrm[optimize]'" in err) == (1, True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "content", ["my notes", "", '{"format_version": 1, "source": "me", "instruction": "Write.", "examples": []}']
+)
+@pytest.mark.parametrize("flag", ["--out", "--dspy-out"])
+def test_what_another_search_or_person_wrote_is_not_replaced(optimize, content, flag):
+    Path("mine.json").write_text(content)
+    with FakeServer(RULE) as server:
+        code, _, err = optimize(server, flag, "mine.json")
+        assert (code, "was not written by this search" in err, server.log.n_requests) == (2, True, 0)
+    assert Path("mine.json").read_text() == content

@@ -10,6 +10,7 @@ import pytest
 from personalrm.cli import build_parser
 from personalrm.preferences.people import example_path
 from personalrm.rewards.methods import REWARD_MODELS, names_of
+from personalrm.testing import tiny_users, write_pairs
 from personalrm.testing.tiny_models import save_tiny_model
 
 pytestmark = pytest.mark.slow
@@ -182,9 +183,32 @@ def test_what_no_training_left_in_a_folder_is_not_replaced(run, tmp_path):
 @pytest.mark.parametrize("left", ["model.safetensors", "model.json.tmp", ".new-abc", "checkpoint.safetensors.tmp"])
 def test_a_folder_in_which_a_training_was_killed_may_be_trained_in_again(run, tmp_path, left):
     (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "begun.json").write_text("{}")
     (tmp_path / "model" / left).write_bytes(b"cut")
     code, _, err = train(run, tmp_path, "bradley_terry_head")
     assert code == 0, err
+
+
+def test_the_weights_of_somebody_else_are_not_replaced(run, tmp_path, base):
+    for name in ("model.safetensors", "config.json"):
+        (tmp_path / "model").mkdir(exist_ok=True)
+        (tmp_path / "model" / name).write_bytes((Path(base) / name).read_bytes())
+        code, _, err = train(run, tmp_path, "low_rank")
+        assert code == 2 and "no training left there" in err
+        assert (tmp_path / "model" / name).read_bytes() == (Path(base) / name).read_bytes()
+
+
+def test_a_finished_model_of_other_people_or_settings_is_not_replaced(run, tmp_path):
+    assert train(run, tmp_path, "two_level")[0] == 0
+    before = (tmp_path / "model" / "model.safetensors").read_bytes()
+    assert not (tmp_path / "model" / "begun.json").exists()
+    others = write_pairs(tmp_path / "others.jsonl", [pair for user in tiny_users(8) for pair in user])
+    (tmp_path / "s.yaml").write_text("n_iterations: 3\n")
+    for arguments in ((others,), (example_path(), "--dev-percent", "40"), (example_path(), "-c", tmp_path / "s.yaml")):
+        code, _, err = run("train", "two_level", *arguments, "--out", tmp_path / "model", "--home", tmp_path / "home")
+        assert code == 2 and "holds a finished model of other data or settings" in err, err
+    assert (tmp_path / "model" / "model.safetensors").read_bytes() == before
+    assert train(run, tmp_path, "two_level")[0] == 0
 
 
 def test_a_folder_that_cannot_be_made_is_refused_before_training(run, tmp_path):
@@ -265,3 +289,19 @@ def test_a_device_that_is_not_there_is_refused_in_a_sentence(run, tmp_path, base
     named = ("--base", base) if method == "bt" else ("--encoder", base)
     code, _, err = train(run, tmp_path, method, *named, "--device", device)
     assert code == 2 and repr(device) in err and "Traceback" not in err
+
+
+def test_pairs_that_are_cut_to_the_same_are_left_out_and_told(run, tmp_path, base):
+    long = "green tea " * 120
+    rows = [
+        {"user_id": f"u{n % 4}", "prompt": f"Story {n}", "chosen": f"{long}A{long}" if n % 2 else "Short.",
+         "rejected": f"{long}B{long}" if n % 2 else "It depends on many things."}
+        for n in range(12)
+    ]  # fmt: skip
+    (tmp_path / "p.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "s.yaml").write_text("max_tokens: 64\nlora: {rank: 4, alpha: 8}\n")
+    command = ("train", "bt", tmp_path / "p.jsonl", "--base", base, "-c", tmp_path / "s.yaml")
+    code, out, err = run(*command, "--out", tmp_path / "m", "--home", tmp_path / "home")
+    assert code == 0, err
+    assert "6 pairs left out: as the model reads them, both completions are the same" in out
+    assert json.loads((tmp_path / "m" / "training.json").read_text())["n_identical"] == 6

@@ -59,18 +59,22 @@ def personal_scorer(
             user_id = str((state.metadata or {}).get(user_key, ""))
             if user_id not in prompts:
                 return Score.unscored(reason=f"no personal prompt of user {user_id!r}")
+            answer, reference = state.output.completion, target.text
+            for what, text in (("answer", answer), ("reference", reference)):
+                if not text.strip():  # as everywhere: a blank completion was not written, and is not judged
+                    return Score.unscored(reason=f"the {what} is blank")
             try:
                 # the sample's input is one user turn, or chat messages
                 is_text = isinstance(state.input, str)
                 turns = [Message("user", state.input)] if is_text else [Message(t.role, t.text) for t in state.input]
-                verdict = await ask(prompts[user_id], tuple(turns), state.output.completion, target.text)
+                verdict = await ask(prompts[user_id], tuple(turns), answer, reference)
             except PersonalRMError as error:
                 return Score.unscored(reason=str(error))
             if not verdict.is_scored:
                 return Score.unscored(reason=verdict.unscored_reason)
             return Score(
                 value={"first": 1.0, "second": 0.0, None: 0.5}[verdict.choice],
-                answer=state.output.completion,
+                answer=answer,
                 explanation=verdict.reasoning,
                 metadata={"probability": verdict.probability, "positions_agree": verdict.positions_agree},
             )

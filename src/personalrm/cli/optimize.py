@@ -6,6 +6,7 @@ Example: personalrm optimize prefs.jsonl --model my-model --base-url http://loca
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,7 +24,8 @@ from personalrm.cli.model_options import (
 from personalrm.cli.options import add_output, add_reading, read_options
 from personalrm.cli.printing import Progress, print_error, print_json, print_wrapped
 from personalrm.cli.trusted import other_key, same_server
-from personalrm.errors import BadFile, BadInput, BudgetSpent, ModelUnavailable, StoreError
+from personalrm.errors import BadFile, BadInput, BudgetSpent, ModelUnavailable, PersonalRMError, StoreError
+from personalrm.whole_files import replace_file
 from personalrm.wording import count
 
 if TYPE_CHECKING:
@@ -76,6 +78,7 @@ def run(options: argparse.Namespace) -> int:
     settings = from_flags(SearchSettings, options)
     _refuse_early(options)
     people, n_bad = _read_people(options, settings)
+    _refuse_to_replace(options, people, settings)
     paths = options.instruction or []  # from the environment it is a single path
     texts = [read_text_file(path, "instruction") for path in ([paths] if isinstance(paths, str) else paths)]
     instructions = check_instructions(texts)
@@ -127,6 +130,28 @@ def _refuse_early(options: argparse.Namespace) -> None:
             raise BadInput(f"{str(out)!r} is read or written otherwise in this command; name another file")
         if out.is_dir() or not out.absolute().parent.is_dir():
             raise BadFile(f"{str(out)!r} cannot be written: it is a folder, or its folder does not exist")
+
+
+def _refuse_to_replace(options: argparse.Namespace, people: People, settings: SearchSettings) -> None:
+    """A file is replaced by the search that wrote it only: of these people, by this model, method and settings."""
+    from personalrm.preferences.persona_prompts import persona_prompt_from_json
+
+    splits = [split for _, split in (*people.train, *people.dev)]
+    pairs = {pair.hash for split in splits for part in (split.train, split.validation, split.target) for pair in part}
+    now = {"method": "MIPROv2" if options.method == "mipro" else "search"}
+    now |= {"model": options.teacher_model or options.model}
+    chosen = json.loads(json.dumps(settings.as_json()))
+    for path in (options.out, options.dspy_out):
+        if not path or not Path(path).exists():
+            continue
+        try:
+            then = persona_prompt_from_json(read_text_file(path, "persona prompt"), where=path).provenance
+        except PersonalRMError:
+            then = {}
+        seen, settings_then = set(then.get("seen", ())), then.get("settings")
+        is_same = seen and seen <= pairs and all(then.get(name) == value for name, value in now.items())
+        if not is_same or not isinstance(settings_then, dict) or not chosen.items() <= settings_then.items():
+            raise BadInput(f"{path!r} was not written by this search and would be replaced; name another")
 
 
 def _read_people(options: argparse.Namespace, settings: SearchSettings) -> tuple[People, int]:
@@ -206,10 +231,8 @@ def _write(options: argparse.Namespace, prompt: PersonaPrompt) -> None:
     for path, as_text in ((options.out, persona_prompt_to_json), (options.dspy_out, persona_prompt_to_dspy)):
         if not path:
             continue
-        beside = Path(f"{path}.new")
         try:
-            beside.write_text(as_text(prompt), encoding="utf-8")
-            beside.replace(path)
+            replace_file(Path(path), [as_text(prompt)])
         except OSError as error:
             raise StoreError(f"{path!r} cannot be written ({error.strerror}); check the disk and the path") from None
 

@@ -45,14 +45,16 @@ def run(options: argparse.Namespace) -> int:
     from personalrm.induction.embedded_fit import EmbeddedFit
     from personalrm.induction.model_fit import ModelFit
     from personalrm.induction.prepared import Preparation, prepare_prompts
-    from personalrm.preferences.prepared_prompts import write_prepared
+    from personalrm.preferences.prepared_prompts import refuse_other_prompts, write_prepared
     from personalrm.preferences.reading.files import iter_users
 
     users, report = list(iter_users(options.file, read_options(options))), Preparation()
     settings = induction_settings(options)
     with optional_judge(options) as judge:
+        engine = EmbeddedFit(settings) if judge is None else ModelFit(judge, settings)
+        refuse_other_prompts(options.out, users, "embedded" if judge is None else judge.name)
         prompts = prepare_prompts(
-            EmbeddedFit(settings) if judge is None else ModelFit(judge, settings),
+            engine,
             users,
             report,
             min_pairs=options.min_pairs,
@@ -65,16 +67,18 @@ def run(options: argparse.Namespace) -> int:
                     progress.step()
         if judge is not None and not options.json:
             print_usage(judge.caller)
+    saved = f"saved in {options.out}" if report.n_users or report.n_cross_fitted else "so no file was written"
     if options.json:
         print_json(asdict(report))
     else:
-        print(f"{count(report.n_users, 'user')} with a prompt, saved in {options.out}")
+        print(f"{count(report.n_users, 'user')} with a prompt, {saved}")
         print_counts(
             (report.n_cross_fitted, "prompt", "made without one conversation"),
             (report.n_too_few, "user", f"with fewer than {options.min_pairs} choices, without a prompt"),
             (report.n_single, "user", "with one conversation only, not cross-fitted"),
         )
-    return print_problems(
+    problems = print_problems(
         f"no prompt of user {user_id!r} ({reason}); run the same command again"
         for user_id, reason in report.failed.items()
     )
+    return problems if report.n_users or report.n_cross_fitted else 1

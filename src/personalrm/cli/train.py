@@ -164,6 +164,8 @@ def _print(trained: TrainingReport, n_bad_rows: int, options: argparse.Namespace
     print(
         f"{options.method} learned from {count(trained.n_pairs, 'pair')} of {count(trained.n_users, 'user')}{left_out}"
     )
+    if trained.n_identical:
+        print(f"{count(trained.n_identical, 'pair')} left out: as the model reads them, both completions are the same")
     if trained.dev_accuracy is not None:
         print(f"on {trained.n_dev_targets:,} held-out pairs of {trained.n_dev_users:,} other users: {trained.dev}")
     else:

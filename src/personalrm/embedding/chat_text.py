@@ -15,6 +15,8 @@ from typing import Any
 
 from personalrm.embedding.encoders import TextSequence
 from personalrm.embedding.token_tree import Tokens, common_length
+from personalrm.errors import BadInput, MissingExtra
+from personalrm.wording import absence, visible
 
 USUAL_NAMES = ("<|", "<s>", "</s>", "<bos>", "<eos>", "<start_of_turn>", "<end_of_turn>", "[CLS]", "[SEP]", "[MASK]")
 """What special tokens are called or begin with, for a model whose tokenizer we do not see."""
@@ -85,9 +87,74 @@ def tokens_of(tokenizer: Any, sequence: TextSequence) -> Tokens:
         if sequence.completion is not None:
             turns.append({"role": "assistant", "content": harmless(sequence.completion, names)})
         # The template brings its own special tokens; a second beginning-of-text would change every vector.
-        text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=sequence.completion is None)
+        text = rendered(tokenizer, turns, add_generation_prompt=sequence.completion is None)
         return tuple(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
     return tuple(tokenizer(plain_text(sequence, names), verbose=False)["input_ids"])  # we cut it ourselves
+
+
+Turn = dict[str, str]
+TEMPLATE_FAULTS = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RecursionError)
+"""What a template raises besides Jinja's own errors."""
+
+
+def rendered(tokenizer: Any, turns: Sequence[Turn], **options: Any) -> str:
+    """The turns through the model's chat template.
+
+    Templates differ in what they take: some refuse a system turn, a tool's turn, two turns of one role, or a
+    conversation that the assistant begins. What is refused is written in a way that every template takes: a system
+    turn in front of the user turn that follows, other roles than the assistant's as the user's, turns of one role
+    joined. The same for every completion of a conversation, since it depends on the turns' roles alone.
+
+    Args:
+        tokenizer: Of the model.
+        turns: Roles and contents.
+        options: Of `apply_chat_template`.
+
+    Raises:
+        BadInput: If the template takes it in no way.
+        MissingExtra: If jinja2 is not installed.
+    """
+    try:
+        from jinja2 import TemplateError
+    except (ImportError, OSError, MemoryError) as error:
+        raise MissingExtra(absence(error, "jinja2", "train")) from None
+    reason = ""
+    for written in (list, _without_system, _alternating):
+        try:
+            text: str = tokenizer.apply_chat_template(written(turns), tokenize=False, **options)
+        except (TemplateError, *TEMPLATE_FAULTS) as error:
+            reason = visible(" ".join(str(error).split()))[:80] or type(error).__name__
+        else:
+            return text
+    roles = ", ".join(turn["role"] for turn in turns[:6])
+    raise BadInput(f"the chat template of the model refuses turns of {roles} ({reason}); use another model, or mend it")
+
+
+def _without_system(turns: Sequence[Turn]) -> list[Turn]:
+    """Each system turn in front of the turn that follows; a last one, which nothing follows, is the user's."""
+    found: list[Turn] = []
+    told: list[str] = []
+    for turn in turns:
+        if turn["role"] == "system":
+            told.append(turn["content"])
+        elif told and turn["role"] == "user":
+            found.append(turn | {"content": "\n\n".join([*told, turn["content"]])})
+            told = []
+        else:
+            found.append(turn)
+    return [*found, *([{"role": "user", "content": "\n\n".join(told)}] if told else [])]
+
+
+def _alternating(turns: Sequence[Turn]) -> list[Turn]:
+    """User and assistant in turn, the user first."""
+    found: list[Turn] = []
+    for turn in _without_system(turns):
+        role = turn["role"] if turn["role"] == "assistant" else "user"
+        if found and found[-1]["role"] == role:
+            found[-1] = {"role": role, "content": "\n\n".join(filter(None, (found[-1]["content"], turn["content"])))}
+        else:
+            found.append({"role": role, "content": turn["content"]})
+    return found if found[:1] and found[0]["role"] == "user" else [{"role": "user", "content": ""}, *found]
 
 
 def plain_text(sequence: TextSequence, names: Sequence[str] = USUAL_NAMES) -> str:

@@ -15,10 +15,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from personalrm.errors import BadFile, TargetLeak
+from personalrm.errors import BadFile, BadInput, PersonalRMError, TargetLeak
 from personalrm.preferences.pairs import PreferencePair
 from personalrm.preferences.personal_prompts import PersonalPrompt
 from personalrm.preferences.prompt_json import prompt_from_dict, prompt_to_json
+from personalrm.preferences.users import User
 from personalrm.typed_values import saved_object, saved_value
 from personalrm.whole_files import whole_file
 
@@ -100,6 +101,31 @@ class _SavedLine:
     without: str | None
     prompt: Mapping[str, Any]
     """What `prompt_to_json` writes."""
+
+
+def refuse_other_prompts(path: str | Path, users: Iterable[User], judge: str) -> None:
+    """Refuse to replace a file of somebody else, or prompts of other people, other choices or another judge.
+
+    Args:
+        path: Where prompts are to be written.
+        users: Whose.
+        judge: Who makes them.
+
+    Raises:
+        BadInput: If there is such a file.
+    """
+    if not Path(path).exists():
+        return
+    what = "prompts of other people, choices or another judge"
+    try:
+        earlier = read_prepared(path)
+        there = [*earlier.whole.values(), *earlier.cross_fitted.values()]
+        pairs = {user.user_id: {pair.hash for pair in user.pairs} for user in users}
+        if all(prompt.judge == judge and prompt.context_hashes <= pairs.get(prompt.user_id, set()) for prompt in there):
+            return
+    except PersonalRMError:
+        what = "something that prepare-prompts did not write"
+    raise BadInput(f"{str(path)!r} holds {what} and would be replaced; move it away or name another file with --out")
 
 
 class _NothingWritten(Exception):

@@ -19,6 +19,8 @@ class Training:
     """Pairs whose oldest turns were left out."""
     n_cut: int = 0
     """Pairs that were too long even so, and were cut from the front."""
+    n_identical: int = 0
+    """Pairs whose completions the model reads alike, left out."""
     n_steps: int = 0
     n_skipped: int = 0
     """Steps left out because loss or gradient were not numbers."""
@@ -46,6 +48,7 @@ def model_card(facts: Mapping[str, Any], own: Mapping[str, str], *, loader: str)
         "precision of the base model": options["network"]["precision"],
         "truncated, cut": f"{training['n_truncated']:,} pairs lost their oldest turns, "
         f"{training['n_cut']:,} were cut too",
+        "left out": f"{training['n_identical']:,} pairs whose completions are read alike",
         "steps": f"{training['n_steps']:,} of {options['pairs_a_step']} pairs, {training['n_skipped']:,} left out, "
         f"step {training['best_step']:,} kept",
         "learning rate, epochs, seed": f"{options['learning_rate']:g}, {options['epochs']}, {options['seed']}",

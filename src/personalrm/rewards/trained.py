@@ -39,8 +39,8 @@ from personalrm.wording import kind_of
 CHECKPOINT = "checkpoint.safetensors"
 RECORD = "training.json"
 """Written last: a folder that holds it holds a whole model."""
-OUR_FILES = {RECORD, "encoder.json", CHECKPOINT, "model.json", "model.safetensors"}
-"""A folder that holds one of them was made by a training."""
+BEGUN = "begun.json"
+"""What is being trained; a folder that holds it, and no record, holds what a killed training left."""
 MOST_TRIED = 1000
 """Combinations of a sweep."""
 
@@ -73,6 +73,8 @@ class TrainingReport:
     n_steps: int | None = None
     n_skipped: int | None = None
     """Steps left out because loss or gradient were not numbers."""
+    n_identical: int = 0
+    """Pairs left out because a language model reads both completions alike, once they are cut to what it takes."""
     controls: str = ""
     """Active units and own minus somebody else's state over the dev users, in words."""
     active_share: float | None = None
@@ -107,10 +109,22 @@ def train_to_folder(
     pairs = learnable(train)
     if not pairs:
         raise BadInput("there is no pair to learn from; add users, or lower --dev-percent")
-    path = claim_folder(folder, recipe.method.family)
+    of = what_is_trained(train, dev, recipe, encoder, turns)
+    path = claim_folder(folder, recipe.method.family, of)
     model = recipe.make(turns=turns, checkpoint=path / CHECKPOINT)
     model.fit(pairs, dev=dev)
-    return save_trained(model, recipe.method, train, dev, path, encoder=encoder)
+    return save_trained(model, recipe.method, train, dev, path, encoder=encoder, of=of)
+
+
+def what_is_trained(
+    train: Sequence[User], dev: Sequence[DevUser], recipe: Recipe, encoder: EncoderSpec | None, *others: object
+) -> str:
+    """A hash of the data and settings of a training, so that its folder is not taken for that of another."""
+    pairs = sorted(pair.hash for user in train for pair in user.pairs)
+    stopping = sorted(pair.hash for user in dev for pair in (*user.context, *user.targets))
+    read_by = encoder.name if encoder is not None else ""
+    told = [recipe.method.family, repr(recipe.options), recipe.base or "", read_by, *map(repr, others)]
+    return digest(told, pairs, stopping)
 
 
 def save_trained(
@@ -121,6 +135,7 @@ def save_trained(
     path: Path,
     *,
     encoder: EncoderSpec | None = None,
+    of: str = "",
 ) -> TrainingReport:
     """Write a trained model with its report and card; returns the report.
 
@@ -139,7 +154,7 @@ def save_trained(
             replace_file(card, [card.read_text(encoding="utf-8"), controls_section(report)])
         else:
             replace_file(card, [model_card(report, method, encoder)])
-    finish_folder(path, asdict(report))
+    finish_folder(path, asdict(report) | {"of": of})
     return report
 
 
@@ -151,8 +166,8 @@ def finish_folder(path: Path, record: Mapping[str, Any]) -> None:
     """
     with writing(path):
         replace_file(path / RECORD, [_json(record)])
-        for checkpoint in path.glob("checkpoint*"):  # a soup keeps one a cluster
-            checkpoint.unlink()
+        for checkpoint in (path / BEGUN, *path.glob("checkpoint*")):  # a soup keeps one a cluster
+            checkpoint.unlink(missing_ok=True)
 
 
 def open_trained(
@@ -218,7 +233,8 @@ def sweep(
     train, dev = divided(users, dev_percent)
     if not dev:
         raise BadInput("a sweep chooses by dev users and there are none; raise --dev-percent or add users")
-    path = claim_folder(folder, recipe.method.family)
+    of = what_is_trained(train, dev, recipe, encoder, settings)
+    path = claim_folder(folder, recipe.method.family, of)
     best: tuple[float, RewardModel[Any]] | None = None
     options = [recipe.method.options(content, where="the sweep") for content in settings]  # all checked first
     for content, chosen in zip(settings, options, strict=True):
@@ -230,7 +246,7 @@ def sweep(
             best = (tried.loss, model)
         yield tried
     assert best is not None
-    yield save_trained(best[1], recipe.method, train, dev, path, encoder=encoder)
+    yield save_trained(best[1], recipe.method, train, dev, path, encoder=encoder, of=of)
 
 
 def combinations(grid: Mapping[str, Any], *, where: str) -> list[dict[str, Any]]:
@@ -306,11 +322,16 @@ def hash_byte(what: str, user_id: str) -> int:
     return hashlib.sha256(f"{what} {user_id}".encode("utf-8", "surrogatepass")).digest()[0]
 
 
-def claim_folder(folder: str | Path, method: str) -> Path:
-    """The folder of a model, made before hours are spent; a model may replace one of its method, nothing else.
+def claim_folder(folder: str | Path, method: str, of: str) -> Path:
+    """The folder of a model, made before hours are spent; only the very same training may replace what it holds.
+
+    Args:
+        folder: Made if need be.
+        method: What is trained.
+        of: `what_is_trained`.
 
     Raises:
-        BadInput: If it holds something else, or a model of another method.
+        BadInput: If it holds something else, or a finished model of another method, other data or other settings.
         StoreError: If it cannot be made or read.
     """
     path = Path(folder)
@@ -321,12 +342,21 @@ def claim_folder(folder: str | Path, method: str) -> Path:
         raise StoreError(
             f"folder {str(path)!r} cannot be used ({error.strerror or error}); check the path and the rights"
         ) from None
-    is_ours = any(name.removesuffix(".tmp") in OUR_FILES or name.startswith(UNFINISHED) for name in held)
-    if held and not is_ours:
+    left = {name for name in held if name.startswith((CHECKPOINT, UNFINISHED)) or name.endswith(".tmp")}
+    if held - left and not held & {RECORD, BEGUN}:  # model.safetensors alone may be anybody's
         raise BadInput(f"folder {str(path)!r} holds something that no training left there; name another folder")
-    there = read_json(path, RECORD).get("method") if RECORD in held else method
-    if there != method:
-        raise BadInput(f"folder {str(path)!r} holds a model of {there!r}; name another folder for {method}")
+    if RECORD in held:
+        record = read_json(path, RECORD)
+        if record.get("method") != method:
+            raise BadInput(
+                f"folder {str(path)!r} holds a model of {record.get('method')!r}; name another folder for {method}"
+            )
+        if record.get("of") != of:
+            raise BadInput(
+                f"folder {str(path)!r} holds a finished model of other data or settings; name another folder"
+            )
+    with writing(path):
+        replace_file(path / BEGUN, [_json({"method": method, "of": of})])
     return path
 
 
@@ -347,6 +377,7 @@ def make_report(
         dev_accuracy=found.own.accuracy if found else None,
         n_steps=len(curve.losses) if curve else None,
         n_skipped=curve.n_skipped if curve else None,
+        n_identical=getattr(getattr(model, "training", None), "n_identical", 0),
         controls=str(found) if found else "",
         active_share=found.active_share if found else None,
         own_minus_shuffled=against.difference if against else None,

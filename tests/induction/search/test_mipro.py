@@ -8,9 +8,9 @@ from importlib.util import find_spec
 import pytest
 from tests.fakes.dspy_layout import in_dspy_layout
 
-from personalrm.errors import BudgetSpent
+from personalrm.errors import BadInput, BudgetSpent, PersonalRMError
 from personalrm.induction.search.mipro import optimize_with_mipro
-from personalrm.induction.search.people import divide
+from personalrm.induction.search.people import People, divide
 from personalrm.induction.search.settings import SearchSettings
 from personalrm.judging.model import ModelJudge
 from personalrm.judging.options import JudgeOptions
@@ -57,6 +57,32 @@ def found(lm, settings=SMALL, cache=":memory:", **more):
         judge = ModelJudge(caller, JudgeOptions(logprobs=False), PersonaPrompt("Describe them."))
         people = divide(users[:12], users[12:], max_train_users=20, seed=0)
         return optimize_with_mipro(people, judge, settings)
+
+
+@pytest.mark.parametrize("n_train", [0, 1])
+def test_too_few_people_are_a_sentence_before_anything_is_asked(n_train):
+    users, lm = tiny_users(2, 8), scripted()
+    people = (
+        divide(users[:n_train], users[n_train : 2 * n_train], max_train_users=20, seed=0) if n_train else People((), ())
+    )
+    with Caller(lm) as caller:
+        judge = ModelJudge(caller, JudgeOptions(logprobs=False), PersonaPrompt("Describe them."))
+        if n_train:
+            assert optimize_with_mipro(people, judge, SMALL).n_dev_users == 1
+            return
+        with pytest.raises(BadInput, match="MIPROv2 needs at least one train user"):
+            optimize_with_mipro(people, judge, SMALL)
+    assert lm.requests == []
+
+
+@pytest.mark.parametrize("reply", ["", "nonsense", "[[ ## other ## ]]\nx", "{}", "null"])
+def test_proposals_that_dspy_cannot_read_are_a_sentence(reply):
+    def rule(messages):
+        return reply if "[[ ##" in str(messages) else coached({}, 0.45)(messages)
+
+    with pytest.raises(PersonalRMError) as error:
+        found(ScriptedLM(rule))
+    assert str(error.value).count("\n") == 0
 
 
 def scripted():

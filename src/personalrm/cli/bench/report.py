@@ -6,6 +6,7 @@ Example: personalrm bench report runs/prism
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 
 from personalrm.cli.flags import folder
@@ -41,6 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     from personalrm.bench.report.writing import write_report
+    from personalrm.bench.results.folder import RunFolder
     from personalrm.stats.accuracy import percent
 
     output = Path(options.output or options.runs[0])
@@ -55,6 +57,8 @@ def run(options: argparse.Namespace) -> int:
                 f"{str(path)!r} was not written by bench report and would be replaced; move it away or name another "
                 "folder with --output"
             )
+    if options.output is not None:
+        _refuse_others(output, [RunFolder(run).info().name for run in options.runs])
     written = write_report(options.runs, output=options.output, texts=options.texts, user=options.persona_user)
     summary = written.summary
     scripted = {model.label for model in summary.run.models if model.is_scripted}
@@ -71,3 +75,18 @@ def run(options: argparse.Namespace) -> int:
         print_wrapped(f"note: {note}")
     print(f"{count(written.n_tables, 'table')}, {count(written.n_pictures, 'picture')}; the page is {written.path}")
     return print_problems(f"left out: {sentence}" for sentence in summary.left_out)
+
+
+def _refuse_others(output: Path, names: list[str]) -> None:
+    """A folder that holds the report of other runs, or tables and pictures of somebody else, is not written into."""
+    if not (output / "summary.json").exists():
+        for name in ("tables", "pictures"):
+            if (output / name).exists() and not (output / "report.html").exists():
+                raise BadInput(f"{str(output / name)!r} was not written by bench report; name another folder")
+        return
+    try:
+        of = json.loads((output / "summary.json").read_text(encoding="utf-8"))["run"]["name"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        of = None
+    if of != " + ".join(names):
+        raise BadInput(f"{str(output)!r} holds the report of {of!r}; name another folder with --output")

@@ -152,6 +152,10 @@ class Build:
         watch(f"{stage.name} begun")
         tally = StageTally(n_examples=s.n_examples, shows_text=s.shows_text, seed=s.seed)
         tally.n_users_in = cards[-1].funnel.n_users if cards else 0
+        if card is not None and card.key != key and not cards and (self.folder / "manifest.json").exists():
+            raise BadInput(
+                f"folder {str(self.folder)!r} holds a finished dataset of another source; name another with --out"
+            )
         card_path.unlink(missing_ok=True)
         written = write_users(path, stage.apply(lambda: read_users(before) if cards else iter(()), tally))
         watch(f"{stage.name} written")

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from typing import Any
 
-from personalrm.errors import UnreadableReply
+from personalrm.errors import BadInput, PersonalRMError, UnreadableReply
 from personalrm.induction.search.gain import Gain, gain_calls, judge_under
 from personalrm.induction.search.optimize import Optimized, Tell, calls_by_purpose, gather_people
 from personalrm.induction.search.people import People, Subject, in_words
@@ -53,10 +53,15 @@ def optimize_with_mipro(
         tell: Called with what is being done.
 
     Raises:
+        BadInput: If there are no train or no dev users.
         MissingExtra: If the extra `optimize` is not installed.
+        UnreadableReply: If DSPy can make nothing of what the model proposes.
         ModelUnavailable: If the run was stopped.
     """
     dspy = load_dspy()
+    for part, there in (("train", people.train), ("dev", people.dev)):
+        if not there:
+            raise BadInput(f"MIPROv2 needs at least one {part} user with pairs to score a persona on; add users")
     start = judge.persona_prompt
     gain = Gain(judge_under(judge), start)
     train, dev = gather_people(people, judge, settings, tell)
@@ -82,7 +87,9 @@ def optimize_with_mipro(
     tell("MIPROv2")
     with _quiet(dspy, lm), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # DSPy's own notices of what it will change
-        best = optimizer.compile(
+        best = _compiled(
+            judge,
+            optimizer,
             _program(dspy, start),
             trainset=_examples(dspy, train),
             valset=_examples(dspy, dev),
@@ -125,6 +132,26 @@ def optimize_with_mipro(
     prompt = PersonaPrompt(instruction, examples, f"MIPROv2 from {start.source!r}", provenance=provenance)
     notes = (f"{count(n_unscored, 'dev user')} could not be measured with the best prompt",) if n_unscored else ()
     return Optimized(prompt, score, start_score, gain.accuracy(dev), len(dev), n_unscored, notes)
+
+
+def _compiled(judge: ModelJudge, optimizer: Any, program: Any, **options: Any) -> Any:
+    """The best program; whatever DSPy raises about a model's replies is one sentence.
+
+    Raises:
+        UnreadableReply: If DSPy can make nothing of what the model proposes.
+        ModelUnavailable: If the run was stopped.
+    """
+    try:
+        return optimizer.compile(program, **options)
+    except Exception as error:
+        if judge.caller.stopped is not None:
+            raise judge.caller.stopped from None
+        if isinstance(error, PersonalRMError):
+            raise
+        raise UnreadableReply(
+            f"MIPROv2 can make nothing of what model {judge.name!r} proposes ({type(error).__name__}); use another "
+            "model, or --method search"
+        ) from None
 
 
 def mipro_calls_by_purpose(people: People, settings: SearchSettings, n_samples: int) -> dict[str, int]:

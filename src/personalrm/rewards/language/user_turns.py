@@ -169,4 +169,8 @@ def turns_told(
         return RawHistory(pairs, k=n_shown)
     if prompts is None:
         return None
-    return SavedPrompts(read_prepared(prompts), "persona_demonstrations" if demonstrations else "persona")
+    saved = read_prepared(prompts)
+    users = {pair.user_id for pair in pairs}
+    if users and not users & ({*saved.whole} | {user_id for user_id, _ in saved.cross_fitted}):
+        raise BadInput(f"{prompts!r} holds prompts of none of the {len(users):,} users; pass those of these people")
+    return SavedPrompts(saved, "persona_demonstrations" if demonstrations else "persona")

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from personalrm.embedding.chat_text import tokens_of
+from personalrm.embedding.encoders import TextSequence
 from personalrm.errors import BadInput
 from personalrm.preferences.messages import Message
 from personalrm.rewards.language.forests.chat_tokens import ChatPrefix, ChatTokenizer
@@ -159,3 +161,63 @@ def test_no_room_at_all_is_refused() -> None:
     tokenizer: Any = tiny_tokenizer()
     with pytest.raises(BadInput, match="at least 2"):
         ChatTokenizer(tokenizer, 1)
+
+
+GEMMA = (
+    "{{ bos_token }}{% if messages[0]['role'] == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
+    "{% for m in messages %}{% if (m['role'] == 'user') != (loop.index0 % 2 == 0) %}"
+    "{{ raise_exception('Conversation roles must alternate') }}{% endif %}"
+    "<|start_header_id|>{{ m['role'] }}<|end_header_id|>\n\n{{ m['content'] | trim }}<|eot_id|>{% endfor %}"
+    "{% if add_generation_prompt %}<|start_header_id|>model<|end_header_id|>\n\n{% endif %}"
+)
+"""Refuses what Gemma's template refuses."""
+ODD = {
+    "system": ("system", "user"),
+    "two users": ("user", "user"),
+    "tool": ("user", "assistant", "tool"),
+    "assistant first": ("assistant", "user"),
+    "system inside": ("user", "assistant", "system", "user"),
+    "system last": ("user", "system"),
+    "all of them": ("system", "system", "assistant", "assistant", "tool", "user", "user", "tool"),
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_a_template_that_refuses_some_roles_is_shown_every_turn_all_the_same(name: str) -> None:
+    turns = tuple(Message(role, f"saying {number}") for number, role in enumerate(ODD[name]))  # type: ignore[arg-type]
+    tokenizer = tiny_tokenizer(template=GEMMA)
+    text = shown(ChatTokenizer(tokenizer), ChatPrefix("Likes lakes.", turns))
+    read_alone = tokenizer.decode(tokens_of(tokenizer, TextSequence(turns, "To the lake.")))
+    for number in range(len(turns)):
+        assert f"saying {number}" in text and f"saying {number}" in read_alone
+    assert "Likes lakes." in text and text.endswith("To the lake.<|eot_id|>")
+
+
+def test_turns_that_a_template_takes_are_shown_as_they_are() -> None:
+    turns = (Message("system", "Be kind."), Message("user", "Hi"), Message("user", "Where to?"))
+    assert shown(ChatTokenizer(tiny_tokenizer()), ChatPrefix("", turns)).count("<|start_header_id|>user") == 2
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{{ raise_exception('no') }}",
+        "{{ messages[0]['content'] + 1 }}",
+        "{% for m in messages %}",
+        "{{ 1 // 0 }}",
+        "{{ a.b.c }}",
+    ],
+)
+def test_a_template_that_takes_nothing_is_a_sentence(template: str) -> None:
+    with pytest.raises(BadInput, match="the chat template of the model refuses turns of user") as error:
+        tokens_of(tiny_tokenizer(template=template), TextSequence(ASKED.conversation))
+    assert "\n" not in str(error.value) and "Where to?" not in str(error.value)
+
+
+def test_a_sequence_is_never_longer_than_the_model_has_positions() -> None:
+    class Config:
+        max_position_embeddings = 48
+
+    chat = ChatTokenizer(tiny_tokenizer(), config=Config())
+    assert len(tokens(chat, completion="lake " * 200)) == 48
+    assert ChatTokenizer(tiny_tokenizer(), 16, config=Config()).max_tokens == 16

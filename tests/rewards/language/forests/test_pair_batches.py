@@ -96,3 +96,10 @@ def test_forests_stay_within_the_budget() -> None:
 def test_a_pair_over_the_budget_is_a_part_of_its_own() -> None:
     pairs = [TokenPair((1,) * 30, (2,), 0), TokenPair((3,), (4,), 1), TokenPair((5,), (6,), 2)]
     assert cut_to_budget(pairs, range(3), max_tokens=10) == [[0], [1, 2]]
+
+
+def test_pairs_of_equal_tokens_are_left_out_and_a_training_of_nothing_else_is_refused() -> None:
+    same, different = TokenPair((1, 2), (1, 2), 0), TokenPair((1, 2), (1, 3), 1)
+    assert order_steps([same, different, same], pairs_a_step=8, seed=0) == [[1]]
+    with pytest.raises(BadInput, match="all of 2 pairs are identical as the model reads them"):
+        order_steps([same, same], pairs_a_step=8, seed=0)

@@ -260,12 +260,15 @@ class BradleyTerry(RewardModel[UserTurn]):
             n_users_told_of=len({pair.user_id for pair, turn in zip(pairs, turns, strict=True) if turn}),
             n_truncated=sum(pair.n_turns_left_out > 0 for pair in tokens),
             n_cut=sum(pair.n_tokens_cut > 0 for pair in tokens),
+            n_identical=sum(pair.is_identical for pair in tokens),
         )
         return tokens
 
     def _open(self, network: RewardNetwork) -> None:
         self._network = network
-        self._tokenizer = ChatTokenizer(load_tokenizer(self.base), self.options.max_tokens)
+        self._tokenizer = ChatTokenizer(
+            load_tokenizer(self.base), self.options.max_tokens, config=network.decoder.config
+        )
         network.decoder.config.pad_token_id = self._tokenizer.pad_token_id
         self._reader = StateReader(network.decoder, self.cache, tokens_at_once=self.options.tokens_at_once)
         self._prefixes = {}

@@ -12,12 +12,11 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from personalrm.embedding.chat_text import harmless, special_names
+from personalrm.embedding.chat_text import harmless, rendered, special_names
 from personalrm.embedding.quiet_loading import load_pretrained
 from personalrm.embedding.token_tree import Tokens, common_length
-from personalrm.errors import BadInput, MissingExtra
+from personalrm.errors import BadInput
 from personalrm.preferences.messages import Conversation, Message
-from personalrm.wording import absence
 
 PADDINGS = ("<|finetune_right_pad_id|>", "<|pad|>", "<pad>", "[PAD]", "<|vision_pad|>")
 """Reserved tokens that may pad, in order of preference."""
@@ -56,12 +55,13 @@ class ChatTokenizer:
     Args:
         tokenizer: With or without a chat template.
         max_tokens: Longest sequence.
+        config: Of the model; a sequence is never longer than it has positions.
     """
 
-    def __init__(self, tokenizer: Any, max_tokens: int = 8192) -> None:
+    def __init__(self, tokenizer: Any, max_tokens: int = 8192, *, config: Any = None) -> None:
         if max_tokens < 2:
             raise BadInput(f"max_tokens must be at least 2, got {max_tokens!r}")
-        self.tokenizer, self.max_tokens = tokenizer, max_tokens
+        self.tokenizer, self.max_tokens = tokenizer, min(max_tokens, positions_of(config) or max_tokens)
 
     def tokenize(self, question: ChatPrefix, completions: Sequence[str]) -> Tokenized:
         """The question with each completion, each ending at its closing token.
@@ -140,10 +140,7 @@ class ChatTokenizer:
 
     def _render(self, messages: list[dict[str, str]]) -> str:
         template = self.tokenizer.chat_template or PLAIN_TEMPLATE
-        text: str = self.tokenizer.apply_chat_template(
-            messages, chat_template=template, tokenize=False, add_generation_prompt=False
-        )
-        return text
+        return rendered(self.tokenizer, messages, chat_template=template, add_generation_prompt=False)
 
     def _harmless(self, text: str) -> str:
         return harmless(text, self._special_names)
@@ -154,15 +151,9 @@ class ChatTokenizer:
 
     @cached_property
     def _knows_system(self) -> bool:
-        try:
-            from jinja2 import TemplateError
-        except (ImportError, OSError, MemoryError) as error:
-            raise MissingExtra(absence(error, "jinja2", "train")) from None
+        """Whether the template writes a system turn as one; some leave it out without a word."""
         probe = [{"role": role, "content": "probe" + role} for role in ("system", "user", "assistant")]
-        try:
-            return "probesystem" in self._render(probe)
-        except TemplateError:
-            return False
+        return "probesystem" in self._render(probe)
 
     @cached_property
     def _closing(self) -> tuple[int, int]:
@@ -195,6 +186,12 @@ class ChatTokenizer:
     @cached_property
     def _adds_beginning(self) -> bool:
         return bool(self.tokenizer("a")["input_ids"][:1] == [self.tokenizer.bos_token_id])
+
+
+def positions_of(config: Any) -> int | None:
+    """How many positions a model has, by its configuration; None where it does not say."""
+    positions = getattr(config, "max_position_embeddings", None)
+    return int(positions) if isinstance(positions, int) and positions > 1 else None
 
 
 def load_tokenizer(path: str) -> Any:

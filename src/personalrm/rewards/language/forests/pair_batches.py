@@ -14,9 +14,11 @@ from typing import Literal, get_args
 import numpy as np
 
 from personalrm.embedding.token_tree import Tokens, common_length
+from personalrm.errors import BadInput
 from personalrm.preferences.pairs import PreferencePair
 from personalrm.rewards.language.forests.chat_tokens import ChatPrefix, ChatTokenizer
 from personalrm.rewards.language.forests.forest import Forest, make_forest
+from personalrm.wording import count
 
 Sharing = Literal["none", "pair", "conversation", "user"]
 SHARINGS: tuple[Sharing, ...] = get_args(Sharing)
@@ -34,6 +36,11 @@ class TokenPair:
     """Pairs of one key may share a beginning."""
     n_turns_left_out: int = 0
     n_tokens_cut: int = 0
+
+    @property
+    def is_identical(self) -> bool:
+        """Whether nothing is left of what tells the completions apart: it was cut, or the template leaves it out."""
+        return self.chosen == self.rejected
 
     @property
     def n_tokens(self) -> int:
@@ -75,12 +82,22 @@ def tokenize_pairs(
 def order_steps(pairs: Sequence[TokenPair], *, pairs_a_step: int, seed: int) -> list[list[int]]:
     """Places of the pairs of each step of one epoch; every pair once, equal seeds give equal orders.
 
-    The pairs of a key stay together, in steps of at most `pairs_a_step`.
+    The pairs of a key stay together, in steps of at most `pairs_a_step`. Pairs of equal tokens, which teach nothing,
+    are left out.
+
+    Raises:
+        BadInput: If none is left.
     """
     rng = np.random.default_rng(seed)
     groups: dict[Hashable, list[int]] = {}
     for place, pair in enumerate(pairs):
-        groups.setdefault(pair.key, []).append(place)
+        if not pair.is_identical:
+            groups.setdefault(pair.key, []).append(place)
+    if not groups:
+        raise BadInput(
+            f"all of {count(len(pairs), 'pair')} are identical as the model reads them; raise max_tokens, which cuts "
+            "them, or see what the chat template leaves out"
+        )
     chunks = [
         group[start : start + pairs_a_step] for group in groups.values() for start in range(0, len(group), pairs_a_step)
     ]

@@ -155,6 +155,7 @@ class LanguageVPL(RewardModel[VPLState]):
             n_users=table.n_users,
             n_truncated=sum(pair.n_turns_left_out > 0 for pair in tokens),
             n_cut=sum(pair.n_tokens_cut > 0 for pair in tokens),
+            n_identical=sum(pair.is_identical for pair in tokens),
         )
         self.curve = self._train(table, vectors, tokens, [user for user in dev if user.targets])
         self.training.n_steps, self.training.n_skipped = len(self.curve.losses), self.curve.n_skipped
@@ -289,7 +290,9 @@ class LanguageVPL(RewardModel[VPLState]):
 
     def _open(self, network: LanguageVPLNetwork) -> None:
         self._network = network
-        self._tokenizer = ChatTokenizer(load_tokenizer(self.base), self.options.max_tokens)
+        self._tokenizer = ChatTokenizer(
+            load_tokenizer(self.base), self.options.max_tokens, config=network.decoder.config
+        )
         self._reader = StateReader(network.decoder, PrefixCache(0), tokens_at_once=self.options.tokens_at_once)
 
     def _fitted(self) -> tuple[StateReader, ChatTokenizer]:
