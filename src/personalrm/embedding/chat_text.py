@@ -131,18 +131,20 @@ def rendered(tokenizer: Any, turns: Sequence[Turn], **options: Any) -> str:
 
 
 def _without_system(turns: Sequence[Turn]) -> list[Turn]:
-    """Each system turn in front of the turn that follows; a last one, which nothing follows, is the user's."""
+    """Each system turn in front of the user turn that follows; where another follows, or none, it is the user's."""
     found: list[Turn] = []
     told: list[str] = []
-    for turn in turns:
-        if turn["role"] == "system":
+    for turn in (*turns, None):
+        if turn is not None and turn["role"] == "system":
             told.append(turn["content"])
-        elif told and turn["role"] == "user":
+            continue
+        if told and turn is not None and turn["role"] == "user":
             found.append(turn | {"content": "\n\n".join([*told, turn["content"]])})
-            told = []
         else:
-            found.append(turn)
-    return [*found, *([{"role": "user", "content": "\n\n".join(told)}] if told else [])]
+            found += [{"role": "user", "content": "\n\n".join(told)}] if told else []
+            found += [turn] if turn is not None else []
+        told = []
+    return found
 
 
 def _alternating(turns: Sequence[Turn]) -> list[Turn]:
