@@ -174,7 +174,7 @@ def test_a_text_that_is_too_long_by_any_wording_is_shortened(server: FakeServer,
 
 @pytest.mark.parametrize(
     "mode",
-    ["shuffled", "no_index", "index_all_zero", "index_from_one", "base64_anyway", "nested", "encoding_refused", "list_alone",
+    ["shuffled", "no_index", "index_all_zero", "index_from_one", "base64_anyway", "nested", "encoding_refused", "list_alone", "text_only",
      "dims_differ", "one_missing"],
 )  # fmt: skip
 def test_vectors_told_in_other_ways_are_the_same(server: FakeServer, mode: str) -> None:

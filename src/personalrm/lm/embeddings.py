@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,8 @@ _LIMIT = re.compile(
 """How servers say that a request holds too many texts; what it may hold is mostly the last number they name."""
 _PHYSICAL = re.compile(r"physical batch|micro[ -]?batch|ubatch", re.IGNORECASE)
 """Of llama.cpp, which means the length of a text."""
+_AS_TEXT = re.compile(r"(valid|be a|be of type|expected|type) '?\"?str(ing)?\b", re.IGNORECASE)
+"""How servers say that they want the text itself, not a list of one."""
 _NAN = re.compile(rb"\bNaN\b|[Nn]ot a number|not finite|[Ii]nfinit")
 Vectors = npt.NDArray[np.float32]
 
@@ -47,6 +50,7 @@ class EmbeddingServer(OpenAIServer):
         self.most_texts: int | None = None
         """Texts a request may hold, where the server has said so."""
         self._format = {"encoding_format": "float"}
+        self._takes_lists = True
 
     async def complete(self, request: Request, *, seed: int) -> Reply:
         """One attempt; the seed plays no part.
@@ -55,12 +59,13 @@ class EmbeddingServer(OpenAIServer):
             Fault: If it fails.
         """
         texts = [message.content for message in request.messages]
-        body = {"model": self.endpoint.model, "input": texts, **self._format, **self.endpoint.body}
+        told = texts if self._takes_lists or len(texts) > 1 else texts[0]
+        body = {"model": self.endpoint.model, "input": told, **self._format, **self.endpoint.body}
         url = route_url(self.endpoint.base_url, "/embeddings")
         most_bytes = MOST_BYTES + len(texts) * MOST_BYTES_A_TEXT
         status, headers, raw = await self._post(url, json.dumps(body).encode("ascii"), most_bytes=most_bytes)
         if status != OK:
-            self._read_refusal(status, raw, len(texts))
+            self._read_refusal(status, raw, body)
         try:
             content = json.loads(raw) if status == OK else {}
             vectors = _vectors(content, len(texts))
@@ -76,18 +81,28 @@ class EmbeddingServer(OpenAIServer):
         model = str(content.get("model", "")) if isinstance(content, dict) else ""
         return Reply(text, usage=Usage(n_tokens if isinstance(n_tokens, int) else 0), model=model)
 
-    def _read_refusal(self, status: int, raw: bytes, n_texts: int) -> None:
+    def _read_refusal(self, status: int, raw: bytes, sent: Mapping[str, Any]) -> None:
         """What embedding servers refuse in words of their own; all else is told apart as for other routes.
+
+        Others may be under way in the same form, so what counts is what was sent.
 
         Raises:
             Fault: If it is one of these.
         """
         says = raw[:MOST_READ].decode("utf-8", "replace")
-        if self._format and status < SERVER_ERROR and "encoding_format" in says:
+        n_texts = len(sent["input"]) if isinstance(sent["input"], list) else 1
+        if "encoding_format" in sent and status < SERVER_ERROR and "encoding_format" in says:
             self._format = {}
             raise Fault("encoding_format refused", "changed", status=status, usage=Usage())
         if _NAN.search(raw[:MOST_READ]) and status >= SERVER_ERROR:
             raise Fault(NOT_FINITE, "reseeded", status=status)
+        wants_text = status < SERVER_ERROR and status != TOO_MANY and _AS_TEXT.search(says) is not None
+        if wants_text and n_texts == 1 and isinstance(sent["input"], list):
+            self._takes_lists = False
+            raise Fault("a list of texts refused", "changed", status=status, usage=Usage())
+        if wants_text and n_texts > 1:
+            self.most_texts = 1
+            raise Fault(TOO_MANY_TEXTS, "never", status=status)
         if n_texts > 1 and _LIMIT.search(says) and not _PHYSICAL.search(says) and status != TOO_MANY:
             numbers = [int(number) for number in re.findall(r"\b\d{1,4}\b", says)]
             smaller = [number for number in numbers if 0 < number < n_texts]

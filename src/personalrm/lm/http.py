@@ -216,9 +216,9 @@ class OpenAIServer:
 
 
 def _host(url: str, location: str) -> str:
-    """The host a redirect leads to."""
+    """The host and port a redirect leads to."""
     try:
-        return (urlsplit(urljoin(url, location)).hostname if location else None) or "nowhere"
+        return (urlsplit(urljoin(url, location)).netloc.rpartition("@")[2] if location else "") or "nowhere"
     except ValueError:
         return "nowhere"
 

@@ -121,16 +121,17 @@ class FakeEmbeddings:
         """The response to one request."""
         self.n_requests += 1
         body = json.loads(await request.content.read())
+        texts = body["input"] if isinstance(body["input"], list) else [body["input"]]
         if self.statuses:
             return web.json_response({"error": {"message": "planned"}}, status=self.statuses.pop(0))
         if self.bodies:
             return web.Response(body=self.bodies.pop(0))
-        if any(len(text) > self.longest for text in body["input"]):
+        if any(len(text) > self.longest for text in texts):
             message = "this model's maximum context length is 8192 tokens"
             return web.json_response({"error": {"message": message}}, status=400)
-        self.n_texts += len(body["input"])
-        rows = [{"index": n, "embedding": self.vector(text).tolist()} for n, text in enumerate(body["input"])]
-        usage = {"prompt_tokens": sum(map(len, body["input"])) // 4}
+        self.n_texts += len(texts)
+        rows = [{"index": n, "embedding": self.vector(text).tolist()} for n, text in enumerate(texts)]
+        usage = {"prompt_tokens": sum(map(len, texts)) // 4}
         good = {"data": rows[::-1], "model": body["model"], "usage": usage}
         status, answer = MODES[self.mode](body, good) if self.mode else (200, good)
         self.longest_batch = max(self.longest_batch, len(rows) if status == 200 else 0)

@@ -111,6 +111,8 @@ MODES: dict[str, Callable[[Any, Any], Answer]] = {
     "base64_anyway": _each(embedding=_base64),
     "nested": _each(embedding=lambda row: [row["embedding"]]),
     "encoding_refused": _without_format,
+    "text_only": lambda body, good: (200, good) if isinstance(body["input"], str) else (422, {"detail": [
+        {"type": "string_type", "loc": ["body", "input"], "msg": "Input should be a valid string"}]}),
     "list_alone": lambda body, good: (200, good["data"]),
     "nan_500": _refuses(lambda texts: any("rice" in text for text in texts), 500, NAN_500),
     "nan_in_vector": _spoils(float("nan")),
