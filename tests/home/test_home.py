@@ -141,6 +141,11 @@ def test_a_sentence_that_quotes_a_hidden_choice_goes(home):
     assert (home.person("u1").persona.text, home.person("u1").prompt.notes) == ("Likes short answers.", ())
 
 
+def test_a_word_that_steers_the_terminal_is_not_hidden(mara):
+    with pytest.raises(BadInput, match="control characters"):
+        mara.hide(word="a\x1b[31m")
+
+
 def test_one_thing_is_hidden_at_a_time(mara):
     for given in ({}, {"pair": "x", "word": "y"}):
         with pytest.raises(BadInput, match="one of the two"):
@@ -205,6 +210,8 @@ WRONG = [
     ({"user_id": 7, "hidden_word": "x"}, "user_id"),
     ({"user_id": "u", "hidden_wort": "x"}, "holds nothing"),
     ({"user_id": "u", "hidden_word": "x", "extra": 1}, "extra"),
+    ({"user_id": "\ud800", "hidden_word": "x"}, "half a character"),
+    ({"user_id": "u\0", "hidden_word": "x"}, "control characters"),
     ({"user_id": "u", "version": 0, "prompt": {}}, "version 0"),
     ({"user_id": "u", "version": 10**400, "prompt": {}}, "version"),
     ({"user_id": "u", "version": 1, "prompt": {}}, "format_version"),

@@ -78,11 +78,19 @@ def test_any_text_of_a_choice_comes_back(tmp_path_factory, text, reason):
     """Lone surrogates and NUL among them, which databases do not take as they are."""
     store = PeopleStore(tmp_path_factory.mktemp("any"))
     pair = replace(tiny_pair("u1", 1), chosen=text, rejected=text + "!")
-    reason = reason.encode("utf-8", "replace").decode().replace("\0", "")
     store.add_pairs("u1", [StoredPair(pair, reason)])
     (kept,) = store.pairs("u1")
     store.close()
-    assert (kept.pair, kept.reason) == (pair, reason)
+    readable = reason.encode("utf-8", "replace").decode().replace("\0", "\ufffd")
+    assert (kept.pair, kept.reason) == (pair, readable)
+
+
+@pytest.mark.parametrize("user_id", ["\ud800", "a\0b"])
+def test_an_id_that_no_database_takes_is_refused_when_it_is_written_and_unknown_when_it_is_read(people, user_id):
+    with pytest.raises(BadInput, match="no database takes"):
+        people.add_pairs(user_id, [StoredPair(tiny_pair("u1", 1))])
+    with pytest.raises(UnknownUser):
+        people.versions(user_id)
 
 
 def test_only_the_owner_may_read_the_database_whatever_the_mask(people):
@@ -134,6 +142,15 @@ def test_a_damaged_database_is_one_clear_error_and_stays_as_it_is(people, conten
     with pytest.raises(CorruptFile):
         people.save(prompt())
     assert (people.home / "people.db").read_bytes() == content
+
+
+def test_a_database_without_a_table_is_damaged(people):
+    people.save(prompt())
+    people.close()
+    with sqlite3.connect(people.home / "people.db") as database:
+        database.execute("DROP TABLE edits")
+    with pytest.raises(CorruptFile, match="no such table"):
+        list(people.export())
 
 
 def test_a_home_that_is_a_file_is_refused(tmp_path):

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import unicodedata
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -344,6 +345,8 @@ class Person:
         """
         if bool(pair) == bool(word.strip()):
             raise BadInput(f"hide a choice or a word of user {self.user_id!r}, one of the two")
+        if any(unicodedata.category(character) in ("Cc", "Cs") for character in word if not character.isspace()):
+            raise BadInput(f"the word to hide of user {self.user_id!r} holds control characters; write plain text")
         pairs = [stored.pair for stored in self.pairs]
         return self._store.hide(
             self.user_id,

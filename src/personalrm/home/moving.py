@@ -7,6 +7,7 @@ A line is a choice (`pair`), a version of a prompt (`version`, `prompt`), a chan
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -188,6 +189,9 @@ def _read(line: Any, where: str) -> tuple[str, str, dict[str, Any]]:
     user_id, date, number = read["user_id"], read.get("date"), read.get("version", read.get("edit", {}).get("number"))
     if not user_id.strip():
         raise BadRow(f"user_id of {where} is blank; {AGAIN}")
+    texts = (user_id, read.get("hidden_word", ""), read.get("edit", {}).get("sentence", ""))
+    if any(unicodedata.category(character) in ("Cc", "Cs") for text in texts for character in text):
+        raise BadRow(f"a text of {where} holds control characters or half a character; {AGAIN}")
     if date and not DATE.fullmatch(date):
         raise BadRow(f"date of {where} is {date!r}, not one such as 2026-01-31T12:00:00Z; {AGAIN}")
     if number is not None and not 1 <= number <= MOST_VERSIONS:

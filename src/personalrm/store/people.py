@@ -18,7 +18,7 @@ from typing import Any
 from sqlalchemy import Connection, Table, delete, func, insert, select, update
 from sqlalchemy.dialects import sqlite
 
-from personalrm.errors import CorruptFile, NewerVersion, StoreError, UnknownName, UnknownUser
+from personalrm.errors import BadInput, CorruptFile, NewerVersion, StoreError, UnknownName, UnknownUser
 from personalrm.preferences.pairs import PreferencePair
 from personalrm.preferences.personal_prompts import PersonalPrompt
 from personalrm.preferences.prompt_json import pair_from_dict, pair_to_dict, prompt_from_json, prompt_to_json
@@ -204,7 +204,7 @@ class PeopleStore:
         Raises:
             UnknownUser: If nothing was fitted for the person.
         """
-        query = select(PROMPTS.c.number, PROMPTS.c.date).join(PEOPLE).where(PEOPLE.c.user_id == user_id)
+        query = select(PROMPTS.c.number, PROMPTS.c.date).join(PEOPLE).where(PEOPLE.c.user_id == _storable(user_id))
         with self._database.reading() as connection:
             rows = [] if connection is None else connection.execute(query.order_by(PROMPTS.c.number)).all()
         if not rows:
@@ -223,7 +223,7 @@ class PeopleStore:
                 return 0, 0
             return tuple(  # type: ignore[return-value]
                 connection.execute(
-                    select(func.count()).select_from(table.join(PEOPLE)).where(PEOPLE.c.user_id == user_id)
+                    select(func.count()).select_from(table.join(PEOPLE)).where(PEOPLE.c.user_id == _storable(user_id))
                 ).scalar_one()
                 for table in (PROMPTS, PAIRS)
             )
@@ -264,7 +264,7 @@ class PeopleStore:
     def pairs(self, user_id: str) -> tuple[StoredPair, ...]:
         """Every stored choice of a person, in the order they came; empty where there is none."""
         columns = (PAIRS.c.content, PAIRS.c.reason, PAIRS.c.is_hidden, PAIRS.c.date)
-        query = select(*columns).join(PEOPLE).where(PEOPLE.c.user_id == user_id).order_by(PAIRS.c.id)
+        query = select(*columns).join(PEOPLE).where(PEOPLE.c.user_id == _storable(user_id)).order_by(PAIRS.c.id)
         with self._database.reading() as connection:
             rows = [] if connection is None else connection.execute(query).all()
         return tuple(_stored_pair(row, user_id) for row in rows)
@@ -364,7 +364,7 @@ class PeopleStore:
         """
         with self._database.writing() as connection:
             _bury(connection, {_tombstone(_tombstone_key(connection), user_id)})
-            connection.execute(delete(PEOPLE).where(PEOPLE.c.user_id == user_id))
+            connection.execute(delete(PEOPLE).where(PEOPLE.c.user_id == _storable(user_id)))
         self._database.vacuum()
 
     def export(
@@ -462,11 +462,14 @@ class PeopleStore:
 
 
 def _find_person(connection: Connection, user_id: str) -> int | None:
-    return connection.execute(select(PEOPLE.c.id).where(PEOPLE.c.user_id == user_id)).scalar()
+    # An id that cannot be stored is looked up as another, which nobody bears.
+    return connection.execute(select(PEOPLE.c.id).where(PEOPLE.c.user_id == _storable(user_id))).scalar()
 
 
 def _person(connection: Connection, user_id: str) -> int:
     """The number of a person, who is made where they are not there, and locked where the database has row locks."""
+    if _storable(user_id) != user_id:
+        raise BadInput(f"user id {user_id!r} holds half a character or NUL, which no database takes; rename the user")
     query = select(PEOPLE.c.id).where(PEOPLE.c.user_id == user_id).with_for_update()
     person = connection.execute(query).scalar()
     if person is None:
@@ -496,10 +499,10 @@ def _add_pairs(connection: Connection, person: int, pairs: Sequence[StoredPair])
         {
             "person_id": person,
             "hash": stored.pair.hash,
-            "pair_id": stored.pair.pair_id,
+            "pair_id": _storable(stored.pair.pair_id),
             "is_hidden": stored.is_hidden,
             "date": stored.date or date,
-            "reason": stored.reason or _reason_in(stored.pair) or None,
+            "reason": _storable(stored.reason or _reason_in(stored.pair)) or None,
             "content": _json(pair_to_dict(stored.pair)),
         }
         for stored in new.values()
@@ -516,7 +519,7 @@ def _reason_in(pair: PreferencePair) -> str:
 
 
 def _contents(connection: Connection, user_id: str) -> dict[int, str]:
-    query = select(PROMPTS.c.number, PROMPTS.c.content).join(PEOPLE).where(PEOPLE.c.user_id == user_id)
+    query = select(PROMPTS.c.number, PROMPTS.c.content).join(PEOPLE).where(PEOPLE.c.user_id == _storable(user_id))
     return {row.number: row.content for row in connection.execute(query)}
 
 
@@ -576,8 +579,8 @@ def _rewrite_prompts(
 
 
 def _hidden(connection: Connection, user_id: str) -> Hidden:
-    hashes = select(PAIRS.c.hash).join(PEOPLE).where(PEOPLE.c.user_id == user_id, PAIRS.c.is_hidden)
-    words = select(HIDDEN_WORDS.c.word).join(PEOPLE).where(PEOPLE.c.user_id == user_id)
+    hashes = select(PAIRS.c.hash).join(PEOPLE).where(PEOPLE.c.user_id == _storable(user_id), PAIRS.c.is_hidden)
+    words = select(HIDDEN_WORDS.c.word).join(PEOPLE).where(PEOPLE.c.user_id == _storable(user_id))
     return Hidden(frozenset(connection.execute(hashes).scalars()), frozenset(connection.execute(words).scalars()))
 
 
@@ -622,6 +625,11 @@ def _json(content: Any) -> str:
     except UnicodeEncodeError:
         return json.dumps(content, separators=(",", ":"))
     return text.replace("\x00", "\\u0000")
+
+
+def _storable(text: str) -> str:
+    """A text without what a column of a database does not take: lone surrogates, and NUL (PostgreSQL)."""
+    return text.encode("utf-8", "replace").decode("utf-8").replace("\0", "\ufffd")
 
 
 def _prompt_content(prompt: PersonalPrompt) -> str:

@@ -45,6 +45,9 @@ REVISION = "0001"
 LOCK_WAIT_S = 60.0
 """How long a command waits for another process to finish writing; each write takes milliseconds, a vacuum seconds."""
 
+SIGNS_OF_DAMAGE = ("malformed", "not a database", "no such table", "no such column", "UndefinedTable")
+"""In what SQLite and PostgreSQL say."""
+
 METADATA = MetaData()
 
 PEOPLE = Table(
@@ -233,7 +236,7 @@ class Database:
             yield
         except (DBAPIError, sqlite3.Error) as error:
             reason = " ".join(str(error.orig if isinstance(error, DBAPIError) else error).split())
-            if "malformed" in reason or "not a database" in reason:
+            if any(sign in reason for sign in SIGNS_OF_DAMAGE):
                 raise CorruptFile(
                     f"{self._name()} is damaged ({reason}); move it away, then personalrm import an export or fit again"
                 ) from None
