@@ -121,6 +121,34 @@ def test_the_deciding_token_may_be_split_or_bare():
     assert chance_of_first([]) is None
 
 
+@pytest.mark.parametrize(
+    "alternatives",
+    [(("first", -0.6),), (("first", -0.6), ("The", -1.0)), (("maybe", -0.1), ("both", -2.0)), ()],
+)
+def test_one_listed_label_says_nothing_of_the_other(alternatives):
+    assert chance_of_first([TokenChances('{"choice": "', ()), TokenChances("first", alternatives)]) is None
+
+
+@pytest.mark.parametrize("mark", ["Ġ", "▁", " ", '"', "Ċ", ""])
+def test_labels_are_known_however_a_tokenizer_spells_them(mark):
+    alternatives = ((f"{mark}first", math.log(0.6)), (f"{mark}second", math.log(0.2)))
+    tokens = [TokenChances(f"{mark.strip()}choice:", ()), TokenChances(f"{mark}first", alternatives)]
+    assert chance_of_first(tokens) == pytest.approx(0.75)
+
+
+@pytest.mark.parametrize("listed", [(800.0, 0.0), (-math.inf, -math.inf), (0.0, -9999.0), (-math.inf, 0.0)])
+def test_impossible_log_probabilities_stay_chances_or_say_nothing(listed):
+    tokens = [TokenChances("first", (("first", listed[0]), ("second", listed[1])))]
+    assert chance_of_first(tokens) in (None, 0.0, 0.5, 1.0)
+
+
+def test_log_probabilities_of_another_text_are_not_used(judge_of):
+    """Some servers give those of the thoughts, which are not in the reply."""
+    other = [TokenChances("My choice: ", ()), *said("first", 0.7)[1:2], TokenChances(". No, wait", ())]
+    judge = judge_of(lambda messages: '{"choice": "first"}', tokens=lambda text: other)
+    assert judge.judge([question_about(LIKES_SHORT, ASKED, "a", "b")])[0].probability == 1.0
+
+
 def test_samples_become_a_share(judge_of):
     replies = iter(["first", "second", "first", "first"])
     judge = judge_of(lambda messages: json.dumps({"choice": next(replies)}), JudgeOptions(n_samples=4))

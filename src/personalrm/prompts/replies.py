@@ -52,6 +52,7 @@ _REASONED = re.compile(
     r"(?=\[\[\s*##|\n[ \t]*[*_`\"']*(?:choice|verdict|preference|preferred|answer)\b|\Z)",
     re.DOTALL | re.IGNORECASE,
 )
+_OPENING = re.compile(r"\{\s*[\"}]")
 _YES_KEYS = ("disagree", "taste", "answer", "verdict", "label")
 _YES = {"yes": True, "true": True, "no": False, "false": False}
 _MARKED_YES = re.compile(
@@ -220,22 +221,25 @@ def json_objects(reply: str) -> Iterator[dict[str, Any]]:
 def _objects(text: str) -> Iterator[_Object]:
     """Every JSON object that stands in the text and not inside another; inside a broken one they count.
 
-    Each broken one is read to where it breaks, so that many within each other are read
-    many times; after as much as the text is long four times the rest is given up.
+    Each broken one is read to where it breaks, so that many within each other are read many
+    times, and lines are counted up to there; when that comes to four times the text, the
+    rest is given up.
     """
-    decoder, at, left = json.JSONDecoder(strict=False, object_pairs_hook=_Object), text.find("{"), 4 * len(text) + 1000
-    while at >= 0 and left > 0:
+    decoder, left = json.JSONDecoder(strict=False, object_pairs_hook=_Object), 4 * len(text) + 1000
+    opening = _OPENING.search(text)
+    while opening is not None and left > 0:
+        at = opening.start()
         try:
             value, end = decoder.raw_decode(text, at)
         except json.JSONDecodeError as error:
             end = at + 1
-            left -= error.pos - at
+            left -= error.pos - at + error.pos // 64
         except (ValueError, RecursionError):  # a number of thousands of digits, or too deep for an answer
             return
         else:
             if isinstance(value, _Object):
                 yield value
-        at = text.find("{", end)
+        opening = _OPENING.search(text, end)
 
 
 def _outside_json(text: str) -> str:
