@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import personalrm
-from personalrm.wording import count, install_hint, kind_of, visible
+from personalrm.wording import absence, count, install_hint, kind_of, visible
 
 
 @pytest.mark.parametrize(
@@ -55,3 +55,16 @@ def test_what_steers_a_page_or_hides_in_it_is_shown_as_json_escapes_it(sign):
 def test_text_of_every_script_stays_as_it_is():
     text = "Zoë, \u05e9\u05dc\u05d5\u05dd \u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645 \U0001f469\u200d\U0001f4bb\n\t\u65e5\u672c"
     assert visible(text) == text
+
+
+def test_a_package_that_does_not_load_is_not_called_missing():
+    assert absence(ModuleNotFoundError("No module named 'torch'"), "torch", "train").startswith(
+        "torch is not installed; "
+    )
+    for error in (
+        ImportError("libtorch.so: failed to map segment"),
+        OSError(12, "Cannot allocate memory"),
+        MemoryError(),
+    ):
+        said = absence(error, "torch", "train")
+        assert "torch is installed and cannot be loaded (" in said and "memory" in said and "\n" not in said

@@ -84,3 +84,21 @@ def test_python_is_held_to_the_same_bounds(wrong):
 def test_every_setting_with_a_flag_says_what_it_means(kind):
     assert all(said.meaning for _, said in flagged(kind))
     assert len({said.flag for _, said in flagged(kind)}) == len(list(flagged(kind))) <= len(fields(kind))
+
+
+@pytest.mark.parametrize("flag", ["--header", "--body"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[]",
+        "no",
+        "",
+        '{"a": NaN}',
+        '{"a": ' + "[" * 100_000,
+        '{"a": ' + "[" * 900 + "]" * 900 + "}",
+        '{"a": ' + "9" * 5000 + "}",
+    ],
+)
+def test_headers_and_fields_that_are_no_json_are_a_sentence(run, flag, text):
+    code, _, err = run("check", "--model", "m", "--base-url", "http://127.0.0.1:1/v1", "--attempts", "1", flag, text)
+    assert code in (1, 2) and "Traceback" not in err and err.count("\n") == 1

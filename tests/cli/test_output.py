@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from personalrm.cli import _is_out_of_memory
 from personalrm.cli.printing import BOLD, PLAIN, harmless, print_bad_rows
 
 pytestmark = pytest.mark.slow
@@ -114,3 +115,22 @@ def test_only_the_first_of_the_rows_that_stop_a_command_are_told(capsys):
 def test_rows_that_are_left_out_are_told_one_and_all(capsys):
     assert not print_bad_rows([f"line {n}" for n in range(40)], is_skipping=True, undone="nothing was judged")
     assert capsys.readouterr().err.count("personalrm: line") == 40
+
+
+@pytest.mark.parametrize(
+    ("error", "is_memory"),
+    [
+        (MemoryError(), True),
+        (
+            RuntimeError(
+                "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: you tried"
+            ),
+            True,
+        ),
+        (RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB"), True),
+        (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False),
+        (RecursionError("maximum recursion depth exceeded"), False),
+    ],
+)
+def test_short_memory_is_told_from_mistakes(error, is_memory):
+    assert _is_out_of_memory(error) is is_memory

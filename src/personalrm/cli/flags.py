@@ -144,10 +144,11 @@ def folder(text: str) -> str:
 
 
 def json_object(text: str) -> dict[str, Any]:
-    """A JSON object."""
+    """A JSON object; NaN and what lies too deep to be written again are none."""
     try:
         value = json.loads(text)
-    except ValueError:
+        json.dumps(value, allow_nan=False)
+    except (ValueError, RecursionError):
         value = None
     if not isinstance(value, dict):
         raise argparse.ArgumentTypeError('it must be a JSON object such as \'{"name": "value"}\'')

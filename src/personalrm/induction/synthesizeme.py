@@ -33,6 +33,7 @@ from personalrm.preferences.reading.files import ReadOptions, iter_users
 from personalrm.preferences.users import User
 from personalrm.preferences.verdicts import Verdict
 from personalrm.prompts.rendering import generation_prompt, judge_messages
+from personalrm.whole_files import replace_file
 from personalrm.wording import count
 
 T = TypeVar("T")
@@ -185,7 +186,7 @@ class SynthesizeMe:
 
     def save(self, path: str | Path) -> None:
         """Write the personal prompt as JSON."""
-        Path(path).write_text(prompt_to_json(self.prompt), encoding="utf-8")
+        replace_file(Path(path), [prompt_to_json(self.prompt)], is_private=True)
 
     @classmethod
     def load(cls, path: str | Path, lm: str | LM | None = None, *, base_url: str | None = None) -> SynthesizeMe:

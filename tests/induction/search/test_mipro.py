@@ -63,7 +63,9 @@ def found(lm, settings=SMALL, cache=":memory:", **more):
 def test_too_few_people_are_a_sentence_before_anything_is_asked(n_train):
     users, lm = tiny_users(2, 8), scripted()
     people = (
-        divide(users[:n_train], users[n_train : 2 * n_train], max_train_users=20, seed=0) if n_train else People((), ())
+        divide(users[:n_train], users[n_train : 2 * n_train], max_train_users=20, seed=0)
+        if n_train
+        else People((), (), 0)
     )
     with Caller(lm) as caller:
         judge = ModelJudge(caller, JudgeOptions(logprobs=False), PersonaPrompt("Describe them."))
