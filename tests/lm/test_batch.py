@@ -181,6 +181,38 @@ def test_retries_count_against_the_budget():
     assert len(lm.requests) == 3
 
 
+FIVE = ("schema", "logprobs", "seed", "temperature", "max_tokens")
+
+
+def refuses_five(request, _):
+    refused = next((feature for feature in FIVE if feature not in request.without), None)
+    return Fault("HTTP 400", "never", feature=refused) if refused else None
+
+
+@pytest.mark.parametrize(("max_calls", "value", "n_requests"), [(6, "A", 6), (5, None, 5), (1, None, 1)])
+def test_each_refused_feature_is_a_request_of_the_budget(max_calls, value, n_requests):
+    lm = ScriptedLM(echo, faults=refuses_five)
+    with Caller(lm, budget=Budget(max_calls=max_calls), retry=Retry(max_attempts=1)) as caller:
+        assert caller.ask_all([ask("a")])[0].value == value
+    assert len(lm.requests) == n_requests
+
+
+def test_a_feature_that_was_left_out_and_is_refused_again_ends_the_request():
+    lm = ScriptedLM(echo, faults=lambda request, earlier: Fault("HTTP 400", "never", feature="seed"))
+    with Caller(lm) as caller:
+        assert caller.ask_all([ask("a")])[0].reason == "HTTP 400"
+    assert len(lm.requests) == 2
+
+
+def test_a_request_that_is_moved_is_sent_again_within_the_budget_and_not_forever():
+    lm = ScriptedLM(echo, faults=lambda request, earlier: Fault("redirect", "changed"))
+    with Caller(lm, budget=Budget(max_calls=3)) as caller:
+        assert caller.ask_all([ask("a")])[0].is_stopped
+    assert len(lm.requests) == 3
+    with Caller(ScriptedLM(echo, faults=lm._faults), retry=QUICK) as caller:
+        assert "redirect" in caller.ask_all([ask("a")])[0].reason
+
+
 def test_money_is_reserved_before_a_call_so_that_it_is_never_overspent():
     lm = ScriptedLM(echo, latency_s=0.002)
     price = Price(prompt=0.0, cached=0.0, completion=1000.0)

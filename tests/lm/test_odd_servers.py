@@ -13,7 +13,7 @@ from personalrm.lm.opening import ModelName, open_model
 from personalrm.lm.settings import Budget, Limits, Retry
 from personalrm.preferences.messages import Message
 from personalrm.preferences.verdicts import Question
-from personalrm.testing.fake_server import FakeServer
+from personalrm.testing.fake_server import FakeServer, Limited
 from personalrm.testing.faults import Faults
 from personalrm.testing.skill import skilled
 
@@ -151,3 +151,10 @@ def test_check_sends_what_a_fit_sends(odd, lacks):
 def test_check_says_why_there_is_no_answer():
     with judge_of("too long") as (judge, _):
         assert check_model(judge).problem == "context too long ('the request exceeds the available context size')"
+
+
+def test_check_tells_context_and_slots_where_the_server_does():
+    server = FakeServer(skilled(1.0), limited=Limited(slots=3, tells_slots=True))
+    with server, Caller(open_model(ModelName("fake", server.url))) as caller:
+        check = check_model(ModelJudge(caller))
+    assert (check.context_tokens, check.n_slots) == (8192, 3)

@@ -111,3 +111,101 @@ def test_retry_after_takes_seconds_and_dates():
     assert retry_after("1.5") == 1.5
     assert 25 < retry_after(email.utils.formatdate(time.time() + 30, usegmt=True)) < 31
     assert [retry_after(value) for value in (None, "soon", "-3", "nan", "inf")] == [None] * 5
+
+
+def events(*parts):
+    return "".join(f"data: {part if isinstance(part, str) else json.dumps(part)}\n\n" for part in parts).encode()
+
+
+def delta(reason=None, **change):
+    return {"model": "m-1", "choices": [{"delta": change, "finish_reason": reason}]}
+
+
+USED = {"choices": [], "usage": {"prompt_tokens": 7, "completion_tokens": 2}}
+
+
+@pytest.mark.parametrize(
+    "stream",
+    [
+        events(delta(content="y"), delta(content="es"), delta("stop"), USED, "[DONE]"),
+        events(delta(role="assistant", content=""), delta(content="yes"), USED, "[DONE]"),
+        events(delta(reasoning_content="hm"), delta("stop", content="yes"), USED),
+        events(delta(content=[{"type": "text", "text": "yes"}]), delta("stop"), USED).replace(b"\n", b"\r\n"),
+        b": waiting\n\n" + events(delta("stop", content="yes"), USED).replace(b"data: ", b"event: x\ndata:"),
+    ],
+)
+def test_an_answer_in_events_is_the_same_answer(stream):
+    reply = read_response(200, {}, stream)
+    assert (reply.text, reply.model, reply.usage) == ("yes", "m-1", Usage(7, 2))
+
+
+@pytest.mark.parametrize(
+    ("stream", "kind"),
+    [
+        (events(delta(content="y")), "broken JSON"),
+        (events(delta(content="y"), '{"cut": '), "broken JSON"),
+        (events(delta(content="y"), {"error": {"message": "overloaded", "code": 503}}), "error 503"),
+        (events(delta(content="y"), delta("length"), "[DONE]"), "cut off at max_tokens"),
+        (events("[DONE]"), "not a completion"),
+    ],
+)
+def test_events_that_break_off_are_a_fault(stream, kind):
+    with pytest.raises(Fault) as caught:
+        read_response(200, {}, stream)
+    assert caught.value.kind == kind
+
+
+@pytest.mark.parametrize(
+    ("without", "settings"),
+    [
+        ({"whole"}, {"stream": True, "stream_options": {"include_usage": True}}),
+        ({"whole", "usage"}, {"stream": True}),
+    ],
+)
+def test_servers_that_only_stream_are_asked_to(without, settings):
+    sent = request_body(replace(ASKED, without=frozenset(without)), "m")
+    assert {name: value for name, value in sent.items() if "stream" in name} == settings
+
+
+def test_turns_of_one_role_are_joined_where_a_server_wants_that():
+    turns = [("system", "a"), ("user", "b"), ("user", "c"), ("assistant", "d"), ("system", "e"), ("tool", "f")]
+    request = Request(tuple(Message(*turn) for turn in turns), without=frozenset({"roles"}))
+    assert request_body(request, "m")["messages"] == [
+        {"role": "user", "content": "a\n\nb\n\nc"},
+        {"role": "assistant", "content": "d"},
+        {"role": "user", "content": "e\n\nf"},
+    ]
+    assert json.loads(encode_request(request, "m")) == request_body(request, "m")
+
+
+@pytest.mark.parametrize(
+    ("choices", "text"),
+    [
+        ([{"message": {"content": ""}}, {"message": {"content": "yes"}}], "yes"),
+        ([{"text": "yes"}], "yes"),
+        (
+            [
+                {
+                    "message": {
+                        "content": ["y", {"type": "thinking", "thinking": "no"}, {"type": "output_text", "text": "es"}]
+                    }
+                }
+            ],
+            "yes",
+        ),
+        ([{"message": {"content": "y\0\ud800"}}], "y\ufffd\ufffd"),
+    ],
+)
+def test_an_answer_is_found_wherever_it_stands(choices, text):
+    assert read_response(200, {}, json.dumps({"choices": choices}).encode()).text == text
+
+
+@pytest.mark.parametrize("reason", ["stop", "STOP", "eos", "eos_token", "end_turn", "stop_sequence", "", None])
+def test_good_reasons_to_finish(reason):
+    assert read_response(200, {}, body(finish_reason=reason)).text == "yes"
+
+
+@pytest.mark.parametrize("reason", ["error", "abort", "tool_calls", "max_tokens", "model_length", "safety", "x", 7, {}])
+def test_all_other_reasons_to_finish_are_faults(reason):
+    with pytest.raises(Fault):
+        read_response(200, {}, body(finish_reason=reason))
