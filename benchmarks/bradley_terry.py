@@ -62,7 +62,7 @@ class Ours:
         ]
 
     def step(self) -> float:
-        from personalrm.rewards.language.bradley_terry.training import pair_losses
+        from personalrm.rewards.language.bradley_terry.network import pair_losses
         from personalrm.rewards.language.forests.pair_batches import plant
 
         self.network.zero_grad(set_to_none=True)

@@ -15,7 +15,7 @@ from personalrm.embedding.quiet_loading import quiet_loading
 from personalrm.embedding.with_torch import torch
 from personalrm.preferences.pairs import PreferencePair
 from personalrm.rewards.language.bradley_terry.model import BradleyTerry
-from personalrm.rewards.language.bradley_terry.training import BradleyTerryOptions
+from personalrm.rewards.language.bradley_terry.network import BradleyTerryOptions
 from personalrm.rewards.language.forests.chat_tokens import ChatTokenizer, load_tokenizer
 from personalrm.rewards.language.forests.pair_batches import tokenize_pairs
 

@@ -13,8 +13,7 @@ from personalrm.embedding.quiet_loading import quiet_loading
 from personalrm.preferences.messages import Message
 from personalrm.preferences.pairs import PreferencePair
 from personalrm.rewards.language.bradley_terry.model import BradleyTerry
-from personalrm.rewards.language.bradley_terry.network import NetworkOptions
-from personalrm.rewards.language.bradley_terry.training import BradleyTerryOptions
+from personalrm.rewards.language.bradley_terry.network import BradleyTerryOptions, NetworkOptions
 from personalrm.rewards.language.lora import Lora
 from personalrm.rewards.language.vpl_lm.network import LanguageVPLOptions
 from personalrm.testing import tiny_pair

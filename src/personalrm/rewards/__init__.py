@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from personalrm.rewards.language.bradley_terry.adapter_soups import Adapter, soup
     from personalrm.rewards.language.bradley_terry.cluster_soups import BradleyTerrySoup, BradleyTerrySoupOptions
     from personalrm.rewards.language.bradley_terry.model import BradleyTerry
+    from personalrm.rewards.language.bradley_terry.network import BradleyTerryOptions
     from personalrm.rewards.language.bradley_terry.peft_export import export_peft
-    from personalrm.rewards.language.bradley_terry.training import BradleyTerryOptions
     from personalrm.rewards.language.forests.closing_states import PrefixCache
     from personalrm.rewards.language.lora import Lora
     from personalrm.rewards.language.served import ServedRewards

@@ -40,7 +40,7 @@ class EncoderSpec:
         """
         if self.name == STYLOMETRIC:  # numpy alone; it has no use for a device
             return self
-        from personalrm.rewards.language.placing import Device, placed
+        from personalrm.embedding.with_torch import Device, placed
 
         known = device in get_args(Device)
         return replace(self, device=placed(cast(Device, device)).type if known else device)

@@ -202,7 +202,7 @@ class RewardMethod:
         if self.trains_language_model and base is None:
             raise BadInput(f"{self.name} trains a language model and none was named; pass base (--base)")
         if self.trains_language_model and device is not None:
-            from personalrm.rewards.language.placing import train_on
+            from personalrm.rewards.language.lora import train_on
 
             train_on(device)
         arguments: dict[str, Any] = {name: given[name] for name in self.made_of}
@@ -224,7 +224,7 @@ class RewardMethod:
         given: dict[Material, Any] = {"store": store, "base": base, "turns": turns}
         model: Any = self.model_class.load(folder, **{name: given[name] for name in self.made_of if name in given})
         if self.trains_language_model and device is not None and hasattr(model, "network"):
-            from personalrm.rewards.language.placing import placed
+            from personalrm.embedding.with_torch import placed
 
             model.network.to(placed(device))
         loaded: RewardModel[Any] = model
@@ -233,7 +233,7 @@ class RewardMethod:
     def release(self) -> None:
         """Free what a language model took that nobody holds any more; it is too large to wait for the collector."""
         if self.trains_language_model:
-            from personalrm.rewards.language.placing import free_memory
+            from personalrm.rewards.language.lora import free_memory
 
             free_memory()
 
@@ -281,7 +281,7 @@ _BRADLEY_TERRY = RewardMethod(
     KNOWS["nothing"],
     "Bradley-Terry",
     "Bradley and Terry 1952",
-    "personalrm.rewards.language.bradley_terry:BradleyTerry",
+    "personalrm.rewards.language.bradley_terry.model:BradleyTerry",
     ("base", "turns", "checkpoint"),
     is_personal=False,
     usual_pool="unfiltered",
@@ -355,7 +355,7 @@ REWARD_MODELS: Mapping[str, RewardMethod] = {
             "vpl_lm",
             "VPL over a language model",
             "Poddar et al. 2024",
-            "personalrm.rewards.language.vpl_lm:LanguageVPL",
+            "personalrm.rewards.language.vpl_lm.model:LanguageVPL",
             ("store", "base", "checkpoint"),
             has_published=True,
             usual_pool="unfiltered",
@@ -364,7 +364,7 @@ REWARD_MODELS: Mapping[str, RewardMethod] = {
             "bradley_terry_soup",
             "Soup of Bradley-Terry adapters",
             "rewarded soups 2023",
-            "personalrm.rewards.language.bradley_terry:BradleyTerrySoup",
+            "personalrm.rewards.language.bradley_terry.cluster_soups:BradleyTerrySoup",
             ("base", "checkpoint"),
             usual_pool="unfiltered",
             part="adapters",

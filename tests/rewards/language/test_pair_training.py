@@ -9,12 +9,11 @@ import torch
 from tests.rewards.tiny import tiny_model
 
 from personalrm.errors import TrainingFailed
-from personalrm.rewards.language.bradley_terry.network import NetworkOptions, open_network
-from personalrm.rewards.language.bradley_terry.training import pair_losses
+from personalrm.rewards.language.bradley_terry.network import NetworkOptions, open_network, pair_losses
 from personalrm.rewards.language.forests.pair_batches import TokenPair
 from personalrm.rewards.language.lora import Lora
-from personalrm.rewards.language.pair_training import Called, Cutting, PairTraining, StepPart
-from personalrm.rewards.training import Curve, Optimization
+from personalrm.rewards.language.pair_training import Called, PairTraining, StepOptions, StepPart
+from personalrm.rewards.training import Curve
 
 pytestmark = pytest.mark.slow  # transformers and PEFT take seconds to import
 PAIRS = [TokenPair((5, 6, 7, n), (5, 6, 8), 0) for n in range(20, 24)]
@@ -30,8 +29,8 @@ def trained(*, bad_step: int = -1, dropout: float = 0.0, tokens_at_once: int = 1
 
     options = NetworkOptions(head_start="normal")
     network = open_network(tiny_model(), Lora(4, 8.0, dropout=dropout), seed=0, options=options)
-    run = PairTraining(network, PAIRS, STEPS, loss, Cutting(tokens_at_once))
-    return run.train(Optimization(n_steps=4, learning_rate=1e-2)), run.n_tokens_run
+    run = PairTraining(network, PAIRS, STEPS, loss, StepOptions(tokens_at_once=tokens_at_once, learning_rate=1e-2))
+    return run.train(), run.n_tokens_run
 
 
 def test_a_step_whose_loss_is_no_number_is_left_out_and_counted() -> None:
@@ -60,6 +59,6 @@ def test_steps_without_numbers_are_not_taken_for_steps_without_differences() -> 
         return losses * math.nan, margins * math.nan
 
     network = open_network(tiny_model(), Lora(4, 8.0), seed=0, options=NetworkOptions())
-    run = PairTraining(network, PAIRS, STEPS * 6, loss, Cutting(1000))
+    run = PairTraining(network, PAIRS, STEPS * 6, loss, StepOptions())
     with pytest.raises(TrainingFailed, match="not numbers 20 steps in a row"):
-        run.train(Optimization(n_steps=24))
+        run.train()

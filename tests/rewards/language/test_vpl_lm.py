@@ -90,7 +90,7 @@ def drawn(store: EmbeddingStore) -> Drawn:
     table = make_pair_table(talk("u1", 0) + talk("u1", 1) + talk("u2", 2), store)
     network = open_vpl_network(tiny_model(), store.encoder.dim, options)
     contexts = ContextSampler(options, table, gather_pairs(table, store, "last"))
-    chat = LanguageVPL(tiny_model(), store, options).fit(PAIRS[:1])._fitted()[1]
+    chat = LanguageVPL(tiny_model(), store, options).fit(PAIRS[:1])._fitted().tokenizer
     tokens = tokenize_pairs(chat, [("", pair) for pair in table.pairs[:6]], sharing="conversation")
     return network, contexts, contexts.draw(torch.arange(6), torch.Generator().manual_seed(0)), tokens
 
@@ -126,7 +126,7 @@ def test_more_contexts_cost_no_token_more(store: EmbeddingStore) -> None:
     for n_contexts in (1, 8):
         fitted = LanguageVPL(tiny_model(), store, tiny_vpl_options(n_contexts=n_contexts, sharing="none")).fit(PAIRS)
         counts.append(fitted.training.n_tokens_run)
-    chat = fitted._fitted()[1]
+    chat = fitted._fitted().tokenizer
     tokens = tokenize_pairs(chat, [("", pair) for pair in PAIRS], sharing="none")
     assert counts == [2 * sum(len(pair.chosen) + len(pair.rejected) for pair in tokens)] * 2  # two epochs
 

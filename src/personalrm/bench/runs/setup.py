@@ -241,7 +241,7 @@ def _short(value: Any) -> str:
 
 def _base(spec: RunSpec, model: BaseModel, methods: list[str], base: Path) -> Base:
     """A base model that can be trained by these methods, with the prompts of its file."""
-    from personalrm.rewards.language.base_models import check_base
+    from personalrm.rewards.language.lora import check_base
 
     path = str(base / model.name) if (base / model.name).is_dir() else model.name
     for name in methods:

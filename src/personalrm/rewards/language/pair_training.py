@@ -10,25 +10,74 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
-from personalrm.embedding.with_torch import torch
-from personalrm.errors import MissingExtra, TrainingFailed
-from personalrm.rewards.language.forests.pair_batches import PairForest, TokenPair, cut_to_budget, plant
-from personalrm.rewards.language.lora import AdaptedNetwork, fingerprint
+from personalrm.embedding.with_torch import packages_of, torch
+from personalrm.errors import BadInput, TrainingFailed
+from personalrm.rewards.language.forests.pair_batches import (
+    SHARINGS,
+    PairForest,
+    Sharing,
+    TokenPair,
+    cut_to_budget,
+    plant,
+)
+from personalrm.rewards.language.lora import AdaptedNetwork, Lora, fingerprint
 from personalrm.rewards.training import STEP_STRIDE, Checkpoints, Curve, Dev, Group, Optimization, train_in_parts
-from personalrm.wording import absence
 
 MOST_FLAT = 3
 """Steps after the first whose margins may all be exactly 0 before training is given up."""
 Called = Callable[..., Any]
 """The network as the loss calls it: itself, or wrapped so that processes exchange gradients."""
+
+
+@dataclass(frozen=True)
+class StepOptions:
+    """How a language model is trained in steps of pairs, whatever stands on top of it."""
+
+    lora: Lora = field(default_factory=Lora)
+    max_tokens: int = 8192
+    """Longest sequence; oldest turns are left out of longer ones."""
+    epochs: int = 1
+    pairs_a_step: int = 16
+    """Pairs of an optimizer step, over all processes."""
+    learning_rate: float = 1e-4
+    """Of LoRA, and of a head that has none of its own."""
+    sharing: Sharing = "conversation"
+    """Whose common beginnings are computed once: nobody's, a pair's, a conversation's, a user's."""
+    tokens_at_once: int = 16_384
+    """Tokens of a forest; a step is cut into as many as it takes."""
+    check_every: int = 50
+    """Steps between two looks at the dev users."""
+    patience: int = 5
+    checkpoint_every: int = 50
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.sharing not in SHARINGS:
+            raise BadInput(f"unknown sharing {self.sharing!r}; use one of {', '.join(SHARINGS)}")
+        for name in ("epochs", "pairs_a_step", "tokens_at_once"):
+            if getattr(self, name) < 1:
+                raise BadInput(f"{name} must be at least 1, got {getattr(self, name)!r}")
+        self.optimization(1)  # refuses rates and intervals that mean nothing
+
+    def optimization(self, n_steps: int) -> Optimization:
+        """AdamW without decay, linear to 0, gradient clipped at 1."""
+        return Optimization(
+            n_steps=n_steps,
+            learning_rate=self.learning_rate,
+            optimizer="adamw",
+            schedule="linear",
+            check_every=self.check_every,
+            patience=self.patience,
+            checkpoint_every=self.checkpoint_every,
+        )
 
 
 @dataclass(frozen=True, repr=False)
@@ -51,17 +100,6 @@ class PairLoss(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class Cutting:
-    """How steps become forests."""
-
-    tokens_at_once: int
-    is_shared: bool = True
-    """Whether common beginnings are computed once."""
-    seed: int = 0
-    """Of dropout."""
-
-
 class PairTraining:
     """One training: the steps, this process's part of each, and what was seen of the margins.
 
@@ -70,7 +108,7 @@ class PairTraining:
         pairs: What to train on.
         steps: Places of each step's pairs.
         loss: What a pair costs.
-        cutting: How steps become forests.
+        options: How steps become forests, rates, looks.
 
     Raises:
         MissingExtra: If accelerate is not installed.
@@ -82,14 +120,12 @@ class PairTraining:
         pairs: Sequence[TokenPair],
         steps: Sequence[Sequence[int]],
         loss: PairLoss,
-        cutting: Cutting,
+        options: StepOptions,
     ) -> None:
-        try:
+        with packages_of("train"):
             from accelerate import Accelerator
-        except (ImportError, OSError, MemoryError) as error:
-            raise MissingExtra(absence(error, "accelerate", "train")) from None
         self.accelerator = Accelerator()
-        self._inner, self._pairs, self._steps, self._loss, self._cutting = network, pairs, steps, loss, cutting
+        self._inner, self._pairs, self._steps, self._loss, self._options = network, pairs, steps, loss, options
         self._network = self.accelerator.prepare_model(network)
         self._n_flat, self._has_margins = 0, False
         self.n_tokens_run = 0
@@ -97,7 +133,6 @@ class PairTraining:
 
     def train(
         self,
-        optimization: Optimization,
         *,
         groups: Sequence[Group] | None = None,
         dev: Dev | None = None,
@@ -110,7 +145,6 @@ class PairTraining:
         its part of each step.
 
         Args:
-            optimization: Rates, clipping, looks; as many steps as there are.
             groups: Parameters with rates of their own.
             dev: Loss on the dev users, lower is better.
             checkpoint: File to keep the run in and to go on from.
@@ -123,9 +157,13 @@ class PairTraining:
         kept = None
         if checkpoint is not None:
             kept = Checkpoints(checkpoint, fingerprint, self.accelerator.is_main_process)
-        trained = _Trained(self._inner)
+        trained = torch.nn.Module()  # the trained parameters alone, so that checkpoints leave the frozen model out
+        for name, parameter in self._inner.trained():
+            trained.register_parameter(name.replace(".", "/"), parameter)
+        optimization = self._options.optimization(len(self._steps))
         curve = train_in_parts(trained, self.accumulate, optimization, groups=groups, dev=dev, checkpoints=kept)
-        self._refuse_flat(is_end=True)
+        if self._n_flat and not self._has_margins:  # over before there were too many
+            self._refuse_flat()
         self.accelerator.wait_for_everyone()
         self._inner.eval()
         return curve
@@ -134,23 +172,31 @@ class PairTraining:
         """Gradient and loss of a step, part by part."""
         self._inner.train()
         places = self._steps[step]
-        parts = self._own_parts(places)
+        # A process for which no part is left keeps in step with one that counts nothing.
+        parts, weight = self._own_parts(places), 1.0
+        if not parts:
+            parts, weight = [[places[0]]], 0.0
         total, largest = torch.zeros(2, device=self.accelerator.device)
-        with _seeded(self._cutting.seed * STEP_STRIDE + step):
+        # Dropout by seed and step alone, so that a resumed run goes on alike; the caller's draws stay as they are.
+        with torch.random.fork_rng():
+            torch.manual_seed(self._options.seed * STEP_STRIDE + step)
             for number, part in enumerate(parts):
+                planted = self._planted(self._pairs, part)
+                self.n_tokens_run += len(planted.forest)
                 is_last = number == len(parts) - 1
                 # Gradients are exchanged once a step, after the last part.
                 with nullcontext() if is_last else self.accelerator.no_sync(self._network):
-                    losses, margins = self._loss(self._network, self._planted(part, step))
-                    loss = part.weight * losses.sum() / len(places)
+                    losses, margins = self._loss(self._network, StepPart(planted, part, step, places))
+                    loss = weight * losses.sum() / len(places)
                     self.accelerator.backward(loss * self.accelerator.num_processes)
                 total += loss.detach()
                 # Python's max would make 0 of no number, and a step without numbers is not a flat one.
-                largest = torch.maximum(largest, margins.detach().abs().max() * part.weight)
-        total, tallest = self._over_processes(total), self._over_processes(largest, "max")
-        self._has_margins |= float(tallest) > 0
-        self._n_flat = self._n_flat + 1 if float(tallest) == 0 and step > 0 else 0
-        self._refuse_flat()
+                largest = torch.maximum(largest, margins.detach().abs().max() * weight)
+        total, tallest = self._over_processes(total), float(self._over_processes(largest, "max"))
+        self._has_margins |= tallest > 0
+        self._n_flat = self._n_flat + 1 if tallest == 0 and step > 0 else 0
+        if self._n_flat >= MOST_FLAT:
+            self._refuse_flat()
         return float(total)
 
     @torch.no_grad()
@@ -164,30 +210,25 @@ class PairTraining:
             losses: Losses `(pairs,)` of a forest, given the places of its pairs.
         """
         self._inner.eval()
-        everything = cut_to_budget(pairs, range(len(pairs)), max_tokens=self._cutting.tokens_at_once)
-        own = everything[self.accelerator.process_index :: self.accelerator.num_processes]
+        everything = cut_to_budget(pairs, range(len(pairs)), max_tokens=self._options.tokens_at_once)
         total = torch.zeros((), device=self.accelerator.device)
-        for part in own:
-            planted = plant([pairs[place] for place in part], is_shared=self._cutting.is_shared)
-            total += losses(planted, part).sum()
+        for part in everything[self.accelerator.process_index :: self.accelerator.num_processes]:
+            total += losses(self._planted(pairs, part), part).sum()
         return float(self._over_processes(total)) / len(pairs)
 
-    def _refuse_flat(self, *, is_end: bool = False) -> None:
+    def _refuse_flat(self) -> None:
         """Stop where chosen and rejected always get the same reward: the score is read in the shared prompt."""
-        if self._n_flat >= MOST_FLAT or (is_end and self._n_flat > 0 and not self._has_margins):
-            raise TrainingFailed(
-                f"all margins of {self._n_flat} steps in a row are exactly 0, so chosen and rejected are scored alike; "
-                "check that the chat template shows the completion and that it is not cut off"
-            )
+        raise TrainingFailed(
+            f"all margins of {self._n_flat} steps in a row are exactly 0, so chosen and rejected are scored alike; "
+            "check that the chat template shows the completion and that it is not cut off"
+        )
 
-    def _planted(self, part: _Part, step: int) -> StepPart:
-        planted = plant([self._pairs[place] for place in part.places], is_shared=self._cutting.is_shared)
-        self.n_tokens_run += len(planted.forest)
-        return StepPart(planted, part.places, step, self._steps[step])
+    def _planted(self, pairs: Sequence[TokenPair], places: Sequence[int]) -> PairForest:
+        return plant([pairs[place] for place in places], is_shared=self._options.sharing != "none")
 
-    def _own_parts(self, places: Sequence[int]) -> list[_Part]:
-        """This process's parts of a step; where there are too few, one that counts nothing."""
-        parts = cut_to_budget(self._pairs, places, max_tokens=self._cutting.tokens_at_once)
+    def _own_parts(self, places: Sequence[int]) -> list[list[int]]:
+        """This process's parts of a step; none where there are fewer pairs than processes."""
+        parts = cut_to_budget(self._pairs, places, max_tokens=self._options.tokens_at_once)
         n, index = self.accelerator.num_processes, self.accelerator.process_index
         while len(parts) < n and max(map(len, parts)) > 1:
             longest = max(parts, key=len)
@@ -200,7 +241,7 @@ class PairTraining:
             lightest = int(np.argmin(weights))
             loads[lightest].append(part)
             weights[lightest] += sum(self._pairs[place].n_tokens for place in part)
-        return [_Part(part) for part in loads[index]] or [_Part([places[0]], weight=0.0)]
+        return loads[index]
 
     def _over_processes(self, value: torch.Tensor, how: str = "sum") -> torch.Tensor:
         if self.accelerator.num_processes == 1:
@@ -221,28 +262,3 @@ def run_fingerprint(pairs: Sequence[TokenPair], options: Any, network: AdaptedNe
     for other in others:
         told.update(f"{len(other)} {other}".encode())
     return told.hexdigest()
-
-
-@dataclass(frozen=True)
-class _Part:
-    """Pairs of one forest; weight 0 keeps a process in step that has nothing to do."""
-
-    places: list[int]
-    weight: float = 1.0
-
-
-class _Trained(torch.nn.Module):
-    """The trained parameters alone, so that checkpoints leave the frozen model out."""
-
-    def __init__(self, network: AdaptedNetwork) -> None:
-        super().__init__()
-        for name, parameter in network.trained():
-            self.register_parameter(name.replace(".", "/"), parameter)
-
-
-@contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    """Dropout by seed and step alone, so that a resumed run goes on alike; the caller's draws stay as they are."""
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        yield

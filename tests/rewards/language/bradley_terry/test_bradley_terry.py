@@ -24,8 +24,7 @@ from personalrm.preferences.personas import Claim, Persona
 from personalrm.preferences.prepared_prompts import PreparedPrompt, PreparedPrompts
 from personalrm.rewards.language.bradley_terry.adapter_soups import soup
 from personalrm.rewards.language.bradley_terry.model import BradleyTerry
-from personalrm.rewards.language.bradley_terry.network import NetworkOptions
-from personalrm.rewards.language.bradley_terry.training import BradleyTerryOptions
+from personalrm.rewards.language.bradley_terry.network import BradleyTerryOptions, NetworkOptions
 from personalrm.rewards.language.forests.closing_states import PrefixCache
 from personalrm.rewards.language.lora import Lora
 from personalrm.rewards.language.user_turns import RawHistory, SavedPrompts, UserTurn
@@ -197,7 +196,7 @@ class Dying(PairTraining):
         if step == 7:
             os.kill(os.getpid(), 9)
         return super().accumulate(step)
-import personalrm.rewards.language.bradley_terry.training as module
+import personalrm.rewards.language.bradley_terry.model as module
 module.PairTraining = Dying
 BradleyTerry(sys.argv[1], tiny_options(epochs=4, checkpoint_every=3), checkpoint=sys.argv[2]).fit(training_pairs())
 """
@@ -251,15 +250,15 @@ def items(n_users: int = 3) -> list[ScoreItem]:
 def test_kept_beginnings_give_the_scores_of_none(model: BradleyTerry) -> None:
     found = []
     for most in (0, 65_536):
-        model._reader.cache = PrefixCache(most)  # type: ignore[union-attr]
+        model._fitted().reader.cache = PrefixCache(most)
         found.append(np.concatenate([*model.score_many(items()), *model.score_many(items())]))
     assert np.abs(found[0] - found[1]).max() <= 1e-5
 
 
 def test_a_question_costs_its_own_tokens_once_the_user_is_known(model: BradleyTerry) -> None:
     item = items()[0]
-    model._reader.cache = PrefixCache()  # type: ignore[union-attr]
-    scorer, chat = model._fitted()
+    model._fitted().reader.cache = PrefixCache()
+    scorer, chat = model._fitted().reader, model._fitted().tokenizer
     prefix = len(chat.user_prefix(item.state.system))
     costs = []
     for _ in range(2):

@@ -13,7 +13,7 @@ from tests.rewards.tiny import tiny_model, tiny_model_of, training_pairs
 
 from personalrm.embedding.quiet_loading import quiet_loading
 from personalrm.errors import NotFitted, StoreError
-from personalrm.rewards.language.bradley_terry import BradleyTerry
+from personalrm.rewards.language.bradley_terry.model import BradleyTerry
 from personalrm.rewards.language.bradley_terry.peft_export import export_peft
 from personalrm.rewards.language.forests.chat_tokens import ChatPrefix, ChatTokenizer, load_tokenizer
 

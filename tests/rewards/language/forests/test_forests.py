@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from tests.rewards.tiny import tiny_model
 
 from personalrm.errors import BadInput
-from personalrm.rewards.language.bradley_terry.network import NetworkOptions, RewardNetwork, open_network
-from personalrm.rewards.language.bradley_terry.training import pair_losses
+from personalrm.rewards.language.bradley_terry.network import NetworkOptions, RewardNetwork, open_network, pair_losses
 from personalrm.rewards.language.forests.attention import ATTENTIONS, run_forest, use_attention
 from personalrm.rewards.language.forests.forest import make_forest
 from personalrm.rewards.language.forests.pair_batches import TokenPair, plant

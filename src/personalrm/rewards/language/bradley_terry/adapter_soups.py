@@ -65,11 +65,16 @@ def soup(adapters: Sequence[Adapter], weights: Sequence[float]) -> Adapter:
         raise BadInput(f"a soup needs one weight an adapter, got {len(adapters)} adapters and {len(weights)} weights")
     if not np.isfinite(weights).all() or not np.any(weights):
         raise BadInput(f"weights of a soup must be finite and not all 0, got {[float(weight) for weight in weights]!r}")
-    _check_alike(adapters)
+    shapes = [_shapes(adapter) for adapter in adapters]
+    for place, found in enumerate(shapes):
+        if found != shapes[0]:
+            raise BadInput(f"adapter {place} changes other layers or shapes than adapter 0; mix adapters of one model")
     used = [(adapter, float(weight)) for adapter, weight in zip(adapters, weights, strict=True) if weight != 0]
     first, weight = used[0]
     if len(used) == 1 and weight == 1.0:
-        return Adapter(_frozen({name: array.copy() for name, array in first.arrays.items()}), first.rank, first.alpha)
+        return Adapter(
+            MappingProxyType({name: array.copy() for name, array in first.arrays.items()}), first.rank, first.alpha
+        )
     arrays: dict[str, Array] = {}
     for layer in first.layers:
         arrays[layer + A] = np.concatenate([adapter.arrays[layer + A] for adapter, _ in used], axis=0)
@@ -81,20 +86,12 @@ def soup(adapters: Sequence[Adapter], weights: Sequence[float]) -> Adapter:
         if name not in arrays:
             arrays[name] = np.sum([np.float32(weight) * adapter.arrays[name] for adapter, weight in used], axis=0)
     rank = sum(adapter.rank for adapter, _ in used)
-    return Adapter(_frozen(arrays), rank, float(rank))
+    return Adapter(MappingProxyType(arrays), rank, float(rank))
 
 
-def _check_alike(adapters: Sequence[Adapter]) -> None:
-    """All adapters against the first: layers, shapes but for the rank."""
-    told = [{name: _shape(name, array) for name, array in adapter.arrays.items()} for adapter in adapters]
-    for place, shapes in enumerate(told):
-        if shapes != told[0]:
-            raise BadInput(f"adapter {place} changes other layers or shapes than adapter 0; mix adapters of one model")
-
-
-def _shape(name: str, array: Array) -> tuple[int, ...]:
-    return array.shape[1:] if name.endswith(A) else array.shape[:-1] if name.endswith(B) else array.shape
-
-
-def _frozen(arrays: dict[str, Array]) -> Mapping[str, Array]:
-    return MappingProxyType(arrays)
+def _shapes(adapter: Adapter) -> dict[str, tuple[int, ...]]:
+    """Layers and shapes but for the rank, in which adapters may differ."""
+    return {
+        name: array.shape[1:] if name.endswith(A) else array.shape[:-1] if name.endswith(B) else array.shape
+        for name, array in adapter.arrays.items()
+    }

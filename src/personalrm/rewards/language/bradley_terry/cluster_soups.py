@@ -25,8 +25,7 @@ from personalrm.rewards.heads.simplex import fit_simplex
 from personalrm.rewards.heads.soups import cluster_users
 from personalrm.rewards.language.bradley_terry.adapter_soups import Adapter, soup
 from personalrm.rewards.language.bradley_terry.model import BradleyTerry
-from personalrm.rewards.language.bradley_terry.network import RewardNetwork
-from personalrm.rewards.language.bradley_terry.training import BradleyTerryOptions
+from personalrm.rewards.language.bradley_terry.network import BradleyTerryOptions, RewardNetwork
 from personalrm.rewards.language.lora import fingerprint
 from personalrm.rewards.model_card import Training, soup_card
 from personalrm.rewards.reward_model import DevUser, RewardModel, ScoreItem
@@ -40,76 +39,6 @@ from personalrm.rewards.saving import (
 from personalrm.rewards.training import Curve
 from personalrm.rewards.watching import part
 from personalrm.stats.arrays import FloatArray
-
-
-@dataclass(frozen=True, repr=False)
-class ClusterPart:
-    """The users of one cluster."""
-
-    pairs: tuple[PreferencePair, ...]
-    dev: tuple[DevUser, ...]
-    """Dev users whose context is nearest to it."""
-
-
-def cluster(
-    model: BradleyTerry, pairs: Sequence[PreferencePair], dev: Sequence[DevUser], n_clusters: int
-) -> list[ClusterPart]:
-    """The parts of the training pairs and dev users, one a cluster; some may be empty.
-
-    Args:
-        model: Everybody's; its hidden states are the embedding.
-        pairs: What it was trained on.
-        dev: Dev users; those without context belong to the first cluster.
-        n_clusters: How many.
-    """
-    differences, owners = model.differences(pairs), [pair.user_id for pair in pairs]
-    users = {owner: place for place, owner in enumerate(dict.fromkeys(owners))}
-    rows = np.array([users[owner] for owner in owners])
-    scale = np.sqrt((differences**2).mean(axis=0))
-    scaled = differences / np.where(scale > 0, scale, 1.0)
-    points = np.stack([scaled[rows == place].mean(axis=0) for place in range(len(users))])
-    of_user = cluster_users(points, n_clusters, seed=model.options.seed)
-    centers = {k: points[of_user == k].mean(axis=0) for k in np.unique(of_user)}
-    near = [_nearest(model, user, centers, scale) for user in dev]
-    return [
-        ClusterPart(
-            tuple(pair for pair, row in zip(pairs, rows, strict=True) if of_user[row] == k),
-            tuple(user for user, nearest in zip(dev, near, strict=True) if nearest == k),
-        )
-        for k in range(n_clusters)
-    ]
-
-
-def train_adapters(
-    model: BradleyTerry, parts: Sequence[ClusterPart], *, checkpoint: Path | None
-) -> tuple[Adapter, ...]:
-    """One adapter a part, each from where the model stands, which ends up there again; an empty part gets that one.
-
-    Args:
-        model: Everybody's, trained.
-        parts: From `cluster`.
-        checkpoint: File of everybody's training; each part's stands beside it.
-    """
-    start, training, curve = model.adapter(), model.training, model.curve
-    adapters = []
-    for number, cluster_part in enumerate(parts):
-        model.wear(start)
-        if cluster_part.pairs:
-            model.checkpoint = checkpoint.with_stem(f"{checkpoint.stem}-{number}") if checkpoint else None
-            with part(f"adapter {number + 1} of {len(parts)}"):
-                model.go_on(cluster_part.pairs, dev=cluster_part.dev)
-        adapters.append(model.adapter())
-    model.wear(start)
-    model.training, model.curve, model.checkpoint = training, curve, checkpoint
-    return tuple(adapters)
-
-
-def _nearest(model: BradleyTerry, user: DevUser, centers: dict[int, FloatArray], scale: FloatArray) -> int:
-    if not user.context:
-        return 0
-    point = model.differences(user.context).mean(axis=0) / np.where(scale > 0, scale, 1.0)
-    return min(centers, key=lambda k: float(((point - centers[k]) ** 2).sum()))
-
 
 KIND = "bradley_terry_soup"
 
@@ -170,17 +99,36 @@ class BradleyTerrySoup(RewardModel[MixtureState]):
             BadInput: If there are no pairs, or the base model cannot be loaded.
             TrainingFailed: If the loss is not a number, or chosen and rejected are always scored alike.
         """
+        n_clusters = self.options.n_clusters
         model = BradleyTerry(self.base, self.options.adapters, checkpoint=self.checkpoint)
         with part("everybody's model"):
             model.fit(pairs, dev=dev)
         self.curve, self.training = model.curve, model.training
-        parts = cluster(model, pairs, dev, self.options.n_clusters)
-        self.adapters = train_adapters(model, parts, checkpoint=self.checkpoint)
-        self._model = model
+        of_pair, of_dev = self._clusters(model, pairs, dev)
+        everybody, adapters = model.adapter(), []
+        for k in range(n_clusters):
+            model.wear(everybody)
+            own = [pair for pair, cluster in zip(pairs, of_pair, strict=True) if cluster == k]
+            if own:  # an empty cluster keeps everybody's adapter
+                file = self.checkpoint
+                model.checkpoint = file.with_stem(f"{file.stem}-{k}") if file else None
+                with part(f"adapter {k + 1} of {n_clusters}"):
+                    model.go_on(own, dev=[user for user, cluster in zip(dev, of_dev, strict=True) if cluster == k])
+            adapters.append(model.adapter())
+        self._model, self.adapters = model.wear(everybody), tuple(adapters)
         self.strength = self.options.strength
         scored = [user for user in dev if user.targets]
-        if scored and self.options.mixing == "fitted" and self.options.n_clusters > 1:
-            self.strength = self._best_strength(scored)
+        if scored and self.options.mixing == "fitted" and n_clusters > 1:
+            margins, weights = self._margins([user.context for user in scored])
+            targets, counts = self._margins([user.targets for user in scored])
+
+            def loss(strength: float) -> float:
+                """On the dev users' targets, of the mixture of rewards."""
+                mixed = fit_simplex(margins, weights=weights, strength=strength).weights
+                losses = [c * np.logaddexp(0.0, -a @ p) for a, c, p in zip(targets, counts, mixed, strict=True)]
+                return float(np.concatenate(losses).sum())
+
+            self.strength = min(STRENGTHS, key=loss)
         return self
 
     def condition_many(self, contexts: Sequence[Sequence[PreferencePair]]) -> list[MixtureState]:
@@ -190,13 +138,21 @@ class BradleyTerrySoup(RewardModel[MixtureState]):
             return []
         if self.options.mixing == "uniform":
             return [MixtureState(np.full(len(self.adapters), 1.0 / len(self.adapters))) for _ in contexts]
-        return [MixtureState(weights) for weights in self._mix(*self._margins(contexts), self.strength)]
+        margins, counts = self._margins(contexts)
+        return [MixtureState(p) for p in fit_simplex(margins, weights=counts, strength=self.strength).weights]
 
     def score_many(self, items: Sequence[ScoreItem]) -> list[FloatArray]:
         """Rewards of each item's completions, by the mixture the options name."""
         self._fitted()
-        if self.options.mixture_of == "weights":
-            return self._of_mixed_weights(items)
+        if self.options.mixture_of == "weights":  # each user's questions under their own soup
+            of_user: dict[bytes, list[int]] = {}
+            for place, item in enumerate(items):
+                of_user.setdefault(item.state.weights.tobytes(), []).append(place)
+            found: dict[int, FloatArray] = {}
+            for places in of_user.values():
+                adapter = self.mixed(items[places[0]].state.weights)
+                found |= dict(zip(places, self._under(adapter, [items[place] for place in places]), strict=True))
+            return [found[place] for place in range(len(items))]
         mixed = [np.zeros(len(item.completions)) for item in items]
         for place, adapter in enumerate(self.adapters):
             used = [n for n, item in enumerate(items) if item.state.weights[place] != 0]
@@ -281,17 +237,6 @@ class BradleyTerrySoup(RewardModel[MixtureState]):
         anybody = model.condition(())
         return model.score_many([ScoreItem(anybody, item.conversation, item.completions) for item in items])
 
-    def _of_mixed_weights(self, items: Sequence[ScoreItem]) -> list[FloatArray]:
-        """Each user's questions under their own soup."""
-        of_user: dict[bytes, list[int]] = {}
-        for place, item in enumerate(items):
-            of_user.setdefault(item.state.weights.tobytes(), []).append(place)
-        found: dict[int, FloatArray] = {}
-        for places in of_user.values():
-            adapter = self.mixed(items[places[0]].state.weights)
-            found |= dict(zip(places, self._under(adapter, [items[place] for place in places]), strict=True))
-        return [found[place] for place in range(len(items))]
-
     def _margins(self, contexts: Sequence[Sequence[PreferencePair]]) -> tuple[list[FloatArray], list[FloatArray]]:
         """Each user's margins under each adapter, `(pairs, adapters)`, and weights of their pairs."""
         flat = [pair for context in contexts for pair in context]
@@ -302,17 +247,26 @@ class BradleyTerrySoup(RewardModel[MixtureState]):
         borders = np.cumsum([len(context) for context in contexts])[:-1]
         return np.split(found, borders), [choice_weights([0] * len(context), context) for context in contexts]
 
-    def _mix(self, margins: Sequence[FloatArray], weights: Sequence[FloatArray], strength: float) -> FloatArray:
-        return fit_simplex(margins, weights=weights, strength=strength).weights
+    def _clusters(
+        self, model: BradleyTerry, pairs: Sequence[PreferencePair], dev: Sequence[DevUser]
+    ) -> tuple[list[int], list[int]]:
+        """The cluster of each pair's user and that which each dev user is nearest to; some may be of nobody.
 
-    def _best_strength(self, dev: Sequence[DevUser]) -> float:
-        """The strength with the least loss on the dev users' targets, of the mixture of rewards."""
-        margins, weights = self._margins([user.context for user in dev])
-        targets, counts = self._margins([user.targets for user in dev])
+        The hidden states of everybody's model are the embedding.
+        """
+        differences = model.differences(pairs)  # (pairs, width)
+        users = {user_id: place for place, user_id in enumerate(dict.fromkeys(pair.user_id for pair in pairs))}
+        rows = np.array([users[pair.user_id] for pair in pairs])
+        scale = np.sqrt((differences**2).mean(axis=0))
+        scale = np.where(scale > 0, scale, 1.0)
+        points = np.stack([(differences / scale)[rows == place].mean(axis=0) for place in range(len(users))])
+        of_user = cluster_users(points, self.options.n_clusters, seed=model.options.seed)
+        centers = {int(k): points[of_user == k].mean(axis=0) for k in np.unique(of_user)}
 
-        def loss(strength: float) -> float:
-            mixed = self._mix(margins, weights, strength)
-            losses = [c * np.logaddexp(0.0, -a @ p) for a, c, p in zip(targets, counts, mixed, strict=True)]
-            return float(np.concatenate(losses).sum())
+        def nearest(user: DevUser) -> int:
+            if not user.context:  # nobody known belongs to the first
+                return 0
+            point = model.differences(user.context).mean(axis=0) / scale
+            return min(centers, key=lambda k: float(((point - centers[k]) ** 2).sum()))
 
-        return min(STRENGTHS, key=loss)
+        return [int(of_user[row]) for row in rows], [nearest(user) for user in dev]

@@ -1,16 +1,16 @@
 """A language model with a reward head: LoRA on the model, one linear map on the closing token's state.
 
 The head is ours and in fp32, outside of what an adapter holds. It starts at zero: every
-reward is 0, the first step is well defined, and two seeds differ by the LoRA alone.
+reward is 0, the first step is well defined, and two seeds differ by the LoRA alone. Trained
+with -log sigmoid(r_c - r_r) of each pair.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
-
-import numpy.typing as npt
 
 from personalrm.embedding.with_torch import torch
 from personalrm.errors import BadInput
@@ -18,7 +18,9 @@ from personalrm.rewards.language.bradley_terry.adapter_soups import A, Adapter, 
 from personalrm.rewards.language.forests.attention import run_forest
 from personalrm.rewards.language.forests.closing_states import closing_states
 from personalrm.rewards.language.forests.forest import Forest
-from personalrm.rewards.language.lora import AdaptedNetwork, Holding, Lora, open_adapted, restore_tensors
+from personalrm.rewards.language.forests.pair_batches import PairForest
+from personalrm.rewards.language.lora import AdaptedNetwork, Holding, Lora, open_adapted
+from personalrm.rewards.language.pair_training import StepOptions
 
 HeadStart = Literal["zero", "normal"]
 HEAD = "head.weight"
@@ -35,6 +37,20 @@ class NetworkOptions(Holding):
         super().__post_init__()
         if self.head_start not in get_args(HeadStart):
             raise BadInput(f"unknown head_start {self.head_start!r}; use one of {', '.join(get_args(HeadStart))}")
+
+
+@dataclass(frozen=True)
+class BradleyTerryOptions(StepOptions):
+    """How a Bradley-Terry model is trained (paper, Table 6; what the table lacks is said in docs/paper.md)."""
+
+    network: NetworkOptions = field(default_factory=NetworkOptions)
+    centering: float = 0.0
+    """Weight of (r_c + r_r)^2, which keeps rewards near 0; no part of the paper."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not (math.isfinite(self.centering) and self.centering >= 0):
+            raise BadInput(f"centering must be at least 0, got {self.centering!r}")
 
 
 class RewardNetwork(AdaptedNetwork):
@@ -87,9 +103,15 @@ def open_network(path: str, lora: Lora, *, seed: int, options: NetworkOptions) -
     return open_adapted(path, lora, options, seed=seed, make=make)
 
 
-def restore_arrays(network: RewardNetwork, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
-    """`restore_tensors` of numpy arrays, which stay as they are."""
-    restore_tensors(network, {name: torch.from_numpy(array.copy()) for name, array in arrays.items()})
+def pair_losses(
+    network: Callable[[Any], torch.Tensor], planted: PairForest, centering: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Losses and margins, shape `(pairs,)` each."""
+    rewards = network(planted.forest)  # (sequences,)
+    chosen = rewards[torch.from_numpy(planted.chosen).to(rewards.device)]
+    rejected = rewards[torch.from_numpy(planted.rejected).to(rewards.device)]
+    losses = -torch.nn.functional.logsigmoid(chosen - rejected) + centering * (chosen + rejected) ** 2
+    return losses, chosen - rejected
 
 
 def wear(network: RewardNetwork, adapter: Adapter) -> None:

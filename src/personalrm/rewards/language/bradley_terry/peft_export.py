@@ -13,10 +13,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from personalrm.errors import MissingExtra, StoreError
+from personalrm.embedding.with_torch import packages_of
+from personalrm.errors import StoreError
 from personalrm.rewards.language.bradley_terry.model import BradleyTerry
-from personalrm.rewards.saving import Arrays
-from personalrm.wording import absence
+from personalrm.rewards.language.bradley_terry.network import HEAD
 
 OURS = "base_model.model."
 
@@ -33,12 +33,13 @@ def export_peft(model: BradleyTerry, folder: str | Path) -> None:
         StoreError: If the folder cannot be written.
         MissingExtra: If PEFT is not installed.
     """
-    try:
+    with packages_of("train"):
         from peft import LoraConfig, TaskType
         from safetensors.numpy import save_file
-    except (ImportError, OSError, MemoryError) as error:
-        raise MissingExtra(absence(error, "peft", "train")) from None
-    lora, arrays = model.options.lora, _renamed(model)
+    arrays, inner, lora = model.adapter().arrays, model.network.decoder.base_model_prefix, model.options.lora
+    # A classifier holds the language model one level deeper than we do, beside its head.
+    named = {f"{OURS}{inner}.{name.removeprefix(OURS)}": array for name, array in arrays.items() if "lora_" in name}
+    named[f"{OURS}score.weight"] = arrays[HEAD]
     config = LoraConfig(
         task_type=TaskType.SEQ_CLS,
         r=lora.rank,
@@ -53,15 +54,8 @@ def export_peft(model: BradleyTerry, folder: str | Path) -> None:
     try:
         path.mkdir(parents=True, exist_ok=True)
         unfinished = path / "adapter_model.safetensors.tmp"
-        save_file(dict(arrays), unfinished, metadata={"format": "pt"})
+        save_file(named, unfinished, metadata={"format": "pt"})
         os.replace(unfinished, path / "adapter_model.safetensors")
         config.save_pretrained(str(path))
     except OSError as error:
         raise StoreError(f"adapter folder {str(path)!r} cannot be written ({error.strerror or error})") from None
-
-
-def _renamed(model: BradleyTerry) -> Arrays:
-    """Our names to those of a classifier, which holds the language model one level deeper, beside its head."""
-    arrays, inner = model.adapter().arrays, model.network.decoder.base_model_prefix
-    lora = {f"{OURS}{inner}.{name.removeprefix(OURS)}": array for name, array in arrays.items() if "lora_" in name}
-    return {**lora, f"{OURS}score.weight": arrays["head.weight"]}

@@ -23,10 +23,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal, get_args
 
-from personalrm.embedding.with_torch import torch
-from personalrm.errors import BadInput, MissingExtra
+from personalrm.embedding.with_torch import packages_of, torch
+from personalrm.errors import BadInput
 from personalrm.rewards.language.forests.forest import Forest, Segment
-from personalrm.wording import absence
 
 
 def can_merge(query: torch.Tensor, dropout: float) -> bool:
@@ -108,10 +107,8 @@ def use_attention(model: Any, attention: Attention) -> None:
         BadInput: If the model's layers see a window only, which trees do not know.
         MissingExtra: If transformers is not installed.
     """
-    try:
+    with packages_of("train"):
         from transformers import AttentionInterface
-    except (ImportError, OSError, MemoryError) as error:
-        raise MissingExtra(absence(error, "transformers", "train")) from None
     if attention not in ATTENTIONS:
         raise BadInput(f"unknown attention {attention!r}; use one of {', '.join(ATTENTIONS)}")
     kinds = set(getattr(model.config, "layer_types", None) or ["full_attention"])

@@ -21,84 +21,22 @@ from personalrm.errors import BadInput, NotFitted
 from personalrm.preferences.messages import Conversation, digest
 from personalrm.preferences.pairs import PreferencePair
 from personalrm.rewards.controls import active_units
-from personalrm.rewards.heads.gathering import PairVectors, gather_contexts, gather_pairs, pair_weights
-from personalrm.rewards.heads.pair_table import PairTable, choice_weights, make_pair_table
-from personalrm.rewards.heads.vpl.contexts import ContextSampler, Draw, mean_z
+from personalrm.rewards.heads.gathering import gather_contexts, gather_pairs, pair_weights
+from personalrm.rewards.heads.pair_table import choice_weights, make_pair_table
+from personalrm.rewards.heads.vpl.contexts import ContextSampler, mean_z
 from personalrm.rewards.heads.vpl.model import VPLState, elbo
 from personalrm.rewards.language.forests.attention import run_forest
-from personalrm.rewards.language.forests.chat_tokens import ChatPrefix, ChatTokenizer, load_tokenizer
-from personalrm.rewards.language.forests.closing_states import PrefixCache, StateReader, ToRead, closing_states
+from personalrm.rewards.language.forests.chat_tokens import ChatPrefix
+from personalrm.rewards.language.forests.closing_states import PrefixCache, ToRead, closing_states
 from personalrm.rewards.language.forests.pair_batches import PairForest, TokenPair, order_epochs, tokenize_pairs
-from personalrm.rewards.language.lora import fingerprint, restore_tensors, trained_tensors
-from personalrm.rewards.language.pair_training import Called, Cutting, PairTraining, StepPart, run_fingerprint
+from personalrm.rewards.language.lora import Opened, fingerprint, opened, restore_arrays, trained_arrays
+from personalrm.rewards.language.pair_training import Called, PairTraining, StepPart, run_fingerprint
 from personalrm.rewards.language.vpl_lm.network import LanguageVPLNetwork, LanguageVPLOptions, open_vpl_network
 from personalrm.rewards.model_card import Training, adapter_row, model_card
 from personalrm.rewards.reward_model import DevUser, RewardModel, ScoreItem
 from personalrm.rewards.saving import checked_arrays, read_model, saved_part, write_model
 from personalrm.rewards.training import STEP_STRIDE, Curve, Group, Look
 from personalrm.stats.arrays import FloatArray
-
-
-class TargetLoss:
-    """The ELBO of each target of a part.
-
-    Args:
-        contexts: Draws contexts; its table has the pairs that are trained on, in the same order.
-        weight: How much each pair counts, 1 on average, `(pairs,)`.
-        options: Weights and seed.
-        n_steps: Optimizer steps of the run, for the rise of beta.
-    """
-
-    def __init__(self, contexts: ContextSampler, weight: Tensor, options: LanguageVPLOptions, *, n_steps: int) -> None:
-        self._contexts, self._weight, self._options, self._n_steps = contexts, weight, options, n_steps
-
-    def __call__(self, network: Called, part: StepPart, /) -> tuple[Tensor, Tensor]:
-        """Losses `(pairs,)` and margins `(pairs, contexts)`."""
-        margins, latents = network(part.planted, self._contexts.vectors(self._drawn(part)))
-        beta = self._options.kl_share(part.step, self._n_steps)
-        losses = elbo(margins, latents, self._options, beta=beta, dim=1)
-        return self._weight[list(part.places)].to(losses.device) * losses, margins
-
-    def _drawn(self, part: StepPart) -> Draw:
-        """The part's share of what is drawn for the whole step, so that parts and processes change nothing."""
-        generator = torch.Generator().manual_seed(self._options.seed * STEP_STRIDE + part.step)
-        whole = self._contexts.draw(torch.tensor(list(part.step_places)), generator)
-        where = {place: number for number, place in enumerate(part.step_places)}
-        return whole.of(torch.tensor([where[place] for place in part.places]))
-
-
-def rates(network: LanguageVPLNetwork, options: LanguageVPLOptions) -> list[Group]:
-    """LoRA with its rate, encoder and decoder with theirs."""
-    lora = [parameter for name, parameter in network.trained() if "lora_" in name]
-    heads = [parameter for name, parameter in network.trained() if "lora_" not in name]
-    return [
-        Group(lora, options.learning_rate, options.weight_decay),
-        Group(heads, options.head_learning_rate, options.weight_decay),
-    ]
-
-
-def losses_under(
-    network: LanguageVPLNetwork, z: Tensor, owner: Sequence[int], weight: FloatArray
-) -> Callable[[PairForest, Sequence[int]], Tensor]:
-    """A function to the losses `(pairs,)` of a forest's pairs under their owners' z.
-
-    Args:
-        network: In evaluation mode.
-        z: Shape `(users, latent)`.
-        owner: The user of each pair.
-        weight: How much each pair counts, `(pairs,)`; only proportions matter.
-    """
-    owners = torch.from_numpy(np.asarray(owner, dtype=np.int64)).to(z.device)
-    share = torch.from_numpy(weight / weight.mean()).float().to(z.device)
-
-    def losses(planted: PairForest, places: Sequence[int]) -> Tensor:
-        states, _ = run_forest(network.decoder, planted.forest)
-        own = z[owners[list(places)]][:, None]  # (pairs, 1, latent)
-        margins = network.margins(closing_states(states, planted.forest), planted, own)
-        return share[list(places)] * nn.functional.softplus(-margins[:, 0])
-
-    return losses
-
 
 LOADER = "personalrm.rewards.language.vpl_lm.model.LanguageVPL"
 
@@ -128,9 +66,7 @@ class LanguageVPL(RewardModel[VPLState]):
         self.checkpoint = Path(checkpoint) if checkpoint is not None else None
         self.training = Training()
         self.curve: Curve | None = None
-        self._network: LanguageVPLNetwork | None = None
-        self._tokenizer: ChatTokenizer | None = None
-        self._reader: StateReader | None = None
+        self._opened: Opened[LanguageVPLNetwork] | None = None
 
     @property
     def active_share(self) -> list[float]:
@@ -144,22 +80,58 @@ class LanguageVPL(RewardModel[VPLState]):
             BadInput: If there are no pairs, the base model cannot be loaded, or the checkpoint is of another run.
             TrainingFailed: If the loss stays no number, or chosen and rejected are always scored alike.
         """
+        options = self.options
         table = make_pair_table(pairs, self.store)
-        vectors = gather_pairs(table, self.store, self.options.pooling)
-        self._open(open_vpl_network(self.base, self.store.encoder.dim, self.options))
-        if self.options.standardize:
-            vectors.standardize(self.network.heads)
+        vectors = gather_pairs(table, self.store, options.pooling)
+        network = self._open()
+        if options.standardize:
+            vectors.standardize(network.heads)
         tokens = self._tokens(table.pairs)
+        steps = order_epochs(tokens, options.epochs, pairs_a_step=options.pairs_a_step, seed=options.seed)
+        contexts = ContextSampler(options, table, vectors)
+        weight = pair_weights(table, by_choice=options.weigh_choices)  # (pairs,), 1 on average
+
+        def loss(called: Called, part: StepPart) -> tuple[Tensor, Tensor]:
+            """The ELBO of each target of a part, `(pairs,)`, and margins `(pairs, contexts)`."""
+            # The part's share of what is drawn for the whole step, so that parts and processes change nothing.
+            generator = torch.Generator().manual_seed(options.seed * STEP_STRIDE + part.step)
+            whole = contexts.draw(torch.tensor(list(part.step_places)), generator)
+            where = {place: number for number, place in enumerate(part.step_places)}
+            drawn = whole.of(torch.tensor([where[place] for place in part.places]))
+            margins, latents = called(part.planted, contexts.vectors(drawn))
+            losses = elbo(margins, latents, options, beta=options.kl_share(part.step, len(steps)), dim=1)
+            return weight[list(part.places)].to(losses.device) * losses, margins
+
+        run = PairTraining(network, tokens, steps, loss, options)
+        users = [user for user in dev if user.targets]
+        dev_tokens = self._tokens([pair for user in users for pair in user.targets])
+        trained = list(network.trained())
+        context_hashes = [pair.hash for user in users for pair in user.context]
+        told = digest(self.store.encoder.identity, fingerprint(network.decoder), table.hashes, context_hashes)
+        curve = self.curve = run.train(
+            groups=[
+                Group([p for name, p in trained if "lora_" in name], options.learning_rate, options.weight_decay),
+                Group(
+                    [p for name, p in trained if "lora_" not in name], options.head_learning_rate, options.weight_decay
+                ),
+            ],
+            dev=self._looking(run, users, dev_tokens) if users else None,
+            checkpoint=self.checkpoint,
+            fingerprint=run_fingerprint((*tokens, *dev_tokens), options, network, told),
+        )
         self.training = Training(
             n_pairs=len(table),
             n_users=table.n_users,
             n_truncated=sum(pair.n_turns_left_out > 0 for pair in tokens),
             n_cut=sum(pair.n_tokens_cut > 0 for pair in tokens),
             n_identical=sum(pair.is_identical for pair in tokens),
+            n_steps=len(curve.losses),
+            n_skipped=curve.n_skipped,
+            best_step=curve.best_step,
+            dev_losses=list(curve.dev),
+            n_tokens_run=run.n_tokens_run,
+            active_share=active_units(self._z([user.context for user in users]).cpu().numpy()) if users else None,
         )
-        self.curve = self._train(table, vectors, tokens, [user for user in dev if user.targets])
-        self.training.n_steps, self.training.n_skipped = len(self.curve.losses), self.curve.n_skipped
-        self.training.best_step, self.training.dev_losses = self.curve.best_step, list(self.curve.dev)
         return self
 
     def condition_many(self, contexts: Sequence[Sequence[PreferencePair]]) -> list[VPLState]:
@@ -170,16 +142,18 @@ class LanguageVPL(RewardModel[VPLState]):
     @torch.no_grad()
     def score_many(self, items: Sequence[ScoreItem]) -> list[FloatArray]:
         """Rewards in fp32; a question that several users ask runs through the model once."""
-        reader, tokenizer = self._fitted()
+        fitted = self._fitted()
         if not items:
             return []
-        asked = [tokenizer.tokenize(ChatPrefix("", item.conversation), item.completions).sequences for item in items]
+        asked = [
+            fitted.tokenizer.tokenize(ChatPrefix("", item.conversation), item.completions).sequences for item in items
+        ]
         distinct = {sequences: number for number, sequences in enumerate(dict.fromkeys(asked))}
-        states = reader.read([ToRead(sequences) for sequences in distinct])
+        states = fitted.reader.read([ToRead(sequences) for sequences in distinct])
         h = torch.cat([states[distinct[sequences]] for sequences in asked])  # (completions, width)
         counts = [len(sequences) for sequences in asked]
         z = torch.from_numpy(np.repeat(np.stack([item.state.z for item in items]), counts, axis=0)).to(h.device)
-        rewards = self.network.rewards(h, z).double().cpu().numpy()
+        rewards = fitted.network.rewards(h, z).double().cpu().numpy()
         return [np.asarray(part) for part in np.split(rewards, np.cumsum(counts)[:-1])]
 
     def rank(self, state: VPLState, conversation: Conversation, completions: Sequence[str]) -> list[int]:
@@ -189,11 +163,10 @@ class LanguageVPL(RewardModel[VPLState]):
     @property
     def n_tokens_run(self) -> int:
         """Tokens that scoring has put through the model so far."""
-        return self._fitted()[0].n_tokens_run
+        return self._fitted().reader.n_tokens_run
 
     def save(self, folder: str | Path) -> None:
         """Write adapter, encoder and decoder (safetensors), settings (JSON) and a card; the base is not copied."""
-        arrays = {name: tensor.float().numpy() for name, tensor in trained_tensors(self.network).items()}
         facts = {
             "base": self.base,
             "encoder": self.store.encoder.identity,
@@ -201,7 +174,7 @@ class LanguageVPL(RewardModel[VPLState]):
             "options": asdict(self.options),
             "training": asdict(self.training),
         }
-        write_model(folder, self.name, facts, arrays)
+        write_model(folder, self.name, facts, trained_arrays(self.network))
         (Path(folder) / "README.md").write_text(model_card(facts, self._rows(), loader=LOADER), encoding="utf-8")
 
     @classmethod
@@ -222,14 +195,12 @@ class LanguageVPL(RewardModel[VPLState]):
         options = saved_part(LanguageVPLOptions, facts, "options", folder)
         trained_over, language_model = (saved_part(str, facts, name, folder) for name in ("base", "language_model"))
         model = cls(base or trained_over, store, options)
-        network = open_vpl_network(model.base, store.encoder.dim, options)
+        network = model._open()
         if fingerprint(network.decoder) != language_model:
             raise BadInput(f"model folder {str(folder)!r} was trained on another base model; pass that as base")
-        shapes = {name: tuple(tensor.shape) for name, tensor in trained_tensors(network).items()}
-        held = checked_arrays(arrays, shapes, folder)
-        restore_tensors(network, {name: torch.from_numpy(array.copy()) for name, array in held.items()})
+        shapes = {name: array.shape for name, array in trained_arrays(network).items()}
+        restore_arrays(network, checked_arrays(arrays, shapes, folder))
         model.training = saved_part(Training, facts, "training", folder)
-        model._open(network)
         return model
 
     @property
@@ -239,43 +210,25 @@ class LanguageVPL(RewardModel[VPLState]):
         Raises:
             NotFitted: Before `fit` or `load`.
         """
-        if self._network is None:
-            raise NotFitted(f"a {self.name} model was asked before it was fitted; call fit or load first")
-        return self._network
+        return self._fitted().network
 
-    def _train(
-        self, table: PairTable, vectors: PairVectors, tokens: Sequence[TokenPair], dev: Sequence[DevUser]
-    ) -> Curve:
-        options, network = self.options, self.network
-        steps = order_epochs(tokens, options.epochs, pairs_a_step=options.pairs_a_step, seed=options.seed)
-        weight = pair_weights(table, by_choice=options.weigh_choices)
-        loss = TargetLoss(ContextSampler(options, table, vectors), weight, options, n_steps=len(steps))
-        cutting = Cutting(options.tokens_at_once, options.sharing != "none", options.seed)
-        run = PairTraining(network, tokens, steps, loss, cutting)
-        dev_tokens = self._tokens([pair for user in dev for pair in user.targets])
-        context_hashes = [pair.hash for user in dev for pair in user.context]
-        told = digest(self.store.encoder.identity, fingerprint(network.decoder), table.hashes, context_hashes)
-        curve = run.train(
-            options.optimization(len(steps)),
-            groups=rates(network, options),
-            dev=self._look(run, dev, dev_tokens) if dev else None,
-            checkpoint=self.checkpoint,
-            fingerprint=run_fingerprint((*tokens, *dev_tokens), options, network, told),
-        )
-        self.training.n_tokens_run = run.n_tokens_run
-        if dev:
-            self.training.active_share = active_units(self._z([user.context for user in dev]).cpu().numpy())
-        return curve
-
-    def _look(self, run: PairTraining, dev: Sequence[DevUser], tokens: Sequence[TokenPair]) -> Callable[[], Look]:
-        """Mean loss on the dev users' targets, and the share of active units."""
+    def _looking(self, run: PairTraining, dev: Sequence[DevUser], tokens: Sequence[TokenPair]) -> Callable[[], Look]:
+        """A look at the dev users: mean loss on their targets, and the share of active units."""
         owner = [number for number, user in enumerate(dev) for _ in user.targets]
         weight = choice_weights(owner, [pair for user in dev for pair in user.targets])
+        share = torch.from_numpy(weight / weight.mean()).float().to(run.accelerator.device)
+        owners = torch.tensor(owner)
 
         def look() -> Look:
             z = self._z([user.context for user in dev])
-            loss = run.mean_loss(tokens, losses_under(self.network, z, owner, weight))
-            return Look(loss, {"active_share": active_units(z.cpu().numpy())})
+
+            def losses(planted: PairForest, places: Sequence[int]) -> Tensor:
+                states, _ = run_forest(self.network.decoder, planted.forest)
+                own = z[owners[list(places)].to(z.device)][:, None]  # (pairs, 1, latent)
+                margins = self.network.margins(closing_states(states, planted.forest), planted, own)
+                return share[list(places)] * nn.functional.softplus(-margins[:, 0])
+
+            return Look(run.mean_loss(tokens, losses), {"active_share": active_units(z.cpu().numpy())})
 
         return look
 
@@ -286,19 +239,20 @@ class LanguageVPL(RewardModel[VPLState]):
 
     def _tokens(self, pairs: Sequence[PreferencePair]) -> list[TokenPair]:
         told = [("", pair) for pair in pairs]  # what is known of a user is z, so nothing stands in a system turn
-        return tokenize_pairs(self._fitted()[1], told, sharing=self.options.sharing)
+        return tokenize_pairs(self._fitted().tokenizer, told, sharing=self.options.sharing)
 
-    def _open(self, network: LanguageVPLNetwork) -> None:
-        self._network = network
-        self._tokenizer = ChatTokenizer(
-            load_tokenizer(self.base), self.options.max_tokens, config=network.decoder.config
+    def _open(self) -> LanguageVPLNetwork:
+        options = self.options
+        network = open_vpl_network(self.base, self.store.encoder.dim, options)
+        self._opened = opened(
+            network, self.base, PrefixCache(0), max_tokens=options.max_tokens, tokens_at_once=options.tokens_at_once
         )
-        self._reader = StateReader(network.decoder, PrefixCache(0), tokens_at_once=self.options.tokens_at_once)
+        return network
 
-    def _fitted(self) -> tuple[StateReader, ChatTokenizer]:
-        if self._reader is None or self._tokenizer is None:
+    def _fitted(self) -> Opened[LanguageVPLNetwork]:
+        if self._opened is None:
             raise NotFitted(f"a {self.name} model was asked before it was fitted; call fit or load first")
-        return self._reader, self._tokenizer
+        return self._opened
 
     def _rows(self) -> dict[str, str]:
         """The method's rows of the model card."""

@@ -7,17 +7,18 @@ model, once each, however many contexts they are decoded with.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from personalrm.embedding.with_torch import Tensor, nn, torch
 from personalrm.errors import BadInput
 from personalrm.rewards.heads.vpl.contexts import DrawnVectors, Latents, encode
-from personalrm.rewards.heads.vpl.network import PUBLISHED_LATENT, LatentOptions, VPLModule, at_least_1
+from personalrm.rewards.heads.vpl.network import PUBLISHED_LATENT, LatentOptions, VPLModule
 from personalrm.rewards.language.forests.attention import run_forest
 from personalrm.rewards.language.forests.closing_states import closing_states
-from personalrm.rewards.language.forests.pair_batches import SHARINGS, PairForest, Sharing
+from personalrm.rewards.language.forests.pair_batches import PairForest
 from personalrm.rewards.language.lora import AdaptedNetwork, Holding, Lora, open_adapted
+from personalrm.rewards.language.pair_training import StepOptions
 from personalrm.rewards.training import Optimization
 
 PROJECTION_SCALE = 0.01
@@ -25,45 +26,26 @@ PROJECTION_SCALE = 0.01
 
 
 @dataclass(frozen=True)
-class LanguageVPLOptions(LatentOptions):
+class LanguageVPLOptions(LatentOptions, StepOptions):
     """Architecture, loss and training of VPL over a language model."""
 
     n_contexts: int = 8
     """Contexts drawn for each target in a step; the target goes through the model once for all of them."""
-    lora: Lora = field(default_factory=Lora)
+    epochs: int = 2
     network: Holding = field(default_factory=Holding)
     projection: bool = False
     """Read a trained projection of the closing token's state, as published, instead of the state itself (SPL)."""
-    max_tokens: int = 8192
-    """Longest sequence; oldest turns are left out of longer ones."""
-    epochs: int = 2
-    pairs_a_step: int = 16
-    """Targets of an optimizer step, over all processes."""
-    learning_rate: float = 1e-4
-    """Of LoRA."""
     head_learning_rate: float = 1e-3
     """Of encoder and decoder, which start from nothing."""
     weight_decay: float = 1e-3
     warmup: float = 0.03
     """Share of the steps over which the rates rise from 0."""
-    sharing: Sharing = "conversation"
-    """Whose common beginnings are computed once: nobody's, a pair's, a conversation's, a user's."""
-    tokens_at_once: int = 16_384
-    """Tokens of a forest; a step is cut into as many as it takes."""
-    check_every: int = 50
-    """Steps between two looks at the dev users."""
-    patience: int = 5
-    checkpoint_every: int = 50
 
     def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.sharing not in SHARINGS:
-            raise BadInput(f"unknown sharing {self.sharing!r}; use one of {', '.join(SHARINGS)}")
-        for name in ("epochs", "pairs_a_step", "tokens_at_once"):
-            at_least_1(name, getattr(self, name))
+        LatentOptions.__post_init__(self)
+        StepOptions.__post_init__(self)
         if not (math.isfinite(self.head_learning_rate) and self.head_learning_rate > 0):
             raise BadInput(f"head_learning_rate must be a positive number, got {self.head_learning_rate!r}")
-        self.optimization(1)  # refuses rates and intervals that mean nothing
 
     @classmethod
     def faithful(cls) -> LanguageVPLOptions:
@@ -81,16 +63,8 @@ class LanguageVPLOptions(LatentOptions):
 
     def optimization(self, n_steps: int) -> Optimization:
         """AdamW, cosine to 0 after the warm-up, gradient clipped at 1."""
-        return Optimization(
-            n_steps=n_steps,
-            learning_rate=self.learning_rate,
-            optimizer="adamw",
-            weight_decay=self.weight_decay,
-            warmup=self.warmup,
-            check_every=self.check_every,
-            patience=self.patience,
-            checkpoint_every=self.checkpoint_every,
-        )
+        usual = super().optimization(n_steps)
+        return replace(usual, schedule="cosine", weight_decay=self.weight_decay, warmup=self.warmup)
 
 
 class LanguageVPLNetwork(AdaptedNetwork):
