@@ -16,6 +16,7 @@ from typing import Any
 from personalrm.embedding.encoders import TextSequence
 from personalrm.embedding.token_tree import Tokens, common_length
 from personalrm.errors import BadInput, MissingExtra
+from personalrm.preferences.messages import Conversation
 from personalrm.wording import absence, visible
 
 USUAL_NAMES = ("<|", "<s>", "</s>", "<bos>", "<eos>", "<start_of_turn>", "<end_of_turn>", "[CLS]", "[SEP]", "[MASK]")
@@ -61,13 +62,8 @@ def fit_tokens(tokenizer: Any, sequence: TextSequence, longest: int) -> FittingT
         return FittingTokens(tokens, False)
     conversation = sequence.conversation
     asked = tokens_of(tokenizer, TextSequence(conversation))
-    while len(asked) > most:
-        # The oldest turn goes, but for system turns and the last user turn.
-        last_user = max((place for place, turn in enumerate(conversation) if turn.role == "user"), default=-1)
-        oldest = next((place for place in range(last_user) if conversation[place].role != "system"), None)
-        if oldest is None:
-            break
-        conversation = conversation[:oldest] + conversation[oldest + 1 :]
+    while len(asked) > most and (shorter := without_oldest_turn(conversation)) is not None:
+        conversation = shorter
         asked = tokens_of(tokenizer, TextSequence(conversation))
     if conversation is not sequence.conversation:
         tokens = tokens_of(tokenizer, TextSequence(conversation, completion))
@@ -76,6 +72,15 @@ def fit_tokens(tokenizer: Any, sequence: TextSequence, longest: int) -> FittingT
     head = _without_middle(tokens[:border], most)
     fitted = head + _without_middle(tokens[border:], longest - len(head))
     return FittingTokens(fitted, conversation is not sequence.conversation or len(fitted) < len(tokens))
+
+
+def without_oldest_turn(conversation: Conversation) -> Conversation | None:
+    """The conversation without its oldest turn; None if only system turns and the last user turn could go."""
+    last_user = max((place for place, turn in enumerate(conversation) if turn.role == "user"), default=-1)
+    for place in range(last_user):
+        if conversation[place].role != "system":
+            return conversation[:place] + conversation[place + 1 :]
+    return None
 
 
 def tokens_of(tokenizer: Any, sequence: TextSequence) -> Tokens:

@@ -257,8 +257,18 @@ class EmbeddingStore:
         except (OSError, sqlite3.Error) as error:
             raise StoreError(f"embeddings {str(self.folder)!r} cannot be opened ({error})") from None
         try:
-            if not self._is_open:
-                self._open(database)
+            if not self._is_open:  # make the tables, or check that they are ours
+                database.execute("BEGIN IMMEDIATE")
+                for statement in _TABLES.split(";"):
+                    database.execute(statement)
+                start = {"version": str(VERSION), "identity": self.encoder.identity, "n_rows": "0", "erasures": "0"}
+                database.executemany("INSERT OR IGNORE INTO facts VALUES (?, ?)", start.items())
+                database.execute("COMMIT")
+                where = f"embeddings {str(self.folder)!r}"
+                if int(_fact(database, "version")) > VERSION:
+                    raise NewerVersion(f"{where} were written by a later personalrm; update it")
+                if _fact(database, "identity") != self.encoder.identity:
+                    raise StoreError(f"{where} were made by another encoder; name another folder")
                 self._is_open = True
             yield database
         except StoreError:
@@ -267,19 +277,6 @@ class EmbeddingStore:
             raise StoreError(f"embeddings {str(self.folder)!r} cannot be read or written ({error})") from None
         finally:
             database.close()
-
-    def _open(self, database: sqlite3.Connection) -> None:
-        """Make the tables, or check that they are ours."""
-        database.execute("BEGIN IMMEDIATE")
-        for statement in _TABLES.split(";"):
-            database.execute(statement)
-        start = {"version": str(VERSION), "identity": self.encoder.identity, "n_rows": "0", "erasures": "0"}
-        database.executemany("INSERT OR IGNORE INTO facts VALUES (?, ?)", start.items())
-        database.execute("COMMIT")
-        if int(_fact(database, "version")) > VERSION:
-            raise NewerVersion(f"embeddings {str(self.folder)!r} were written by a later personalrm; update it")
-        if _fact(database, "identity") != self.encoder.identity:
-            raise StoreError(f"embeddings {str(self.folder)!r} were made by another encoder; name another folder")
 
     def _file(self, pooling: Pooling) -> Path:
         return self.folder / f"{pooling}.f16"

@@ -50,11 +50,15 @@ def reward_function(
         users = columns.get(column)
         if users is None:
             raise BadInput(f"the data set has no column {column!r} that names each prompt's user; add it")
-        texts = [_text(completion) for completion in completions]
+        texts = [completion if isinstance(completion, str) else _text(*completion) for completion in completions]
         rows: dict[tuple[str, Conversation], list[int]] = {}
         for place, (prompt, user_id, text) in enumerate(zip(prompts, users, texts, strict=True)):
             if text.strip():
-                rows.setdefault((str(user_id), _conversation(prompt)), []).append(place)
+                if isinstance(prompt, str):
+                    turns = [Message("user", prompt)]
+                else:
+                    turns = [Message(turn["role"], _text(turn)) for turn in prompt]
+                rows.setdefault((str(user_id), check_conversation(turns)), []).append(place)
         items = [
             ScoreItem(state_of(user_id), conversation, tuple(texts[place] for place in places), user_id)
             for (user_id, conversation), places in rows.items()
@@ -68,20 +72,13 @@ def reward_function(
     return personal_reward
 
 
-def _conversation(prompt: str | Turns) -> Conversation:
-    """TRL's prompt, text or messages, as a conversation."""
-    if isinstance(prompt, str):
-        return check_conversation([Message("user", prompt)])
-    return check_conversation([Message(turn["role"], _content(turn)) for turn in prompt])
-
-
-def _text(completion: str | Turns) -> str:
-    return completion if isinstance(completion, str) else "".join(_content(turn) for turn in completion)
-
-
-def _content(turn: Mapping[str, Any]) -> str:
-    """A turn's text; of several parts, those that are text."""
-    content = turn.get("content")
-    if isinstance(content, list):
-        return "".join(str(part.get("text") or "") for part in content)
-    return content if isinstance(content, str) else ""
+def _text(*turns: Mapping[str, Any]) -> str:
+    """The turns' text; of content in several parts, that of those that are text."""
+    text = ""
+    for turn in turns:
+        content = turn.get("content")
+        if isinstance(content, list):
+            text += "".join(str(part.get("text") or "") for part in content)
+        elif isinstance(content, str):
+            text += content
+    return text

@@ -13,6 +13,7 @@ from typing import Literal, Protocol
 
 from personalrm.errors import BadInput
 from personalrm.preferences.pairs import PreferencePair
+from personalrm.preferences.personal_prompts import PersonalPrompt
 from personalrm.preferences.prepared_prompts import PreparedPrompts, read_prepared
 from personalrm.prompts.rendering import reward_instructions
 
@@ -82,11 +83,7 @@ class SavedPrompts:
 
     def of_training(self, pair: PreferencePair) -> str:
         """From the prompt made without the pair's conversation, where there is one."""
-        prompt = self.prompts.for_training(pair)
-        if prompt is None:
-            return ""
-        shown = [d.shown.pair for d in prompt.demonstrations] if self.knows == "persona_demonstrations" else []
-        return reward_instructions(prompt.persona, [other for other in shown if other.hash != pair.hash])
+        return self._told(self.prompts.for_training(pair), without=pair.hash)
 
     def of_context(self, context: Sequence[PreferencePair]) -> str:
         """From the user's prompt, or from one made without a conversation where that conversation is left out.
@@ -97,11 +94,13 @@ class SavedPrompts:
         owners = {pair.user_id for pair in context}
         if len(owners) > 1:
             raise BadInput(f"a context holds pairs of {len(owners)} users; pass one user's pairs")
-        prompt = self.prompts.for_context(next(iter(owners)), context) if owners else None
+        return self._told(self.prompts.for_context(next(iter(owners)), context) if owners else None)
+
+    def _told(self, prompt: PersonalPrompt | None, *, without: str = "") -> str:
         if prompt is None:
             return ""
-        is_shown = self.knows == "persona_demonstrations"
-        return reward_instructions(prompt.persona, [d.shown.pair for d in prompt.demonstrations] if is_shown else [])
+        shown = [d.shown.pair for d in prompt.demonstrations] if self.knows == "persona_demonstrations" else []
+        return reward_instructions(prompt.persona, [pair for pair in shown if pair.hash != without])
 
     def __repr__(self) -> str:
         return f"SavedPrompts({self.prompts!r}, knows={self.knows!r})"

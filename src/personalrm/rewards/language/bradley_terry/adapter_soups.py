@@ -66,8 +66,8 @@ def soup(adapters: Sequence[Adapter], weights: Sequence[float]) -> Adapter:
     if not np.isfinite(weights).all() or not np.any(weights):
         raise BadInput(f"weights of a soup must be finite and not all 0, got {[float(weight) for weight in weights]!r}")
     shapes = [_shapes(adapter) for adapter in adapters]
-    for place, found in enumerate(shapes):
-        if found != shapes[0]:
+    for place, adapter_shapes in enumerate(shapes):
+        if adapter_shapes != shapes[0]:
             raise BadInput(f"adapter {place} changes other layers or shapes than adapter 0; mix adapters of one model")
     used = [(adapter, float(weight)) for adapter, weight in zip(adapters, weights, strict=True) if weight != 0]
     first, weight = used[0]

@@ -26,9 +26,10 @@ from personalrm.rewards.language.bradley_terry.network import (
     pair_losses,
     wear,
 )
+from personalrm.rewards.language.forests.attention import run_forest
 from personalrm.rewards.language.forests.chat_tokens import ChatPrefix
-from personalrm.rewards.language.forests.closing_states import PrefixCache, ToRead, state_differences
-from personalrm.rewards.language.forests.pair_batches import order_epochs, tokenize_pairs
+from personalrm.rewards.language.forests.closing_states import PrefixCache, ToRead, closing_states
+from personalrm.rewards.language.forests.pair_batches import cut_to_budget, order_epochs, plant, tokenize_pairs
 from personalrm.rewards.language.lora import Opened, fingerprint, opened, restore_arrays, trained_arrays
 from personalrm.rewards.language.pair_training import Called, PairTraining, StepPart, run_fingerprint
 from personalrm.rewards.language.user_turns import KNOWS, Nothing, UserTurn, UserTurns
@@ -216,11 +217,19 @@ class BradleyTerry(RewardModel[UserTurn]):
         restore_arrays(model.network, adapter.arrays)
         return model
 
+    @torch.no_grad()
     def differences(self, pairs: Sequence[PreferencePair]) -> FloatArray:
         """Hidden state of chosen minus that of rejected at the closing token, shape `(pairs, width)`."""
         told = [(self.turns.of_training(pair), pair) for pair in pairs]
         tokens = tokenize_pairs(self._fitted().tokenizer, told, sharing=self.options.sharing)
-        return state_differences(self.network.decoder, tokens, tokens_at_once=self.options.tokens_at_once)
+        differences: list[FloatArray] = [np.zeros(0)] * len(pairs)
+        for part in cut_to_budget(tokens, range(len(pairs)), max_tokens=self.options.tokens_at_once):
+            planted = plant([tokens[place] for place in part], is_shared=True)
+            states, _ = run_forest(self.network.decoder, planted.forest)
+            ends = closing_states(states, planted.forest).cpu().double().numpy()
+            for place, difference in zip(part, ends[planted.chosen] - ends[planted.rejected], strict=True):
+                differences[place] = difference
+        return np.stack(differences)
 
     def open(self) -> Self:
         """The untrained network, so that an adapter can be worn; returns the model itself."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from personalrm.embedding.chat_text import harmless, rendered, special_names
+from personalrm.embedding.chat_text import harmless, rendered, special_names, without_oldest_turn
 from personalrm.embedding.quiet_loading import load_pretrained
 from personalrm.embedding.token_tree import Tokens, common_length
 from personalrm.errors import BadInput
@@ -69,18 +69,16 @@ class ChatTokenizer:
         Where the longest is over `max_tokens`, oldest turns are left out, the same for all; what is told of the
         user, the last user turn and the completions stay.
         """
-        turns, n_left_out = question.conversation, 0
+        shown, n_left_out = question, 0
         while True:
-            shown = replace(question, conversation=turns)
             sequences = tuple(self._tokens(shown, completion) for completion in completions)
             longest = max(map(len, sequences), default=0)
-            if longest <= self.max_tokens or not (droppable := _droppable(turns)):
+            if longest <= self.max_tokens or (turns := without_oldest_turn(shown.conversation)) is None:
                 break
-            turns = tuple(turn for place, turn in enumerate(turns) if place != droppable[0])
-            n_left_out += 1
-        n_over = max(0, longest - self.max_tokens)
-        cut = tuple(_cut(tokens, self.max_tokens) for tokens in sequences)
-        return Tokenized(cut, n_left_out, n_over)
+            shown, n_left_out = replace(shown, conversation=turns), n_left_out + 1
+        most = self.max_tokens
+        cut = tuple(ids if len(ids) <= most else (ids[0], *ids[len(ids) - most + 1 :]) for ids in sequences)
+        return Tokenized(cut, n_left_out, max(0, longest - most))
 
     def user_prefix(self, system: str) -> Tokens:
         """The tokens that every sequence of a user with this system turn begins with."""
@@ -119,16 +117,10 @@ class ChatTokenizer:
         return self._closing[0]
 
     def _tokens(self, question: ChatPrefix, completion: str) -> Tokens:
-        rendered = self._render(self._messages(question, completion))
-        ids = list(self.tokenizer(rendered, add_special_tokens=False)["input_ids"])
-        closing, n_behind = self._closing
-        ids = ids[: len(ids) - n_behind] if n_behind >= 0 else [*ids, closing]
-        return tuple(self._with_one_beginning(ids))
-
-    def _messages(self, question: ChatPrefix, completion: str) -> list[dict[str, str]]:
-        turns = [{"role": turn.role, "content": self._harmless(turn.content)} for turn in question.conversation]
+        names = self._special_names
+        turns = [{"role": turn.role, "content": harmless(turn.content, names)} for turn in question.conversation]
         if question.system:
-            told = self._harmless(question.system)
+            told = harmless(question.system, names)
             if turns[0]["role"] == "system":  # templates know one system turn, at the start
                 turns[0]["content"] = f"{told}\n\n{turns[0]['content']}"
             else:
@@ -136,14 +128,20 @@ class ChatTokenizer:
         if turns[0]["role"] == "system" and not self._knows_system:
             first = turns.pop(0)
             turns[0]["content"] = f"{first['content']}\n\n{turns[0]['content']}"
-        return [*turns, {"role": "assistant", "content": self._harmless(completion)}]
+        turns.append({"role": "assistant", "content": harmless(completion, names)})
+        ids = list(self.tokenizer(self._render(turns), add_special_tokens=False)["input_ids"])
+        closing, n_behind = self._closing
+        ids = ids[: len(ids) - n_behind] if n_behind >= 0 else [*ids, closing]
+        begin = self.tokenizer.bos_token_id
+        if begin is None:
+            return tuple(ids)
+        # Exactly one beginning token where the tokenizer uses one, whatever the template wrote.
+        n = next((place for place, token in enumerate(ids) if token != begin), len(ids))
+        return (begin, *ids[n:]) if n or self._adds_beginning else tuple(ids)
 
     def _render(self, messages: list[dict[str, str]]) -> str:
         template = self.tokenizer.chat_template or PLAIN_TEMPLATE
         return rendered(self.tokenizer, messages, chat_template=template, add_generation_prompt=False)
-
-    def _harmless(self, text: str) -> str:
-        return harmless(text, self._special_names)
 
     @cached_property
     def _special_names(self) -> list[str]:
@@ -175,14 +173,6 @@ class ChatTokenizer:
             )
         return int(self.tokenizer.eos_token_id), -1
 
-    def _with_one_beginning(self, ids: list[int]) -> list[int]:
-        """Exactly one beginning token where the tokenizer uses one, whatever the template wrote."""
-        begin = self.tokenizer.bos_token_id
-        if begin is None:
-            return ids
-        n = next((place for place, token in enumerate(ids) if token != begin), len(ids))
-        return [begin, *ids[n:]] if n or self._adds_beginning else ids
-
     @cached_property
     def _adds_beginning(self) -> bool:
         return bool(self.tokenizer("a")["input_ids"][:1] == [self.tokenizer.bos_token_id])
@@ -202,13 +192,3 @@ def load_tokenizer(path: str) -> Any:
         MissingExtra: If transformers is not installed.
     """
     return load_pretrained("AutoTokenizer", path, "tokenizer")
-
-
-def _droppable(turns: Conversation) -> list[int]:
-    """Places of the turns that may be left out, oldest first."""
-    last_user = max(place for place, turn in enumerate(turns) if turn.role == "user")
-    return [place for place in range(last_user) if turns[place].role != "system"]
-
-
-def _cut(tokens: Tokens, most: int) -> Tokens:
-    return tokens if len(tokens) <= most else (tokens[0], *tokens[len(tokens) - most + 1 :])

@@ -11,15 +11,11 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from personalrm.embedding.token_tree import Tokens
 from personalrm.embedding.with_torch import torch
 from personalrm.errors import BadInput
 from personalrm.rewards.language.forests.attention import KeysValues, run_forest
 from personalrm.rewards.language.forests.forest import Forest, make_forest
-from personalrm.rewards.language.forests.pair_batches import TokenPair, cut_to_budget, plant
-from personalrm.stats.arrays import FloatArray
 
 
 class PrefixCache:
@@ -103,14 +99,20 @@ class StateReader:
             if item.sequences:
                 by_prefix.setdefault(self._usable(item), []).append(place)
         for prefix, places in by_prefix.items():
-            kept = self._beginning(prefix) if prefix else None
+            kept = self.cache.find(prefix) if prefix else None
+            if prefix and kept is None:
+                self.n_tokens_run += len(prefix)
+                _, kept = run_forest(self.decoder, make_forest([prefix], [0]), keep=True)
+                self.cache.keep(prefix, kept)
             for part in self._parts(items, places, len(prefix)):
                 sequences = [tokens[len(prefix) :] for place in part for tokens in items[place].sequences]
                 keys: list[Hashable] = [place for place in part for _ in items[place].sequences]
-                found = self._run(make_forest(sequences, keys, n_cached=len(prefix)), kept)
+                forest = make_forest(sequences, keys, n_cached=len(prefix))
+                self.n_tokens_run += len(forest)
+                ends = closing_states(run_forest(self.decoder, forest, cached=kept)[0], forest)  # (sequences, width)
                 counts = [len(items[place].sequences) for place in part]
-                for place, own in zip(part, torch.split(found, counts), strict=True):
-                    states[place] = own
+                for place, item_ends in zip(part, torch.split(ends, counts), strict=True):
+                    states[place] = item_ends
         return states
 
     def _usable(self, item: ToRead) -> Tokens:
@@ -118,19 +120,6 @@ class StateReader:
         n = len(item.prefix)
         fits = all(len(tokens) > n and tokens[:n] == item.prefix for tokens in item.sequences)
         return item.prefix if fits and n >= self.least_prefix and self.cache.max_tokens else ()
-
-    def _beginning(self, prefix: Tokens) -> KeysValues:
-        known = self.cache.find(prefix)
-        if known is None:
-            self.n_tokens_run += len(prefix)
-            _, known = run_forest(self.decoder, make_forest([prefix], [0]), keep=True)
-            self.cache.keep(prefix, known)
-        return known
-
-    def _run(self, forest: Forest, kept: KeysValues | None) -> torch.Tensor:
-        self.n_tokens_run += len(forest)
-        states, _ = run_forest(self.decoder, forest, cached=kept)
-        return closing_states(states, forest)
 
     def _parts(self, items: Sequence[ToRead], places: Sequence[int], n_prefix: int) -> list[list[int]]:
         """Places of items read together, by an upper bound of their tokens."""
@@ -150,22 +139,3 @@ def closing_states(states: torch.Tensor, forest: Forest) -> torch.Tensor:
     """The states `(sequences, width)` at which sequences end, fp32, of the states `(N, width)` of all tokens."""
     leaves = torch.from_numpy(forest.leaves).to(states.device)
     return states[leaves].to(torch.float32)
-
-
-@torch.no_grad()
-def state_differences(decoder: Any, pairs: Sequence[TokenPair], *, tokens_at_once: int) -> FloatArray:
-    """Closing state of each pair's chosen sequence minus that of its rejected one, `(pairs, width)`.
-
-    Args:
-        decoder: In evaluation mode.
-        pairs: Whose states.
-        tokens_at_once: Tokens of a forest.
-    """
-    found: list[FloatArray] = [np.zeros(0)] * len(pairs)
-    for part in cut_to_budget(pairs, range(len(pairs)), max_tokens=tokens_at_once):
-        planted = plant([pairs[place] for place in part], is_shared=True)
-        states, _ = run_forest(decoder, planted.forest)
-        ends = closing_states(states, planted.forest).cpu().double().numpy()
-        for place, difference in zip(part, ends[planted.chosen] - ends[planted.rejected], strict=True):
-            found[place] = difference
-    return np.stack(found)

@@ -9,7 +9,7 @@ what the sequences' own attention costs, a shared beginning counted once.
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import pairwise
 from typing import Any
@@ -67,12 +67,19 @@ class Forest:
 
     @cached_property
     def segments(self) -> tuple[Segment, ...]:
-        """All segments; ranges count from the first token of the forest."""
-        return tuple(
-            segment
-            for start, tree in zip(self._starts, self.trees, strict=True)
-            for segment in _segments(tree.ends, start)
-        )
+        """All segments, maximal runs without a branch; ranges count from the first token of the forest."""
+        found: list[Segment] = []
+        for offset, tree in zip(self._starts, self.trees, strict=True):
+            # Token j + 1 goes on in j's run exactly if it covers all that lies below j.
+            borders = [0, *(np.flatnonzero(np.diff(tree.ends) != 0) + 1).tolist(), len(tree.ends)]
+            path: list[Segment] = []  # the runs above
+            for start, end in pairwise(borders):
+                while path and path[-1].below <= start + offset:
+                    path.pop()
+                before = tuple((above.start, above.end) for above in path)
+                path.append(Segment(start + offset, end + offset, before, int(tree.ends[start]) + offset))
+                found.append(path[-1])
+        return tuple(found)
 
     def visible(self) -> npt.NDArray[np.bool_]:
         """Shape `(N, cached + N)`: what each token may attend to."""
@@ -108,28 +115,12 @@ def make_forest(sequences: Sequence[Tokens], keys: Sequence[Hashable], *, n_cach
     groups: dict[Hashable, list[int]] = {}
     for number, key in enumerate(keys):
         groups.setdefault(key, []).append(number)
-    trees = [tree for group in groups.values() for tree in _trees(sequences, group)]
+    trees = []
+    for group in groups.values():
+        if len(group) == 1:
+            trees.append(make_tree([sequences[group[0]]], group))
+            continue
+        numbers = np.array(group, dtype=np.int64)  # `pack` counts from 0
+        for tree in pack([sequences[number] for number in group], max_tokens=MOST_TREE_TOKENS):
+            trees.append(replace(tree, sequences=numbers[tree.sequences]))
     return Forest(tuple(trees), len(sequences), n_cached)
-
-
-def _trees(sequences: Sequence[Tokens], group: Sequence[int]) -> list[TokenTree]:
-    if len(group) == 1:
-        return [make_tree([sequences[group[0]]], group)]
-    trees = pack([sequences[number] for number in group], max_tokens=MOST_TREE_TOKENS)
-    numbers = np.array(group, dtype=np.int64)
-    return [TokenTree(t.tokens, t.positions, t.ends, numbers[t.sequences], t.leaves) for t in trees]
-
-
-def _segments(ends: IntArray, offset: int) -> list[Segment]:
-    """Maximal runs without a branch, of one tree in preorder."""
-    # Token j + 1 goes on in j's run exactly if it covers all that lies below j.
-    borders = [0, *(np.flatnonzero(np.diff(ends) != 0) + 1).tolist(), len(ends)]
-    found: list[Segment] = []
-    path: list[tuple[int, int, int]] = []  # start, end and last descendant of the runs above
-    for start, end in pairwise(borders):
-        while path and path[-1][2] <= start:
-            path.pop()
-        before = tuple((a + offset, b + offset) for a, b, _ in path)
-        found.append(Segment(start + offset, end + offset, before, int(ends[start]) + offset))
-        path.append((start, end, int(ends[start])))
-    return found

@@ -59,13 +59,6 @@ class PairForest:
     """Shape `(pairs,)`."""
 
 
-def sharing_key(pair: PreferencePair, place: int, sharing: Sharing) -> Hashable:
-    """What tells who shares: the pair itself, its user's conversation, or its user."""
-    if sharing == "user":
-        return pair.user_id
-    return (pair.user_id, pair.conversation_key) if sharing == "conversation" else place
-
-
 def tokenize_pairs(
     tokenizer: ChatTokenizer, pairs: Sequence[tuple[str, PreferencePair]], *, sharing: Sharing
 ) -> list[TokenPair]:
@@ -74,7 +67,8 @@ def tokenize_pairs(
     for place, (turn, pair) in enumerate(pairs):
         both = tokenizer.tokenize(ChatPrefix(turn, pair.conversation), (pair.chosen, pair.rejected))
         chosen, rejected = both.sequences
-        key = sharing_key(pair, place, sharing)
+        of_conversation = (pair.user_id, pair.conversation_key)
+        key = pair.user_id if sharing == "user" else of_conversation if sharing == "conversation" else place
         found.append(TokenPair(chosen, rejected, key, both.n_turns_left_out, both.n_tokens_cut))
     return found
 
@@ -108,7 +102,13 @@ def order_steps(pairs: Sequence[TokenPair], *, pairs_a_step: int, seed: int) -> 
         window.append(chunk)
         if sum(map(len, window)) >= WINDOW * pairs_a_step or number == len(shuffled):
             window.sort(key=lambda chunk: max(pairs[place].n_tokens for place in chunk))
-            steps += _filled(window, pairs_a_step)
+            filled: list[list[int]] = []
+            for neighbor in window:  # neighbors are joined as long as a step has room
+                if filled and len(filled[-1]) + len(neighbor) <= pairs_a_step:
+                    filled[-1] += neighbor
+                else:
+                    filled.append(list(neighbor))
+            steps += filled
             window = []
     return [steps[place] for place in rng.permutation(len(steps))]
 
@@ -146,14 +146,3 @@ def plant(pairs: Sequence[TokenPair], *, is_shared: bool = True) -> PairForest:
     forest = make_forest(sequences, keys if is_shared else list(range(len(sequences))))
     numbers = np.arange(len(sequences), dtype=np.int64)
     return PairForest(forest, numbers[0::2], numbers[1::2])
-
-
-def _filled(chunks: Sequence[list[int]], pairs_a_step: int) -> list[list[int]]:
-    """Neighboring chunks joined as long as a step has room."""
-    steps: list[list[int]] = []
-    for chunk in chunks:
-        if steps and len(steps[-1]) + len(chunk) <= pairs_a_step:
-            steps[-1] += chunk
-        else:
-            steps.append(list(chunk))
-    return steps
