@@ -149,11 +149,11 @@ def test_over_long_pairs_are_truncated_and_counted() -> None:
 
 
 def test_completions_that_are_cut_off_fail_loudly() -> None:
-    """Both completions are cut to the same last tokens, so every margin is 0."""
+    """Both completions are cut to the same last tokens, so nothing is left to learn from."""
     pairs = [
         replace(p, chosen=p.chosen + " the same end" * 9, rejected=p.rejected + " the same end" * 9) for p in PAIRS
     ]
-    with pytest.raises(TrainingFailed, match="exactly 0"):
+    with pytest.raises(BadInput, match="identical as the model reads them"):
         tiny_model_of(max_tokens=12, epochs=2).fit(pairs)
 
 
