@@ -162,7 +162,7 @@ def test_a_template_that_hides_the_completion_fails_loudly(tmp_path: Path) -> No
 
     hiding = "{% for m in messages if m['role'] != 'assistant' %}{{ m['content'] }}<|eot_id|>{% endfor %}"
     path = save_tiny_model(tmp_path, tokenizer=tiny_tokenizer(template=hiding))
-    with pytest.raises(TrainingFailed, match="scored alike"):
+    with pytest.raises(BadInput, match="identical as the model reads them"):
         BradleyTerry(path, tiny_options(epochs=3)).fit(PAIRS)
 
 
