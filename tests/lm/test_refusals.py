@@ -302,6 +302,9 @@ FEATURES = [
     (400, openai("stream_options is not supported"), "usage"),
 ]  # fmt: skip
 SOFT = [
+    (429, [{"error": {"code": 429, "message": "Quota exceeded for aiplatform.googleapis.com/generate_content_requests_per_minute_per_project", "status": "RESOURCE_EXHAUSTED"}}]),
+    (429, {"error": {"code": "429", "message": "Requests have exceeded token rate limit of your current OpenAI S0 pricing tier. Please retry after 6 seconds."}}),
+    (429, {"message": "Too many tokens, please wait before trying again."}),
     (429, openai("Rate limit reached for gpt-4o on tokens per min (TPM): Limit 30000, Used 29000. Please try again in 2s.")),
     (429, [{"error": {"message": "You exceeded your current quota. Please retry in 26.4s.", "status": "RESOURCE_EXHAUSTED"}}]),
     (503, {"error": {"code": 503, "message": "Loading model", "type": "unavailable_error"}}),

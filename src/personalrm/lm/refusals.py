@@ -77,7 +77,7 @@ _NOT_TAKEN = _any(
     r"disabled|deprecated|forbidden|removed",
     r"no longer|instead|must|invalid|only|cannot|fail|between|range|(?:greater|less|more) than",
 )
-_SOON = _any(r"(?:retry|try again) (?:in|after)", r"retrydelay", r"per[ -](?:minute|second)", r"\b[rt]pm\b")
+_SOON = _any(r"(?:retry|try again) (?:in|after)", r"retrydelay", r"per[ _-]?(?:minute|second)", r"\b[rt]pm\b")
 _CREDIT = "its quota or credit is used up, add some or use another key"
 _PATH = "check the base URL"
 _WORDINGS = (  # in this order
@@ -109,6 +109,7 @@ _WORDINGS = (  # in this order
             r"account.{0,30}(?:not active|suspended|deactivated|overdue)",
             r"arrear",
             r"payment[ _]required",
+            r"per[ _-]day\b",
             r"free (?:tier|quota|allocat).{0,60}(?:exhausted|exceeded|used)",
         ),
         "stop",
