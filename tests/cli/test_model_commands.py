@@ -39,8 +39,8 @@ def fit(run, people, tmp_path):
 
 
 def contents(prompts):
-    """Saved bytes but for the fingerprint, which covers the server's address."""
-    texts = [json.loads(text) for text in prompts.values()]
+    """Saved prompts but for the fingerprint, which covers the server's address."""
+    texts = prompts.values()
     return [{**text, "settings": {k: v for k, v in text["settings"].items() if k != "fingerprint"}} for text in texts]
 
 
