@@ -122,7 +122,7 @@ def test_unreadable_replies_are_counted_and_asked_again_on_wish(fit, faultless):
         server._faults = Faults(())
         assert fit(server)[0] == 3
         code, _, _, prompts = fit(server, "--retry-unscored")
-        newest = {path.parent: text for path, text in prompts.items()}
+        newest = {user_id: prompt for (user_id, _), prompt in prompts.items()}
         assert (code, contents(newest)) == (0, faultless[0])
 
 
