@@ -162,11 +162,7 @@ def test_a_permanent_fault_makes_exactly_the_users_hit_partial(fit, faultless, t
     code, report, _, counts = fit("--attempts", "2", **{what: "on day 307?"})
     missing = {**report["partial"], **report["failed"]}
     assert (code, set(missing)) == (3, {"u03"})
-<<<<<<< HEAD
     others = {name: content for name, content in faultless.saved.items() if name[0] != "u03"}
-=======
-    others = {which: line for which, line in faultless.saved.items() if which[0] != "u03"}
->>>>>>> f935760 (Compare what is saved by person)
     assert saved(tmp_path / "home").items() >= others.items()
     assert counts["most_of_a_call"] == {"hopeless": 2, "too_long": 1}[what]
 
