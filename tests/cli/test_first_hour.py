@@ -69,7 +69,7 @@ def test_a_base_url_without_its_path_is_answered_with_the_one_to_try(run):
 def test_an_unknown_path_gets_no_such_hint(run):
     with FakeServer() as server:
         code, _, err = run("check", "--model", "fake", "--base-url", f"{server.url}/more")
-    assert (code, "/v1" in err, "check the key, the model's name and the base URL" in err) == (1, False, True)
+    assert (code, "/v1" in err, "check the base URL and the model's name" in err) == (1, False, True)
 
 
 @pytest.fixture

@@ -1,12 +1,9 @@
 import json
 
 import pytest
+from tests.fakes.people import damage, remove
 
 from personalrm.testing import tiny_users, write_pairs
-
-
-def version_file(tmp_path, number):
-    return next((tmp_path / "personalrm-home" / "users").glob(f"*/v{number:04d}.json"))
 
 
 @pytest.fixture
@@ -39,7 +36,7 @@ def test_history_is_read_by_people(one_user):
 
 
 def test_history_lists_all_others_when_one_version_is_damaged(one_user, tmp_path):
-    version_file(tmp_path, 2).write_text("{")
+    damage(tmp_path / "personalrm-home", "u0", 2)
     code, out, err = one_user("history")
     assert code == 3
     assert "restored from version 1" in out
@@ -49,14 +46,14 @@ def test_history_lists_all_others_when_one_version_is_damaged(one_user, tmp_path
 
 
 def test_a_version_after_a_damaged_one_does_not_pretend_to_know_what_changed(one_user, tmp_path):
-    version_file(tmp_path, 3).write_text("{")
+    damage(tmp_path / "personalrm-home", "u0", 3)
     last = json.loads(one_user("history", "--json")[1])[-1]
     assert last["what"] == "unknown"
 
 
 def test_show_says_which_version_is_damaged_and_where_to_go_back_to(one_user, tmp_path):
-    version_file(tmp_path, 4).write_text("{")
-    version_file(tmp_path, 3).unlink()
+    damage(tmp_path / "personalrm-home", "u0", 4)
+    remove(tmp_path / "personalrm-home", "u0", 3)
     code, _, err = one_user("show")
     assert code == 1
     assert "version 4 of user" in err

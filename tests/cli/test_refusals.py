@@ -29,7 +29,7 @@ from personalrm.testing import tiny_users, write_pairs
         (["history", "nobody"], "'nobody' is not in"),
         (["export", "nobody"], "'nobody' is not in"),
         (["judge", "nothing.jsonl"], "does not exist"),
-        (["judge", os.devnull], "unknown kind"),
+        (["judge", os.devnull], "is empty"),
         (["demo", "--config", "nothing.yaml"], "cannot be read"),
     ],
 )  # fmt: skip

@@ -33,8 +33,11 @@ def damage(home, user_id, number=1, content="{"):
         assert done.rowcount == 1
 
 
-def content_of(home, user_id, number=1):
-    """A version as it stands in the database."""
-    query = "SELECT content FROM prompts JOIN people ON person_id = people.id WHERE number = ? AND user_id = ?"
+def remove(home, user_id, number):
+    """Take a version out, as nothing of ours does."""
     with sqlite3.connect(Path(home) / "people.db") as database:
-        return database.execute(query, (number, user_id)).fetchone()[0]
+        done = database.execute(
+            "DELETE FROM prompts WHERE number = ? AND person_id IN (SELECT id FROM people WHERE user_id = ?)",
+            (number, user_id),
+        )
+        assert done.rowcount == 1
