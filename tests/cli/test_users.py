@@ -41,3 +41,10 @@ def test_a_command_without_its_user_says_who_lists_them(run):
         2,
         "personalrm: the following arguments are required: user; personalrm users lists them\n",
     )
+
+
+def test_of_many_the_first_are_listed_and_the_rest_counted(fitted, monkeypatch):
+    monkeypatch.setattr("personalrm.cli.users.MOST_LISTED", 3)
+    lines = fitted("users")[1].splitlines()
+    assert (len(lines), lines[-1]) == (5, "the first 3 of 8 users in personalrm-home; --all lists everybody")
+    assert (len(fitted("users", "--all")[1].splitlines()), len(json.loads(fitted("users", "--json")[1]))) == (10, 8)

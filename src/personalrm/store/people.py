@@ -228,12 +228,15 @@ class PeopleStore:
                 for table in (PROMPTS, PAIRS)
             )
 
-    def listed(self) -> Iterator[Listed]:
-        """Everybody, by id, without reading a prompt."""
+    def listed(self, most: int | None = None) -> Iterator[Listed]:
+        """Everybody, by id, without reading a prompt; or the first `most`."""
         columns = (PROMPTS.c.date, PROMPTS.c.n_pairs, PROMPTS.c.n_sentences, PROMPTS.c.engine)
         after: str | None = None
-        while True:
-            some = select(PEOPLE.c.id, PEOPLE.c.user_id).order_by(PEOPLE.c.user_id).limit(LISTED_AT_ONCE)
+        n_left = most
+        while n_left is None or n_left > 0:
+            n_some = LISTED_AT_ONCE if n_left is None else min(n_left, LISTED_AT_ONCE)
+            n_left = None if n_left is None else n_left - n_some
+            some = select(PEOPLE.c.id, PEOPLE.c.user_id).order_by(PEOPLE.c.user_id).limit(n_some)
             if after is not None:
                 some = some.where(PEOPLE.c.user_id > after)
             page = some.subquery()
@@ -253,6 +256,12 @@ class PeopleStore:
             if not rows:
                 return
             after = rows[-1][0]
+
+    def n_people(self) -> int:
+        """How many people there are."""
+        with self._database.reading() as connection:
+            count = select(func.count()).select_from(PEOPLE)
+            return 0 if connection is None else connection.execute(count).scalar_one()
 
     def user_ids(self) -> list[str]:
         """The ids of everybody, sorted."""
