@@ -100,6 +100,14 @@ def test_no_byte_of_a_deleted_person_is_left_in_the_home(run, home):
         assert (cache.owns(ERASED), cache.owns(KEPT)) == (False, True)
 
 
+def test_a_run_that_does_not_hold_the_person_is_left_as_it_is(run, home):
+    before = {path: path.read_bytes() for path in (home / "runs").rglob("*") if path.is_file()}
+    write_pairs(home.parent / "other.jsonl", list(tiny_users(1)[0]))
+    assert run("fit", home.parent / "other.jsonl", "--home", home)[0] == 0
+    assert run("delete", "u0", "--yes", "--home", home)[0] == 0
+    assert {path: path.read_bytes() for path in (home / "runs").rglob("*") if path.is_file()} == before
+
+
 def test_a_run_without_the_person_is_valid_and_its_report_counts_who_is_left(run, home):
     run("delete", ERASED, "--yes", "--home", home)
     code, out, err = run("bench", "validate", home / "runs" / "everything")
@@ -150,6 +158,8 @@ def test_a_delete_ends_one_persons_fit_and_not_the_fit(tmp_path):
     assert (fit.returncode, report["n_fitted"]) == (3, 5), err
     assert report["failed"] == {"u5": "deleted while this fit ran; nothing of them was saved"}
     assert {user for user, _ in versions(tmp_path / "home")} == {f"u{number}" for number in range(5)}
+    with Cache(tmp_path / "home" / "cache.sqlite", read_only=True) as cache:
+        assert (cache.owns("u5"), cache.owns("u4")) == (False, True)
 
 
 def test_forgetting_a_choice_takes_kept_answers_that_may_quote_it(run, home):

@@ -87,6 +87,10 @@ def test_any_text_of_a_choice_comes_back(tmp_path_factory, text, reason):
 
 @pytest.mark.parametrize("user_id", ["\ud800", "a\0b"])
 def test_an_id_that_no_database_takes_is_refused_when_it_is_written_and_unknown_when_it_is_read(people, user_id):
+    for similar in ("?", "a\ufffdb"):
+        people.save(prompt(similar))
+    people.delete(user_id)
+    assert people.user_ids() == ["?", "a\ufffdb"]
     with pytest.raises(BadInput, match="no database takes"):
         people.add_pairs(user_id, [StoredPair(tiny_pair("u1", 1))])
     with pytest.raises(UnknownUser):

@@ -196,7 +196,10 @@ class Home:
         """The embedded engine, which has learned again what most people like if a choice has come or gone since."""
         state = self.store.state()
         if self._learned is None or self._learned[0] != state:
-            ids = sorted(self.store.user_ids(), key=lambda user_id: hashlib.sha256(_bytes(user_id)).digest())[:SAMPLE]
+            by_hash = sorted(
+                self.store.user_ids(), key=lambda user_id: hashlib.sha256(user_id.encode("utf-8")).digest()
+            )
+            ids = by_hash[:SAMPLE]  # those whom `learn` would keep
             engine = EmbeddedFit.learned_from(self._stored(ids), settings=self.settings)
             self._learned = state, engine
         return _Ready(self._learned[1])
@@ -226,7 +229,8 @@ class _Ready:
     """An engine that has seen everybody already, and is not to learn from the few who are fitted."""
 
     def __init__(self, engine: EmbeddedFit) -> None:
-        self.depends_on, self.fit_each, self.stop = engine.depends_on, engine.fit_each, engine.stop
+        self.depends_on, self.fit_each = engine.depends_on, engine.fit_each
+        self.stop, self.forget = engine.stop, engine.forget
 
     def learn(self, users: Iterable[User]) -> None:
         deque(users, maxlen=0)
@@ -365,8 +369,10 @@ class Person:
         Args:
             pair: Name or hash of the choice; a name that several bear means all of them.
         """
-        n_pairs = self._store.forget(self.user_id, pair, lambda prompt, gone: reduce(without_pair, gone, prompt))
+        self._store.check_pair(self.user_id, pair)  # so that a slip of the hand costs no answers
+        # Answers first: after a kill in between the choice is still there to be forgotten.
         n_answers, _ = erase_answers(self._home.path, self.user_id)
+        n_pairs = self._store.forget(self.user_id, pair, lambda prompt, gone: reduce(without_pair, gone, prompt))
         version = None
         if self._home.lm is None and self.pairs and self._store.count(self.user_id)[0] and self.prompt.weights:
             self.fit()
@@ -384,7 +390,3 @@ class Person:
             UnknownUser: If nothing of them is there.
         """
         return erase_person(self._store, self.user_id)
-
-
-def _bytes(user_id: str) -> bytes:
-    return user_id.encode("utf-8", "surrogatepass")

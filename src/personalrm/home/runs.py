@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ def rows_in_runs(runs: Path, user_id: str) -> Iterator[tuple[str, Line]]:
                 if _is_about(line, user_id):
                     yield folder.name, line
         for path in _prompt_files(folder):
-            for line in _lines(path, whole=True):
+            for line in _lines(path, whole=path.suffix == ".json"):
                 if _is_about(line, user_id):
                     yield folder.name, line
 
@@ -56,15 +57,15 @@ def erase_from_runs(runs: Path, user_id: str) -> RunsErased:
     n_rows, names, models, notes = 0, [], [], []
     try:
         for folder in _runs_in(runs):
+            if not _may_hold(folder, user_id):
+                continue
             n_gone = sum(_erase_lines(path, user_id) for path in _row_files(folder))
             for path in _prompt_files(folder):
                 if path.suffix == ".jsonl":
                     n_gone += _erase_lines(path, user_id)
-                elif any(_is_about(line, user_id) for line in _lines(path, whole=True)):
+                elif any(_is_about(line, user_id) for line in _lines(path, whole=True, damaged={"user": user_id})):
                     path.unlink()
                     n_gone += 1
-            if not n_gone:
-                continue
             n_rows += n_gone
             names.append(folder.name)
             models += sorted(path for path in folder.glob("trained/*") if path.is_dir())
@@ -73,6 +74,20 @@ def erase_from_runs(runs: Path, user_id: str) -> RunsErased:
         reason = error.strerror or type(error).__name__
         raise StoreError(f"runs in {str(runs)!r} cannot be changed ({reason}); check the rights and the disk") from None
     return RunsErased(n_rows, tuple(names), tuple(models), tuple(notes))
+
+
+def _may_hold(folder: Path, user_id: str) -> bool:
+    """Whether a run has a row about a person, or one that cannot be read."""
+    damaged = {"user": user_id}
+    lines = chain(
+        (line for path in _row_files(folder) for line in _lines(path, damaged=damaged)),
+        (
+            line
+            for path in _prompt_files(folder)
+            for line in _lines(path, whole=path.suffix == ".json", damaged=damaged)
+        ),
+    )
+    return any(_is_about(line, user_id) for line in lines)
 
 
 def _refresh(folder: Path) -> list[str]:

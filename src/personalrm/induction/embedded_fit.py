@@ -151,6 +151,9 @@ class EmbeddedFit:
     def stop(self) -> None:
         """Nothing is under way but one user, who takes milliseconds."""
 
+    def forget(self, user_id: str) -> None:
+        """Nothing is kept of anybody."""
+
 
 def _finished(prompt: PersonalPrompt, weights: Weights, pairs: Sequence[PreferencePair]) -> PersonalPrompt:
     """The prompt with its weights and with what limits them."""

@@ -91,6 +91,10 @@ class FitEngine(Protocol):
         """Finish early: begin nothing new, keep what is under way safe."""
         ...
 
+    def forget(self, user_id: str) -> None:
+        """Take out what was kept of a user on the way; called when everybody is done."""
+        ...
+
 
 @dataclass
 class FitReport:
@@ -160,6 +164,7 @@ class FitJob:
         self._forgotten: Forgotten | None = None
         self._hidden: Mapping[str, Hidden] = {}
         self._beginning = 0
+        self._erased: list[str] = []
 
     def prepare(self) -> FitJob:
         """First pass: every row is checked, users are counted, the engine sees everybody.
@@ -214,6 +219,8 @@ class FitJob:
                 before = time.monotonic()
             yield from self._save(together)
             yield from unchanged
+        for user_id in self._erased:  # whose answers came after the command that erased them had looked
+            self._engine.forget(user_id)
 
     def todo(
         self,
@@ -306,6 +313,7 @@ class FitJob:
         for (fitted, prompt), refusal in zip(made, refusals, strict=True):
             if refusal:
                 self.report.failed[prompt.user_id] = refusal
+                self._erased.append(prompt.user_id)
             else:
                 if fitted.n_unscored:
                     missing = count(fitted.n_unscored, "verdict")

@@ -79,6 +79,12 @@ class ModelFit:
         """Send nothing more; answers under way are kept, so the same command goes on from them."""
         self._judge.caller.stop(ModelUnavailable("interrupted"))
 
+    def forget(self, user_id: str) -> None:
+        """Erase the user's kept answers."""
+        cache = self._judge.caller.cache
+        if cache is not None and str(cache.path) != ":memory:":
+            cache.erase(user_id)
+
     def _fitted(self, todo: Todo, finished: Finished) -> Fitted:
         prompt = finished.prompt
         if prompt is None:

@@ -15,7 +15,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Table, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Table, delete, false, func, insert, select, update
 from sqlalchemy.dialects import sqlite
 
 from personalrm.errors import BadInput, CorruptFile, NewerVersion, StoreError, UnknownName, UnknownUser
@@ -204,7 +204,7 @@ class PeopleStore:
         Raises:
             UnknownUser: If nothing was fitted for the person.
         """
-        query = select(PROMPTS.c.number, PROMPTS.c.date).join(PEOPLE).where(PEOPLE.c.user_id == _storable(user_id))
+        query = select(PROMPTS.c.number, PROMPTS.c.date).join(PEOPLE).where(_is_user(user_id))
         with self._database.reading() as connection:
             rows = [] if connection is None else connection.execute(query.order_by(PROMPTS.c.number)).all()
         if not rows:
@@ -223,7 +223,7 @@ class PeopleStore:
                 return 0, 0
             return tuple(  # type: ignore[return-value]
                 connection.execute(
-                    select(func.count()).select_from(table.join(PEOPLE)).where(PEOPLE.c.user_id == _storable(user_id))
+                    select(func.count()).select_from(table.join(PEOPLE)).where(_is_user(user_id))
                 ).scalar_one()
                 for table in (PROMPTS, PAIRS)
             )
@@ -273,7 +273,7 @@ class PeopleStore:
     def pairs(self, user_id: str) -> tuple[StoredPair, ...]:
         """Every stored choice of a person, in the order they came; empty where there is none."""
         columns = (PAIRS.c.content, PAIRS.c.reason, PAIRS.c.is_hidden, PAIRS.c.date)
-        query = select(*columns).join(PEOPLE).where(PEOPLE.c.user_id == _storable(user_id)).order_by(PAIRS.c.id)
+        query = select(*columns).join(PEOPLE).where(_is_user(user_id)).order_by(PAIRS.c.id)
         with self._database.reading() as connection:
             rows = [] if connection is None else connection.execute(query).all()
         return tuple(_stored_pair(row, user_id) for row in rows)
@@ -339,6 +339,18 @@ class PeopleStore:
         self._database.vacuum()
         return n_changed
 
+    def check_pair(self, user_id: str, pair: str) -> None:
+        """Make sure that a person has a pair of that name or hash.
+
+        Raises:
+            UnknownUser: If nothing of the person is stored.
+            UnknownName: If they have no such pair.
+        """
+        with self._database.reading() as connection:
+            if connection is None:
+                raise self.unknown(user_id)
+            self._named_pairs(connection, self._known_person(connection, user_id), user_id, pair)
+
     def forget(
         self, user_id: str, pair: str, change: Callable[[PersonalPrompt, Sequence[PreferencePair]], PersonalPrompt]
     ) -> int:
@@ -373,7 +385,7 @@ class PeopleStore:
         """
         with self._database.writing() as connection:
             _bury(connection, {_tombstone(_tombstone_key(connection), user_id)})
-            connection.execute(delete(PEOPLE).where(PEOPLE.c.user_id == _storable(user_id)))
+            connection.execute(delete(PEOPLE).where(_is_user(user_id)))
         self._database.vacuum()
 
     def export(
@@ -470,9 +482,13 @@ class PeopleStore:
         return rows
 
 
+def _is_user(user_id: str) -> ColumnElement[bool]:
+    """That a row of people is this person; an id that no database takes is nobody's, not that of a similar one."""
+    return PEOPLE.c.user_id == user_id if _storable(user_id) == user_id else false()
+
+
 def _find_person(connection: Connection, user_id: str) -> int | None:
-    # An id that cannot be stored is looked up as another, which nobody bears.
-    return connection.execute(select(PEOPLE.c.id).where(PEOPLE.c.user_id == _storable(user_id))).scalar()
+    return connection.execute(select(PEOPLE.c.id).where(_is_user(user_id))).scalar()
 
 
 def _person(connection: Connection, user_id: str) -> int:
@@ -528,7 +544,7 @@ def _reason_in(pair: PreferencePair) -> str:
 
 
 def _contents(connection: Connection, user_id: str) -> dict[int, str]:
-    query = select(PROMPTS.c.number, PROMPTS.c.content).join(PEOPLE).where(PEOPLE.c.user_id == _storable(user_id))
+    query = select(PROMPTS.c.number, PROMPTS.c.content).join(PEOPLE).where(_is_user(user_id))
     return {row.number: row.content for row in connection.execute(query)}
 
 
@@ -588,8 +604,8 @@ def _rewrite_prompts(
 
 
 def _hidden(connection: Connection, user_id: str) -> Hidden:
-    hashes = select(PAIRS.c.hash).join(PEOPLE).where(PEOPLE.c.user_id == _storable(user_id), PAIRS.c.is_hidden)
-    words = select(HIDDEN_WORDS.c.word).join(PEOPLE).where(PEOPLE.c.user_id == _storable(user_id))
+    hashes = select(PAIRS.c.hash).join(PEOPLE).where(_is_user(user_id), PAIRS.c.is_hidden)
+    words = select(HIDDEN_WORDS.c.word).join(PEOPLE).where(_is_user(user_id))
     return Hidden(frozenset(connection.execute(hashes).scalars()), frozenset(connection.execute(words).scalars()))
 
 
