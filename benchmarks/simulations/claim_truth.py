@@ -26,8 +26,10 @@ from personalrm.stats.arrays import FloatArray
 from personalrm.stats.bootstrap import Interval, cluster, clustered_mean
 from personalrm.stats.derangements import derangements
 from personalrm.stats.paired import holm
-from personalrm.stylometry.claims import MOST_DOUBT, Leaning, find_leanings
-from personalrm.stylometry.features import INDEX, difference
+from personalrm.stylometry.claims import MOST_DOUBT, find_leanings
+from personalrm.stylometry.feature_words import INDEX
+from personalrm.stylometry.features import difference
+from personalrm.stylometry.sentences import Leaning
 
 N_PERMUTATIONS = 10_000
 LEAST_USERS = 2

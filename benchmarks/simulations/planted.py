@@ -19,8 +19,9 @@ from personalrm.preferences.people import example_users
 from personalrm.preferences.users import User
 from personalrm.stats.arrays import FloatArray
 from personalrm.stats.bootstrap import Interval, cluster, clustered_mean
-from personalrm.stylometry.claims import read_claim
-from personalrm.stylometry.features import INDEX, difference
+from personalrm.stylometry.feature_words import INDEX
+from personalrm.stylometry.features import difference
+from personalrm.stylometry.sentences import read_claim
 from personalrm.stylometry.weights import probability
 
 SHARE_OF_ZEROS = 0.5

@@ -7,7 +7,7 @@ from personalrm.bench.methods.embedded import EmbeddedMethod, Engine, personal_m
 from personalrm.datasets.targets import hold_out
 from personalrm.errors import BadInput
 from personalrm.preferences.people import example_users
-from personalrm.stylometry.features import FEATURES
+from personalrm.stylometry.feature_words import FEATURES
 from personalrm.stylometry.observations import observe
 from personalrm.stylometry.population import Prior
 from personalrm.stylometry.weights import fit_weights

@@ -1,4 +1,8 @@
 import json
+import subprocess
+import sys
+
+import pytest
 
 from personalrm import Home
 from personalrm.testing import tiny_users
@@ -48,3 +52,14 @@ def test_of_many_the_first_are_listed_and_the_rest_counted(fitted, monkeypatch):
     lines = fitted("users")[1].splitlines()
     assert (len(lines), lines[-1]) == (5, "the first 3 of 8 users in personalrm-home; --all lists everybody")
     assert (len(fitted("users", "--all")[1].splitlines()), len(json.loads(fitted("users", "--json")[1]))) == (10, 8)
+
+
+@pytest.mark.parametrize("command", [["users"], ["show", "u0"], ["show", "u0", "--evidence"], ["history", "u0"]])
+def test_who_only_looks_waits_for_no_slow_import(fitted, command):
+    """To import SQLAlchemy and numpy takes twice as long as all that these commands do."""
+    code = (
+        "import sys; from personalrm.cli import main; main(sys.argv[1:]); "
+        "print(sorted({'sqlalchemy', 'alembic', 'numpy'} & set(sys.modules)), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *command], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == (fitted(*command)[1], "[]\n")

@@ -7,13 +7,14 @@ import pytest
 from personalrm.errors import BadInput, BadRow, ModelUnavailable
 from personalrm.induction.embedded_fit import EmbeddedFit
 from personalrm.judging.embedded import EmbeddedJudge, fixed
-from personalrm.judging.personal import judge_pair, rank_completions, unused_sentences, usable_weights
+from personalrm.judging.personal import judge_pair, rank_completions, usable_weights
 from personalrm.preferences.demonstrations import Demonstration
 from personalrm.preferences.messages import Message
 from personalrm.preferences.pairs import OrderedPair
 from personalrm.preferences.personas import Claim, Persona
 from personalrm.preferences.verdicts import PersonaQuestion, Question
-from personalrm.stylometry.features import INDEX
+from personalrm.stylometry.feature_words import INDEX
+from personalrm.stylometry.sentences import unused_sentences
 from personalrm.stylometry.shipped import shipped_prior
 from personalrm.testing import LONG, SHORT, tiny_pair, tiny_users
 

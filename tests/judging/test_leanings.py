@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from personalrm.judging.personal import strongest_leanings
 from personalrm.preferences.personal_prompts import FeatureWeight, PersonalPrompt
 from personalrm.preferences.personas import Persona
+from personalrm.stylometry.sentences import strongest_leanings
 
 
 def prompt(**shifts: float) -> PersonalPrompt:

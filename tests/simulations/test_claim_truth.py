@@ -12,7 +12,7 @@ from personalrm.errors import NoScoredPairs
 from personalrm.preferences.messages import Message
 from personalrm.preferences.pairs import PreferencePair
 from personalrm.preferences.reading.files import read_pairs
-from personalrm.stylometry.claims import Leaning
+from personalrm.stylometry.sentences import Leaning
 
 DATA = os.environ.get("PERSONALRM_DATA")
 SHORT, LONG = "Yes.", "Yes, and this is the longer one of the two."

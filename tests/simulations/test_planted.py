@@ -10,7 +10,7 @@ from benchmarks.simulations.planted import plant_users, score_claims
 
 from personalrm.induction.embedded_fit import EmbeddedFit
 from personalrm.preferences.people import example_users
-from personalrm.stylometry.claims import read_claim
+from personalrm.stylometry.sentences import read_claim
 
 TASTES = json.loads((files("personalrm") / "people" / "tastes.json").read_text("utf-8"))
 SIGN = {"more": 1, "less": -1}

@@ -1,9 +1,10 @@
 import pytest
 
 from personalrm.preferences.personas import Claim, Persona
-from personalrm.stylometry.claims import LEVELS, Leaning, read_claim, read_leanings, with_claims, write_persona
-from personalrm.stylometry.features import FEATURES, INDEX
+from personalrm.stylometry.claims import with_claims, write_persona
+from personalrm.stylometry.feature_words import FEATURES, INDEX
 from personalrm.stylometry.observations import observe
+from personalrm.stylometry.sentences import LEVELS, Leaning, read_claim, read_leanings
 from personalrm.stylometry.shipped import shipped_prior
 from personalrm.testing import tiny_users
 

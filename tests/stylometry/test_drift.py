@@ -7,10 +7,10 @@ from personalrm.preferences.people import example_users
 from personalrm.preferences.splits import in_time_order
 from personalrm.preferences.users import User
 from personalrm.stats.bradley_terry import ChoiceProblem, fit_map, make_batch
-from personalrm.stylometry.claims import Leaning, read_claim
 from personalrm.stylometry.drift import LEAST_SIDE, find_turn, fit_present, log_evidence, write_present
 from personalrm.stylometry.observations import Choices, observe, observe_in_time
 from personalrm.stylometry.population import Prior
+from personalrm.stylometry.sentences import Leaning, read_claim
 from personalrm.stylometry.shipped import shipped_prior
 from personalrm.stylometry.weights import fit_weights
 from personalrm.testing import tiny_pair

@@ -10,7 +10,8 @@ from personalrm.embedding.encoders import TextSequence
 from personalrm.embedding.store import EmbeddingStore
 from personalrm.preferences.messages import Message
 from personalrm.stylometry.encoder import StylometricEncoder
-from personalrm.stylometry.features import INDEX, difference
+from personalrm.stylometry.feature_words import INDEX
+from personalrm.stylometry.features import difference
 from personalrm.testing import tiny_pair
 
 

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from personalrm.preferences.messages import Message
-from personalrm.stylometry.features import FEATURES, INDEX, NAMES, difference, read
+from personalrm.stylometry.feature_words import FEATURES, INDEX, NAMES
+from personalrm.stylometry.features import difference, read
 
 ASKED = (Message("user", "What should we cook on Sunday for the family dinner?"),)
 PLAIN = "You can cook a soup on the stove and serve it with bread and some butter on the side."

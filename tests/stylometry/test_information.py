@@ -3,7 +3,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from personalrm.stylometry.features import FEATURES, INDEX
+from personalrm.stylometry.feature_words import FEATURES, INDEX
 from personalrm.stylometry.information import choose_informative, expected_information
 from personalrm.stylometry.population import Prior
 from personalrm.stylometry.weights import Weights

@@ -5,7 +5,7 @@ import pytest
 
 from personalrm.errors import BadInput
 from personalrm.stats.bradley_terry import ChoiceProblem, fit_map, make_batch
-from personalrm.stylometry.features import NAMES
+from personalrm.stylometry.feature_words import NAMES
 from personalrm.stylometry.observations import Choices, observe
 from personalrm.stylometry.population import LEAVE_ONE_OUT, RIDGE, estimate_population
 from personalrm.stylometry.weights import fit_weights, probability

@@ -57,9 +57,9 @@ def answer_rows(
         The exit code.
     """
     from personalrm.cli.rows import read_rows, user_of
-    from personalrm.store.people import PeopleStore
+    from personalrm.store.reading import PeopleReader
 
-    people = PeopleStore(options.home, options.database)
+    people = PeopleReader(options.home, options.database)
     prompts = {options.user: people.load(options.user)} if options.user else {}
 
     def with_user(row: Row) -> tuple[str, Item]:

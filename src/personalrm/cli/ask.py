@@ -53,11 +53,11 @@ def run(options: argparse.Namespace) -> int:
     from personalrm.datasets.personalizable import PersonalizableFilter
     from personalrm.judging.asking import next_questions
     from personalrm.preferences.reading.files import read_pairs
-    from personalrm.store.people import PeopleStore
+    from personalrm.store.reading import PeopleReader
 
     if options.personalizable and options.model is None:
         raise BadInput("--personalizable needs a model to say whether taste can decide; pass --model")
-    prompt = PeopleStore(options.home, options.database).load(options.user)
+    prompt = PeopleReader(options.home, options.database).load(options.user)
     offers, bad = read_rows(options.candidates, _candidates)
     if print_bad_rows(bad, is_skipping=options.skip_bad, undone="nothing was chosen"):
         return 2

@@ -32,9 +32,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     from personalrm.errors import BadInput
     from personalrm.induction.prompt_changes import compare_prompts
-    from personalrm.store.people import PeopleStore
+    from personalrm.store.reading import PeopleReader
 
-    people = PeopleStore(options.home, options.database)
+    people = PeopleReader(options.home, options.database)
     numbers = [version.number for version in people.versions(options.user)]
     if options.before is None and len(numbers) < 2:
         raise BadInput(

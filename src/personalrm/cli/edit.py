@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     from personalrm.home.home import Home
-    from personalrm.judging.personal import unused_sentences
+    from personalrm.stylometry.sentences import unused_sentences
 
     person = Home(options.home, database=options.database).person(options.user)
     before = person.prompt

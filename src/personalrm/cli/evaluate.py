@@ -104,7 +104,7 @@ def _tell_engine(evaluation: Evaluation, options: argparse.Namespace, n_bad_rows
     """Print what the embedded engine did; returns the exit code."""
     from personalrm.bench.runs.evaluation import half_of, in_development_half, score_prompts
     from personalrm.stats.accuracy import mean_correctness
-    from personalrm.store.people import PeopleStore
+    from personalrm.store.reading import PeopleReader
 
     parts, curve, notes = {"all users": evaluation}, evaluation.curve, list(evaluation.notes)
     if options.halves:
@@ -118,7 +118,7 @@ def _tell_engine(evaluation: Evaluation, options: argparse.Namespace, n_bad_rows
     saved: Accuracy | None = None
     unreadable: tuple[str, ...] = ()
     if options.saved:
-        scored = score_prompts(evaluation.held_out, PeopleStore(options.home, options.database).load)
+        scored = score_prompts(evaluation.held_out, PeopleReader(options.home, options.database).load)
         saved = mean_correctness(scored.correct, scored.user_ids) if scored.user_ids else None
         unreadable = scored.unreadable
     if options.json:

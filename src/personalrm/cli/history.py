@@ -29,9 +29,9 @@ def run(options: argparse.Namespace) -> int:
     from personalrm.induction.prompt_changes import compare_prompts, origin_of
     from personalrm.preferences.personal_prompts import PersonalPrompt
     from personalrm.preferences.personas import Persona
-    from personalrm.store.people import PeopleStore
+    from personalrm.store.reading import PeopleReader
 
-    people = PeopleStore(options.home, options.database)
+    people = PeopleReader(options.home, options.database)
     seen: dict[int, PersonalPrompt | None] = {}
     before = PersonalPrompt(options.user, Persona())  # the first version differs from nothing
     rows: list[dict[str, Any]] = []

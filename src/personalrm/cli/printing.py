@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import sys
 import textwrap
 import threading
@@ -33,7 +32,7 @@ BEGINNING = 72
 CHARACTERS = 240
 """Of a completion that is shown in a personal prompt."""
 BY_HAND, UNSUPPORTED = "written by hand", "no supporting pair"
-_TOKEN = secrets.token_hex(8)
+_TOKEN = os.urandom(8).hex()
 BOLD, PLAIN = f"\x0e{_TOKEN}1", f"\x0e{_TOKEN}0"
 """Stand for the terminal's own codes, which somebody's text may hold; this token it cannot know."""
 CLEAR_LINE = "\r\033[K"
@@ -183,8 +182,7 @@ def shown_date(date: str) -> str:
 
 def print_prompt(prompt: PersonalPrompt, *, evidence: bool) -> None:
     """The persona with its evidence, what it rests on, and what limits it."""
-    from personalrm.judging.personal import strongest_leanings, unused_sentences
-    from personalrm.stylometry.claims import NOT_USED
+    from personalrm.stylometry.sentences import NOT_USED, strongest_leanings, unused_sentences
 
     n_pairs = count(len(prompt.roles), "pair")
     print(bold(prompt.user_id) + f"  learned from {n_pairs} by the {prompt.judge} engine")

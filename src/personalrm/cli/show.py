@@ -48,9 +48,9 @@ def run(options: argparse.Namespace) -> int:
     from personalrm.preferences.messages import Message
     from personalrm.preferences.prompt_json import prompt_to_json
     from personalrm.prompts.rendering import as_markdown, generation_prompt, judge_messages
-    from personalrm.store.people import PeopleStore
+    from personalrm.store.reading import PeopleReader
 
-    prompt = PeopleStore(options.home, options.database).load(options.user, options.version_number)
+    prompt = PeopleReader(options.home, options.database).load(options.user, options.version_number)
     if options.ablate is not None:
         return _ablate(prompt, options)
     if options.model is not None:

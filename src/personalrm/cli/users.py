@@ -23,11 +23,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from personalrm.store.people import PeopleStore
+    from personalrm.store.reading import PeopleReader
 
     if options.database is None and not Path(options.home).is_dir():
         raise BadInput(f"home folder {options.home!r} is not there; fit a file first or pass the right --home")
-    people = PeopleStore(options.home, options.database)
+    people = PeopleReader(options.home, options.database)
     listed = list(people.listed(None if options.all or options.json else MOST_LISTED))
     if options.json:
         print_json(

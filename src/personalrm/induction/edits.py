@@ -11,8 +11,9 @@ from personalrm.preferences.pairs import PreferencePair
 from personalrm.preferences.personal_prompts import PersonalPrompt
 from personalrm.preferences.personas import Claim
 from personalrm.prompts.linting import is_order
-from personalrm.stylometry.claims import link_claim, read_claim
+from personalrm.stylometry.claims import link_claim
 from personalrm.stylometry.observations import observe
+from personalrm.stylometry.sentences import read_claim
 from personalrm.wording import count
 
 MOST_SENTENCES = 50

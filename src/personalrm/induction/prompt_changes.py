@@ -17,6 +17,7 @@ from personalrm.errors import BadInput
 from personalrm.preferences.drift import Drift
 from personalrm.preferences.personal_prompts import PersonalPrompt
 from personalrm.preferences.personas import Claim
+from personalrm.stylometry.sentences import LEVELS, read_claim
 from personalrm.wording import count
 
 ChangeKind = Literal["added", "removed", "changed", "kept"]
@@ -127,8 +128,6 @@ def _change(before: Claim | None, after: Claim | None) -> SentenceChange:
         before, after, adverbs = before or Claim(""), after or Claim(""), None
     else:
         kind = "kept" if before.text == after.text else "changed"
-        from personalrm.stylometry.claims import LEVELS  # with numpy, a fifth of what a history takes
-
         adverb = re.compile(r"\b(?:" + "|".join(adverb for adverb, _ in LEVELS) + r")\b")
         firsts = [adverb.search(claim.text) for claim in (before, after)]
         words = [match[0] if match else "" for match in firsts]
@@ -147,15 +146,11 @@ def _change(before: Claim | None, after: Claim | None) -> SentenceChange:
 
 def _is_about_the_same(before: Claim, after: Claim) -> bool:
     """Whether both are about the same features, whatever they say of them."""
-    from personalrm.stylometry.claims import read_claim
-
     features = [{leaning.feature for leaning in read_claim(claim.text)} for claim in (before, after)]
     return bool(features[0]) and features[0] == features[1]
 
 
 def _is_reworded(before: Claim, after: Claim) -> bool:
-    from personalrm.stylometry.claims import read_claim
-
     if read_claim(before.text) or read_claim(after.text):
         return False
     return difflib.SequenceMatcher(None, before.text, after.text, autojunk=False).ratio() >= LIKE

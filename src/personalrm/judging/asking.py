@@ -21,7 +21,8 @@ from personalrm.preferences.pairs import PreferencePair
 from personalrm.preferences.personal_prompts import PersonalPrompt
 from personalrm.preferences.verdicts import Judge
 from personalrm.stylometry.drift import fit_present
-from personalrm.stylometry.features import INDEX, difference
+from personalrm.stylometry.feature_words import INDEX
+from personalrm.stylometry.features import difference
 from personalrm.stylometry.information import choose_informative
 from personalrm.stylometry.observations import observe, observe_in_time
 from personalrm.stylometry.weights import Weights

@@ -15,10 +15,12 @@ from personalrm.preferences.demonstrations import Demonstration
 from personalrm.preferences.personas import Persona
 from personalrm.preferences.verdicts import PersonaQuestion, Question, Verdict, verdict_from_probability
 from personalrm.stats.arrays import FloatArray
-from personalrm.stylometry.claims import find_leanings, read_leanings, with_claims, write_persona
-from personalrm.stylometry.features import FEATURES, difference
+from personalrm.stylometry.claims import find_leanings, with_claims, write_persona
+from personalrm.stylometry.feature_words import FEATURES
+from personalrm.stylometry.features import difference
 from personalrm.stylometry.observations import Choices, observe
 from personalrm.stylometry.population import Prior
+from personalrm.stylometry.sentences import read_leanings
 from personalrm.stylometry.weights import Weights, fit_weights, probability
 
 MIN_CHOICES = 3

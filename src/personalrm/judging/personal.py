@@ -18,13 +18,11 @@ from personalrm.judging.embedded import MIN_CHOICES, give_verdict
 from personalrm.preferences.messages import Conversation, check_conversation
 from personalrm.preferences.personal_prompts import FeatureWeight, PersonalPrompt
 from personalrm.preferences.verdicts import Judge, Question, Verdict
-from personalrm.stylometry.claims import Leaning, read_claim
-from personalrm.stylometry.features import BY_NAME, INDEX, NAMES, difference
+from personalrm.stylometry.feature_words import INDEX, NAMES
+from personalrm.stylometry.features import difference
 from personalrm.stylometry.population import Prior
+from personalrm.stylometry.sentences import Leaning, read_claim
 from personalrm.stylometry.weights import Weights
-
-LEAST_LEANING = 0.3
-"""Distance from the population, in posterior standard deviations, from which a leaning is shown."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -144,20 +142,3 @@ def edits_of(prompt: PersonalPrompt) -> list[Leaning]:
     added = [leaning for text in now if text not in prompt.written for leaning in read_claim(text)]
     changes = {leaning.feature: Leaning(leaning.feature, 0.0) for leaning in removed}
     return list((changes | {leaning.feature: leaning for leaning in added}).values())
-
-
-def strongest_leanings(prompt: PersonalPrompt, most: int = 3) -> list[str]:
-    """What verdicts lean on where they differ from most people's, strongest first, in the words of a persona.
-
-    Listed from `LEAST_LEANING` posterior standard deviations on: far too little for a sentence, and often chance,
-    but it is what the weights hold, so whoever asks why a verdict fell should see it.
-    """
-    rows = [row for row in prompt.weights if row.sd > 0 and abs(row.mean - row.population) >= LEAST_LEANING * row.sd]
-    rows.sort(key=lambda row: -abs(row.mean - row.population) / row.sd)
-    words = [(BY_NAME[row.feature], row.mean > row.population) for row in rows[:most] if row.feature in BY_NAME]
-    return [feature.more if wants_more else feature.less for feature, wants_more in words]
-
-
-def unused_sentences(prompt: PersonalPrompt) -> list[str]:
-    """Sentences of the persona that the embedded engine can make nothing of."""
-    return [claim.text for claim in prompt.persona.claims if not read_claim(claim.text)]

@@ -1,7 +1,7 @@
 """What is known of people: their pairs, personal prompts version by version, edits, and who was erased.
 
-Everything a command or the service knows of a person is read and written here, in the database that `tables.py` opens.
-Each method is one transaction: what it returned is on disk.
+Everything a command or the service knows of a person is read and written here, or shown by `reading.py`, in the
+database that `database.py` opens. Each method is one transaction: what it returned is on disk.
 """
 
 from __future__ import annotations
@@ -10,19 +10,18 @@ import hashlib
 import hmac
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import groupby
-from operator import itemgetter
-from pathlib import Path
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Table, delete, false, func, insert, select, update
 from sqlalchemy.dialects import sqlite
 
-from personalrm.errors import BadInput, CorruptFile, NewerVersion, StoreError, UnknownName, UnknownUser
+from personalrm.errors import BadInput, CorruptFile, NewerVersion, UnknownName
 from personalrm.preferences.pairs import PreferencePair
 from personalrm.preferences.personal_prompts import PersonalPrompt
-from personalrm.preferences.prompt_json import pair_from_dict, pair_to_dict, prompt_from_json, prompt_to_json
-from personalrm.store.records import Hidden, Learned, Listed, StoredPair, Version
+from personalrm.preferences.prompt_json import pair_from_dict, pair_to_dict, prompt_to_json
+from personalrm.store.database import today
+from personalrm.store.reading import PeopleReader, read_prompt, storable
+from personalrm.store.records import Hidden, Learned, StoredPair
 from personalrm.store.tables import (
     EDITS,
     FACTS,
@@ -32,16 +31,10 @@ from personalrm.store.tables import (
     PROMPTS,
     TOMBSTONE_KEY,
     TOMBSTONES,
-    Database,
-    today,
 )
 
-MOST_LISTED = 10
-"""Versions named in a message."""
 AT_ONCE = 100
 """People read in one transaction when everybody is exported, so that memory does not grow with their number."""
-LISTED_AT_ONCE = 20_000
-"""People read in one query when everybody is listed."""
 
 
 class Forgotten:
@@ -59,21 +52,13 @@ class Forgotten:
         return bool(self._hashes) and not self._hashes.isdisjoint(_tombstones_of(self._key, pair))
 
 
-class PeopleStore:
+class PeopleStore(PeopleReader):
     """The people of a home folder or of a PostgreSQL database; the constructor touches nothing.
 
     Args:
         home: The home folder; made at the first write.
         url: A PostgreSQL database that holds people in place of the folder's `people.db`.
     """
-
-    def __init__(self, home: str | Path, url: str | None = None) -> None:
-        self.home = Path(home)
-        self._database = Database(self.home, url)
-
-    def close(self) -> None:
-        """Let go of the database; the next use opens it again."""
-        self._database.close()
 
     def save(self, prompt: PersonalPrompt, *, pairs: Sequence[PreferencePair] = ()) -> int:
         """Store the prompt as a new version, unless it equals the newest one; returns the version's number.
@@ -140,31 +125,6 @@ class PeopleStore:
             known = [stored for stored in pairs if stored.pair not in forgotten]
             return _add_pairs(connection, _person(connection, user_id), known)
 
-    def load(self, user_id: str, version: int | None = None) -> PersonalPrompt:
-        """A person's newest prompt, or the version asked for.
-
-        Raises:
-            UnknownUser: If there is no such person or version.
-            CorruptFile: If it is damaged; the message names the version to go back to.
-        """
-        contents = self._contents(user_id)
-        number = max(contents) if version is None else version
-        if number not in contents:
-            there = ", ".join(map(str, sorted(contents)[-MOST_LISTED:]))
-            raise UnknownUser(f"user {user_id!r} has no version {number}; saved are {there}")
-        try:
-            return _read_prompt(contents[number], user_id, number)
-        except CorruptFile as error:
-            message = f"version {number} of user {user_id!r} is damaged: {error}"
-            others = (other for other in sorted(contents, reverse=True) if other != number)
-            readable = next((other for other in others if _is_readable(contents[other], user_id, other)), None)
-            if readable is not None:
-                message += (
-                    f", or look at version {readable} with show --version-number {readable} and go back to it "
-                    "with restore"
-                )
-            raise CorruptFile(message) from None
-
     def restore(self, user_id: str, version: int) -> int:
         """Make an earlier version the newest again, as a version of its own; returns its number.
 
@@ -190,26 +150,13 @@ class PeopleStore:
         prompt = None
         for number in sorted(contents, reverse=True):
             try:
-                prompt = _read_prompt(contents[number], user_id, number)
+                prompt = read_prompt(contents[number], user_id, number)
                 break
             except CorruptFile:
                 damaged.append(f"v{number}")
         if not damaged:
             return prompt, ""
         return prompt, f"damaged versions of user {user_id!r} were passed over: {', '.join(damaged)}"
-
-    def versions(self, user_id: str) -> tuple[Version, ...]:
-        """All versions of a person, oldest first.
-
-        Raises:
-            UnknownUser: If nothing was fitted for the person.
-        """
-        query = select(PROMPTS.c.number, PROMPTS.c.date).join(PEOPLE).where(_is_user(user_id))
-        with self._database.reading() as connection:
-            rows = [] if connection is None else connection.execute(query.order_by(PROMPTS.c.number)).all()
-        if not rows:
-            raise self.unknown(user_id)
-        return tuple(Version(number, date) for number, date in rows)
 
     def knows(self, user_id: str) -> bool:
         """Whether anything of the person is stored."""
@@ -227,41 +174,6 @@ class PeopleStore:
                 ).scalar_one()
                 for table in (PROMPTS, PAIRS)
             )
-
-    def listed(self, most: int | None = None) -> Iterator[Listed]:
-        """Everybody, by id, without reading a prompt; or the first `most`."""
-        columns = (PROMPTS.c.date, PROMPTS.c.n_pairs, PROMPTS.c.n_sentences, PROMPTS.c.engine)
-        after: str | None = None
-        n_left = most
-        while n_left is None or n_left > 0:
-            n_some = LISTED_AT_ONCE if n_left is None else min(n_left, LISTED_AT_ONCE)
-            n_left = None if n_left is None else n_left - n_some
-            some = select(PEOPLE.c.id, PEOPLE.c.user_id).order_by(PEOPLE.c.user_id).limit(n_some)
-            if after is not None:
-                some = some.where(PEOPLE.c.user_id > after)
-            page = some.subquery()
-            query = select(page.c.user_id, *columns).select_from(
-                page.outerjoin(PROMPTS, page.c.id == PROMPTS.c.person_id)
-            )
-            with self._database.reading() as connection:
-                ordered = query.order_by(page.c.user_id, PROMPTS.c.number)
-                rows = [] if connection is None else connection.execute(ordered).all()
-            for user_id, group in groupby(rows, key=itemgetter(0)):
-                versions = list(group)
-                _, date, n_pairs, n_sentences, engine = versions[-1]
-                if date is None:
-                    yield Listed(user_id, 0, 0, 0, "", "", "")
-                else:
-                    yield Listed(user_id, len(versions), n_pairs, n_sentences, engine, versions[0][1], date)
-            if not rows:
-                return
-            after = rows[-1][0]
-
-    def n_people(self) -> int:
-        """How many people there are."""
-        with self._database.reading() as connection:
-            count = select(func.count()).select_from(PEOPLE)
-            return 0 if connection is None else connection.execute(count).scalar_one()
 
     def user_ids(self) -> list[str]:
         """The ids of everybody, sorted."""
@@ -450,20 +362,6 @@ class PeopleStore:
             newest_pair, erasure = select(func.max(PAIRS.c.id)), select(func.max(TOMBSTONES.c.id))
             return connection.execute(newest_pair).scalar() or 0, connection.execute(erasure).scalar() or 0
 
-    def unknown(self, user_id: str) -> UnknownUser:
-        """The error that names who is not there."""
-        return UnknownUser(
-            f"user {user_id!r} is not in {str(self.home)!r}; fit them first or pass the right "
-            "--home (personalrm users lists who is there)"
-        )
-
-    def _contents(self, user_id: str) -> dict[int, str]:
-        with self._database.reading() as connection:
-            contents = {} if connection is None else _contents(connection, user_id)
-        if not contents:
-            raise self.unknown(user_id)
-        return contents
-
     def _known_person(self, connection: Connection, user_id: str) -> int:
         person = _find_person(connection, user_id)
         if person is None:
@@ -484,7 +382,7 @@ class PeopleStore:
 
 def _is_user(user_id: str) -> ColumnElement[bool]:
     """That a row of people is this person; an id that no database takes is nobody's, not that of a similar one."""
-    return PEOPLE.c.user_id == user_id if _storable(user_id) == user_id else false()
+    return PEOPLE.c.user_id == user_id if storable(user_id) == user_id else false()
 
 
 def _find_person(connection: Connection, user_id: str) -> int | None:
@@ -493,7 +391,7 @@ def _find_person(connection: Connection, user_id: str) -> int | None:
 
 def _person(connection: Connection, user_id: str) -> int:
     """The number of a person, who is made where they are not there, and locked where the database has row locks."""
-    if _storable(user_id) != user_id:
+    if storable(user_id) != user_id:
         raise BadInput(f"user id {user_id!r} holds half a character or NUL, which no database takes; rename the user")
     query = select(PEOPLE.c.id).where(PEOPLE.c.user_id == user_id).with_for_update()
     person = connection.execute(query).scalar()
@@ -524,10 +422,10 @@ def _add_pairs(connection: Connection, person: int, pairs: Sequence[StoredPair])
         {
             "person_id": person,
             "hash": stored.pair.hash,
-            "pair_id": _storable(stored.pair.pair_id),
+            "pair_id": storable(stored.pair.pair_id),
             "is_hidden": stored.is_hidden,
             "date": stored.date or date,
-            "reason": _storable(stored.reason or _reason_in(stored.pair)) or None,
+            "reason": storable(stored.reason or _reason_in(stored.pair)) or None,
             "content": _json(pair_to_dict(stored.pair)),
         }
         for stored in new.values()
@@ -591,7 +489,7 @@ def _rewrite_prompts(
     for number, content in _contents(connection, user_id).items():
         place = (PROMPTS.c.person_id == person) & (PROMPTS.c.number == number)
         try:
-            prompt = change(_read_prompt(content, user_id, number))
+            prompt = change(read_prompt(content, user_id, number))
         except (CorruptFile, NewerVersion):
             connection.execute(delete(PROMPTS).where(place))
             n_changed += 1
@@ -652,31 +550,8 @@ def _json(content: Any) -> str:
     return text.replace("\x00", "\\u0000")
 
 
-def _storable(text: str) -> str:
-    """A text without what a column of a database does not take: lone surrogates, and NUL (PostgreSQL)."""
-    return text.encode("utf-8", "replace").decode("utf-8").replace("\0", "\ufffd")
-
-
 def _prompt_content(prompt: PersonalPrompt) -> str:
     return _json(json.loads(prompt_to_json(prompt)))
-
-
-def _read_prompt(content: str, user_id: str, number: int) -> PersonalPrompt:
-    prompt = prompt_from_json(content, where=f"version {number} of user {user_id!r}")
-    if prompt.user_id != user_id:
-        raise CorruptFile(
-            f"version {number} of user {user_id!r} is the prompt of user {prompt.user_id!r}; fit again or delete the "
-            "user"
-        )
-    return prompt
-
-
-def _is_readable(content: str, user_id: str, number: int) -> bool:
-    try:
-        _read_prompt(content, user_id, number)
-    except StoreError:
-        return False
-    return True
 
 
 def _stored_pair(row: Any, user_id: str) -> StoredPair:

@@ -32,10 +32,11 @@ from personalrm.preferences.drift import Drift
 from personalrm.preferences.personas import Claim, Persona
 from personalrm.stats.arrays import FloatArray
 from personalrm.stats.bradley_terry import ChoiceProblem, buckets, fit_map, log_likelihood
-from personalrm.stylometry.claims import Leaning, find_leanings, write_claim
-from personalrm.stylometry.features import FEATURES, INDEX, Feature
+from personalrm.stylometry.claims import find_leanings, write_claim
+from personalrm.stylometry.feature_words import FEATURES, INDEX, Feature
 from personalrm.stylometry.observations import Choices, Timeline
 from personalrm.stylometry.population import Prior
+from personalrm.stylometry.sentences import Leaning
 from personalrm.stylometry.weights import Weights, fit_weights
 
 LEAST_SIDE = 3

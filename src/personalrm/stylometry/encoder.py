@@ -12,7 +12,8 @@ import numpy as np
 
 from personalrm.embedding.encoders import Embedded, TextSequence
 from personalrm.preferences.messages import digest
-from personalrm.stylometry.features import INDEX, NAMES, covered, echo, read
+from personalrm.stylometry.feature_words import INDEX, NAMES
+from personalrm.stylometry.features import covered, echo, read
 
 VERSION = 1
 """Raised whenever a feature changes what it measures."""

@@ -1,9 +1,8 @@
-"""The features: what the embedded engine sees of a completion, and how it says it.
+"""The features: what the embedded engine sees of a completion.
 
-Each feature is a number a person can check by eye, with words for wanting more of it
-and less of it. `read` turns one completion into all of them, in the order of
-`FEATURES`. Features that need English word lists are 0 for a pair unless both
-completions read as English; then only the language-neutral ones are used.
+Each feature is a number a person can check by eye; `feature_words.py` has the words for wanting more or less of it.
+`read` turns one completion into all of them, in the order of `FEATURES`. Features that need English word lists are 0
+for a pair unless both completions read as English; then only the language-neutral ones are used.
 
 First come the measures: counts and shares of one text, by one pass over the characters'
 patterns and one over the words. Word lists are the files in `words/`.
@@ -20,12 +19,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 
 from personalrm.preferences.messages import Conversation
 from personalrm.stats.arrays import BoolArray, FloatArray
+from personalrm.stylometry.feature_words import FEATURES, INDEX, Needs
 
 
 @dataclass(frozen=True)
@@ -108,155 +108,12 @@ def reads_as_english(words: Sequence[str], n_function_words: int) -> bool:
     return n_function_words >= 0.2 * len(words)
 
 
-Needs = Literal["anything", "spaced", "english"]
-
 MEMORY_BYTES = 64 * 2**20
 """Of what is remembered of texts, the texts included: some 20,000 of a kilobyte, or 20 of a megabyte."""
 BYTES_A_READING, BYTES_A_WORD = 900, 60
 """Measured with `sys.getsizeof`: a reading with its array, and each of its content words."""
 
 
-@dataclass(frozen=True)
-class Feature:
-    """One interpretable property of a completion."""
-
-    name: str
-    """Short name, also the key in saved weights."""
-    more: str
-    """What somebody likes who wants more of it, as it stands after "Prefers clearly ..."."""
-    less: str
-    """What somebody likes who wants less of it."""
-    needs: Needs = "anything"
-    """`anything`, `spaced` (a script with spaces between words) or `english` (the word lists)."""
-    also_more: tuple[str, ...] = ()
-    """Other phrases that mean `more` when a person writes the persona by hand."""
-    also_less: tuple[str, ...] = ()
-    """Other phrases that mean `less`."""
-
-
-FEATURES: tuple[Feature, ...] = (
-    Feature(
-        "length",
-        "longer answers",
-        "shorter answers",
-        also_more=("long answers", "detailed answers", "more detail", "in depth"),
-        also_less=("short answers", "brief answers", "concise", "to the point", "brevity"),
-    ),
-    Feature(
-        "sentence_length",
-        "longer sentences",
-        "shorter sentences",
-        "spaced",
-        also_more=("long sentences",),
-        also_less=("short sentences",),
-    ),
-    Feature(
-        "word_length",
-        "longer words",
-        "plainer words",
-        "spaced",
-        also_more=("learned words", "academic language"),
-        also_less=("shorter words", "plain language", "simple language", "simple words", "everyday words"),
-    ),
-    Feature("variety", "richer vocabulary", "plainer vocabulary", "spaced", also_more=("varied vocabulary",)),
-    Feature(
-        "lists",
-        "more lists",
-        "fewer lists",
-        also_more=("bullet points", "bulleted", "numbered lists"),
-        also_less=("running text", "no lists"),
-    ),
-    Feature(
-        "layout",
-        "more headings, bold type and code",
-        "fewer headings, bold type and code",
-        also_more=("headings", "bold type"),
-        also_less=("no headings", "less formatting"),
-    ),
-    Feature("paragraphs", "more paragraph breaks", "fewer paragraph breaks", also_more=("short paragraphs",)),
-    Feature(
-        "exclamations",
-        "more exclamation marks",
-        "fewer exclamation marks",
-        also_more=("exclamation marks",),
-        also_less=("no exclamation marks",),
-    ),
-    Feature(
-        "questions",
-        "more questions back",
-        "fewer questions back",
-        also_more=("questions back", "clarifying questions"),
-        also_less=("no questions",),
-    ),
-    Feature("asides", "more brackets, dashes and quotation marks", "fewer brackets, dashes and quotation marks"),
-    Feature(
-        "numbers",
-        "more numbers",
-        "fewer numbers",
-        also_more=("concrete figures", "figures and numbers", "precise figures"),
-        also_less=("no numbers",),
-    ),
-    Feature("emoji", "more emoji", "fewer emoji", also_more=("emojis",), also_less=("no emoji", "no emojis")),
-    Feature("links", "more links", "fewer links"),
-    Feature("echo", "closer echoes of the question's words", "fewer echoes of the question's words", "spaced"),
-    Feature("complete", "more finished endings", "more open endings"),
-    Feature("names", "more names", "fewer names", "english"),
-    Feature(
-        "examples", "more examples", "fewer examples", "english", also_more=("examples",), also_less=("no examples",)
-    ),
-    Feature(
-        "hedging",
-        "more cautious wording",
-        "less hedged wording",
-        "english",
-        also_more=("hedging", "cautious"),
-        also_less=("no hedging", "less hedging", "takes a stand", "plain statements"),
-    ),
-    Feature(
-        "refusals",
-        "more disclaimers and refusals",
-        "fewer disclaimers and refusals",
-        "english",
-        also_more=("disclaimers",),
-        also_less=("no disclaimers", "fewer disclaimers"),
-    ),
-    Feature(
-        "first_person",
-        "more first person and opinion",
-        "less first person and opinion",
-        "english",
-        also_more=("own opinions",),
-        also_less=("no opinions",),
-    ),
-    Feature("second_person", "more direct address", "less direct address", "english"),
-    Feature(
-        "warmth",
-        "warmer, more positive wording",
-        "cooler, more sober wording",
-        "english",
-        also_more=("warm", "kind tone", "friendly tone"),
-        also_less=("sober", "matter-of-fact"),
-    ),
-    Feature(
-        "balance",
-        "more weighing of sides",
-        "less weighing of sides",
-        "english",
-        also_more=("both sides", "balanced"),
-        also_less=("one side",),
-    ),
-    Feature(
-        "formality",
-        "more formal wording",
-        "less formal wording",
-        "english",
-        also_more=("formal tone",),
-        also_less=("casual", "informal", "colloquial"),
-    ),
-)
-NAMES: tuple[str, ...] = tuple(feature.name for feature in FEATURES)
-INDEX: dict[str, int] = {name: place for place, name in enumerate(NAMES)}
-BY_NAME: dict[str, Feature] = {feature.name: feature for feature in FEATURES}
 _NEEDS = {need: np.array([feature.needs == need for feature in FEATURES]) for need in get_args(Needs)}
 _EVERY = np.ones(len(FEATURES), dtype=bool)
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from personalrm.stats.arrays import FloatArray
-from personalrm.stylometry.features import FEATURES
+from personalrm.stylometry.feature_words import FEATURES
 from personalrm.stylometry.weights import Weights, probability
 
 NODES, NODE_WEIGHTS = np.polynomial.hermite_e.hermegauss(32)

@@ -18,7 +18,8 @@ import numpy as np
 from personalrm.preferences.pairs import PreferencePair
 from personalrm.preferences.splits import in_time_order
 from personalrm.stats.arrays import BoolArray, FloatArray, IntArray
-from personalrm.stylometry.features import FEATURES, covered, difference, read
+from personalrm.stylometry.feature_words import FEATURES
+from personalrm.stylometry.features import covered, difference, read
 
 
 @dataclass(frozen=True, repr=False)

@@ -15,7 +15,7 @@ import numpy as np
 
 from personalrm.errors import CorruptFile
 from personalrm.preferences.people import example_users
-from personalrm.stylometry.features import NAMES
+from personalrm.stylometry.feature_words import NAMES
 from personalrm.stylometry.observations import observe
 from personalrm.stylometry.population import Prior, estimate_population
 

@@ -11,7 +11,7 @@ from personalrm.bench.personas.map import OTHER, map_personas, persona_vectors
 from personalrm.errors import BadInput
 from personalrm.preferences.personal_prompts import FeatureWeight, PersonalPrompt
 from personalrm.preferences.personas import Claim, Persona
-from personalrm.stylometry.features import NAMES
+from personalrm.stylometry.feature_words import NAMES
 
 
 def weighted(user: str, shift: float, rng) -> PersonalPrompt:

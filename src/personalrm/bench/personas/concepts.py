@@ -30,8 +30,8 @@ from personalrm.prompts.persona_questions import (
     score_question,
 )
 from personalrm.prompts.replies import read_yes_or_no
-from personalrm.stylometry.claims import read_claim
-from personalrm.stylometry.features import BY_NAME
+from personalrm.stylometry.feature_words import BY_NAME
+from personalrm.stylometry.sentences import read_claim
 
 MOST_CONCEPTS = 12
 MOST_QUOTES = 2

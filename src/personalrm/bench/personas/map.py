@@ -19,8 +19,8 @@ from personalrm.bench.personas.text_vectors import text_vectors
 from personalrm.errors import BadInput, MissingExtra
 from personalrm.preferences.personal_prompts import PersonalPrompt
 from personalrm.stats.arrays import FloatArray, IntArray
-from personalrm.stylometry.claims import read_leanings
-from personalrm.stylometry.features import INDEX, NAMES
+from personalrm.stylometry.feature_words import INDEX, NAMES
+from personalrm.stylometry.sentences import read_leanings
 from personalrm.wording import install_hint
 
 N_PERMUTATIONS = 200

@@ -26,7 +26,7 @@ from personalrm.prompts.replies import read_verdict, read_yes_or_no
 from personalrm.stats.bootstrap import Interval, cluster, clustered_mean
 from personalrm.stats.derangements import derangements
 from personalrm.stats.paired import sign_flip_p
-from personalrm.stylometry.claims import read_claim, read_leanings
+from personalrm.stylometry.sentences import read_claim, read_leanings
 
 N_PAIRINGS = 5
 """Random pairings of each persona."""

@@ -18,7 +18,8 @@ from personalrm.errors import BadInput
 from personalrm.preferences.messages import Conversation
 from personalrm.rewards.heads.pair_table import scale_of, vectors_of_owners
 from personalrm.stats.arrays import FloatArray
-from personalrm.stylometry.features import FEATURES, difference
+from personalrm.stylometry.feature_words import FEATURES
+from personalrm.stylometry.features import difference
 
 N_STYLE = len(FEATURES)
 Shown = tuple[Conversation, str, str]
