@@ -28,7 +28,7 @@ from personalrm.preferences.personas import Claim, Persona
 from personalrm.preferences.verdicts import Question
 
 N_CALLS, IN_FLIGHT, LATENCY_MS = 5_000, 256, 200
-PERSONA = Persona((Claim("Likes answers that " + "go to the point and " * 900 + "stop."),))
+PERSONA = Persona((Claim("Likes answers that " + "go straight to the point without preamble and " * 380 + "stop."),))
 
 
 @contextmanager

@@ -349,7 +349,7 @@ def open_model_judge(
 def _verdict(reply: Reply) -> Verdict:
     read = read_verdict(reply.text)
     # Log-probabilities of something else, such as thoughts beside the text, say nothing; nor do those against the text.
-    spelt = "".join(spelt_out(token.text) for token in reply.tokens)
+    spelt = spelt_out("".join([token.text for token in reply.tokens]))
     chance = chance_of_first(reply.tokens) if _squeezed(reply.text)[-TAIL:] in _squeezed(spelt) else None
     certain = 1.0 if read.choice == "first" else 0.0
     if chance is None or (chance - 0.5) * (certain - 0.5) < 0.0:

@@ -169,7 +169,7 @@ def spelt_out(token: str) -> str:
     >>> spelt_out("Ġfirst")
     ' first'
     """
-    return token.translate(_MARKS)
+    return token if token.isascii() else token.translate(_MARKS)
 
 
 class LM(Protocol):

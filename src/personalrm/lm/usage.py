@@ -75,8 +75,13 @@ class Ledger:
 
 def is_cut(request: Request, usage: Usage) -> bool:
     """Whether a server has read less of a prompt than was sent: no tokenizer makes one token of several words."""
-    n_words = sum(len(message.content.split()) for message in request.messages)
-    return n_words >= FEW_WORDS and 0 < usage.prompt_tokens + usage.cached_tokens < LEAST_TOKENS * n_words
+    n_tokens, texts = usage.prompt_tokens + usage.cached_tokens, [message.content for message in request.messages]
+    # Counting words takes as long as all else of a call with a long prompt; blanks are counted ten times as fast, and
+    # hardly a text has fewer blanks than gaps between words.
+    if not 0 < n_tokens < LEAST_TOKENS * sum(text.count(" ") + text.count("\n") + 1 for text in texts):
+        return False
+    n_words = sum(len(text.split()) for text in texts)
+    return n_words >= FEW_WORDS and n_tokens < LEAST_TOKENS * n_words
 
 
 class Purse:

@@ -232,8 +232,7 @@ def _usage(usage: Any) -> Usage:
         return Usage()
 
     def number(of: Any, *names: str) -> int:
-        values = [of.get(name) for name in names] if isinstance(of, dict) else []
-        return max((_count(value) for value in values), default=0)
+        return max([_count(of.get(name)) for name in names]) if isinstance(of, dict) else 0
 
     prompt = number(usage, "prompt_tokens", "input_tokens")
     completion = number(usage, "completion_tokens", "output_tokens")
@@ -248,6 +247,8 @@ def _usage(usage: Any) -> Usage:
 
 def _count(value: Any) -> int:
     """A count, also where it is written as a float or a text; 0 for all else."""
+    if type(value) is int:  # what nearly all servers write
+        return max(0, value)
     if isinstance(value, str) and len(value) < 20:
         with suppress(ValueError):
             value = float(value)
