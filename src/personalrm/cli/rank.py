@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from personalrm.cli.answering_rows import Answer, Row, add_row_options, answer_rows
 from personalrm.cli.printing import ranked_lines
+from personalrm.wording import count
 
 if TYPE_CHECKING:
     from personalrm.judging.both_orders import ToRank
@@ -46,9 +47,25 @@ def run(options: argparse.Namespace) -> int:
             rankings = [rank_completions(item.prompt, item.conversation, item.completions) for item in items]
         answers = []
         for item, ranking in zip(items, rankings, strict=True):
-            line = "\n".join(["best first", *ranked_lines(ranking.order, ranking.rewards, item.completions)])
-            content = {"best": ranking.best, "order": list(ranking.order), "rewards": list(ranking.rewards)}
-            answers.append(Answer(line, content))
+            if not ranking.is_scored:
+                line = f"unscored: {ranking.lost_reason}"
+                answers.append(Answer(line, {"best": None, "unscored_reason": ranking.lost_reason}))
+                continue
+            content: Row = {"best": ranking.best, "order": list(ranking.order), "rewards": list(ranking.rewards)}
+            heading = "best first"
+            if ranking.lost_reason:
+                lost = {"unscored, counted as ties": ranking.n_unscored, "in one order only": ranking.n_in_one_order}
+                told = ", ".join(f"{n} {how}" for how, n in lost.items() if n)
+                heading += f"; of {count(ranking.n_comparisons, 'comparison')} {told}: {ranking.lost_reason}"
+                content |= {
+                    "n_comparisons": ranking.n_comparisons,
+                    "n_unscored": ranking.n_unscored,
+                    "n_in_one_order": ranking.n_in_one_order,
+                    "lost_order": ranking.lost_reason,
+                }
+            answers.append(
+                Answer("\n".join([heading, *ranked_lines(ranking.order, ranking.rewards, item.completions)]), content)
+            )
         return answers
 
     return answer_rows(options, read, rank)

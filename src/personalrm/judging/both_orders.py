@@ -28,6 +28,19 @@ class Ranking:
     rewards: tuple[float, ...]
     """Of each completion in input order: by the embedded engine relative to the first one, by a judge the
     mean probability of winning (round robin) or the rounds survived (knockout)."""
+    n_comparisons: int = 0
+    """By a judge; the embedded engine makes none."""
+    n_unscored: int = 0
+    """Comparisons without a verdict; they count as ties."""
+    n_in_one_order: int = 0
+    """Comparisons that one of their two orders decided alone, as the other has no verdict."""
+    lost_reason: str = ""
+    """Why the first of these has no verdict; empty when none was lost."""
+
+    @property
+    def is_scored(self) -> bool:
+        """Whether anything is behind the order; one completion is in order by itself."""
+        return not self.n_comparisons or self.n_unscored < self.n_comparisons
 
 
 Tournament = Literal["round_robin", "knockout"]
@@ -106,6 +119,7 @@ def rank_with_judge(judge: Judge, items: Sequence[ToRank], tournament: Tournamen
     play = _round_robin if tournament == "round_robin" else _knockout
     games = [play(len(item.completions)) for item in items]
     rewards: list[list[float]] = [[] for _ in items]
+    compared: list[list[Verdict]] = [[] for _ in items]
     sent: list[list[float] | None] = [None] * len(items)
     while True:
         rounds: dict[int, list[tuple[int, int]]] = {}
@@ -117,7 +131,11 @@ def rank_with_judge(judge: Judge, items: Sequence[ToRank], tournament: Tournamen
             except StopIteration as end:
                 rewards[place] = end.value
         if not rounds:
-            return [ranking(of_item) for of_item in rewards]
+            verdicts = [verdict for of_item in compared for verdict in of_item]
+            if verdicts and not any(verdict.is_scored for verdict in verdicts):
+                why = verdicts[0].unscored_reason
+                raise ModelUnavailable(f"none of {len(verdicts)} comparisons was scored ({why}); try again")
+            return [_told(ranking(of_item), its) for of_item, its in zip(rewards, compared, strict=True)]
         questions = [
             question_about(item.prompt, item.conversation, item.completions[a], item.completions[b])
             for place, couples in rounds.items()
@@ -125,12 +143,25 @@ def rank_with_judge(judge: Judge, items: Sequence[ToRank], tournament: Tournamen
             for a, b in couples
         ]
         verdicts = [both.verdict for both in judge_both_orders(judge, questions)]
-        if verdicts and not any(verdict.is_scored for verdict in verdicts):
-            why = verdicts[0].unscored_reason
-            raise ModelUnavailable(f"none of {len(verdicts)} comparisons was scored ({why}); try again")
-        chances = iter(0.5 if verdict.probability is None else verdict.probability for verdict in verdicts)
-        # Each game gets the chances of the first of each of its couples.
-        sent = [[next(chances) for _ in rounds[place]] if place in rounds else None for place in range(len(items))]
+        answers, sent = iter(verdicts), [None] * len(items)
+        for place, couples in rounds.items():
+            of_round = [next(answers) for _ in couples]
+            compared[place] += of_round
+            sent[place] = [0.5 if verdict.probability is None else verdict.probability for verdict in of_round]
+
+
+def _told(ranking: Ranking, verdicts: Sequence[Verdict]) -> Ranking:
+    """The ranking with what was lost of the comparisons it rests on."""
+    n_unscored = sum(not verdict.is_scored for verdict in verdicts)
+    n_in_one_order = sum(verdict.is_scored and bool(verdict.lost_order) for verdict in verdicts)
+    reasons = [verdict.unscored_reason or verdict.lost_order for verdict in verdicts]
+    return replace(
+        ranking,
+        n_comparisons=len(verdicts),
+        n_unscored=n_unscored,
+        n_in_one_order=n_in_one_order,
+        lost_reason=next(filter(None, reasons), ""),
+    )
 
 
 Game = Generator[list[tuple[int, int]], list[float], list[float]]
