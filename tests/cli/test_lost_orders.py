@@ -66,8 +66,8 @@ def ranked(run, tmp_path):
 def test_a_ranking_tells_an_order_that_was_lost(ranked):
     code, out, _ = ranked(shows_the_long_one_first)
     assert code == 3
-    # "nobody" is first of its pair with "everybody", and find() gives -1 for it in that of "everybody" and "both".
-    heading = "1  u0  best first; of 3 comparisons 2 in one order only: context too long ("
+    # find() gives -1 for "nobody" in the pair of the two others, so neither of its orders is answered.
+    heading = "1  u0  best first; of 3 comparisons 1 unscored, counted as ties, 1 in one order only: context too long ("
     assert out.splitlines()[0].startswith(heading)
     assert out.splitlines()[4] == "2  u0  best first"
 

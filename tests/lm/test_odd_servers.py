@@ -108,6 +108,7 @@ def test_a_request_that_is_refused_by_itself_costs_no_other_its_schema():
         ("no quota", "HTTP 429 ('You exceeded your current quota, please check your plan and billing details.'); its quota"),
         ("no credits", "error 402 ('This request requires more credits, or fewer max_tokens.'); its quota or credit"),
         ("no such path", "('Unexpected endpoint or method. (POST /chat/completions)'); check the base URL"),
+        ("short context", "; its whole context is 1024 tokens: pass a --max-tokens well below, then run"),
     ],
 )  # fmt: skip
 def test_where_nothing_can_follow_the_run_stops_at_once(odd, sentence):

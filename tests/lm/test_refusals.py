@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from personalrm.lm.protocol import Usage
-from personalrm.lm.refusals import LONGEST, refusal_of
+from personalrm.lm.refusals import LONGEST, context_named, refusal_of
 
 PRIVATE = "Dear diary, logprobs and response_format are not supported by my therapist, and neither is a system role"
 
@@ -319,6 +319,21 @@ SOFT = [
 def test_a_context_that_is_too_long_is_known_by_any_wording(status, content):
     fault = refusal(status, content)
     assert (fault.kind, fault.again, fault.feature) == ("context too long", "never", None)
+
+
+@pytest.mark.parametrize(
+    ("message", "n_tokens"),
+    [
+        ("maximum context length is 8192 tokens. However, your messages resulted in 9000 tokens", 8192),
+        ("This endpoint's maximum context length is 4,096 tokens, you requested about 5000", 4096),
+        ("the request (5000 tokens) exceeds the available context size (4096 tokens), try increasing it", 4096),
+        ("too large for model with 2048 maximum context length", 2048),
+        ("Your input exceeds the context window of this model.", None),
+        ("Input tokens exceed the configured limit of 272000 tokens.", None),
+    ],
+)
+def test_the_context_that_a_refusal_names_is_read(message, n_tokens):
+    assert context_named(message) == n_tokens
 
 
 @pytest.mark.parametrize(("status", "content", "advice"), STOPS)

@@ -18,6 +18,7 @@ from personalrm.embedding.encoders import Embedded, TextSequence, Vectors
 from personalrm.errors import BadInput, ModelUnavailable
 from personalrm.lm.batch import Ask, Caller
 from personalrm.lm.embeddings import NOT_FINITE, TOO_MANY_TEXTS, embedding_request, vectors_of
+from personalrm.lm.refusals import TOO_LONG
 
 BATCH = 32
 """Texts a request."""
@@ -25,7 +26,6 @@ MOST_CUTS = 12
 """How often a text that is too long is halved before the server is taken to refuse it for another reason."""
 MOST_BLIND_CUTS, SHORT = 4, 400
 """The same where the server does not say why it refuses a text; and characters that are too long for nobody."""
-TOO_LONG = "context too long"
 AFTER = ", after "
 
 

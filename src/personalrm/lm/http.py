@@ -12,6 +12,7 @@ from urllib.parse import urljoin, urlsplit
 from personalrm.lm.addresses import headers_of, is_azure, moved, proxy_for, root_of, route_url, without_login
 from personalrm.lm.pacing import Turns
 from personalrm.lm.protocol import Fault, Reply, Request, Usage
+from personalrm.lm.refusals import TOO_LONG, context_named
 from personalrm.lm.server_facts import SLOT_SOURCES, SOURCES, ServerFacts
 from personalrm.lm.wire import encode_request, read_response
 
@@ -99,6 +100,10 @@ class OpenAIServer:
             elif "base URL" in fault.advice and not urlsplit(base_url).path:
                 # Most servers live under /v1, and a base URL without it is the commonest slip.
                 fault.advice = f"base URLs mostly end in /v1, try {base_url}/v1, else check the model's name"
+            elif fault.kind == TOO_LONG and (n := context_named(fault.message)) and n <= request.sampling.max_tokens:
+                # No prompt whatever fits beside such a reply.
+                fault.again = "stop"
+                fault.advice = f"its whole context is {n} tokens: pass a --max-tokens well below"
             raise
 
     def _sent(self, request: Request) -> list[str]:

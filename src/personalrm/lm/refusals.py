@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 from personalrm.lm.protocol import Again, Fault, Feature, Usage
 
+TOO_LONG = "context too long"
 LONGEST = 160
 """Characters shown of what a server said."""
 MOST_READ = 4000
@@ -155,7 +156,7 @@ _WORDINGS = (  # in this order
             r"too long for",
         ),
         "never",
-        "context too long",
+        TOO_LONG,
         counts="unless too many",
         is_free=False,
         unless=_SOON,
@@ -468,6 +469,21 @@ def _shown(text: str, sent: Sequence[str]) -> str:
             text = text.replace(part.strip(), "…")
     text = _SECRET.sub("…", text).strip()
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 1].rstrip()}…"
+
+
+_CONTEXT = re.compile(
+    r"context[ _-]?(?:length|size|window|limit)\D{0,20}?\b(\d{2,9})\b|\b(\d{2,9})[ -](?:tokens? )?(?:maximum )?context"
+)
+
+
+def context_named(message: str) -> int | None:
+    """The tokens of a model's context, where a refusal names them.
+
+    >>> context_named("This model's maximum context length is 2048 tokens. However, you requested 2500 tokens")
+    2048
+    """
+    named = _CONTEXT.search(message.lower().replace(",", ""))
+    return int(named[1] or named[2]) if named else None
 
 
 def retry_after(value: str | None) -> float | None:

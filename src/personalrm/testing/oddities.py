@@ -121,6 +121,12 @@ _CREDITS = {"error": {"message": "This request requires more credits, or fewer m
 _TOO_LONG = {
     "error": {"message": "the request exceeds the available context size", "type": "exceed_context_size_error"}
 }
+_SHORT_CONTEXT = {
+    "error": {
+        "message": "This model's maximum context length is 1,024 tokens. However, you requested 1300 tokens (276 in "
+        "the messages, 1024 in the completion). Please reduce the length of the messages or completion."
+    }
+}
 _THOUGHT = "The choice: first? It is short."
 _CHANNELS = "<|channel|>analysis<|message|>The choice: first?<|end|><|start|>assistant<|channel|>final<|message|>"
 ODDITIES: dict[str, Oddity] = {
@@ -156,6 +162,7 @@ ODDITIES: dict[str, Oddity] = {
         _always, 200, "", lambda body: {"error": "Unexpected endpoint or method. (POST /chat/completions)"}
     ),
     "too long": _refusing(_always, 400, "", lambda body: _TOO_LONG),
+    "short context": _refusing(_always, 400, "", lambda body: _SHORT_CONTEXT),
     "counts nothing": _counted(lambda usage: None),
     "counts in floats": _counted(lambda usage: {name: float(count) for name, count in usage.items()}),
     "counts thoughts beside": _counted(
