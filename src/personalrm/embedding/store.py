@@ -17,7 +17,7 @@ import json
 import os
 import sqlite3
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -27,7 +27,6 @@ import numpy.typing as npt
 from personalrm.embedding.encoders import POOLINGS, Encoder, IntArray, Pooling, TextSequence, Vectors
 from personalrm.errors import BadInput, CorruptFile, NewerVersion, StoreError
 from personalrm.whole_files import open_private, private_folder
-from personalrm.wording import count
 
 HalfArray = npt.NDArray[np.float16]
 LARGEST = float(np.finfo(np.float16).max)
@@ -81,7 +80,8 @@ class EmbeddingStore:
     def rows(self, sequences: Sequence[TextSequence], *, owners: Sequence[str] | None = None) -> IntArray:
         """The row of each sequence, shape `(sequences,)`; what is missing is embedded and kept first.
 
-        A row keeps its number until it is erased. Equal texts share a row.
+        A row keeps its number until it is erased. Equal texts share a row. A text of which the encoder can make no
+        vector has none, told as -1, and costs no other text its own.
 
         Args:
             sequences: What to find.
@@ -98,22 +98,21 @@ class EmbeddingStore:
         owner_of = [_hashed(owner) for owner in owners] if owners is not None else [_hashed("")] * len(sequences)
         while True:
             self._refresh()
-            missing = {s.key: (s, o) for s, o in zip(sequences, owner_of, strict=True) if s.key not in self._rows}
+            missing = {
+                s.key: (s, o)
+                for s, o in zip(sequences, owner_of, strict=True)
+                if s.key not in self._rows and s.key not in self._lost
+            }
             if not missing:
-                rows = np.array([self._rows[sequence.key] for sequence in sequences], dtype=np.int64)
-                if self._note_owners(owner_of, rows):
+                rows = np.array([self._rows.get(sequence.key, -1) for sequence in sequences], dtype=np.int64)
+                found = [(owner, row) for owner, row in zip(owner_of, rows.tolist(), strict=True) if row >= 0]
+                if self._note_owners(found):
                     return rows
             todo = list(missing.values())
             for start in range(0, len(todo), CHUNK):
                 watch(start, len(todo))
                 self._append(*zip(*todo[start : start + CHUNK], strict=True))
             watch(len(todo), len(todo))
-            if lost := [place for place, sequence in enumerate(sequences) if sequence.key in self._lost]:
-                of = f" (of user {owners[lost[0]]!r})" if owners is not None else ""
-                raise BadInput(
-                    f"the encoder makes no vector of {count(len(lost), 'text')}{of}; the others are kept, leave such "
-                    "pairs out or take another encoder, then run the same command again"
-                )
 
     def matrix(self, pooling: Pooling = "last") -> HalfArray:
         """All vectors, shape `(rows, dim)`, as a read-only map of the file; erased rows are zero.
@@ -133,10 +132,15 @@ class EmbeddingStore:
                 "remove the folder, it is made again from the texts"
             ) from None
 
+    def has_lost(self, sequences: Iterable[TextSequence]) -> bool:
+        """Whether the encoder was asked for one of these and can make no vector of it."""
+        return any(sequence.key in self._lost for sequence in sequences)
+
     def vectors(self, sequences: Sequence[TextSequence], pooling: Pooling = "last") -> Vectors:
         """The vector of each sequence, shape `(sequences, dim)`; what is missing is embedded but not kept.
 
-        A vector is the same whether it was kept or not: both are rounded to fp16.
+        A vector is the same whether it was kept or not: both are rounded to fp16. That of a text of which the encoder
+        can make none is not a number.
 
         Raises:
             BadInput: If the encoder gives vectors of another shape or values that are not numbers.
@@ -149,7 +153,9 @@ class EmbeddingStore:
             vectors[kept] = self.matrix(pooling)[[self._rows[sequences[place].key] for place in kept]]
         missing: dict[bytes, list[int]] = {}
         for place, sequence in enumerate(sequences):
-            if sequence.key not in self._rows:
+            if sequence.key in self._lost:
+                vectors[place] = np.nan
+            elif sequence.key not in self._rows:
                 missing.setdefault(sequence.key, []).append(place)
         firsts = [places[0] for places in missing.values()]
         for start in range(0, len(firsts), CHUNK):
@@ -220,9 +226,9 @@ class EmbeddingStore:
             warnings.warn(CLIPPED, RuntimeWarning, stacklevel=2)
         self.n_clipped += n
 
-    def _note_owners(self, owners: Sequence[bytes], rows: IntArray) -> bool:
-        """Note who owns the rows; False if an erasure came between, so that rows must be looked up again."""
-        pairs = set(zip(owners, rows.tolist(), strict=True)) - self._owned
+    def _note_owners(self, found: Collection[tuple[bytes, int]]) -> bool:
+        """Note who owns which row; False if an erasure came between, so that rows must be looked up again."""
+        pairs = set(found) - self._owned
         if pairs:
             with self._database() as database:
                 database.execute("BEGIN IMMEDIATE")

@@ -29,6 +29,7 @@ from personalrm.preferences.splits import split_context, split_user
 from personalrm.preferences.users import User
 from personalrm.rewards.controls import controls
 from personalrm.rewards.encoder_spec import EncoderSpec, open_encoder
+from personalrm.rewards.heads.pair_table import ITEMS
 from personalrm.rewards.language.user_turns import UserTurns
 from personalrm.rewards.methods import Device, Recipe, RewardMethod, reward_method
 from personalrm.rewards.reward_model import DevUser, RewardModel, target_margins
@@ -366,6 +367,9 @@ def make_report(
     """The report of a model that was just trained; the dev users are asked once more."""
     curve, found = getattr(model, "curve", None), controls(model, dev)
     against = found.against_shuffled if found else None
+    if (store := getattr(model, "store", None)) is not None:  # pairs without vectors were left out
+        reading = getattr(model, "reading", ITEMS)
+        pairs = [pair for pair in pairs if not store.has_lost(reading.of(pair))]
     return TrainingReport(
         method=method,
         n_pairs=len(pairs),

@@ -12,7 +12,7 @@ from benchmarks.simulations.planted_encoder import PlantedEncoder
 from personalrm.embedding.encoders import TextSequence
 from personalrm.embedding.store import EmbeddingStore
 from personalrm.errors import BadInput
-from personalrm.rewards.heads.pair_table import PairTexts, make_pair_table
+from personalrm.rewards.heads.pair_table import PairTexts, make_context_table, make_pair_table
 from personalrm.testing import tiny_pair
 
 
@@ -61,6 +61,38 @@ def test_padding_marks_what_is_real(store: EmbeddingStore) -> None:
     table = make_pair_table([tiny_pair("a", 0), tiny_pair("a", 1), tiny_pair("b", 2)], store)
     places, real = table.padded()
     assert (places.tolist(), real.tolist()) == ([[0, 1], [2, 0]], [[True, True], [True, False]])
+
+
+class Deaf(PlantedEncoder):
+    """Makes no vector of texts that hold a word."""
+
+    def embed(self, sequences):
+        embedded = super().embed(sequences)
+        for place, sequence in enumerate(sequences):
+            if "unheard" in (sequence.completion or ""):
+                embedded.last[place] = embedded.mean[place] = np.nan
+        return embedded
+
+
+@pytest.fixture
+def deaf(tmp_path: Path) -> EmbeddingStore:
+    return EmbeddingStore(tmp_path, Deaf())
+
+
+def test_a_pair_without_a_vector_is_left_out_alone(deaf: EmbeddingStore) -> None:
+    pairs = [tiny_pair(user, number) for user in ("a", "b", "c") for number in range(2)]
+    pairs[1] = replace(pairs[1], rejected="unheard")
+    pairs[2:4] = [replace(pair, chosen=f"unheard {pair.chosen}") for pair in pairs[2:4]]
+    with pytest.warns(RuntimeWarning, match="^3 of 6 pairs left out: the encoder makes no vector"):
+        table = make_pair_table(pairs, deaf)
+    assert (table.user_ids, table.offsets.tolist(), len(table)) == (("a", "c"), [0, 1, 3], 3)
+    contexts = make_context_table([pairs[:2], pairs[2:4], pairs[4:]], deaf)
+    assert contexts.counts.tolist() == [1, 0, 2]
+
+
+def test_pairs_of_which_none_has_vectors_make_no_table(deaf: EmbeddingStore) -> None:
+    with pytest.raises(BadInput, match="in 1 of 1 pair; take another encoder"):
+        make_pair_table([replace(tiny_pair(), chosen="unheard")], deaf)
 
 
 def test_nothing_makes_no_table(store: EmbeddingStore) -> None:

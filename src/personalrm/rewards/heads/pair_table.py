@@ -7,6 +7,7 @@ slice and ragged users need no padding until a batch is made.
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from personalrm.preferences.pairs import PreferencePair
 from personalrm.preferences.splits import in_time_order
 from personalrm.rewards.reward_model import ScoreItem
 from personalrm.stats.arrays import FloatArray, IntArray
+from personalrm.wording import count
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,11 @@ class PairTexts:
     def item(self, conversation: Conversation, completion: str) -> TextSequence:
         """What is embedded for a completion."""
         return TextSequence(conversation if self.item_has_prompt else (), completion)
+
+    def of(self, pair: PreferencePair) -> list[TextSequence]:
+        """What is embedded of a pair: chosen, rejected, and its conversation where that is read."""
+        items = [self.item(pair.conversation, text) for text in (pair.chosen, pair.rejected)]
+        return [*items, TextSequence(pair.conversation)] if self.with_prompts else items
 
 
 ITEMS = PairTexts()
@@ -99,11 +106,27 @@ def make_pair_table(pairs: Sequence[PreferencePair], store: EmbeddingStore, *, r
         store: Where the vectors are.
         reading: Which texts are embedded.
 
+    Pairs with a text of which the encoder can make no vector are left out, with a warning.
+
     Raises:
-        BadInput: If there are no pairs.
+        BadInput: If there are no pairs, or none with vectors.
     """
     if not pairs:
         raise BadInput("there are no pairs to make a table of; pass at least one")
+    table = _table_of_users(pairs, store, reading)
+    if n_lost := len(pairs) - len(table):
+        n_of = f"{n_lost:,} of {count(len(pairs), 'pair')}"
+        if not len(table):
+            raise BadInput(f"the encoder makes no vector of a text in {n_of}; take another encoder")
+        warnings.warn(
+            f"{n_of} left out: the encoder makes no vector of one of their texts", RuntimeWarning, stacklevel=2
+        )
+        if not table.counts.all():  # some users are gone as a whole
+            table = _table_of_users(table.pairs, store, reading)
+    return table
+
+
+def _table_of_users(pairs: Sequence[PreferencePair], store: EmbeddingStore, reading: PairTexts) -> PairTable:
     by_user: dict[str, list[PreferencePair]] = {}
     for pair in pairs:
         by_user.setdefault(pair.user_id, []).append(pair)
@@ -113,7 +136,10 @@ def make_pair_table(pairs: Sequence[PreferencePair], store: EmbeddingStore, *, r
 def make_context_table(
     contexts: Sequence[Sequence[PreferencePair]], store: EmbeddingStore, *, reading: PairTexts = ITEMS
 ) -> PairTable:
-    """The table of some contexts, in which context k is user k, whoever its pairs are of; contexts may be empty."""
+    """The table of some contexts, in which context k is user k, whoever its pairs are of; contexts may be empty.
+
+    Pairs without vectors are left out of their context.
+    """
     return _table(contexts, tuple(str(place) for place in range(len(contexts))), store, reading)
 
 
@@ -122,17 +148,16 @@ def _table(
 ) -> PairTable:
     ordered = [[pair for part in in_time_order(group) for pair in part] for group in groups]
     flat = [pair for group in ordered for pair in group]
-    counts = np.array([len(group) for group in ordered], dtype=np.int64)
-    user = np.repeat(np.arange(len(groups)), counts)
     # One conversation's sequences side by side: an encoder that shares prefixes finds them in one chunk.
+    sequences = [sequence for pair in flat for sequence in reading.of(pair)]
     width = 3 if reading.with_prompts else 2
-    sequences = [
-        TextSequence(pair.conversation) if text is None else reading.item(pair.conversation, text)
-        for pair in flat
-        for text in (pair.chosen, pair.rejected, None)[:width]
-    ]
     owners = [pair.user_id for pair in flat for _ in range(width)]
     rows = store.rows(sequences, owners=owners).reshape(len(flat), width).T
+    if (rows < 0).any():
+        has_vectors = iter([bool(found.all()) for found in (rows >= 0).T])
+        return _table([[pair for pair in group if next(has_vectors)] for group in ordered], names, store, reading)
+    counts = np.array([len(group) for group in ordered], dtype=np.int64)
+    user = np.repeat(np.arange(len(groups)), counts)
     conversations: dict[tuple[int, str], int] = {}
     for owner, pair in zip(user.tolist(), flat, strict=True):
         conversations.setdefault((owner, pair.conversation_key), len(conversations))

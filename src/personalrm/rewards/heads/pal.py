@@ -320,14 +320,14 @@ class PAL(RewardModel[PALState]):
             TrainingFailed: If the loss stays no number.
         """
         options = self.options
-        table = make_pair_table(pairs, self.store, reading=self._reading)
+        table = make_pair_table(pairs, self.store, reading=self.reading)
         data = gather_pairs(table, self.store, options.pooling)
         module = make_pal_module(self.store.encoder.dim, table.n_users, options)
         if options.standardize:
             data.standardize(module)
         self._module, self.trained_users, self.strength = module, table.user_ids, options.strength
         user, weight = torch.from_numpy(table.user), pair_weights(table, by_choice=options.weigh_choices)
-        watched = gather_dev(dev, self.store, options.pooling, reading=self._reading)
+        watched = gather_dev(dev, self.store, options.pooling, reading=self.reading)
 
         def loss(_: int, generator: torch.Generator) -> Tensor:
             some = torch.randperm(len(table), generator=generator)[: options.batch_size]
@@ -356,7 +356,7 @@ class PAL(RewardModel[PALState]):
         module = self._fitted()
         if not items:
             return []
-        batch = gather_items(items, self.store, self.options.pooling, reading=self._reading)
+        batch = gather_items(items, self.store, self.options.pooling, reading=self.reading)
         p = torch.from_numpy(np.stack([item.state.weights for item in items])).float()[batch.item]
         with torch.no_grad():
             f = module.item(batch.completions)
@@ -388,11 +388,12 @@ class PAL(RewardModel[PALState]):
         return model
 
     @property
-    def _reading(self) -> PairTexts:
+    def reading(self) -> PairTexts:
+        """Which texts of a pair it reads; published variants differ."""
         return PairTexts(with_prompts=self.options.variant == "b", item_has_prompt=self.options.item_has_prompt)
 
     def _gather(self, contexts: Sequence[Sequence[PreferencePair]]) -> Contexts:
-        return gather_contexts(contexts, self.store, self.options.pooling, reading=self._reading)
+        return gather_contexts(contexts, self.store, self.options.pooling, reading=self.reading)
 
     def _mixtures(self, contexts: Contexts, strength: float) -> FloatArray:
         """p of each user, shape `(users, prototypes)`; nothing but p is fitted."""
