@@ -89,12 +89,13 @@ def test_a_folder_without_a_run_or_without_personas_is_refused(capsys, tmp_path)
     assert (code, "no stored personas" in err) == (2, True)
 
 
-def test_a_damaged_finding_is_named_in_the_report_and_the_rest_reported(run_folder):
+def test_a_damaged_finding_is_named_in_the_report_and_the_rest_reported(capsys, run_folder):
     path = run_folder / "experiments" / "validity.damaged.json"
     path.parent.mkdir(exist_ok=True)
     path.write_text('{"cut', encoding="utf-8")
     try:
-        assert main(["bench", "report", str(run_folder)]) == 0
+        assert main(["bench", "report", str(run_folder)]) == 3
+        assert "left out: " in (told := capsys.readouterr().err) and "validity.damaged.json" in told
         assert "validity.damaged.json" in (run_folder / "report.md").read_text(encoding="utf-8")
     finally:
         path.unlink()

@@ -51,6 +51,8 @@ class Content(NamedTuple):
     text: Sequence[str] = ()
     tables: Sequence[Table] = ()
     charts: Sequence[Chart] = ()
+    is_damaged: bool = False
+    """Whether its text says what could not be read, in place of what the part is about."""
 
 
 @dataclass(frozen=True)

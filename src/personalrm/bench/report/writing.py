@@ -113,6 +113,8 @@ class Written:
     n_pictures: int
     notes: tuple[str, ...]
     """What is missing, one sentence each."""
+    damages: tuple[str, ...] = ()
+    """What was found and could not be read, one sentence each; the page says so too."""
 
 
 def write_report(
@@ -157,7 +159,8 @@ def write_report(
     folder.write("summary.json", [summary.to_json()])
     folder.write("report.md", [_as_markdown(material, sections, pictures, notes)])
     folder.write("report.html", [page(material, sections, pictures, notes)])
-    return Written(folder.path / "report.html", summary, len(tables), len(pictures), notes)
+    damages = tuple(sentence for _, content in sections if content.is_damaged for sentence in content.text)
+    return Written(folder.path / "report.html", summary, len(tables), len(pictures), notes, damages)
 
 
 def _visible_values(value: Any) -> Any:

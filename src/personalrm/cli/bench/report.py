@@ -74,7 +74,7 @@ def run(options: argparse.Namespace) -> int:
     for note in written.notes:
         print_wrapped(f"note: {note}")
     print(f"{count(written.n_tables, 'table')}, {count(written.n_pictures, 'picture')}; the page is {written.path}")
-    return print_problems(f"left out: {sentence}" for sentence in summary.left_out)
+    return print_problems(f"left out: {sentence}" for sentence in (*summary.left_out, *written.damages))
 
 
 def _refuse_others(output: Path, names: list[str]) -> None:

@@ -134,12 +134,12 @@ def _from_files(what: str) -> Callable[[Build], Build]:
             try:
                 return build(material)
             except CorruptFile as error:
-                return Content((f"{error}.",))
+                return Content((f"{error}.",), is_damaged=True)
             except (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError) as error:
                 places = [folder.path / "experiments" for folder in material.folders]
                 names = ", ".join(sorted(path.name for place in places for path in place.glob(f"{what}.*")))
                 sentence = f"One of {names} is not what bench personas wrote ({type(error).__name__}); {AGAIN}."
-                return Content((sentence,))
+                return Content((sentence,), is_damaged=True)
 
         return content
 
