@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import sqlite3
 import subprocess
 import sys
 import time
@@ -12,7 +13,7 @@ import pytest
 from tests.fakes.people import saved, versions
 from tests.fakes.server_process import ServerProcess
 
-from personalrm import example_users
+from personalrm import Home, example_users
 from personalrm.lm.cache import Cache
 from personalrm.testing import tiny_users, write_pairs
 from personalrm.testing.fake_server import FakeServer
@@ -160,6 +161,55 @@ def test_a_delete_ends_one_persons_fit_and_not_the_fit(tmp_path):
     assert {user for user, _ in versions(tmp_path / "home")} == {f"u{number}" for number in range(5)}
     with Cache(tmp_path / "home" / "cache.sqlite", read_only=True) as cache:
         assert (cache.owns("u5"), cache.owns("u4")) == (False, True)
+
+
+def test_answers_that_come_after_a_delete_go_where_the_persons_fit_ends_without_a_prompt_too(tmp_path):
+    people = write_pairs(tmp_path / "people.jsonl", [pair for user in tiny_users(2, 8) for pair in user])
+    with ServerProcess("--latency-ms", "500") as server, Home(tmp_path / "home") as home:
+        for user in tiny_users(2, 8):
+            home.add(user)
+        command = [
+            "fit",
+            str(people),
+            "--model",
+            "fake",
+            "--base-url",
+            server.url,
+            "--trials",
+            "3",
+            "--max-calls",
+            "12",
+        ]
+        fit = subprocess.Popen(
+            [sys.executable, "-m", "personalrm", *command, "--max-in-flight", "4", "--home", str(home.path), "--json"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        while not server.summary()["requests"]:
+            time.sleep(0.01)
+        home.person("u0").delete()
+        out, err = fit.communicate()
+    assert json.loads(out)["failed"]["u0"] == "not done, the run was stopped", err
+    with Cache(tmp_path / "home" / "cache.sqlite", read_only=True) as cache:
+        assert (cache.owns("u0"), cache.owns("u1")) == (False, True)
+
+
+def test_a_model_that_learned_from_a_forgotten_choice_and_the_command_that_fits_again_are_named(run, home):
+    pair = next(line["pair"] for key, line in saved(home).items() if key[0] == KEPT and "pair" in line)
+    with sqlite3.connect(home / "people.db") as database:  # version 1 is the model's
+        database.execute(
+            "DELETE FROM prompts WHERE number > 1 AND person_id IN (SELECT id FROM people WHERE user_id = ?)", (KEPT,)
+        )
+    code, out, _ = run("forget", KEPT, "--pair", pair["pair_id"], "--yes", "--home", home)
+    assert (code, f"personalrm fit FILE --user {KEPT} --model m" in out) == (0, True), out
+
+
+def test_forgetting_the_last_choice_says_that_what_was_learned_is_gone(run, tmp_path):
+    prefs = write_pairs(tmp_path / "prefs.jsonl", [tiny_users(1)[0].pairs[0]])
+    assert run("fit", prefs)[0] == 0
+    code, out, _ = run("forget", "u0", "--pair", tiny_users(1)[0].pairs[0].hash, "--yes")
+    assert (code, "no choice is left: 1 version of the prompt erased too" in out) == (0, True), out
 
 
 def test_forgetting_a_choice_takes_kept_answers_that_may_quote_it(run, home):

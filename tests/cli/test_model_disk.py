@@ -13,6 +13,7 @@ import pytest
 from tests.fakes.people import saved
 from tests.fakes.server_process import ServerProcess
 
+from personalrm.lm.cache import Cache
 from personalrm.store.people import PeopleStore
 from personalrm.testing import tiny_pair, write_pairs
 
@@ -74,6 +75,9 @@ def whole(fit, tmp_path_factory):
 def test_a_file_that_may_not_grow_is_one_sentence_and_the_same_command_goes_on(fit, whole, tmp_path, most_bytes):
     code, err, first = fit(tmp_path, most_bytes)
     assert (code in (1, 3), "check the path, the rights and the disk" in err, "Traceback" in err) == (True, True, False)
+    with Cache(tmp_path / "cache.sqlite", read_only=True) as cache:
+        n_kept = cache.report().n_answers
+    assert [int(number) for number in re.findall(r"(\d+) answers? of the model kept", err)] == [n_kept] * (n_kept > 0)
     code, err, again = fit(tmp_path)
     assert (code, saved(tmp_path)) == (0, saved(whole)), err
     assert first["requests"] + again["requests"] <= N_CALLS + IN_FLIGHT

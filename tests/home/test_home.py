@@ -182,6 +182,32 @@ def test_nothing_is_forgotten_by_a_wrong_name(mara):
     assert mara.export() == before
 
 
+def test_with_the_last_choice_everything_learned_is_forgotten_and_no_import_brings_it_back(home):
+    (user,) = tiny_users(1, 3)
+    home.add(user)
+    person = home.person(user.user_id)
+    person.fit()
+    person.edit(["Told us that he plays the nyckelharpa."])
+    exported = person.export()
+    *_, last = user.pairs
+    assert [person.forget(pair.hash).n_versions for pair in user.pairs[:-1]] == [0, 0]
+    n_versions = len(person.versions)
+    assert (person.forget(last.hash).n_versions, n_versions >= 2) == (n_versions, True)
+    assert list(home.export()) == []
+    home.import_lines(exported)
+    assert list(home.export()) == []
+
+
+def test_what_a_model_learned_from_a_forgotten_choice_is_told_to_stay(tmp_path):
+    (user,) = tiny_users(1)
+    with FakeServer(skilled()) as server, Home(tmp_path / "home", lm="m", base_url=server.url) as home:
+        home.add(user)
+        person = home.person(user.user_id)
+        person.fit()
+        forgotten = person.forget(user.pairs[0].hash)
+        assert (forgotten.made_by, forgotten.version, forgotten.n_versions) == (person.prompt.judge, None, 0)
+
+
 def test_an_export_is_imported_whole_and_says_the_same_again(mara, home, tmp_path):
     mara.edit(["Prefers far longer answers than most people."])
     mara.hide(word="elephant")

@@ -14,9 +14,10 @@ from tests.fakes.people import damage, saved
 from personalrm.errors import BadInput, CorruptFile, NewerVersion, StoreError, UnknownName, UnknownUser
 from personalrm.preferences.personal_prompts import PersonalPrompt
 from personalrm.preferences.personas import Claim, Persona
+from personalrm.preferences.users import User
 from personalrm.store.people import PeopleStore
 from personalrm.store.reading import PeopleReader
-from personalrm.store.records import Learned, StoredPair
+from personalrm.store.records import Forgot, Learned, StoredPair
 from personalrm.store.tables import METADATA, REVISIONS
 from personalrm.testing import tiny_pair
 
@@ -298,11 +299,35 @@ def test_who_forgot_a_choice_during_a_fit_is_not_stored_with_it(people):
     assert ("forgotten while this fit ran" in sentence, people.pairs("a")) == (True, ())
 
 
+def test_what_was_learned_goes_with_the_last_choice_and_not_before(people):
+    first, second = tiny_pair("a", 1), tiny_pair("a", 2)
+    people.save(prompt("a"), pairs=[first, second])
+    people.save_edit(prompt("a", "Likes coffee."), added=["Likes coffee."], removed=["Likes tea."])
+    people.hide("a", word="rye", change=lambda kept, _: kept)
+    assert people.forget("a", first.hash, lambda kept, _: kept) == Forgot(1, 0)
+    assert [version.number for version in people.versions("a")] == [1, 2]
+    assert people.forget("a", second.hash, lambda kept, _: kept) == Forgot(1, 2)
+    assert list(people.export("a")) == [{"user_id": "a", "hidden_word": "rye"}]
+    people.close()
+    assert b"Likes" not in (people.home / "people.db").read_bytes()
+
+
+def test_who_was_erased_since_a_fit_began_is_known_by_their_tombstones(people):
+    users = [User(user_id, (tiny_pair(user_id, 1),)) for user_id in ("a", "b", "c")]
+    people.delete("a")
+    beginning = people.last_erasure()
+    assert people.erased_since(beginning, users) == []
+    people.delete("b")
+    people.save(prompt("c"), pairs=users[2].pairs)
+    people.forget("c", users[2].pairs[0].hash, lambda kept, _: kept)
+    assert people.erased_since(beginning, users) == ["b", "c"]
+
+
 @pytest.mark.parametrize("again", ["same", "same name"])
 def test_a_forgotten_choice_does_not_come_back(people, again):
     pair = replace(tiny_pair("a", 1), pair_id="p1")
     people.add_pairs("a", [StoredPair(pair)])
-    assert people.forget("a", "p1", lambda kept, _: kept) == 1
+    assert people.forget("a", "p1", lambda kept, _: kept).n_pairs == 1
     returned = pair if again == "same" else replace(pair, chosen="put in other words")
     assert (returned in people.forgotten(), people.add_pairs("a", [StoredPair(returned)])) == (True, 0)
 

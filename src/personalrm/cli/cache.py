@@ -23,11 +23,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from personalrm.lm.cache import Cache
+    from personalrm.lm.cache import CACHE_FILE, Cache
 
     if not Path(options.home).is_dir():
         raise BadInput(f"home folder {options.home!r} is not there; pass the right --home")
-    path = Path(options.home) / "cache.sqlite"
+    path = Path(options.home) / CACHE_FILE
     if options.action == "clear":
         return _clear(path, options)
     if options.user is not None or options.yes:

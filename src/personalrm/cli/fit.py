@@ -93,7 +93,7 @@ def _say_stopping() -> None:
 
 def _predict(job: FitJob, options: argparse.Namespace, judge: ModelJudge | None) -> int:
     from personalrm.induction.forecast import Kept, forecast
-    from personalrm.lm.cache import Cache, Unscored
+    from personalrm.lm.cache import CACHE_FILE, Cache, Unscored
     from personalrm.lm.prices import price_of
 
     if judge is None:
@@ -107,7 +107,7 @@ def _predict(job: FitJob, options: argparse.Namespace, judge: ModelJudge | None)
             return None if isinstance(answer, Unscored) and options.retry_unscored else answer
 
         kept: Kept | None = find
-        with closing(Cache(Path(options.home) / "cache.sqlite", read_only=True)) as cache:
+        with closing(Cache(Path(options.home) / CACHE_FILE, read_only=True)) as cache:
             try:
                 cache.open()
             except NewerVersion:
@@ -133,7 +133,7 @@ def _print_model(report: FitReport, judge: ModelJudge, options: argparse.Namespa
     if judge.caller.stopped is not None and report.stopped:
         print_error(judge.caller.stopped, 3)
         # A stopped fit may have finished nobody and still lost nothing that was paid.
-        if n_kept := sum(judge.caller.ledger.served_by.values()):
+        if n_kept := judge.caller.ledger.n_kept:
             kept = f"{count(n_kept, 'answer')} of the model kept in {options.home}"
             print(f"{kept}; run the same command again, it asks only what is missing", file=sys.stderr)
 

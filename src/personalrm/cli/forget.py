@@ -1,7 +1,8 @@
 """Erase one choice of a user for good: no version of the prompt shows it, and a later fit passes it over.
 
 The prompt is learned again from the choices that are left where the embedded engine made it; a model's prompt is not
-until the next fit. Kept answers of a model about this user go too, since any of them may quote the choice.
+until the next fit. Where no choice is left, all versions of the prompt go too. Kept answers of a model about this user
+go as well, since any of them may quote the choice.
 
 Example: personalrm forget u17 --pair p4
 """
@@ -10,16 +11,14 @@ from __future__ import annotations
 
 import argparse
 
-from personalrm.cli.options import add_output
+from personalrm.cli.options import add_output, add_pair
 from personalrm.cli.printing import confirm, print_json
 from personalrm.wording import count
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("user", help="user id")
-    parser.add_argument(
-        "--pair", metavar="ID", required=True, help="its pair_id, or its hash, as show --evidence and export name it"
-    )
+    add_pair(parser, required=True)
     parser.add_argument("--yes", action="store_true", help="do not ask")
     add_output(parser, "home", "database", "config", "json")
 
@@ -28,9 +27,7 @@ def run(options: argparse.Namespace) -> int:
     from personalrm.home.home import Home
 
     with Home(options.home, database=options.database) as home:
-        person = home.person(options.user)
-        if not home.store.knows(options.user):
-            raise home.store.unknown(options.user)
+        person = home.known_person(options.user)
         confirm(options.yes, f"forget choice {options.pair} of {options.user} for good", "forgotten")
         forgotten = person.forget(options.pair)
     if options.json:
@@ -40,6 +37,11 @@ def run(options: argparse.Namespace) -> int:
     print(f"forgot {count(forgotten.n_pairs, 'choice')}{answers} of {options.user}")
     if forgotten.version is not None:
         print(f"learned again from the choices that are left, saved as version {forgotten.version}")
-    else:
-        print("sentences and weights that were learned from it stay until the next fit")
+    elif forgotten.n_versions:
+        print(f"no choice is left: {count(forgotten.n_versions, 'version')} of the prompt erased too")
+    elif forgotten.made_by is not None:
+        print(
+            f"no version quotes it; what {forgotten.made_by} learned from it stays in sentences until the next fit:\n"
+            f"personalrm fit FILE --user {options.user} --model {forgotten.made_by}"
+        )
     return 0

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 
-from personalrm.cli.options import add_output
+from personalrm.cli.options import add_output, add_pair
 from personalrm.cli.printing import print_json
 from personalrm.wording import count
 
@@ -17,9 +17,7 @@ from personalrm.wording import count
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("user", help="user id")
     which = parser.add_mutually_exclusive_group()
-    which.add_argument(
-        "--pair", metavar="ID", default="", help="its pair_id, or its hash, as show --evidence and export name it"
-    )
+    add_pair(which)
     which.add_argument("--word", metavar="TEXT", default="", help="a word, or several in a row")
     add_output(parser, "home", "database", "config", "json")
 
@@ -28,9 +26,7 @@ def run(options: argparse.Namespace) -> int:
     from personalrm.home.home import Home
 
     with Home(options.home, database=options.database) as home:
-        person = home.person(options.user)
-        if not home.store.knows(options.user):
-            raise home.store.unknown(options.user)
+        person = home.known_person(options.user)
         n_changed = person.hide(pair=options.pair, word=options.word) if options.pair or options.word else 0
         hidden = home.store.hidden(options.user)
         names = {stored.pair.hash: stored.pair.id for stored in person.pairs if stored.is_hidden}

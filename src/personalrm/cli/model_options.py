@@ -1,6 +1,6 @@
 """Options of every command that may ask a language model, and what they open.
 
-The cache of answers is `cache.sqlite` in the home folder; a price table, a persona
+The cache of answers lies in the home folder; a price table, a persona
 prompt and a key file are files of the user.
 """
 
@@ -94,7 +94,7 @@ def open_caller(options: argparse.Namespace, *, keep: bool = True, waits: bool =
     """
     from personalrm.cli.printing import EveryMinute
     from personalrm.lm.batch import Caller
-    from personalrm.lm.cache import Cache
+    from personalrm.lm.cache import CACHE_FILE, Cache
     from personalrm.lm.opening import open_model
     from personalrm.lm.prices import price_of
     from personalrm.lm.settings import Budget, Limits, Retry
@@ -106,7 +106,7 @@ def open_caller(options: argparse.Namespace, *, keep: bool = True, waits: bool =
         raise BadInput(f"model {name.name!r} needs a key and OPENAI_API_KEY is not set; set it or pass --key-file")
     if not is_dry:
         note_destinations([name])
-    cache = Cache(Path(options.home) / "cache.sqlite" if keep else ":memory:")
+    cache = Cache(Path(options.home) / CACHE_FILE if keep else ":memory:")
     caller = Caller(
         lm,
         cache=cache,

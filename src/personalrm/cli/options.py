@@ -115,6 +115,17 @@ def add_output(parser: argparse.ArgumentParser, *names: str) -> None:
         shared_group(parser, OUTPUT).add_argument(f"--{name}", **OUTPUT_FLAGS[name])
 
 
+def add_pair(parser: argparse._ActionsContainer, *, required: bool = False) -> None:
+    """--pair, of commands about one choice of a user."""
+    parser.add_argument(
+        "--pair",
+        metavar="ID",
+        default=None if required else "",
+        required=required,
+        help="its pair_id, or its hash, as show --evidence and export name it",
+    )
+
+
 def add_reading(parser: argparse.ArgumentParser) -> None:
     """Options of every command that reads preference pairs."""
     from personalrm.preferences.reading.options import ReadOptions

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from personalrm.embedding.store import erase_rows
 from personalrm.home.runs import RunsErased, erase_from_runs, rows_in_runs
-from personalrm.lm.cache import Cache
+from personalrm.lm.cache import CACHE_FILE, Cache
 from personalrm.store.people import PeopleStore
 
 
@@ -38,7 +38,7 @@ class Erased:
 
 def erase_answers(home: Path, user_id: str) -> tuple[int, tuple[Path, ...]]:
     """Take a person out of the kept answers; how many went, and the damaged files that went whole."""
-    cache = Cache(home / "cache.sqlite")
+    cache = Cache(home / CACHE_FILE)
     if not (cache.files_set_aside() or cache.path.exists()):
         return 0, ()
     with cache:
@@ -71,7 +71,7 @@ def is_anywhere(store: PeopleStore, user_id: str) -> bool:
     """Whether anything of the person lies in the home, outside of the store too."""
     if store.knows(user_id):
         return True
-    cache = Cache(store.home / "cache.sqlite", read_only=True)
+    cache = Cache(store.home / CACHE_FILE, read_only=True)
     if cache.files_set_aside():
         return True
     if cache.path.exists():

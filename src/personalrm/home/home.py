@@ -34,6 +34,7 @@ from personalrm.judging.both_orders import Ranking, ToRank, rank_with_judge
 from personalrm.judging.model import ModelJudge, open_model_judge
 from personalrm.judging.options import JudgeOptions
 from personalrm.judging.personal import ToJudge, judge_pairs, rank_completions
+from personalrm.lm.cache import CACHE_FILE
 from personalrm.lm.protocol import LM
 from personalrm.preferences.messages import Message
 from personalrm.preferences.pairs import PreferencePair
@@ -43,8 +44,6 @@ from personalrm.preferences.users import User
 from personalrm.preferences.verdicts import Verdict
 from personalrm.store.people import PeopleStore
 from personalrm.store.records import Listed, StoredPair, Version
-
-CACHE = "cache.sqlite"
 
 
 class Home:
@@ -102,6 +101,16 @@ class Home:
     def person(self, user_id: str) -> Person:
         """One person, who need not be there yet."""
         return Person(self, user_id)
+
+    def known_person(self, user_id: str) -> Person:
+        """One person of whom something is stored.
+
+        Raises:
+            UnknownUser: If nothing is.
+        """
+        if not self.store.knows(user_id):
+            raise self.store.unknown(user_id)
+        return self.person(user_id)
 
     def people(self) -> Iterator[Listed]:
         """Everybody, by id, with what a list says of them."""
@@ -185,7 +194,7 @@ class Home:
     def _opened(self) -> ModelJudge | None:
         if self._judge is None and self.lm is not None:
             self._judge = open_model_judge(
-                self.lm, base_url=self.base_url, cache=self.path / CACHE, options=self.judge_options
+                self.lm, base_url=self.base_url, cache=self.path / CACHE_FILE, options=self.judge_options
             )
         return self._judge
 
@@ -221,8 +230,12 @@ class ForgottenChoices:
     n_pairs: int
     n_answers: int
     """Kept answers of models that went with them."""
-    version: int | None
+    n_versions: int = 0
+    """Versions of the prompt that went because no choice is left: all of them."""
+    version: int | None = None
     """The newest version where the prompt was learned again, else None."""
+    made_by: str | None = None
+    """Who made the newest prompt where it was not learned again and may still say what was learned from the choice."""
 
 
 class _Ready:
@@ -364,7 +377,7 @@ class Person:
 
         Kept answers of a model about this person go too, since any of them may quote it. Where the embedded engine made
         the newest prompt, it learns again from the choices that are left; otherwise what was learned from the choice
-        stays in sentences until the next `fit`.
+        stays in sentences until the next `fit`. Where no choice is left, all versions go, sentences by hand included.
 
         Args:
             pair: Name or hash of the choice; a name that several bear means all of them.
@@ -372,12 +385,16 @@ class Person:
         self._store.check_pair(self.user_id, pair)  # so that a slip of the hand costs no answers
         # Answers first: after a kill in between the choice is still there to be forgotten.
         n_answers, _ = erase_answers(self._home.path, self.user_id)
-        n_pairs = self._store.forget(self.user_id, pair, lambda prompt, gone: reduce(without_pair, gone, prompt))
-        version = None
-        if self._home.lm is None and self.pairs and self._store.count(self.user_id)[0] and self.prompt.weights:
-            self.fit()
-            version = self.versions[-1].number
-        return ForgottenChoices(n_pairs, n_answers, version)
+        forgot = self._store.forget(self.user_id, pair, lambda prompt, gone: reduce(without_pair, gone, prompt))
+        version, made_by = None, None
+        if self._store.count(self.user_id)[0]:
+            prompt = self.prompt
+            if prompt.weights and self._home.lm is None:
+                self.fit()
+                version = self.versions[-1].number
+            else:
+                made_by = prompt.judge
+        return ForgottenChoices(forgot.n_pairs, n_answers, forgot.n_versions, version, made_by)
 
     def export(self, *, with_dates: bool = False) -> list[dict[str, Any]]:
         """Everything about the person; see `Home.export`."""

@@ -15,10 +15,11 @@ from typing import Any, Literal
 from personalrm.errors import BadRow, CorruptFile, PersonalRMError
 from personalrm.home.runs import rows_in_runs
 from personalrm.induction.hidden import without_hidden, without_pair
-from personalrm.lm.cache import Cache
+from personalrm.lm.cache import CACHE_FILE, Cache
 from personalrm.preferences.pairs import PreferencePair
+from personalrm.preferences.personal_prompts import PersonalPrompt
 from personalrm.preferences.prompt_json import checked_pair, prompt_from_dict
-from personalrm.store.people import PeopleStore
+from personalrm.store.people import Forgotten, PeopleStore
 from personalrm.store.records import Hidden
 from personalrm.typed_values import plain, saved_value
 
@@ -56,7 +57,7 @@ def export_lines(
         UnknownUser: If nothing of the person is there.
     """
     ids = store.user_ids() if user_id is None else [user_id]
-    cache = Cache(store.home / "cache.sqlite", read_only=True)
+    cache = Cache(store.home / CACHE_FILE, read_only=True)
     with cache:
         keys = cache.keys_by_owner()
         n_lines = 0
@@ -79,7 +80,8 @@ def import_lines(store: PeopleStore, lines: Iterable[Mapping[str, Any]], *, wher
     """Take in what `export_lines` gave, in one transaction; what is there already stays as it is.
 
     A version whose number is taken by another prompt gets the next free number. Choices that were forgotten here do not
-    come back, in no prompt, and what is hidden here is not quoted.
+    come back, in no prompt, and what is hidden here is not quoted; a prompt that was learned from forgotten choices
+    alone is left out.
 
     Args:
         store: Where they go.
@@ -92,6 +94,7 @@ def import_lines(store: PeopleStore, lines: Iterable[Mapping[str, Any]], *, wher
     forgotten, hidden = store.forgotten(), store.everybody_hidden()
     counts = {"lines": 0, "left behind": 0}
     people: set[str] = set()
+    left_out: set[tuple[str, int]] = set()  # versions, whose edits follow them
 
     def checked() -> Iterator[dict[str, Any]]:
         known: list[PreferencePair] = []
@@ -113,15 +116,27 @@ def import_lines(store: PeopleStore, lines: Iterable[Mapping[str, Any]], *, wher
                 if read["pair"] in forgotten:
                     continue
             if kind == "prompt":
-                prompt = read["prompt"]
-                for pair in (*known, *(shown.shown.pair for shown in prompt.demonstrations)):
-                    if pair in forgotten:
-                        prompt = without_pair(prompt, pair)
+                prompt = _without_forgotten(read["prompt"], known, forgotten)
+                if prompt is None:
+                    left_out.add((user_id, read["version"]))
+                    continue
                 read["prompt"] = without_hidden(prompt, hidden.get(user_id, Hidden()), known)
-            yield read
+            if kind != "edit" or (user_id, read["edit"]["number"]) not in left_out:
+                yield read
 
     n_new = store.put(checked())
     return Imported(counts["lines"], len(people), n_new, counts["left behind"])
+
+
+def _without_forgotten(
+    prompt: PersonalPrompt, known: Iterable[PreferencePair], forgotten: Forgotten
+) -> PersonalPrompt | None:
+    """The prompt as far as it can be kept; None where it was learned from forgotten choices alone."""
+    kept = prompt
+    for pair in (*known, *(shown.shown.pair for shown in prompt.demonstrations)):
+        if pair in forgotten:
+            kept = without_pair(kept, pair)
+    return None if prompt.roles and not kept.roles else kept
 
 
 @dataclass(frozen=True)

@@ -164,7 +164,7 @@ class FitJob:
         self._forgotten: Forgotten | None = None
         self._hidden: Mapping[str, Hidden] = {}
         self._beginning = 0
-        self._erased: list[str] = []
+        self._unsaved: list[User] = []
 
     def prepare(self) -> FitJob:
         """First pass: every row is checked, users are counted, the engine sees everybody.
@@ -219,7 +219,9 @@ class FitJob:
                 before = time.monotonic()
             yield from self._save(together)
             yield from unchanged
-        for user_id in self._erased:  # whose answers came after the command that erased them had looked
+        # Their answers may have come after the command that erased them had looked; so may those of users whose fit
+        # failed, of whom nothing is saved, so that no save is refused.
+        for user_id in self._home.erased_since(self._beginning, self._unsaved):
             self._engine.forget(user_id)
 
     def todo(
@@ -298,6 +300,7 @@ class FitJob:
             user = fitted.todo.user
             if fitted.prompt is None:
                 self.report.failed[user.user_id] = fitted.reason
+                self._unsaved.append(user)
                 self.report.stopped = self.report.stopped or fitted.reason == NOT_DONE
                 yield user.user_id
                 continue
@@ -313,7 +316,7 @@ class FitJob:
         for (fitted, prompt), refusal in zip(made, refusals, strict=True):
             if refusal:
                 self.report.failed[prompt.user_id] = refusal
-                self._erased.append(prompt.user_id)
+                self._unsaved.append(fitted.todo.user)
             else:
                 if fitted.n_unscored:
                     missing = count(fitted.n_unscored, "verdict")

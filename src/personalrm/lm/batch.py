@@ -312,6 +312,7 @@ class Caller:
                     return answer
             result = await self._answer(request, ask.read)
             cache.keep(key, request.user_id, result if isinstance(result, Unscored) else result.reply)
+            self.ledger.n_kept += isinstance(result, _Answer)
             return result
         finally:
             cache.release(key)

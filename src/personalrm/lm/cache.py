@@ -41,6 +41,8 @@ from personalrm.whole_files import open_private, private_folder
 if sys.platform != "win32":
     import fcntl
 
+CACHE_FILE = "cache.sqlite"
+"""Its name in a home folder, from when it was a database."""
 VERSION = 1
 """Of the file, and of the SQLite files that earlier versions kept."""
 HEADER = b"personalrm answers %d\n" % VERSION

@@ -51,6 +51,8 @@ class Ledger:
     """How often each kind of failure was met and survived or not."""
     served_by: Counter[str] = field(default_factory=Counter)
     """Replies by the name the server gave its model; more than one name says that it changed in mid-run."""
+    n_kept: int = 0
+    """Answers that the cache has taken, each readable and on its way to the disk."""
     said: dict[str, str] = field(default_factory=dict)
     """What the server said lately, by kind of failure."""
     n_cut: int = 0

@@ -19,9 +19,10 @@ from personalrm.errors import BadInput, CorruptFile, NewerVersion, UnknownName
 from personalrm.preferences.pairs import PreferencePair
 from personalrm.preferences.personal_prompts import PersonalPrompt
 from personalrm.preferences.prompt_json import pair_from_dict, pair_to_dict, prompt_to_json
+from personalrm.preferences.users import User
 from personalrm.store.database import today
 from personalrm.store.reading import PeopleReader, read_prompt, storable
-from personalrm.store.records import Hidden, Learned, StoredPair
+from personalrm.store.records import Forgot, Hidden, Learned, StoredPair
 from personalrm.store.tables import (
     EDITS,
     FACTS,
@@ -89,19 +90,14 @@ class PeopleStore(PeopleReader):
         contents = [_prompt_content(fitted.prompt) for fitted in learned]
         sentences = []
         with self._database.writing() as connection:
-            erased = frozenset(connection.execute(select(TOMBSTONES.c.hash).where(TOMBSTONES.c.id > since)).scalars())
-            key = _tombstone_key(connection)
+            key, erased = _tombstone_key(connection), _tombstones_since(connection, since)
             for fitted, content in zip(learned, contents, strict=True):
-                user_id = fitted.prompt.user_id
-                if erased and _tombstone(key, user_id) in erased:
-                    sentences.append("deleted while this fit ran; nothing of them was saved")
-                elif erased and any(not erased.isdisjoint(_tombstones_of(key, pair)) for pair in fitted.pairs):
-                    sentences.append("a choice of theirs was forgotten while this fit ran; fit them again")
-                else:
-                    person = _person(connection, user_id)
+                sentence = _why_not_to_store(key, erased, fitted.prompt.user_id, fitted.pairs)
+                if not sentence:
+                    person = _person(connection, fitted.prompt.user_id)
                     _add_pairs(connection, person, [StoredPair(pair) for pair in fitted.pairs])
                     _add_prompt(connection, person, fitted.prompt, content)
-                    sentences.append("")
+                sentences.append(sentence)
         return sentences
 
     def save_edit(self, prompt: PersonalPrompt, *, added: Sequence[str], removed: Sequence[str]) -> int:
@@ -217,6 +213,14 @@ class PeopleStore(PeopleReader):
         with self._database.reading() as connection:
             return 0 if connection is None else connection.execute(select(func.max(TOMBSTONES.c.id))).scalar() or 0
 
+    def erased_since(self, since: int, users: Iterable[User]) -> list[str]:
+        """Those of some people who were deleted, or forgot one of these choices of theirs, since `last_erasure`."""
+        with self._database.reading() as connection:
+            if connection is None or not (erased := _tombstones_since(connection, since)):
+                return []
+            key = _tombstone_key(connection)
+            return [user.user_id for user in users if _why_not_to_store(key, erased, user.user_id, user.pairs)]
+
     def hide(
         self,
         user_id: str,
@@ -265,8 +269,11 @@ class PeopleStore(PeopleReader):
 
     def forget(
         self, user_id: str, pair: str, change: Callable[[PersonalPrompt, Sequence[PreferencePair]], PersonalPrompt]
-    ) -> int:
-        """Erase one choice for good, in every version; returns how many pairs went.
+    ) -> Forgot:
+        """Erase one choice for good, in every version.
+
+        Where no choice is left, everything that was learned goes with the last one: all versions, and what the person
+        changed in them. What they hide stays hidden.
 
         Args:
             user_id: Whose.
@@ -287,8 +294,12 @@ class PeopleStore(PeopleReader):
             connection.execute(
                 delete(PAIRS).where(PAIRS.c.person_id == person, PAIRS.c.hash.in_([row.hash for row in rows]))
             )
+            n_versions = 0
+            if connection.execute(select(PAIRS.c.id).where(PAIRS.c.person_id == person).limit(1)).first() is None:
+                n_versions = connection.execute(delete(PROMPTS).where(PROMPTS.c.person_id == person)).rowcount
+                connection.execute(delete(EDITS).where(EDITS.c.person_id == person))
         self._database.vacuum()
-        return len(gone)
+        return Forgot(len(gone), n_versions)
 
     def delete(self, user_id: str) -> None:
         """Erase everything about a person, to the byte; a tombstone stays, which holds no id.
@@ -574,7 +585,20 @@ def _tombstone_key(connection: Connection) -> bytes:
 
 
 def _all_tombstones(connection: Connection) -> frozenset[str]:
-    return frozenset(connection.execute(select(TOMBSTONES.c.hash)).scalars())
+    return _tombstones_since(connection, 0)
+
+
+def _tombstones_since(connection: Connection, since: int) -> frozenset[str]:
+    return frozenset(connection.execute(select(TOMBSTONES.c.hash).where(TOMBSTONES.c.id > since)).scalars())
+
+
+def _why_not_to_store(key: bytes, erased: frozenset[str], user_id: str, pairs: Iterable[PreferencePair]) -> str:
+    """Why nothing that a fit learned of a person may be stored, in a sentence; empty where it may."""
+    if erased and _tombstone(key, user_id) in erased:
+        return "deleted while this fit ran; nothing of them was saved"
+    if erased and any(not erased.isdisjoint(_tombstones_of(key, pair)) for pair in pairs):
+        return "a choice of theirs was forgotten while this fit ran; fit them again"
+    return ""
 
 
 def _tombstone(key: bytes, *parts: str) -> str:

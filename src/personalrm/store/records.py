@@ -56,6 +56,16 @@ class Learned:
 
 
 @dataclass(frozen=True)
+class Forgot:
+    """What went when a choice was forgotten."""
+
+    n_pairs: int
+    """More than one where several bear the name."""
+    n_versions: int
+    """All versions where no choice is left, else none."""
+
+
+@dataclass(frozen=True)
 class Hidden:
     """What is never quoted of a person."""
 

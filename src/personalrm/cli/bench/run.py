@@ -113,6 +113,7 @@ def _with_options(spec: RunSpec, options: argparse.Namespace) -> RunSpec:
 
 def _models(spec: RunSpec, options: argparse.Namespace, trusted: Trusted) -> Models:
     from personalrm.bench.runs.models import Models
+    from personalrm.lm.cache import CACHE_FILE
     from personalrm.lm.settings import Retry
 
     keys = {}
@@ -124,7 +125,7 @@ def _models(spec: RunSpec, options: argparse.Namespace, trusted: Trusted) -> Mod
             keys[model.label] = key
     return Models(
         spec.models,
-        Path(options.home) / "cache.sqlite",
+        Path(options.home) / CACHE_FILE,
         budget=spec.budget,
         keys=keys,
         retry=from_flags(Retry, options),
