@@ -6,6 +6,7 @@ flipped, nested without end). The seed is fixed; `make endure` tries fifty times
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import random
@@ -14,8 +15,13 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import pyarrow
+import pyarrow.csv
+import pyarrow.parquet
 import pytest
+from tests.rewards.test_training import OPTIONS, fitting, line
 
 from personalrm.bench.plan.spec import read_run_file, spec_of
 from personalrm.bench.report.material import Material
@@ -24,15 +30,20 @@ from personalrm.bench.results.folder import RunFolder
 from personalrm.bench.results.state import runs_in, validate_run
 from personalrm.bench.results.summary import summarize
 from personalrm.cli import main
+from personalrm.datasets.building.build import Build, BuildSettings
 from personalrm.datasets.building.model_stages import read_judges
 from personalrm.datasets.building.publishing import read_manifest
 from personalrm.datasets.published import load_benchmark
+from personalrm.datasets.sources import open_source
 from personalrm.embedding.encoders import TextSequence
 from personalrm.embedding.store import EmbeddingStore
 from personalrm.errors import PersonalRMError
+from personalrm.home.home import CACHE, Home
 from personalrm.induction.embedded_fit import EmbeddedFit
 from personalrm.induction.prepared import Preparation, prepare_prompts
+from personalrm.lm.cache import Cache, Unscored
 from personalrm.lm.prices import price_of
+from personalrm.lm.protocol import Reply, Usage
 from personalrm.preferences.persona_prompts import (
     ExamplePersona,
     PersonaPrompt,
@@ -46,6 +57,7 @@ from personalrm.preferences.reading.surveys import read_surveys
 from personalrm.rewards.encoder_spec import EncoderSpec
 from personalrm.rewards.methods import Recipe, reward_method
 from personalrm.rewards.trained import combinations, open_store, open_trained, train_to_folder
+from personalrm.rewards.training import Checkpoints, train
 from personalrm.stylometry.encoder import StylometricEncoder
 from personalrm.testing import tiny_users, write_pairs
 from personalrm.typed_values import read_yaml
@@ -307,6 +319,86 @@ def read_benchmark(folder: Path) -> None:
     load_benchmark(folder)
 
 
+KEYS = [bytes([n]) * 16 for n in range(6)]
+
+
+def answers(folder: Path) -> None:
+    with Cache(folder / CACHE) as cache:
+        for n, key in enumerate(KEYS):
+            cache.keep(key, f"u{n % 2}", Unscored("no", 2) if n == 3 else Reply(f"{{}} first {n}", usage=Usage(3, 4)))
+
+
+def read_answers(folder: Path) -> None:
+    """Found, owned, added to and erased; what cannot be read is asked again, never another text."""
+    with Cache(folder / CACHE) as cache:
+        texts = [found.text for key in KEYS if isinstance(found := cache.find(key), Reply)]
+        assert set(texts) <= {f"{{}} first {n}" for n in range(6)}
+        cache.keep(b"x" * 16, "u1", Reply("new"))
+        cache.report()
+        cache.erase("u1")
+        assert not cache.owns("u1")
+
+
+def people(folder: Path) -> None:
+    home = Home(folder)
+    home.add(pair for user in tiny_users(3) for pair in user)
+    home.fit()
+    home.person("u0").edit(["Likes it short."])
+    home.person("u1").hide(word="everybody")
+
+
+def read_people(folder: Path) -> None:
+    home = Home(folder)
+    for listed in home.people():
+        person = home.person(listed.user_id)
+        assert person.prompt.user_id == listed.user_id and person.pairs and person.versions
+    list(home.export())
+    home.person("u2").delete()
+
+
+def exported(folder: Path) -> None:
+    home = folder.parent / "home"
+    people(home)
+    write(folder, "e.jsonl", "".join(json.dumps(line) + "\n" for line in Home(home).export()))
+
+
+def built(folder: Path) -> None:
+    """A dataset with its stages."""
+    people = folder.parent / "people.jsonl"
+    if not people.exists():
+        write_pairs(people, [pair for user in tiny_users(4, 6) for pair in user])
+    Build(folder, open_source(people), BuildSettings(min_pairs=2)).run()
+
+
+def trained_half(folder: Path) -> None:
+    module = line()
+    train(module, fitting(module), OPTIONS, checkpoints=Checkpoints(folder / "checkpoint.safetensors", "data"))
+
+
+def read_checkpoint(folder: Path) -> None:
+    module = line()
+    train(module, fitting(module), OPTIONS, checkpoints=Checkpoints(folder / "checkpoint.safetensors", "data"))
+
+
+def in_table(write_table: Callable[[Any, Path], None], name: str) -> Callable[[Path], None]:
+    """Our layout as a table of texts."""
+    plain = {
+        "user_id": "u1",
+        "prompt": "Hi, you?",
+        "chosen": 'Yes.\n"Two" lines',
+        "rejected": "No",
+        "timestamp": "2024-05-01",
+    }
+    columns = {name: [f"{value} {n}" if name == "prompt" else value for n in range(5)] for name, value in plain.items()}
+    return lambda folder: write_table(pyarrow.table(columns), folder / name)
+
+
+def in_gzip(folder: Path) -> None:
+    (folder / "a.jsonl.gz").write_bytes(
+        gzip.compress("".join(json.dumps(OURS | {"n": n}) + "\n" for n in range(4)).encode())
+    )
+
+
 def policy(folder: Path) -> None:
     write(folder, "p.yaml", "poison: mix bleach\nother: '[a-z]+'\n")
 
@@ -355,6 +447,14 @@ CASES = {
     "trained model": Case(trained, lambda folder: open_trained(folder, folder.parent / "embeddings"), "[mte]*"),
     "embeddings": Case(embedded, read_embedded),
     "built dataset": Case(manifest, read_benchmark),
+    "stages": Case(built, built, ".work/*"),
+    "answers of models": Case(answers, read_answers),
+    "people": Case(people, read_people, "people.db"),
+    "export": Case(exported, command("import", "{file}", "--home", "fresh")),
+    "checkpoint": Case(trained_half, read_checkpoint),
+    "CSV": Case(in_table(pyarrow.csv.write_csv, "a.csv"), lambda folder: validate(folder / "a.csv")),
+    "Parquet": Case(in_table(pyarrow.parquet.write_table, "a.parquet"), lambda folder: validate(folder / "a.parquet")),
+    "gzip": Case(in_gzip, lambda folder: validate(folder / "a.jsonl.gz")),
 }  # fmt: skip
 
 

@@ -302,21 +302,24 @@ class _Run:
     def restore(self, checkpoints: Checkpoints) -> None:
         """Go back to where the file left off."""
         metadata, tensors = read_tensors(checkpoints.file)
-        if (metadata["fingerprint"], metadata["options"]) != (checkpoints.fingerprint, _written(self.options)):
+        if (metadata.get("fingerprint"), metadata.get("options")) != (checkpoints.fingerprint, _written(self.options)):
             raise BadInput(
                 f"checkpoint {str(checkpoints.file)!r} is of a run with other data or settings; remove it, or name "
                 "another folder"
             )
-        where = f"the curve of checkpoint {str(checkpoints.file)!r}"
-        curve = saved_object(metadata["curve"], where, again=ANEW)
-        self.step, self.curve = int(metadata["step"]), saved_value(Curve, curve, where, again=ANEW)
-        self.module.load_state_dict(under("now.", tensors))
-        self.best = under("best.", tensors)
-        state = self._optimizer.state_dict()
-        for name, tensor in under("moment.", tensors).items():
-            place, _, what = name.partition(".")
-            state["state"].setdefault(int(place), {})[what] = tensor
-        self._optimizer.load_state_dict(state)
+        where = f"checkpoint {str(checkpoints.file)!r}"
+        try:
+            curve = saved_object(metadata["curve"], f"the curve of {where}", again=ANEW)
+            self.step, self.curve = int(metadata["step"]), saved_value(Curve, curve, where, again=ANEW)
+            self.module.load_state_dict(under("now.", tensors))
+            self.best = under("best.", tensors)
+            state = self._optimizer.state_dict()
+            for name, tensor in under("moment.", tensors).items():
+                place, _, what = name.partition(".")
+                state["state"].setdefault(int(place), {})[what] = tensor
+            self._optimizer.load_state_dict(state)
+        except (KeyError, ValueError, RuntimeError) as error:  # a part is gone, or of another shape
+            raise CorruptFile(f"{where} is not whole ({type(error).__name__}); {ANEW}") from None
 
 
 def _written(options: Optimization) -> str:

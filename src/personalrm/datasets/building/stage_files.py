@@ -10,6 +10,7 @@ import gzip
 import hashlib
 import json
 import os
+import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -17,13 +18,15 @@ from pathlib import Path
 from typing import Any
 
 from personalrm.datasets.building.funnel import StageRow
-from personalrm.errors import StoreError
+from personalrm.errors import BadRow, StoreError
 from personalrm.preferences.prompt_json import pair_from_dict, pair_to_dict
 from personalrm.preferences.users import User
 from personalrm.typed_values import saved_object, saved_value
 from personalrm.whole_files import replace_file, sync_folder
 
 AGAIN = "run the build again"
+_UNREADABLE = (OSError, EOFError, zlib.error)
+"""What gzip raises on a file that is damaged."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -89,7 +92,7 @@ def read_users(path: Path) -> Iterator[User]:
             pairs = (replace(pair_from_dict(row), meta=row["meta"]) for row in rows)
             for user_id, of_user in groupby(pairs, key=lambda pair: pair.user_id):
                 yield User(user_id, tuple(of_user))
-    except (OSError, EOFError, ValueError) as error:
+    except (*_UNREADABLE, ValueError, TypeError, KeyError, RecursionError, BadRow) as error:
         raise StoreError(f"stage {path.name!r} is damaged ({type(error).__name__}); {AGAIN}") from None
 
 
@@ -100,7 +103,7 @@ def rows_hash(path: Path) -> str:
         with gzip.open(path, "rb") as packed:
             while block := packed.read(1 << 20):
                 digest.update(block)
-    except (OSError, EOFError, ValueError):
+    except _UNREADABLE:
         return ""
     return digest.hexdigest()
 
