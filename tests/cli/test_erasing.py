@@ -223,6 +223,7 @@ def test_forgetting_a_choice_takes_kept_answers_that_may_quote_it(run, home):
 @pytest.mark.parametrize(
     ("command", "message"),
     [
+        (("delete", "nobody"), "'nobody' is not in"),
         (("forget", "nobody", "--pair", "p", "--yes"), "'nobody' is not in"),
         (("forget", "u1", "--pair", "p9", "--yes"), "no choice 'p9'"),
         (("forget", "u1", "--pair", "p9"), "pass --yes to forget choice p9"),

@@ -53,7 +53,7 @@ def erase_person(store: PeopleStore, user_id: str) -> Erased:
         UnknownUser: If nothing of them is there.
         StoreError: If something cannot be written.
     """
-    is_known = store.knows(user_id)
+    is_known = store.knows(user_id) or store.is_erasing_left()
     n_versions, n_pairs = store.count(user_id)
     n_answers, damaged = erase_answers(store.home, user_id)
     n_embeddings = sum(
@@ -69,7 +69,7 @@ def erase_person(store: PeopleStore, user_id: str) -> Erased:
 
 def is_anywhere(store: PeopleStore, user_id: str) -> bool:
     """Whether anything of the person lies in the home, outside of the store too."""
-    if store.knows(user_id):
+    if store.knows(user_id) or store.is_erasing_left():
         return True
     cache = Cache(store.home / CACHE_FILE, read_only=True)
     if cache.files_set_aside():
@@ -78,4 +78,4 @@ def is_anywhere(store: PeopleStore, user_id: str) -> bool:
         with cache:
             if cache.owns(user_id):
                 return True
-    return bool(rows_in_runs(store.home / "runs", user_id))
+    return any(True for _ in rows_in_runs(store.home / "runs", user_id))

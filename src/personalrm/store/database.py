@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from personalrm.errors import BadInput, CorruptFile, MissingExtra, NewerVersion, StoreError
+from personalrm.store.overwriting import NOTE, overwrite_gaps
 from personalrm.whole_files import open_private, private_folder
 from personalrm.wording import install_hint
 
@@ -27,6 +28,9 @@ REVISION = "0001"
 """The newest of the migrations; a database of another one is brought here or refused."""
 LOCK_WAIT_S = 60.0
 """How long a command waits for another process to finish writing; each write takes milliseconds, a vacuum seconds."""
+
+MOST_EMPTY = 0.5
+"""Of a file, before it is written anew without its empty pages."""
 
 SIGNS_OF_DAMAGE = ("malformed", "not a database", "no such table", "no such column", "UndefinedTable")
 """In what SQLite and PostgreSQL say."""
@@ -44,6 +48,8 @@ class Database:
         self.home, self.path = home, home / "people.db"
         self.url = url
         self._engine: Engine | None = None
+        self._has_looked = False
+        """Whether it was seen that no kill has left anything to be overwritten."""
 
     @contextmanager
     def reading(self) -> Iterator[Connection | None]:
@@ -98,25 +104,55 @@ class Database:
         self._refuse_old_home()
         with self._translated("written"):
             engine = self._opened(make=True)
+            if not self._has_looked:
+                self._has_looked = True
+                if self.is_overwriting_left():
+                    self._overwrite_erased()
             with engine.connect().execution_options(is_writing=True) as connection, connection.begin():
                 yield connection
 
-    def vacuum(self) -> None:
-        """Rewrite the file, so that nothing of erased rows is left in the slack of its pages; SQLite only.
+    @contextmanager
+    def erasing(self) -> Iterator[Connection]:
+        """As `writing`; of what is deleted or replaced in the block no byte is left in the file where that is SQLite's.
 
-        Erased cells are overwritten with zeros already (`secure_delete`), but SQLite leaves copies of cells that it
-        once moved from page to page.
+        Erased cells are overwritten by SQLite (`secure_delete`), copies that it left elsewhere in the file afterwards.
         """
-        if self.url is None and self._is_file():
+        with self.writing() as connection:
+            if self.url is None:
+                connection.exec_driver_sql(NOTE, ("no",))
+            yield connection
+        self._overwrite_erased()
+
+    def is_overwriting_left(self) -> bool:
+        """Whether a process was killed after it had erased and before that was overwritten."""
+        return [row[0] for row in self.rows("SELECT value FROM facts WHERE name = 'overwritten'")] == ["no"]
+
+    def _overwrite_erased(self) -> None:
+        if self.url is not None:
+            return
+        with self._translated("written"):
             # By the driver, since SQLAlchemy would begin a transaction, in which SQLite does not vacuum.
-            with self._translated("written"), closing(self._opened().raw_connection()) as connection:
+            with closing(self._opened().raw_connection()) as connection:
+                cursor = connection.cursor()
+                n_pages, n_empty = (
+                    cursor.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count")
+                )
+                cursor.close()
+            try:
+                if n_empty <= MOST_EMPTY * n_pages and overwrite_gaps(self.path, LOCK_WAIT_S):
+                    return
+            except OSError as error:
+                raise self._refused("written", error.strerror or type(error).__name__) from None
+            with closing(self._opened().raw_connection()) as connection:
                 connection.cursor().execute("VACUUM")
+                connection.cursor().execute(NOTE, ("yes",))
 
     def close(self) -> None:
         """Let go of the file or the server; the next use opens it again."""
         if self._engine is not None:
             self._engine.dispose()
             self._engine = None
+            self._has_looked = False
 
     def _is_file(self) -> bool:
         try:

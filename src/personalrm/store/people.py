@@ -241,7 +241,7 @@ class PeopleStore(PeopleReader):
             UnknownUser: If nothing of the person is stored.
             UnknownName: If they have no such pair.
         """
-        with self._database.writing() as connection:
+        with self._database.erasing() as connection:
             person = self._known_person(connection, user_id)
             if pair:
                 hashes = [row.hash for row in self._named_pairs(connection, person, user_id, pair)]
@@ -251,9 +251,7 @@ class PeopleStore(PeopleReader):
             if word:
                 _insert_new(connection, HIDDEN_WORDS, {"person_id": person, "word": word})
             hidden = _hidden(connection, user_id)
-            n_changed = _rewrite_prompts(connection, person, user_id, lambda prompt: change(prompt, hidden))
-        self._database.vacuum()
-        return n_changed
+            return _rewrite_prompts(connection, person, user_id, lambda prompt: change(prompt, hidden))
 
     def check_pair(self, user_id: str, pair: str) -> None:
         """Make sure that a person has a pair of that name or hash.
@@ -284,7 +282,7 @@ class PeopleStore(PeopleReader):
             UnknownUser: If nothing of the person is stored.
             UnknownName: If they have no such pair.
         """
-        with self._database.writing() as connection:
+        with self._database.erasing() as connection:
             person = self._known_person(connection, user_id)
             rows = self._named_pairs(connection, person, user_id, pair)
             gone = [_read_pair(row.content, user_id) for row in rows]
@@ -298,7 +296,6 @@ class PeopleStore(PeopleReader):
             if connection.execute(select(PAIRS.c.id).where(PAIRS.c.person_id == person).limit(1)).first() is None:
                 n_versions = connection.execute(delete(PROMPTS).where(PROMPTS.c.person_id == person)).rowcount
                 connection.execute(delete(EDITS).where(EDITS.c.person_id == person))
-        self._database.vacuum()
         return Forgot(len(gone), n_versions)
 
     def delete(self, user_id: str) -> None:
@@ -306,10 +303,13 @@ class PeopleStore(PeopleReader):
 
         Nobody of that id need be there: what a killed run left elsewhere may be all there is.
         """
-        with self._database.writing() as connection:
+        with self._database.erasing() as connection:
             _bury(connection, {_tombstone(_tombstone_key(connection), user_id)})
             connection.execute(delete(PEOPLE).where(_is_user(user_id)))
-        self._database.vacuum()
+
+    def is_erasing_left(self) -> bool:
+        """Whether a command that erased was killed before the last bytes were overwritten; the next write does that."""
+        return self._database.is_overwriting_left()
 
     def export(
         self,
