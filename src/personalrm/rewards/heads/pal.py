@@ -9,7 +9,7 @@ for all new users at once.
 
 With the dot product the margin is linear in p and the shared simplex solver does it. The
 cosine divides by the length of the mixed ideal point, so there the same objective is
-stepped by Adam on the padded batch, elementwise and therefore equal to one user at a time.
+stepped by Adam on the padded batch, each user apart and therefore equal to one user at a time.
 The published fit is neither: a fixed number of small steps from random logits, so that its
 result is mostly where it began.
 """
@@ -235,16 +235,29 @@ def fit_mixtures(module: PALModule, contexts: ContextBatch, *, average: FloatArr
 
 
 def _by_steps(module: PALModule, contexts: ContextBatch, average: FloatArray, strength: float) -> FloatArray:
-    margins, start = margins_of(module, contexts), torch.from_numpy(average).float()
-    logits = start.repeat(len(contexts.real), 1).requires_grad_()
-    optimizer = torch.optim.Adam([logits], lr=RATE)
-    with torch.enable_grad():
-        for _ in range(N_STEPS):
-            fit = (contexts.weight * nn.functional.softplus(-margins(logits.softmax(dim=-1)))).sum()
-            pull = 0.5 * (strength + LEAST_STRENGTH) * ((logits - start) ** 2).sum()
-            (logits.grad,) = torch.autograd.grad(fit + pull, [logits])
-            optimizer.step()
-    return np.asarray(softmax(logits.detach().double().numpy()))
+    """Adam from the average user's logits, on margins d_i . p / sqrt(p G_i p) whose d and G are computed once."""
+    shape = (*contexts.real.shape, len(average))
+    with torch.no_grad():
+        won, lost, ideals = module.read(*contexts.flat())
+        apart = nn.functional.normalize(won, dim=-1) - nn.functional.normalize(lost, dim=-1)
+        d = COSINE_SCALE * torch.einsum("nd,nkd->nk", apart, ideals).double().view(shape).numpy()
+        products = torch.einsum("nkd,njd->nkj", ideals, ideals).double().view(*shape, -1).numpy()
+    weight, pull = contexts.weight.double().numpy(), strength + LEAST_STRENGTH
+    logits = np.tile(average, (len(weight), 1))
+    first, second = np.zeros_like(logits), np.zeros_like(logits)
+    for step in range(1, N_STEPS + 1):
+        p = softmax(logits)
+        mixed = np.einsum("unkj,uj->unk", products, p)
+        square = np.maximum(np.einsum("unk,uk->un", mixed, p), EPSILON**2)[..., None]  # |ideal point|^2
+        m = np.einsum("unk,uk->un", d, p)[..., None] / np.sqrt(square)
+        wrong = 0.5 * (1.0 - np.tanh(0.5 * m[..., 0]))  # sigmoid(-m) without overflow
+        jacobian = d / np.sqrt(square) - m * mixed / square  # dm_i / dp, (users, pairs, prototypes)
+        slope = p * np.einsum("un,unk->uk", -weight * wrong, jacobian)
+        slope += pull * (logits - average) - p * slope.sum(axis=1, keepdims=True)
+        first, second = BETAS[0] * first + (1 - BETAS[0]) * slope, BETAS[1] * second + (1 - BETAS[1]) * slope**2
+        way = first / (1 - BETAS[0] ** step) / (np.sqrt(second / (1 - BETAS[1] ** step)) + EPSILON)
+        logits = logits - RATE * way
+    return softmax(logits)
 
 
 def _as_published(module: PALModule, contexts: ContextBatch, average: FloatArray) -> FloatArray:
