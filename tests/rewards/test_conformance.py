@@ -90,7 +90,7 @@ def user_pairs(user: int, n_pairs: int = 6) -> list[PreferencePair]:
     return [tiny_pair(f"u{user}", 10 * user + k, likes_long=user % 2 == 0) for k in range(n_pairs)]
 
 
-TRAINING = [pair for user in range(6) for pair in user_pairs(user)]
+TRAINING = [pair for user in range(4) for pair in user_pairs(user, 4)]
 CONTEXT = user_pairs(7, 4)
 CONTEXTS = [CONTEXT, user_pairs(8, 2), [], user_pairs(9, 5)]
 
@@ -105,7 +105,7 @@ def language_model_row(*, with_history: bool) -> Row:
         return RawHistory(TRAINING, k=2) if with_history else Nothing()
 
     return Row(
-        lambda store: BradleyTerry(base(store), tiny_options(epochs=2), turns=turns()),
+        lambda store: BradleyTerry(base(store), tiny_options(epochs=1 if with_history else 2), turns=turns()),
         lambda folder, store: BradleyTerry.load(folder, base=base(store), turns=turns()),
     )
 
