@@ -3,14 +3,16 @@
 import gzip
 import json
 import os
+import shutil
 import signal
-import subprocess
-import sys
 from collections import Counter
-from itertools import pairwise
+from dataclasses import dataclass
+from itertools import count, pairwise
+from pathlib import Path
 
 import pytest
 from benchmarks.simulations.raw_sources import (
+    Planted,
     arena_rows,
     planted_filter,
     planted_judge,
@@ -18,8 +20,9 @@ from benchmarks.simulations.raw_sources import (
     survey_rows,
     write_lines,
 )
+from tests.fakes.forked import exit_code, imported_by_forked
 
-from personalrm.datasets.building.build import WORK, Build
+from personalrm.datasets.building.build import WORK, Build, BuildReport
 from personalrm.datasets.building.model_stages import NOT_ANSWERED, Consensus, Personalizable, open_caller
 from personalrm.datasets.building.publishing import run_build
 from personalrm.datasets.building.settings import BuildSettings
@@ -36,9 +39,8 @@ from personalrm.testing import ScriptedLM
 
 CONTESTED = ("contested",)
 AFTER_FILTER = ("contested", "plain", "trap")
-
-
 pytestmark = pytest.mark.slow
+imported_by_forked(__name__)
 JUDGES = (planted_judge(), planted_judge("second"))
 
 
@@ -74,6 +76,28 @@ def arena(tmp_path):
     return write_lines(tmp_path / "arena.jsonl", (row for row, _ in rows)), [planted for _, planted in rows if planted]
 
 
+@dataclass(frozen=True)
+class Built:
+    """A build of such a file, to be looked at; `copied_to` gives one to go on with."""
+
+    path: Path
+    planted: list[Planted]
+    folder: Path
+    report: BuildReport
+
+    def copied_to(self, folder):
+        return shutil.copytree(self.folder, folder)
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("built")
+    rows = list(arena_rows(30, 8))
+    path = write_lines(folder / "arena.jsonl", (row for row, _ in rows))
+    report = build(path, folder / "out")
+    return Built(path, [planted for _, planted in rows if planted], folder / "out", report)
+
+
 def left(planted, marks=None, enough=0):
     """The planted pairs with these marks, of users with enough of them."""
     kept = [one for one in planted if marks is None or one.mark in marks]
@@ -99,36 +123,31 @@ def files(out):
     return {path.name: path.read_bytes() for path in (*sorted((out / "data").iterdir()), *out.glob("[!.]*.*"))}
 
 
-def test_the_funnel_is_right_to_the_row(arena, tmp_path):
-    path, planted = arena
-    report = build(path, tmp_path / "out")
-    assert [(row.n_pairs, row.n_users) for row in report.funnel] == expected_funnel(planted)
+def test_the_funnel_is_right_to_the_row(built):
+    assert [(row.n_pairs, row.n_users) for row in built.report.funnel] == expected_funnel(built.planted)
 
 
-def test_reasons_count_exactly_what_was_planted(arena, tmp_path):
-    path, planted = arena
-    funnel = {row.stage: row for row in build(path, tmp_path / "out").funnel}
-    marks = Counter(one.mark for one in left(planted, enough=5))
-    asked_of = Counter(one.mark for one in left(left(left(planted, enough=5), AFTER_FILTER), enough=5))
+def test_reasons_count_exactly_what_was_planted(built):
+    funnel = {row.stage: row for row in built.report.funnel}
+    marks = Counter(one.mark for one in left(built.planted, enough=5))
+    asked_of = Counter(one.mark for one in left(left(left(built.planted, enough=5), AFTER_FILTER), enough=5))
     assert list(funnel["personalizable"].removed.values()) == [marks["same"], marks["fact"]]
     assert list(funnel["consensus"].removed.values()) == [asked_of["trap"], asked_of["plain"]]
 
 
-def test_every_row_of_the_funnel_adds_up(arena, tmp_path):
-    funnel = build(arena[0], tmp_path / "out").funnel
-    for before, after in pairwise(funnel):
+def test_every_row_of_the_funnel_adds_up(built):
+    for before, after in pairwise(built.report.funnel):
         assert before.n_pairs - after.n_pairs == after.n_pairs_removed == sum(after.removed.values())
         assert before.n_users - after.n_users == after.n_users_removed
 
 
-def test_ties_are_counted_in_the_first_row(arena, tmp_path):
-    path, planted = arena
-    notes = build(path, tmp_path / "out").funnel[0].notes
-    assert notes["no pair: tie"] == notes["rows"] - len(planted)
+def test_ties_are_counted_in_the_first_row(built):
+    notes = built.report.funnel[0].notes
+    assert notes["no pair: tie"] == notes["rows"] - len(built.planted)
 
 
-def test_examples_show_what_was_removed_and_why(arena, tmp_path):
-    funnel = {row.stage: row for row in build(arena[0], tmp_path / "out").funnel}
+def test_examples_show_what_was_removed_and_why(built):
+    funnel = {row.stage: row for row in built.report.funnel}
     assert all("plus one" in one.query for one in funnel["personalizable"].examples if "request" in one.reason)
     assert len(funnel["personalizable"].examples) == 6
 
@@ -138,21 +157,18 @@ def test_examples_can_be_had_without_texts(arena, tmp_path):
     assert {one.query for row in report.funnel for one in row.examples} == {""}
 
 
-def test_the_dataset_loads_as_a_benchmark_with_its_splits(arena, tmp_path):
-    report = build(arena[0], tmp_path / "out")
-    found = load_benchmark(tmp_path / "out")
+def test_the_dataset_loads_as_a_benchmark_with_its_splits(built):
+    found = load_benchmark(built.folder)
     for split, users in found.users.items():
-        assert len(users) == report.manifest["statistics"][split]["n_users"]
+        assert len(users) == built.report.manifest["statistics"][split]["n_users"]
         assert all(pair.split in ("train", "validation", "target") for user in users for pair in user.pairs)
     assert all(0.0 < pair.meta["agreement"] < 1.0 for user in found.users["test"] for pair in user.pairs)
 
 
-def test_users_are_split_before_the_models_are_asked(arena, tmp_path):
-    path, planted = arena
-    build(path, tmp_path / "out")
-    sizes = Counter(one.user_id for one in left(planted, enough=5))
+def test_users_are_split_before_the_models_are_asked(built):
+    sizes = Counter(one.user_id for one in left(built.planted, enough=5))
     wanted = split_users(sizes, (0.4, 0.1, 0.5), 0)
-    found = load_benchmark(tmp_path / "out").users
+    found = load_benchmark(built.folder).users
     assert all(wanted[user.user_id] == split for split, users in found.items() for user in users)
 
 
@@ -163,44 +179,39 @@ def test_users_can_be_split_at_the_end(arena, tmp_path):
     assert abs(n["train"] - 0.4 * last) <= 2 and abs(n["test"] - 0.5 * last) <= 2
 
 
-def test_a_finished_build_asks_nothing_twice_and_keeps_its_bytes(arena, tmp_path):
-    build(arena[0], tmp_path / "out")
-    before = files(tmp_path / "out")
-    again = models()
-    report = build(arena[0], tmp_path / "out", lms=again)
-    assert (len(again[0].requests), report.n_reused, files(tmp_path / "out")) == (0, 8, before)
+def test_a_finished_build_asks_nothing_twice_and_keeps_its_bytes(built, tmp_path):
+    out, again = built.copied_to(tmp_path / "out"), models()
+    report = build(built.path, out, lms=again)
+    assert (len(again[0].requests), report.n_reused, files(out)) == (0, 8, files(built.folder))
 
 
-def test_other_settings_reuse_the_stages_before_them(arena, tmp_path):
-    build(arena[0], tmp_path / "out")
-    report = build(arena[0], tmp_path / "out", settings=BuildSettings(min_pairs=6))
+def test_other_settings_reuse_the_stages_before_them(built, tmp_path):
+    report = build(built.path, built.copied_to(tmp_path / "out"), settings=BuildSettings(min_pairs=6))
     assert report.n_reused == 1
 
 
-def test_a_damaged_stage_is_made_again(arena, tmp_path):
-    build(arena[0], tmp_path / "out")
-    before = files(tmp_path / "out")
-    stage = next((tmp_path / "out" / WORK).glob("03-*.gz"))
+def test_a_damaged_stage_is_made_again(built, tmp_path):
+    out = built.copied_to(tmp_path / "out")
+    stage = next((out / WORK).glob("03-*.gz"))
     stage.write_bytes(stage.read_bytes()[:-20])
-    build(arena[0], tmp_path / "out")
-    assert files(tmp_path / "out") == before
+    build(built.path, out)
+    assert files(out) == files(built.folder)
 
 
 @pytest.mark.parametrize("kind", ["jsonl.gz", "parquet"])
-def test_files_of_every_kind_hold_the_same_pairs(arena, tmp_path, kind):
-    build(arena[0], tmp_path / "plain")
-    build(arena[0], tmp_path / "other", settings=BuildSettings(kind=kind))
-    plain, other = load_benchmark(tmp_path / "plain"), load_benchmark(tmp_path / "other")
+def test_files_of_every_kind_hold_the_same_pairs(built, tmp_path, kind):
+    build(built.path, tmp_path / "other", settings=BuildSettings(kind=kind))
+    plain, other = load_benchmark(built.folder), load_benchmark(tmp_path / "other")
     assert {name: [user.pairs for user in users] for name, users in plain.users.items()} == {
         name: [user.pairs for user in users] for name, users in other.users.items()
     }
 
 
-def test_a_dataset_folder_tells_no_times_and_no_machine_paths(arena, tmp_path):
-    build(arena[0], tmp_path / "a")
-    build(arena[0], tmp_path / "b")
-    assert files(tmp_path / "a") == files(tmp_path / "b")
-    assert str(tmp_path) not in (tmp_path / "a" / "manifest.json").read_text()
+def test_a_dataset_folder_tells_no_times_and_no_machine_paths(built, tmp_path):
+    build(built.path, tmp_path / "again")
+    assert files(tmp_path / "again") == files(built.folder)
+    for folder in (tmp_path, built.path.parent):
+        assert str(folder) not in (tmp_path / "again" / "manifest.json").read_text()
 
 
 def test_prism_builds_with_its_survey(tmp_path):
@@ -224,10 +235,9 @@ def test_a_conversation_of_prism_stays_on_one_side_of_the_split(tmp_path):
             assert len(parts) == len({name for name, _ in parts})
 
 
-def test_the_accuracy_of_the_filter_is_not_measured_unless_it_was(arena, tmp_path):
-    report = build(arena[0], tmp_path / "out")
-    assert report.manifest["filter_accuracy"] == "not measured"
-    assert "personalizable filter: not measured" in (tmp_path / "out" / "README.md").read_text()
+def test_the_accuracy_of_the_filter_is_not_measured_unless_it_was(built):
+    assert built.report.manifest["filter_accuracy"] == "not measured"
+    assert "personalizable filter: not measured" in (built.folder / "README.md").read_text()
 
 
 def test_pairs_no_model_answers_are_left_out_and_asked_again_on_wish(arena, tmp_path):
@@ -254,11 +264,9 @@ def test_a_judge_that_fails_leaves_the_decision_to_the_others_and_is_counted(are
     }
 
 
-def test_which_completion_was_chosen_does_not_show_in_the_filter(arena, tmp_path):
-    lms = models()
-    build(arena[0], tmp_path / "out", lms=lms)
-    pairs = [pair for user in read_users(next((tmp_path / "out" / WORK).glob("02-*.gz"))) for pair in user.pairs]
-    asked = PersonalizableFilter(open_caller(lms[0], tmp_path / "none"))
+def test_which_completion_was_chosen_does_not_show_in_the_filter(built, tmp_path):
+    pairs = [pair for user in read_users(next((built.folder / WORK).glob("02-*.gz"))) for pair in user.pairs]
+    asked = PersonalizableFilter(open_caller(models()[0], tmp_path / "none"))
     assert all(asked.pair_request(one).messages == asked.pair_request(one.reversed()).messages for one in pairs[:20])
 
 
@@ -277,27 +285,20 @@ def test_a_budget_is_one_sum_for_all_models_and_a_later_run_goes_on(arena, tmp_p
     )
 
 
-KILLED = """
-import os, signal, sys
-from pathlib import Path
-sys.path.insert(0, {root!r})
-from tests.datasets.building.test_building import FEW, build, models
-from benchmarks.simulations.raw_sources import planted_filter, planted_judge
-point, n_calls = sys.argv[3], int(sys.argv[4])
-n = 0
-def die():
-    os.kill(os.getpid(), signal.SIGKILL)
-def counted(rule):
-    def answer(messages):
-        global n
-        n += 1
-        if n == n_calls:
-            die()
-        return rule(messages)
-    return answer
-lms = models(counted(planted_filter), (counted(planted_judge()), counted(planted_judge("second"))))
-build(Path(sys.argv[1]), Path(sys.argv[2]), lms=lms, settings=FEW, watch=lambda reached: reached == point and die())
-"""
+def build_and_die(path, out, point, n_calls):
+    """A build in a process that kills itself at a point, or as the models are asked for the n-th time."""
+    n = count(1)
+
+    def die():
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def counted(rule):
+        return lambda messages: die() if next(n) == n_calls else rule(messages)
+
+    lms = models(counted(planted_filter), (counted(planted_judge()), counted(planted_judge("second"))))
+    build(path, out, lms=lms, settings=FEW, watch=lambda reached: reached == point and die())
+
+
 FEW = BuildSettings(min_pairs=3)
 STAGES = ("original", "user_filter", "user_split", "personalizable", "user_filter_after_personalizable", "consensus",
           "user_filter_after_consensus", "pair_split")  # fmt: skip
@@ -305,10 +306,7 @@ POINTS = [f"{stage} {what}" for stage in STAGES for what in ("begun", "written",
 
 
 def killed(path, out, point="", n_calls=0):
-    root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    command = [sys.executable, "-c", KILLED.format(root=root), str(path), str(out), point, str(n_calls)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert exit_code(build_and_die, path, out, point, n_calls) == -signal.SIGKILL
 
 
 @pytest.fixture(scope="module")
