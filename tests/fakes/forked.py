@@ -27,7 +27,11 @@ def start(work: Callable[..., None], *args: Any) -> BaseProcess:
 
 def exit_code(work: Callable[..., None], *args: Any) -> int:
     """How a process that calls a function of a module ended; the number of a signal is negative."""
-    process = start(work, *args)
+    return exit_code_of(start(work, *args))
+
+
+def exit_code_of(process: BaseProcess) -> int:
+    """The same of one that was started."""
     process.join(timeout=200)
     assert process.exitcode is not None, "the process did not end"
     return process.exitcode

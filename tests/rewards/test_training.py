@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import math
-import subprocess
-import sys
+import signal
 from pathlib import Path
 
 import pytest
 import torch
+from tests.fakes.forked import exit_code, imported_by_forked
+from tests.rewards.tiny import die_after
 
 from personalrm.errors import BadInput, CorruptFile, TrainingFailed
 from personalrm.rewards.training import Checkpoints, Group, Loss, Optimization, train
 
 pytestmark = pytest.mark.slow  # torch alone takes over a second to import
 torch.set_num_threads(1)
+imported_by_forked(__name__)
 OPTIONS = Optimization(n_steps=30, learning_rate=0.05, check_every=5, checkpoint_every=7)
 
 
@@ -62,28 +64,19 @@ def test_an_interrupted_run_goes_on_with_the_same_curve(tmp_path: Path) -> None:
     assert curve == wanted and torch.equal(whole.weight, resumed.weight)
 
 
-KILLED = """
-import os, sys, torch
-from pathlib import Path
-from personalrm.rewards.training import Checkpoints, train
-from tests.rewards.test_training import OPTIONS, fitting, line
-module = line()
-loss = fitting(module)
-def dying(step, generator):
-    if step == 17:
-        os.kill(os.getpid(), 9)
-    return loss(step, generator)
-train(module, dying, OPTIONS, checkpoints=Checkpoints(Path(sys.argv[1]), "data"))
-"""
+def train_and_die(file: Path) -> None:
+    die_after(17)
+    module = line()
+    train(module, fitting(module), OPTIONS, checkpoints=Checkpoints(file, "data"))
 
 
 @pytest.mark.slow
 def test_a_killed_run_goes_on_with_the_same_curve(tmp_path: Path) -> None:
-    file, root = tmp_path / "run.safetensors", Path(__file__).parents[2]
-    killed = subprocess.run([sys.executable, "-c", KILLED, str(file)], cwd=root, check=False)
+    file = tmp_path / "run.safetensors"
+    assert exit_code(train_and_die, file) == -signal.SIGKILL
     whole, resumed = line(), line()
     curve = train(resumed, fitting(resumed), OPTIONS, checkpoints=Checkpoints(file, "data"))
-    assert (killed.returncode, curve) == (-9, train(whole, fitting(whole), OPTIONS))
+    assert curve == train(whole, fitting(whole), OPTIONS)
 
 
 def test_a_finished_run_is_not_run_again(tmp_path: Path) -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import tempfile
 from functools import cache
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from personalrm.embedding.quiet_loading import quiet_loading
 from personalrm.preferences.messages import Message
@@ -44,6 +48,17 @@ def tiny_options(**fields: Any) -> BradleyTerryOptions:
 def tiny_model_of(**fields: Any) -> BradleyTerry:
     """An unfitted model with tiny options."""
     return BradleyTerry(tiny_model(), tiny_options(**fields))
+
+
+def die_after(n_steps: int) -> None:
+    """Have this process kill itself once its optimizers have taken so many steps."""
+    steps = count(1)
+
+    def hook(*_: Any) -> None:
+        if next(steps) == n_steps:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    register_optimizer_step_post_hook(hook)
 
 
 def talk(user_id: str, number: int, n_turns: int = 2) -> list[PreferencePair]:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-import os
-import subprocess
-import sys
+import signal
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.rewards.tiny import talk, tiny_model, tiny_model_of, tiny_vpl_options
+from tests.fakes.forked import exit_code, imported_by_forked
+from tests.rewards.tiny import die_after, talk, tiny_model, tiny_model_of, tiny_vpl_options
 
 from personalrm.embedding.store import EmbeddingStore
 from personalrm.errors import BadInput, CorruptFile, NotFitted, TrainingFailed
@@ -32,6 +31,7 @@ from personalrm.stylometry.encoder import StylometricEncoder
 from personalrm.testing import tiny_pair
 
 pytestmark = pytest.mark.slow  # transformers and PEFT take seconds to import
+imported_by_forked(__name__, "peft")
 ASKED = tiny_pair("u9", 99).conversation
 OFFERED = ("One.", "Two, and more of it.", "Three!", "Two, and less.")
 
@@ -214,37 +214,23 @@ def test_a_damaged_folder_is_refused(model: LanguageVPL, tmp_path: Path, damage:
         LanguageVPL.load(tmp_path, model.store)
 
 
-KILLED = """
-import os, sys
-from personalrm.embedding.store import EmbeddingStore
-from personalrm.rewards.language.pair_training import PairTraining
-from personalrm.rewards.language.lora import Lora
-from personalrm.rewards.language.vpl_lm.model import LanguageVPL
-from personalrm.stylometry.encoder import StylometricEncoder
-from tests.rewards.language.test_vpl_lm import PAIRS, RESUMED, held_out, users_of
-from tests.rewards.tiny import tiny_vpl_options
-class Dying(PairTraining):
-    def accumulate(self, step):
-        if step == 7:
-            os.kill(os.getpid(), 9)
-        return super().accumulate(step)
-import personalrm.rewards.language.vpl_lm.model as module
-module.PairTraining = Dying
-base, file, folder = sys.argv[1:]
-store = EmbeddingStore(folder, StylometricEncoder())
-LanguageVPL(base, store, tiny_vpl_options(**RESUMED), checkpoint=file).fit(PAIRS, dev=held_out(users_of(range(4, 6), 6), 4))
-"""
 RESUMED: dict[str, Any] = {"epochs": 4, "checkpoint_every": 3, "check_every": 2, "lora": Lora(4, 8.0, dropout=0.1)}
+
+
+def train_and_die(base: str, file: Path, folder: Path) -> None:
+    die_after(7)
+    store = EmbeddingStore(folder, StylometricEncoder())
+    dev = held_out(users_of(range(4, 6), 6), 4)
+    LanguageVPL(base, store, tiny_vpl_options(**RESUMED), checkpoint=file).fit(PAIRS, dev=dev)
 
 
 def test_a_killed_training_goes_on_with_the_same_curve(store: EmbeddingStore, tmp_path: Path) -> None:
     file, options = tmp_path / "run.safetensors", tiny_vpl_options(**RESUMED)
-    command = [sys.executable, "-c", KILLED, tiny_model(), str(file), str(store.folder)]
-    killed = subprocess.run(command, cwd=Path(__file__).parents[3], env={**os.environ, "PYTHONPATH": "."}, check=False)
+    assert exit_code(train_and_die, tiny_model(), file, store.folder) == -signal.SIGKILL
     dev = held_out(users_of(range(4, 6), 6), 4)
     whole = LanguageVPL(tiny_model(), store, options).fit(PAIRS, dev=dev)
     resumed = LanguageVPL(tiny_model(), store, options, checkpoint=file).fit(PAIRS, dev=dev)
-    assert (killed.returncode, resumed.curve) == (-9, whole.curve)
+    assert resumed.curve == whole.curve
     scores = [one.score(one.condition(CONTEXT), ASKED, OFFERED).tolist() for one in (whole, resumed)]
     assert scores[0] == scores[1]
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-import os
-import subprocess
-import sys
+import signal
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.rewards.tiny import talk, tiny_model, tiny_model_of, tiny_options, training_pairs
+from tests.fakes.forked import exit_code, imported_by_forked
+from tests.rewards.tiny import die_after, talk, tiny_model, tiny_model_of, tiny_options, training_pairs
 
 from personalrm.errors import BadInput, CorruptFile, StoreError, TargetLeak, TrainingFailed
 from personalrm.preferences.demonstrations import Demonstration
@@ -32,6 +31,7 @@ from personalrm.rewards.reward_model import DevUser, ScoreItem, margins
 from personalrm.testing import tiny_pair
 
 pytestmark = pytest.mark.slow  # transformers and PEFT take seconds to import
+imported_by_forked(__name__, "peft")
 PAIRS = training_pairs()
 ASKED = tiny_pair("u9", 99).conversation
 OFFERED = ("One.", "Two, and more of it.", "Three!", "Two, and less.")
@@ -186,29 +186,17 @@ def test_dev_users_choose_the_step_that_is_kept() -> None:
     assert fitted.training.best_step == best[0] > 2 and best[1] < math.log(2.0)
 
 
-KILLED = """
-import os, sys
-from personalrm.rewards.language.bradley_terry.model import BradleyTerry
-from personalrm.rewards.language.pair_training import PairTraining
-from tests.rewards.tiny import training_pairs, tiny_options
-class Dying(PairTraining):
-    def accumulate(self, step):
-        if step == 7:
-            os.kill(os.getpid(), 9)
-        return super().accumulate(step)
-import personalrm.rewards.language.bradley_terry.model as module
-module.PairTraining = Dying
-BradleyTerry(sys.argv[1], tiny_options(epochs=4, checkpoint_every=3), checkpoint=sys.argv[2]).fit(training_pairs())
-"""
+def train_and_die(base: str, file: Path) -> None:
+    die_after(7)
+    BradleyTerry(base, tiny_options(epochs=4, checkpoint_every=3), checkpoint=file).fit(PAIRS)
 
 
 def test_a_killed_training_goes_on_with_the_same_curve(tmp_path: Path) -> None:
     file, options = tmp_path / "run.safetensors", tiny_options(epochs=4, checkpoint_every=3)
-    command = [sys.executable, "-c", KILLED, tiny_model(), str(file)]
-    killed = subprocess.run(command, cwd=Path(__file__).parents[4], env={**os.environ, "PYTHONPATH": "."}, check=False)
+    assert exit_code(train_and_die, tiny_model(), file) == -signal.SIGKILL
     whole = BradleyTerry(tiny_model(), options).fit(PAIRS)
     resumed = BradleyTerry(tiny_model(), options, checkpoint=file).fit(PAIRS)
-    assert (killed.returncode, resumed.curve) == (-9, whole.curve)
+    assert resumed.curve == whole.curve
     scores = [one.score(one.condition([]), ASKED, OFFERED).tolist() for one in (whole, resumed)]
     assert scores[0] == scores[1]
 

@@ -5,21 +5,21 @@ from __future__ import annotations
 import json
 import os
 import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from benchmarks.reference.trl_training import train_with_trl
+from tests.fakes.forked import exit_code_of, imported_by_forked, start
 from tests.rewards.tiny import talk, tiny_model, tiny_options, training_pairs
 
 from personalrm.rewards.language.bradley_terry.model import BradleyTerry
 from personalrm.rewards.language.user_turns import UserTurn
+from personalrm.rewards.reward_model import DevUser
 from personalrm.testing import tiny_pair
 
 pytestmark = pytest.mark.slow
-ROOT = Path(__file__).parents[4]
+imported_by_forked(__name__, "peft")
 PAIRS = training_pairs(2, 3)
 ASKED, OFFERED = tiny_pair("u9", 99).conversation, ("One.", "Two, and more of it.", "Three!")
 
@@ -36,43 +36,34 @@ def test_steps_of_the_same_pairs_end_where_trl_ends(tmp_path: Path) -> None:
     assert np.abs(rewards[0] - rewards[1]).max() <= 1e-4 < np.ptp(rewards[0])
 
 
-TOGETHER = """
-import json, sys
-from personalrm.rewards.language.bradley_terry.model import BradleyTerry
-from personalrm.rewards.reward_model import DevUser
-from personalrm.rewards.language.user_turns import UserTurn
-from tests.rewards.language.bradley_terry.test_trl_training import ASKED, OFFERED
-from tests.rewards.tiny import talk, tiny_options
-pairs = [pair for number in range(5) for pair in talk(f"u{number}", number)]
-options = tiny_options(epochs=2, pairs_a_step=8, tokens_at_once=150, check_every=2, checkpoint_every=3)
-model = BradleyTerry(sys.argv[1], options, checkpoint=sys.argv[2]).fit(pairs, dev=[DevUser((), tuple(talk("d", 9)))])
-print(json.dumps([model.curve.losses, model.curve.dev, model.score(UserTurn(""), ASKED, OFFERED).tolist()]))
-"""
+def train_together(rank: int, environment: dict[str, str], base: str, folder: Path) -> None:
+    """What one of several processes finds that train together, written to a file of its own."""
+    os.environ |= {**environment, "RANK": str(rank), "LOCAL_RANK": str(rank)}
+    pairs = [pair for number in range(5) for pair in talk(f"u{number}", number)]
+    options = tiny_options(epochs=2, pairs_a_step=8, tokens_at_once=150, check_every=2, checkpoint_every=3)
+    model = BradleyTerry(base, options, checkpoint=folder / "run.safetensors")
+    model.fit(pairs, dev=[DevUser((), tuple(talk("d", 9)))])
+    assert model.curve is not None
+    found = [model.curve.losses, model.curve.dev, model.score(UserTurn(""), ASKED, OFFERED).tolist()]
+    (folder / f"{rank}.json").write_text(json.dumps(found))
 
 
-def run_together(n_processes: int, checkpoint: Path) -> list[list[object]]:
+def run_together(n_processes: int, folder: Path) -> list[list[object]]:
     """What each of some processes that train together found, by the environment that `accelerate launch` sets."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(n_processes)}
-    shared |= {"ACCELERATE_USE_CPU": "true", "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    started = [
-        subprocess.Popen(
-            [sys.executable, "-c", TOGETHER, tiny_model(), str(checkpoint)],
-            cwd=ROOT,
-            env={**os.environ, **shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(n_processes)
-    ]
-    return [json.loads(process.communicate(timeout=200)[0].splitlines()[-1]) for process in started]
+    shared |= {"ACCELERATE_USE_CPU": "true"}
+    folder.mkdir()
+    started = [start(train_together, rank, shared, tiny_model(), folder) for rank in range(n_processes)]
+    assert [exit_code_of(process) for process in started] == [0] * n_processes
+    return [json.loads((folder / f"{rank}.json").read_text()) for rank in range(n_processes)]
 
 
 def test_two_processes_train_as_one(tmp_path: Path) -> None:
-    pairs = run_together(2, tmp_path / "two.safetensors")
-    alone = run_together(1, tmp_path / "one.safetensors")[0]
+    pairs = run_together(2, tmp_path / "two")
+    alone = run_together(1, tmp_path / "one")[0]
     assert pairs[0] == pairs[1]
     for found, wanted in zip(pairs[0], alone, strict=True):
         assert np.array(found) == pytest.approx(np.array(wanted), abs=1e-5)
