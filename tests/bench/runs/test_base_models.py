@@ -1,15 +1,15 @@
 """Fine-tuned language models in a run: what is refused before anything is spent, and a run killed while it trains."""
 
 import json
-import os
 import shutil
-import subprocess
+import signal
 import sys
 import time
 from dataclasses import replace
 
 import pytest
 from tests.bench.plan.test_run_file import read
+from tests.fakes.forked import exit_code_of, imported_by_forked, start
 
 from personalrm.bench.plan.cells import Cell, kind_of, n_draws, plan_cells
 from personalrm.bench.plan.spec import BudgetSpec, encoder_of, options_of, read_run_file, settings_of, spec_of
@@ -21,6 +21,7 @@ from personalrm.bench.runs.forecast import forecast_run
 from personalrm.bench.runs.models import Models
 from personalrm.bench.runs.runner import Runner
 from personalrm.bench.runs.setup import begin_run, load_bases, load_datasets
+from personalrm.cli import main
 from personalrm.errors import BadInput, MissingExtra, PersonalRMError, TargetLeak, UnknownName
 from personalrm.lm.settings import Retry
 from personalrm.preferences.personal_prompts import PersonalPrompt
@@ -31,6 +32,7 @@ from personalrm.testing import tiny_pair
 from personalrm.testing.fake_server import FakeServer
 from personalrm.testing.skill import skilled
 
+imported_by_forked(__name__, "tests.rewards.tiny", "peft")
 PLAIN, BOTH = "bradley_terry", "bradley_terry_persona_and_demonstrations"
 PARTS = {"t0": "train", "t1": "train", "d0": "dev", "u0": "test", "u1": "test"}
 RUN = """
@@ -40,7 +42,7 @@ methods: [longer, bradley_terry, bradley_terry_persona_and_demonstrations]
 base_models: [{label: base, name: tiny, device: cpu, n_parameters: 3e9}]
 reward_models:
   - method: bradley_terry
-    settings: {lora: {rank: 4}, learning_rate: 3e-2, pairs_a_step: 4, epochs: 4, check_every: 3, checkpoint_every: 1}
+    settings: {lora: {rank: 4}, learning_rate: 3e-2, pairs_a_step: 4, epochs: 2, check_every: 3, checkpoint_every: 1}
 """
 MODEL = '\nmodels: [{label: m, name: m, base_url: "http://127.0.0.1:1/v1"}]'
 
@@ -232,19 +234,22 @@ def go(folder, name, *, budget=None):
     return list(Runner(spec, datasets, run, models, {}, bases=bases).run())
 
 
+def run_command(folder, run):
+    """The same by the command."""
+    import tests.rewards.tiny  # noqa: F401  # torch with one thread: for another number sums differ in their last bits
+
+    main(["bench", "run", "-c", str(folder / "run.yaml"), "--folder", str(run), "--home", str(folder / "home")])
+
+
 def kill_in_training(folder, name, cell):
     """The run in a process of its own, killed once a cell's training has a checkpoint."""
     trained = RunFolder(folder / name / "run").model_folder(cell, 0)
-    command = [sys.executable, "-m", "personalrm", "bench", "run", "-c", str(folder / "run.yaml")]
-    command += ["--folder", str(folder / name / "run"), "--home", str(folder / "home")]
-    # `tests.rewards.tiny` has this process train with one thread; sums cut for another number of threads differ in
-    # their last bits, so the killed process gets as many, whatever the environment says.
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment) as process:
-        while not (trained / "checkpoint.safetensors").exists():
-            assert process.poll() is None
-            time.sleep(0.001)
-        process.kill()
+    process = start(run_command, folder, folder / name / "run")
+    while not (trained / "checkpoint.safetensors").exists():
+        assert process.exitcode is None
+        time.sleep(0.001)
+    process.kill()
+    assert exit_code_of(process) == -signal.SIGKILL
     assert not (trained / "training.json").exists()
 
 
@@ -271,7 +276,7 @@ def test_personas_are_written_by_the_runs_model_once_and_not_at_all_without_a_bu
     base_model(people / "tiny")
     with FakeServer(skilled(1.0)) as server:
         model = MODEL.replace("http://127.0.0.1:1/v1", server.url).replace("longer, ", "")
-        read(people, RUN.replace("epochs: 4", "epochs: 1") + model + "\ntrials: 1")
+        read(people, RUN.replace("epochs: 2", "epochs: 1") + model + "\ntrials: 1")
         reports = {report.cell.method: report for report in go(people, "run", budget=BudgetSpec(max_calls=3))}
         assert reports[PLAIN].is_done
         assert "budget" in reports[BOTH].reason
