@@ -121,9 +121,10 @@ def test_any_pair_survives_being_written_and_read(user_id, earlier, chosen, reje
 
 
 @pytest.mark.slow
-def test_memory_stays_flat_while_users_grow_fivefold(tmp_path):
+def test_memory_stays_flat_while_users_double(tmp_path):
+    """Beyond the 50,000 pairs that are held; all pairs held would take 1.6 times the memory, users' names alone 1.04."""
     peaks = {}
-    for n_users in (17_000, 85_000):
+    for n_users in (17_000, 34_000):
         path = tmp_path / f"{n_users}.jsonl"
         with path.open("w", encoding="utf-8") as file:
             for row in range(n_users * 3):
@@ -132,4 +133,4 @@ def test_memory_stays_flat_while_users_grow_fivefold(tmp_path):
         done = subprocess.run([sys.executable, "-c", PEAK, str(path)], capture_output=True, text=True, check=True)
         n_read, peaks[n_users] = map(int, done.stdout.split())
         assert n_read == n_users
-    assert peaks[85_000] < 1.3 * peaks[17_000]
+    assert peaks[34_000] < 1.08 * peaks[17_000]
