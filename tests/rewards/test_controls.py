@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 from benchmarks.simulations.planted_encoder import PlantedEncoder
-from tests.rewards.test_conformance import IMPERSONAL, MODELS, Row, user_pairs
+from tests.rewards.test_conformance import IMPERSONAL, MODELS, TRAINING, Row, user_pairs
 
 from personalrm.embedding.store import EmbeddingStore
 from personalrm.rewards.controls import active_units, controls, state_units
@@ -27,8 +27,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> EmbeddingStore:
 @pytest.mark.parametrize("name", METHODS)
 def test_every_method_has_both_controls(name: str, store: EmbeddingStore) -> None:
     row: Row = MODELS[name]
-    training = [pair for user in range(6) for pair in user_pairs(user)]
-    model = row.make(store).fit(training)
+    model = row.make(store).fit(TRAINING)
     found = controls(model, DEV)
     assert found is not None and found.against_shuffled is not None and found.own.n_pairs == 12
     if name in IMPERSONAL:

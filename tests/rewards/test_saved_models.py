@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ import numpy as np
 import pytest
 from benchmarks.simulations.planted_encoder import PlantedEncoder
 from safetensors.numpy import load_file, save_file
-from tests.rewards.test_conformance import MODELS, TRAINING, Row
+from tests.rewards.test_conformance import MODELS, TRAINING
 
 from personalrm.embedding.store import EmbeddingStore
 from personalrm.errors import BadInput, CorruptFile, NewerVersion, PersonalRMError, StoreError, UnknownName
@@ -103,40 +105,41 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> EmbeddingStore:
     return EmbeddingStore(tmp_path_factory.mktemp("store"), PlantedEncoder())
 
 
-@pytest.fixture(scope="module", params=METHODS)
-def row(request: pytest.FixtureRequest) -> Row:
-    return MODELS[request.param]
-
-
 @pytest.fixture(scope="module")
-def saved(row: Row, store: EmbeddingStore, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("model")
-    row.make(store).fit(TRAINING).save(folder)
-    return folder
+def saved(store: EmbeddingStore, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The folder of a fitted model by its row, made once."""
+
+    @cache
+    def save(name: str) -> Path:
+        folder = tmp_path_factory.mktemp("model")
+        MODELS[name].make(store).fit(TRAINING).save(folder)
+        return folder
+
+    return save
 
 
+@pytest.mark.parametrize("name", METHODS)
 @pytest.mark.parametrize("nasty", NASTY)
 def test_a_nasty_model_folder_is_refused_in_a_sentence(
-    row: Row, saved: Path, store: EmbeddingStore, tmp_path: Path, nasty: str
+    name: str, saved: Callable[[str], Path], store: EmbeddingStore, tmp_path: Path, nasty: str
 ) -> None:
-    for file in saved.iterdir():
-        (tmp_path / file.name).write_bytes(file.read_bytes())
+    folder = shutil.copytree(saved(name), tmp_path / "model")
     damage, kind, told = NASTY[nasty]
-    damage(tmp_path)
+    damage(folder)
     with pytest.raises(kind) as caught:
-        row.load(tmp_path, store)
+        MODELS[name].load(folder, store)
     assert "; " in str(caught.value)
     assert nasty in LOOSE or told in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["vpl_lm", "bradley_terry", "bradley_terry_soup_weights"])
 def test_a_language_model_that_does_not_say_over_which_is_refused(
-    name: str, store: EmbeddingStore, tmp_path: Path
+    name: str, saved: Callable[[str], Path], store: EmbeddingStore, tmp_path: Path
 ) -> None:
-    MODELS[name].make(store).fit(TRAINING).save(tmp_path)
-    _facts(lambda facts: facts.pop("base"))(tmp_path)
+    folder = shutil.copytree(saved(name), tmp_path / "model")
+    _facts(lambda facts: facts.pop("base"))(folder)
     with pytest.raises(CorruptFile, match=r"base of model folder .* is empty, not a text"):
-        MODELS[name].load(tmp_path, store)
+        MODELS[name].load(folder, store)
 
 
 @pytest.fixture(scope="module")

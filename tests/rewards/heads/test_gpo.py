@@ -266,14 +266,13 @@ def test_a_fit_that_was_kept_is_not_run_again_and_checkpoints_change_nothing(tmp
     assert again.curve.losses == whole.curve.losses
 
 
-@pytest.mark.parametrize("seed", range(5))
-@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(2))
 def test_two_opposite_types_are_told_apart(tmp_path: Path, seed: int) -> None:
     taste = np.random.default_rng(seed).normal(size=16)
     population = plant(tmp_path, np.outer(np.tile([1.0, -1.0], 130), taste), 20, seed=seed)
     options = GPOOptions(
         shape=GPOShape(32, n_heads=4, n_layers=2, n_embedder_layers=2), sampling=EpisodeSizes(max_context=12, max_targets=8),
-        optimization=Optimization(n_steps=200, learning_rate=2e-3), seed=seed,
+        optimization=Optimization(n_steps=120, learning_rate=4e-3), seed=seed,
     )  # fmt: skip
     model = GPO(population.store, options).fit(population.flat(range(60)))
     general = LowRank(population.store, LowRankOptions(n_bases=1)).fit(population.flat(range(60)))
@@ -284,7 +283,7 @@ def test_two_opposite_types_are_told_apart(tmp_path: Path, seed: int) -> None:
 def bayes_accuracy(dim: int, n_context: int, *, n_users: int = 100) -> float:
     """What the posterior mean of a normal taste gets right after choices without noise, by rejection sampling."""
     rng, right = np.random.default_rng(0), []
-    samples = rng.normal(size=(200_000, dim)).astype(np.float32)
+    samples = rng.normal(size=(50_000, dim)).astype(np.float32)
     for taste in rng.normal(size=(n_users, dim)).astype(np.float32):
         context, targets = rng.normal(size=(2, 10, dim)).astype(np.float32)[:, :n_context]
         agrees = ((samples @ context.T > 0) == (context @ taste > 0)).all(axis=1)
@@ -295,20 +294,20 @@ def bayes_accuracy(dim: int, n_context: int, *, n_users: int = 100) -> float:
     return float(np.mean(right))
 
 
-@pytest.mark.slow
 def test_a_linear_taste_is_read_from_ten_pairs_almost_as_well_as_can_be(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    population = plant(tmp_path, np.random.default_rng(0).normal(size=(1200, 8)), 20)
+    """0.82 to 0.83 of 0.88 over three seeds; eight dimensions, at 0.75 of 0.81, take four times the steps."""
+    population = plant(tmp_path, np.random.default_rng(0).normal(size=(550, 4)), 20)
     options = GPOOptions(
-        shape=GPOShape(64, n_heads=4, n_layers=2, n_embedder_layers=2), sampling=EpisodeSizes(max_context=12, max_targets=8),
-        optimization=Optimization(n_steps=800, learning_rate=1e-3),
+        shape=GPOShape(32, n_heads=4, n_layers=2, n_embedder_layers=2), sampling=EpisodeSizes(max_context=12, max_targets=8),
+        optimization=Optimization(n_steps=250, learning_rate=3e-3),
     )  # fmt: skip
-    model = GPO(population.store, options).fit(population.flat(range(1000)))
-    found, best = accuracy(model, population, range(1000, 1200), 10), bayes_accuracy(8, 10)
+    model = GPO(population.store, options).fit(population.flat(range(400)))
+    found, best = accuracy(model, population, range(400, 550), 10), bayes_accuracy(4, 10)
     with capsys.disabled():
-        sys.stdout.write(f" [linear taste, d = 8: {found:.3f}, Bayes-optimal {best:.3f}] ")
-    assert 0.75 < best < 0.85 and found >= 0.9 * best
+        sys.stdout.write(f" [linear taste, d = 4: {found:.3f}, Bayes-optimal {best:.3f}] ")
+    assert 0.83 < best < 0.92 and found >= 0.9 * best
 
 
 def test_a_width_that_heads_cannot_share_is_refused() -> None:

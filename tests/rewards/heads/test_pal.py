@@ -196,11 +196,12 @@ def test_with_planted_prototypes_the_weights_come_back(tmp_path: Path) -> None:
 def test_learned_prototypes_span_the_planted_ones(tmp_path: Path) -> None:
     prototypes, p = 4.0 * np.random.default_rng(1).normal(size=(3, 8)), mixtures(60, 3)
     population = plant(tmp_path, p @ prototypes / 8**0.5, 200, noise=1.0)
-    optimization = Optimization(n_steps=1500, learning_rate=1e-2)
+    # Over two seeds 4.4 and 4.6 degrees, and 0.95 and 0.96 explained; of 1500 steps at 0.01 it is 4.5, 4.9, 0.97 twice.
+    optimization = Optimization(n_steps=300, learning_rate=0.05)
     options = replace(
         FREE,
         n_prototypes=3,
-        logit_rate=0.03,
+        logit_rate=0.15,
         logit_penalty=1e-4,
         strength=0.01,
         batch_size=1024,
