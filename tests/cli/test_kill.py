@@ -2,9 +2,11 @@
 
 import json
 import random
+import signal
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,17 @@ from personalrm.preferences.people import example_users
 from personalrm.preferences.prompt_json import pair_to_dict
 
 pytestmark = pytest.mark.slow
-TAKES_S = 5.0
+COPIES = 6
+"""Of the shipped people, 78 in all: their fit saves for a second and a half, each person in a transaction of their own."""
+
+
+@dataclass(frozen=True)
+class Whole:
+    """A fit that nothing stopped: of which file, what it left behind, and for how long it was writing."""
+
+    prefs: Path
+    saved: dict[tuple[str, str], dict[str, object]]
+    writes_s: float
 
 
 def fit(prefs: Path, home: Path) -> subprocess.Popen[bytes]:
@@ -22,62 +34,52 @@ def fit(prefs: Path, home: Path) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
-def write_copies(path: Path, copies: int) -> None:
-    """The shipped people, copied under new user ids."""
-    users = example_users()
-    with path.open("w", encoding="utf-8") as file:
-        for copy in range(copies):
-            for user in users:
-                for pair in user:
-                    file.write(json.dumps(pair_to_dict(pair) | {"user_id": f"{user.user_id}-{copy}"}) + "\n")
+def begins_to_write(process: subprocess.Popen[bytes], home: Path) -> None:
+    """Waits for the first write: what was killed earlier has nothing to resume from."""
+    while not (home / "people.db").exists():
+        assert process.poll() is None
+        time.sleep(0.001)
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory):
-    """A file whose fit takes `TAKES_S` here, what the fit leaves behind, and how long it took."""
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Whole:
     folder = tmp_path_factory.mktemp("whole")
-    copies = 60
-    while True:
-        write_copies(folder / "prefs.jsonl", copies)
-        home = folder / f"home-{copies}"
-        started = time.monotonic()
-        assert fit(folder / "prefs.jsonl", home).wait() == 0
-        wall = time.monotonic() - started
-        if wall >= TAKES_S:
-            return folder / "prefs.jsonl", saved(home), wall
-        copies = int(copies * max(1.3, 1.15 * TAKES_S / wall))
+    users = example_users()
+    with (folder / "prefs.jsonl").open("w", encoding="utf-8") as file:
+        for copy in range(COPIES):
+            for user in users:
+                for pair in user:
+                    file.write(json.dumps(pair_to_dict(pair) | {"user_id": f"{user.user_id}-{copy}"}) + "\n")
+    process = fit(folder / "prefs.jsonl", folder / "home")
+    begins_to_write(process, folder / "home")
+    began = time.monotonic()
+    assert process.wait() == 0
+    return Whole(folder / "prefs.jsonl", saved(folder / "home"), time.monotonic() - began)
 
 
-def killed_and_finished(uninterrupted, home: Path, seed: int) -> None:
-    prefs, expected, wall = uninterrupted
-    moments = random.Random(seed)
-    process = fit(prefs, home)
-    time.sleep(moments.uniform(0.0, wall))
-    process.kill()
-    process.wait()
-    before = saved(home)
-    assert before.items() <= expected.items()
-    assert fit(prefs, home).wait() == 0
-    assert saved(home) == expected
+def stopped_and_finished(whole: Whole, home: Path, share: float, number: signal.Signals) -> int:
+    """Stops a fit after a share of its writing, finishes it and compares; the exit code of what was stopped."""
+    process = fit(whole.prefs, home)
+    begins_to_write(process, home)
+    time.sleep(share * whole.writes_s)
+    process.send_signal(number)
+    code = process.wait()
+    assert saved(home).items() <= whole.saved.items()
+    assert fit(whole.prefs, home).wait() == 0
+    assert saved(home) == whole.saved
+    return code
 
 
 @pytest.mark.parametrize("seed", range(2))
-def test_a_fit_killed_at_a_random_moment_resumes_to_the_same_bytes(uninterrupted, tmp_path, seed):
-    killed_and_finished(uninterrupted, tmp_path / "home", seed)
+def test_a_fit_killed_at_a_random_moment_resumes_to_the_same_bytes(whole, tmp_path, seed):
+    stopped_and_finished(whole, tmp_path / "home", random.Random(seed).random(), signal.SIGKILL)
 
 
 @pytest.mark.endure
 @pytest.mark.parametrize("seed", range(2, 32))
-def test_thirty_kills_resume_to_the_same_bytes(uninterrupted, tmp_path, seed):
-    killed_and_finished(uninterrupted, tmp_path / "home", seed)
+def test_thirty_kills_resume_to_the_same_bytes(whole, tmp_path, seed):
+    stopped_and_finished(whole, tmp_path / "home", random.Random(seed).random(), signal.SIGKILL)
 
 
-def test_an_interrupt_saves_what_is_finished_and_says_so(uninterrupted, tmp_path):
-    prefs, expected, wall = uninterrupted
-    process = fit(prefs, tmp_path / "home")
-    time.sleep(0.7 * wall)
-    process.terminate()
-    assert process.wait() in (0, 3, -15)  # -15: the signal came before the second pass began
-    assert saved(tmp_path / "home").items() <= expected.items()
-    assert fit(prefs, tmp_path / "home").wait() == 0
-    assert saved(tmp_path / "home") == expected
+def test_an_interrupt_saves_what_is_finished_and_says_so(whole, tmp_path):
+    assert stopped_and_finished(whole, tmp_path / "home", 0.6, signal.SIGTERM) in (0, 3)
