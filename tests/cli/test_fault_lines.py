@@ -1,15 +1,14 @@
-"""What can go wrong between us and a model server, at the command line: 20 users of 10 pairs, the server in its own process.
+"""What can go wrong between us and a model server, at the command line: a dozen users of 10 pairs, the server in its own process.
 
 The server's answer is a hash of the request without its seed, so that a mixed-up reply changes what is saved. One server
 has all faults in turn: its address is part of what a fit depends on, so every byte can be compared.
 """
 
 import json
-import subprocess
-import sys
 from dataclasses import dataclass
 
 import pytest
+from tests.fakes.command import output_of
 from tests.fakes.people import saved
 from tests.fakes.server_process import ServerProcess
 
@@ -19,6 +18,7 @@ from personalrm.testing.faults import TRANSIENT
 
 pytestmark = pytest.mark.slow
 QUICK = ("--retry-pause", "0.01")
+N_USERS = 12
 MOST_A_CALL = 1.35
 SLOW = ("never answered", "byte a second", "huge chunked", "gzip bomb")
 """Kinds that take time or memory; alone under `endure`."""
@@ -38,7 +38,7 @@ class Faultless:
     n_calls_of_evaluation: int
 
 
-def everybody(n_users=20, n_pairs=10):
+def everybody(n_users=N_USERS, n_pairs=10):
     return [
         User(f"u{u:02}", tuple(tiny_pair(f"u{u:02}", 100 * u + k, likes_long=u % 2 == 0) for k in range(n_pairs)))
         for u in range(n_users)
@@ -47,14 +47,6 @@ def everybody(n_users=20, n_pairs=10):
 
 def at(server, home, *arguments):
     return (*arguments, "--model", "fake", "--base-url", server.url, "--home", home, "--trials", "3", *QUICK)
-
-
-def command(*arguments):
-    done = subprocess.run(
-        [sys.executable, "-m", "personalrm", *map(str, arguments)], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 @pytest.fixture(scope="module")
@@ -73,11 +65,11 @@ def people(tmp_path_factory):
 def faultless(server, people, tmp_path_factory):
     home = tmp_path_factory.mktemp("faultless")
     server.misbehave()
-    command(*at(server, home, "fit", people))
+    output_of(*at(server, home, "fit", people))
     n_calls = server.summary()["calls"]
     server.reset()
-    evaluation = command(*at(server, home / "evaluated", "evaluate", people, "--json"))
-    return Faultless(saved(home), command("export", "--home", home), evaluation, n_calls, server.summary()["calls"])
+    evaluation = output_of(*at(server, home / "evaluated", "evaluate", people, "--json"))
+    return Faultless(saved(home), output_of("export", "--home", home), evaluation, n_calls, server.summary()["calls"])
 
 
 @pytest.fixture
@@ -135,7 +127,7 @@ def test_all_transient_faults_together_change_nothing_of_an_evaluation(run, serv
 
 
 def test_connections_refused_for_a_while_change_no_byte(fit, faultless, tmp_path):
-    counts = same_bytes_and_few_requests(fit, faultless, tmp_path / "home", away_after=400, away_s=0.1)
+    counts = same_bytes_and_few_requests(fit, faultless, tmp_path / "home", away_after=N_USERS * 20, away_s=0.1)
     assert counts["requests"] > counts["calls"]
 
 
@@ -145,7 +137,7 @@ def test_a_slow_tail_changes_no_byte_and_costs_no_request(fit, faultless, tmp_pa
 
 
 def test_a_model_that_changes_its_name_changes_no_byte_and_is_told(fit, faultless, tmp_path):
-    code, report, err, counts = fit(renamed_after=600)
+    code, report, err, counts = fit(renamed_after=N_USERS * 30)
     assert (code, saved(tmp_path / "home") == faultless.saved, counts["duplicates"]) == (0, True, 0)
     assert (set(report["served_by"]), "several model names" in err) == ({"fake", "fake-0101"}, True)
     assert sum(report["served_by"].values()) == counts["requests"]
@@ -153,7 +145,7 @@ def test_a_model_that_changes_its_name_changes_no_byte_and_is_told(fit, faultles
 
 def test_a_wrong_but_readable_label_is_consumed_as_valid(fit, faultless, tmp_path):
     code, report, _, counts = fit(wrong_label_rate=0.2)
-    assert (code, report["n_fitted"], report["partial"], counts["duplicates"]) == (0, 20, {}, 0)
+    assert (code, report["n_fitted"], report["partial"], counts["duplicates"]) == (0, N_USERS, {}, 0)
     assert saved(tmp_path / "home") != faultless.saved
 
 
@@ -178,18 +170,18 @@ def test_an_evaluation_names_the_users_a_permanent_fault_hit(run, server, people
 
 
 def test_a_key_refused_in_mid_run_stops_at_once_and_keeps_who_was_finished(fit, faultless, tmp_path):
-    code, report, err, counts = fit("--max-in-flight", "4", no_access_after=700)
+    code, report, err, counts = fit("--max-in-flight", "4", no_access_after=N_USERS * 30)
     finished = saved(tmp_path / "home")
     assert (code, "check the key" in err) == (3, True)
     assert counts["last_s"] - counts["refused_s"] <= 1.0
-    assert 0 < len({user_id for user_id, _ in finished}) == report["n_fitted"] < 20
+    assert 0 < len({user_id for user_id, _ in finished}) == report["n_fitted"] < N_USERS
     assert finished.items() <= faultless.saved.items()
-    assert len(report["failed"]) == 20 - report["n_fitted"]
+    assert len(report["failed"]) == N_USERS - report["n_fitted"]
     assert set(report["failed"].values()) == {"not done, the run was stopped"}
 
 
 def test_after_a_refused_key_the_same_command_asks_only_what_is_missing(fit, faultless, tmp_path):
-    first = fit("--max-in-flight", "4", no_access_after=700)[3]
+    first = fit("--max-in-flight", "4", no_access_after=N_USERS * 30)[3]
     code, _, _, counts = fit()
     assert (code, saved(tmp_path / "home")) == (0, faultless.saved)
     assert counts["requests"] == faultless.n_calls - first["answered"]
@@ -198,7 +190,7 @@ def test_after_a_refused_key_the_same_command_asks_only_what_is_missing(fit, fau
 def test_a_key_refused_during_an_evaluation_is_one_sentence_and_what_was_answered_is_kept(
     run, server, people, faultless, tmp_path
 ):
-    server.misbehave(no_access_after=300)
+    server.misbehave(no_access_after=N_USERS * 15)
     code, out, err = run(*at(server, tmp_path / "home", "evaluate", people, "--json"))
     assert (code, out, "check the key" in err) == (1, "", True)
     answered = server.summary()["answered"]
@@ -209,7 +201,7 @@ def test_a_key_refused_during_an_evaluation_is_one_sentence_and_what_was_answere
 
 def test_a_server_that_is_gone_for_good_ends_the_run_and_nothing_is_lost(fit, faultless, tmp_path):
     few = ("--max-in-flight", "4", "--attempts", "3")
-    code, report, err, _ = fit(*few, away_after=700, away_s=1.5)
+    code, report, err, _ = fit(*few, away_after=N_USERS * 30, away_s=1.5)
     assert (code, "cannot be reached" in err, report["partial"]) == (3, True, {})
     assert set(report["failed"].values()) == {"not done, the run was stopped"}
     assert saved(tmp_path / "home").items() <= faultless.saved.items()

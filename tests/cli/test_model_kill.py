@@ -3,8 +3,6 @@
 The server counts, in its own process: requests, different calls, and the most that were under way at one time.
 """
 
-import contextlib
-import io
 import random
 import signal
 import subprocess
@@ -13,10 +11,10 @@ import time
 from dataclasses import dataclass
 
 import pytest
+from tests.fakes.command import output_of
 from tests.fakes.people import saved
 from tests.fakes.server_process import ServerProcess
 
-from personalrm.cli import main
 from personalrm.testing import tiny_pair, write_pairs
 
 pytestmark = pytest.mark.slow
@@ -46,13 +44,6 @@ def code_of(process, **limits):
     return process.returncode
 
 
-def export(home):
-    printed = io.StringIO()
-    with contextlib.redirect_stdout(printed):
-        assert main(["export", "--home", str(home)]) == 0
-    return printed.getvalue()
-
-
 @pytest.fixture(scope="module")
 def people(tmp_path_factory):
     path = tmp_path_factory.mktemp("people") / "people.jsonl"
@@ -65,7 +56,7 @@ def run_whole(server, people, home):
     """A fit that nothing stops; its bytes name the server, so each server needs its own."""
     assert code_of(start(people, server, home)) == 0
     counts = server.summary()
-    return Whole(server, saved(home), export(home), counts["last_s"] - counts["first_s"], counts["calls"])
+    return Whole(server, saved(home), output_of("export", "--home", home), counts["last_s"] - counts["first_s"], counts["calls"])
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +81,7 @@ def finished_after(stop, people, whole, home, most_repeated=None):
     err = process.communicate()[1].decode()
     assert saved(home).items() <= whole.saved.items()
     assert code_of(start(people, whole.server, home)) == 0
-    assert (saved(home), export(home)) == (whole.saved, whole.export)
+    assert (saved(home), output_of("export", "--home", home)) == (whole.saved, whole.export)
     counts = whole.server.summary()
     assert counts["calls"] == whole.n_calls
     assert counts["duplicates"] <= (counts["most_in_flight"] if most_repeated is None else most_repeated)
@@ -177,7 +168,7 @@ def test_three_processes_may_fit_into_one_home_and_pay_for_each_answer_once(peop
     swift.server.misbehave()
     processes = [start(people, swift.server, tmp_path) for _ in range(3)]
     assert [code_of(process) for process in processes] == [0, 0, 0]
-    assert (saved(tmp_path), export(tmp_path)) == (swift.saved, swift.export)
+    assert (saved(tmp_path), output_of("export", "--home", tmp_path)) == (swift.saved, swift.export)
     assert swift.server.summary()["requests"] == swift.n_calls
 
 
@@ -188,4 +179,4 @@ def test_one_of_two_processes_is_killed_and_the_other_ends_with_the_same_bytes(p
         time.sleep(0.01)
     killed.kill()
     assert [code_of(killed), code_of(other)] == [-signal.SIGKILL, 0]
-    assert (saved(tmp_path), export(tmp_path)) == (swift.saved, swift.export)
+    assert (saved(tmp_path), output_of("export", "--home", tmp_path)) == (swift.saved, swift.export)

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import io
 import json
 import math
 import os
@@ -27,7 +26,6 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from personalrm.cli import main
 from personalrm.lm.batch import key_of
 from personalrm.lm.http import Endpoint, OpenAIServer
 from personalrm.lm.protocol import Request, Sampling, Schema
@@ -37,6 +35,7 @@ from personalrm.preferences.prompt_json import prompt_from_json, prompt_to_json
 from personalrm.store.people import PeopleStore
 from personalrm.testing.fake_server import FakeServer
 from personalrm.testing.scripted_models import counting
+from tests.fakes.command import output_of as run
 
 GOLDEN = Path(__file__).with_name("identities.json")
 WHOLE_PROMPT = Path(__file__).with_name("whole_prompt.json")
@@ -105,22 +104,6 @@ class Recorder:
                 pass
 
         return Handler
-
-
-def run(*arguments: object, expected: int = 0) -> str:
-    """What a command prints.
-
-    Raises:
-        AssertionError: If it ends with another exit code.
-    """
-    out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        try:
-            code = main([str(argument) for argument in arguments])
-        except SystemExit as stop:
-            code = stop.code if isinstance(stop.code, int) else 1
-    assert code == expected, f"{arguments} ended with {code}: {err.getvalue()}{out.getvalue()}"
-    return out.getvalue()
 
 
 def digest(content: bytes | str) -> str:
