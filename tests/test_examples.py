@@ -1,5 +1,6 @@
 """Every example runs as a newcomer would run it, and prints what its first line promises."""
 
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -21,14 +22,27 @@ SHOWS = {
     "train_bradley_terry.py": "trained on 8 pairs of 4 users",
     "train_vpl_on_language_model.py": "trained on 36 pairs of 12 users",
 }
+IN_PROCESSES = ("learn_and_judge.py", "train_bradley_terry.py")
+"""Run by an interpreter of their own, one of them with torch; the others share this one, whose imports are done."""
 
 
 def test_every_example_is_tried() -> None:
     assert sorted(path.name for path in EXAMPLES.glob("*.py")) == sorted(SHOWS)
 
 
-@pytest.mark.parametrize("name", sorted(SHOWS))
-def test_an_example_runs(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", sorted(set(SHOWS) - set(IN_PROCESSES)))
+def test_an_example_runs(name: str, tmp_path: Path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", [name])
+    try:
+        runpy.run_path(str(EXAMPLES / name), run_name="__main__")
+    except SystemExit as stop:
+        assert not stop.code, capsys.readouterr().err
+    assert SHOWS[name] in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", IN_PROCESSES)
+def test_an_example_runs_in_a_process_of_its_own(name: str, tmp_path: Path) -> None:
     command = [sys.executable, str(EXAMPLES / name)]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True, encoding="utf-8")
     assert SHOWS[name] in done.stdout

@@ -56,7 +56,9 @@ def run_whole(server, people, home):
     """A fit that nothing stops; its bytes name the server, so each server needs its own."""
     assert code_of(start(people, server, home)) == 0
     counts = server.summary()
-    return Whole(server, saved(home), output_of("export", "--home", home), counts["last_s"] - counts["first_s"], counts["calls"])
+    return Whole(
+        server, saved(home), output_of("export", "--home", home), counts["last_s"] - counts["first_s"], counts["calls"]
+    )
 
 
 @pytest.fixture(scope="module")

@@ -26,6 +26,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+from tests.fakes.command import output_of as run
+
 from personalrm.lm.batch import key_of
 from personalrm.lm.http import Endpoint, OpenAIServer
 from personalrm.lm.protocol import Request, Sampling, Schema
@@ -35,7 +37,6 @@ from personalrm.preferences.prompt_json import prompt_from_json, prompt_to_json
 from personalrm.store.people import PeopleStore
 from personalrm.testing.fake_server import FakeServer
 from personalrm.testing.scripted_models import counting
-from tests.fakes.command import output_of as run
 
 GOLDEN = Path(__file__).with_name("identities.json")
 WHOLE_PROMPT = Path(__file__).with_name("whole_prompt.json")
