@@ -34,11 +34,14 @@ def test_every_example_is_tried() -> None:
 def test_an_example_runs(name: str, tmp_path: Path, monkeypatch, capsys) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", [name])
+    code = None
     try:
         runpy.run_path(str(EXAMPLES / name), run_name="__main__")
     except SystemExit as stop:
-        assert not stop.code, capsys.readouterr().err
-    assert SHOWS[name] in capsys.readouterr().out
+        code = stop.code
+    out, err = capsys.readouterr()
+    assert not code, err
+    assert SHOWS[name] in out
 
 
 @pytest.mark.parametrize("name", IN_PROCESSES)
