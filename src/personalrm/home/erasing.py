@@ -8,7 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from personalrm.embedding.store import erase_rows
 from personalrm.home.runs import RunsErased, erase_from_runs, rows_in_runs
 from personalrm.lm.cache import CACHE_FILE, Cache
 from personalrm.store.people import PeopleStore
@@ -56,9 +55,11 @@ def erase_person(store: PeopleStore, user_id: str) -> Erased:
     is_known = store.knows(user_id) or store.is_erasing_left()
     n_versions, n_pairs = store.count(user_id)
     n_answers, damaged = erase_answers(store.home, user_id)
-    n_embeddings = sum(
-        erase_rows(database.parent, user_id) for database in sorted((store.home / "embeddings").rglob("rows.sqlite"))
-    )
+    n_embeddings = 0
+    for database in sorted((store.home / "embeddings").rglob("rows.sqlite")):
+        from personalrm.embedding.store import erase_rows  # with numpy, which most homes do not need
+
+        n_embeddings += erase_rows(database.parent, user_id)
     runs = erase_from_runs(store.home / "runs", user_id)
     erased = Erased(user_id, n_versions, n_pairs, n_answers, n_embeddings, runs, damaged)
     if not is_known and erased.is_empty:

@@ -12,8 +12,6 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from personalrm.bench.plan.cells import Cell
-from personalrm.bench.results.folder import RunFolder
 from personalrm.errors import PersonalRMError, StoreError
 from personalrm.whole_files import replace_file
 
@@ -93,6 +91,7 @@ def _may_hold(folder: Path, user_id: str) -> bool:
 def _refresh(folder: Path) -> list[str]:
     """Bring what was computed from the rows in line with those that are left; sentences on what was done."""
     from personalrm.bench.report.writing import write_report
+    from personalrm.bench.results.folder import RunFolder
 
     _lower_counts(folder)
     RunFolder(folder).note_erased()
@@ -123,6 +122,8 @@ def _refresh(folder: Path) -> list[str]:
 
 def _lower_counts(folder: Path) -> None:
     """Count those who are left in `run.json`; figures that the rows of targets do not tell are left out of it."""
+    from personalrm.bench.plan.cells import Cell  # with all methods a second, which most homes do not need
+
     path = folder / "run.json"
     info = next(iter(_lines(path, whole=True)), None)
     if info is None or not isinstance(info.get("datasets"), list):
