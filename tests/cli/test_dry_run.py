@@ -12,10 +12,11 @@ from personalrm.testing.skill import by_hash, skilled
 
 pytestmark = pytest.mark.slow
 TRIALS, ORDERS, N_TRAIN, N_VALIDATION = 5, 2, 7, 3
+N_USERS = 2
 A_SEARCH = (TRIALS + 1) * N_VALIDATION * ORDERS
 
 
-def pairs_of(n_users=4, n_pairs=10):
+def pairs_of(n_users=N_USERS, n_pairs=10):
     return [tiny_pair(f"u{u}", 100 * u + k, likes_long=u % 2 == 0) for u in range(n_users) for k in range(n_pairs)]
 
 
@@ -49,7 +50,7 @@ def compare(run, people, server):
 def test_a_fresh_fit_asks_at_most_the_forecast_and_nearly_as_much(compare, variant):
     told, n_requests = compare("--variant", variant)
     assert n_requests <= told["n_calls"] <= 1.25 * n_requests
-    assert told["n_users"] == 4
+    assert told["n_users"] == N_USERS
 
 
 def test_the_forecast_of_the_cost_schedule_is_a_bound_too(compare):
@@ -67,10 +68,10 @@ def test_answers_that_are_kept_are_counted_off_when_the_prompts_are_gone(compare
     compare()
     (tmp_path / "personalrm-home" / "people.db").unlink()
     told, n_requests = compare()
-    assert (told["n_users"], told["n_calls"], n_requests) == (4, 0, 0)
+    assert (told["n_users"], told["n_calls"], n_requests) == (N_USERS, 0, 0)
 
 
-@pytest.mark.parametrize("n_calls", [3, 60, 200])
+@pytest.mark.parametrize("n_calls", [3, 30, 80])
 def test_what_a_stopped_fit_has_paid_is_counted_off(compare, n_calls):
     whole, n_requests = compare("--max-calls", n_calls)
     told, rest = compare()

@@ -1,5 +1,6 @@
 """What leaves a home with a person, looked for byte by byte; what a delete does to a fit that is running."""
 
+import contextlib
 import json
 import re
 import shutil
@@ -10,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from tests.fakes.command import ended, output_of
 from tests.fakes.people import saved, versions
 from tests.fakes.server_process import ServerProcess
 
@@ -48,11 +50,9 @@ def full(tmp_path_factory):
             ("bench", "run", "-c", "run.yaml"),
             ("bench", "report", "home/runs/everything"),
         ):
-            done = subprocess.run(
-                [sys.executable, "-m", "personalrm", *command, *(() if "report" in command else ("--home", "home"))],
-                cwd=folder, capture_output=True, text=True, check=False,
-            )  # fmt: skip
-            assert done.returncode in (0, 3), done.stderr
+            with contextlib.chdir(folder):
+                done = ended(*command, *(() if "report" in command else ("--home", "home")))
+            assert done.code in (0, 3), done.err
     return folder
 
 
@@ -139,12 +139,12 @@ def test_an_export_holds_answers_and_rows_of_runs_besides_the_store(run, home):
 
 
 def test_a_delete_ends_one_persons_fit_and_not_the_fit(tmp_path):
-    people = write_pairs(tmp_path / "people.jsonl", [pair for user in tiny_users(6, 8) for pair in user])
+    people = write_pairs(tmp_path / "people.jsonl", [pair for user in tiny_users(4, 8) for pair in user])
     with ServerProcess("--latency-ms", "60") as server:
         command = [sys.executable, "-m", "personalrm"]
         more = ["--model", "fake", "--base-url", server.url, "--trials", "3", "--max-in-flight", "4"]
         at = ["--home", str(tmp_path / "home")]
-        assert subprocess.run([*command, "fit", str(people), *at], check=False, capture_output=True).returncode == 0
+        output_of("fit", people, *at)
         fit = subprocess.Popen(
             [*command, "fit", str(people), *more, *at, "--json"],
             stdout=subprocess.PIPE,
@@ -153,14 +153,14 @@ def test_a_delete_ends_one_persons_fit_and_not_the_fit(tmp_path):
         )
         while not server.summary()["requests"]:
             time.sleep(0.01)
-        subprocess.run([*command, "delete", "u5", "--yes", *at], check=True, capture_output=True)
+        output_of("delete", "u3", "--yes", *at)
         out, err = fit.communicate()
     report = json.loads(out)
-    assert (fit.returncode, report["n_fitted"]) == (3, 5), err
-    assert report["failed"] == {"u5": "deleted while this fit ran; nothing of them was saved"}
-    assert {user for user, _ in versions(tmp_path / "home")} == {f"u{number}" for number in range(5)}
+    assert (fit.returncode, report["n_fitted"]) == (3, 3), err
+    assert report["failed"] == {"u3": "deleted while this fit ran; nothing of them was saved"}
+    assert {user for user, _ in versions(tmp_path / "home")} == {f"u{number}" for number in range(3)}
     with Cache(tmp_path / "home" / "cache.sqlite", read_only=True) as cache:
-        assert (cache.owns("u5"), cache.owns("u4")) == (False, True)
+        assert (cache.owns("u3"), cache.owns("u2")) == (False, True)
 
 
 def test_answers_that_come_after_a_delete_go_where_the_persons_fit_ends_without_a_prompt_too(tmp_path):

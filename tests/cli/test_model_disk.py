@@ -10,6 +10,7 @@ import sys
 from contextlib import closing
 
 import pytest
+from tests.fakes.command import ended
 from tests.fakes.people import saved
 from tests.fakes.server_process import ServerProcess
 
@@ -47,18 +48,30 @@ def people(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def fit(server, people):
-    """Fits in a process of its own, which may write files up to a size only; gives back code, stderr, server's counts."""
+    """Fits; gives back code, stderr, server's counts.
 
-    def run_fit(home, most_bytes=None):
+    In a process of its own, which keeps no file of a mounted home open, or may write files up to a size only.
+    """
+
+    def run_fit(home, most_bytes=None, is_alone=False):
         server.reset()
-        command = [sys.executable, "-m", "personalrm", "fit", str(people), "--home", str(home), "--model", "fake"]
-        more = ["--base-url", server.url, "--trials", "3", "--max-in-flight", str(IN_FLIGHT)]
+        command = ["fit", str(people), "--home", str(home), "--model", "fake", "--base-url", server.url]
+        command += ["--trials", "3", "--max-in-flight", str(IN_FLIGHT)]
+        if not is_alone and most_bytes is None:
+            code, _, err = ended(*command)
+            return code, err, server.summary()
 
         def limit():
             if most_bytes is not None:
                 resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, most_bytes))
 
-        done = subprocess.run([*command, *more], preexec_fn=limit, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [sys.executable, "-m", "personalrm", *command],
+            preexec_fn=limit,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
         return done.returncode, done.stderr, server.summary()
 
     return run_fit
@@ -88,11 +101,11 @@ def test_a_full_disk_is_one_sentence_and_after_making_room_the_same_command_goes
     home = tmp_path / "small"
     mounted(home, "-t", "tmpfs", "-o", f"size={kilobytes}k", "tmpfs")
     try:
-        code, err, _ = fit(home)
+        code, err, _ = fit(home, is_alone=True)
         assert (code in (1, 3), "the disk" in err, "Traceback" in err) == (True, True, False)
         assert saved(home).items() <= saved(whole).items()
         assert subprocess.run(["mount", "-o", "remount,size=10m", str(home)], check=False).returncode == 0
-        assert (fit(home)[0], saved(home)) == (0, saved(whole))
+        assert (fit(home, is_alone=True)[0], saved(home)) == (0, saved(whole))
     finally:
         subprocess.run(["umount", str(home)], check=False)
 
@@ -107,7 +120,7 @@ def test_a_read_only_home_is_refused_before_anything_is_asked_and_can_be_read(ru
     else:
         (tmp_path / "home").chmod(0o555)
     try:
-        code, err, counts = fit(tmp_path / "home")
+        code, err, counts = fit(tmp_path / "home", is_alone=True)
         assert (code, counts["requests"], "cannot be used" in err, "Traceback" in err) == (3, 0, True, False)
         assert run("export", "--home", tmp_path / "home")[1].count('"prompt"') == 3
     finally:

@@ -4,8 +4,28 @@ from __future__ import annotations
 
 import contextlib
 import io
+from typing import NamedTuple
 
 from personalrm.cli import main
+
+
+class Ended(NamedTuple):
+    """What a command left behind."""
+
+    code: int
+    out: str
+    err: str
+
+
+def ended(*arguments: object) -> Ended:
+    """Runs a command to its end."""
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            code = main([str(argument) for argument in arguments])
+        except SystemExit as stop:
+            code = stop.code if isinstance(stop.code, int) else 1
+    return Ended(code, out.getvalue(), err.getvalue())
 
 
 def output_of(*arguments: object, expected: int = 0) -> str:
@@ -14,11 +34,6 @@ def output_of(*arguments: object, expected: int = 0) -> str:
     Raises:
         AssertionError: If it ends with another exit code.
     """
-    out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        try:
-            code = main([str(argument) for argument in arguments])
-        except SystemExit as stop:
-            code = stop.code if isinstance(stop.code, int) else 1
-    assert code == expected, f"{arguments} ended with {code}: {err.getvalue()}{out.getvalue()}"
-    return out.getvalue()
+    code, out, err = ended(*arguments)
+    assert code == expected, f"{arguments} ended with {code}: {err}{out}"
+    return out
