@@ -2,6 +2,7 @@
 
 import json
 import random
+import signal
 import subprocess
 import sys
 import time
@@ -135,15 +136,9 @@ def test_a_missing_key_is_named_by_its_variable(run, run_file, monkeypatch):
     assert "sesame" not in out + err
 
 
-@pytest.fixture
-def people(tmp_path):
-    (tmp_path / "run.yaml").write_text(WITH_MODEL, encoding="utf-8")
-    return write_pairs(tmp_path / "people.jsonl", [pair for user in tiny_users(6, 8) for pair in user])
-
-
-def start(tmp_path, server, home):
-    command = [sys.executable, "-m", "personalrm", "bench", "run", "-c", str(tmp_path / "run.yaml")]
-    more = ["--home", str(tmp_path / home), f"--model-url=m={server.url}"]
+def start(folder, server, home):
+    command = [sys.executable, "-m", "personalrm", "bench", "run", "-c", str(folder / "run.yaml")]
+    more = ["--home", str(home), f"--model-url=m={server.url}"]
     return subprocess.Popen(command + more, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
@@ -156,28 +151,40 @@ def contents(home):
     }
 
 
-@pytest.mark.usefixtures("people")
-@pytest.mark.parametrize("seed", range(3))
-def test_a_killed_run_ends_with_the_same_bytes_and_repeats_only_what_was_under_way(tmp_path, seed):
-    with FakeServer(skilled(0.8), latency_s=0.02) as server:
-        began = time.monotonic()
-        assert start(tmp_path, server, "whole").wait() == 0
-        wall, n_calls = time.monotonic() - began, len(server.log.calls)
-        process = start(tmp_path, server, "killed")
-        time.sleep(random.Random(seed).uniform(0.0, wall))
-        process.kill()
-        process.wait()
-        assert start(tmp_path, server, "killed").wait() == 0
-        assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
-        assert server.log.n_requests <= 2 * n_calls + IN_FLIGHT
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A run that nothing stops: its folder, server, files, number of calls, and for how many seconds it asked."""
+    folder = tmp_path_factory.mktemp("whole")
+    (folder / "run.yaml").write_text(WITH_MODEL, encoding="utf-8")
+    write_pairs(folder / "people.jsonl", [pair for user in tiny_users(5, 8) for pair in user])
+    with FakeServer(skilled(0.8), latency_s=0.03) as server:
+        assert start(folder, server, folder / "home").wait() == 0
+        log = server.log
+        yield folder, server, contents(folder / "home"), len(log.calls), log.moments[-1] - log.moments[0]
 
 
-@pytest.mark.usefixtures("people")
-def test_an_interrupt_keeps_what_was_paid(tmp_path):
-    with FakeServer(skilled(0.8), latency_s=0.05) as server:
-        process = start(tmp_path, server, "home")
-        time.sleep(1.2)
-        process.terminate()
-        assert process.wait() in (0, 1, 3, -15)
-        assert start(tmp_path, server, "home").wait() == 0
-        assert server.log.n_requests <= len(server.log.calls) + IN_FLIGHT
+def stopped_and_finished(whole, home, share, number):
+    """Stops a run after a share of its asking, finishes it and compares; its exit code and the requests of both."""
+    folder, server, expected, _, asks_s = whole
+    before = server.log.n_requests
+    process = start(folder, server, home)
+    while server.log.n_requests == before:
+        time.sleep(0.005)
+    time.sleep(share * asks_s)
+    process.send_signal(number)
+    code = process.wait()
+    assert start(folder, server, home).wait() == 0
+    assert contents(home) == expected
+    return code, server.log.n_requests - before
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_a_killed_run_ends_with_the_same_bytes_and_repeats_only_what_was_under_way(whole, tmp_path, seed):
+    _, n_requests = stopped_and_finished(whole, tmp_path / "home", random.Random(seed).random(), signal.SIGKILL)
+    assert n_requests <= whole[3] + IN_FLIGHT
+
+
+def test_an_interrupt_keeps_what_was_paid(whole, tmp_path):
+    code, n_requests = stopped_and_finished(whole, tmp_path / "home", 0.6, signal.SIGTERM)
+    assert code in (0, 1, 3)
+    assert n_requests <= whole[3] + IN_FLIGHT
