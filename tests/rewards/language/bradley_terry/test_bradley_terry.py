@@ -332,7 +332,7 @@ def test_a_told_model_learns_two_opposite_tastes() -> None:
     pairs = [tiny_pair(f"u{n}", 10 * n + k, likes_long=n % 2 == 0) for n in range(8) for k in range(4)]
     own = {f"u{n}": [p for p in pairs if p.user_id == f"u{n}"] for n in range(8)}
     prompts = [PreparedPrompt(prompt_of(f"u{n}", own[f"u{n}"], words[n % 2 == 0])) for n in range(8)]
-    options = tiny_options(lora=Lora(16, 32.0, ("q_proj", "k_proj", "v_proj", "o_proj")), epochs=12, pairs_a_step=8)
+    options = tiny_options(lora=Lora(16, 32.0, ("q_proj", "k_proj", "v_proj", "o_proj")), epochs=6, pairs_a_step=8)
     told = BradleyTerry(tiny_model(), options, turns=SavedPrompts(PreparedPrompts.of(prompts))).fit(pairs)
     found = margins(told, [told.condition(own[pair.user_id]) for pair in pairs], pairs)
     assert (found > 0).mean() >= 0.9
