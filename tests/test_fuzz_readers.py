@@ -38,7 +38,7 @@ from personalrm.datasets.sources import open_source
 from personalrm.embedding.encoders import TextSequence
 from personalrm.embedding.store import EmbeddingStore
 from personalrm.errors import PersonalRMError
-from personalrm.home.home import CACHE, Home
+from personalrm.home.home import Home
 from personalrm.induction.embedded_fit import EmbeddedFit
 from personalrm.induction.prepared import Preparation, prepare_prompts
 from personalrm.lm.cache import Cache, Unscored
@@ -323,14 +323,14 @@ KEYS = [bytes([n]) * 16 for n in range(6)]
 
 
 def answers(folder: Path) -> None:
-    with Cache(folder / CACHE) as cache:
+    with Cache(folder / CACHE_FILE) as cache:
         for n, key in enumerate(KEYS):
             cache.keep(key, f"u{n % 2}", Unscored("no", 2) if n == 3 else Reply(f"{{}} first {n}", usage=Usage(3, 4)))
 
 
 def read_answers(folder: Path) -> None:
     """Found, owned, added to and erased; what cannot be read is asked again, never another text."""
-    with Cache(folder / CACHE) as cache:
+    with Cache(folder / CACHE_FILE) as cache:
         texts = [found.text for key in KEYS if isinstance(found := cache.find(key), Reply)]
         assert set(texts) <= {f"{{}} first {n}" for n in range(6)}
         cache.keep(b"x" * 16, "u1", Reply("new"))
