@@ -41,7 +41,7 @@ from personalrm.errors import PersonalRMError
 from personalrm.home.home import Home
 from personalrm.induction.embedded_fit import EmbeddedFit
 from personalrm.induction.prepared import Preparation, prepare_prompts
-from personalrm.lm.cache import Cache, Unscored
+from personalrm.lm.cache import CACHE_FILE, Cache, Unscored
 from personalrm.lm.prices import price_of
 from personalrm.lm.protocol import Reply, Usage
 from personalrm.preferences.persona_prompts import (
