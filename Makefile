@@ -5,9 +5,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
-# One worker a core, whole files to one worker (fixtures of a file are made once), one thread each. Hundreds of tests
-# start the command in a process of its own; in a shell that forbids bytecode each would compile the package anew.
-PYTEST := env -u PYTHONDONTWRITEBYTECODE OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
+# One worker a core, whole files to one worker (fixtures of a file are made once) in the order of tests/conftest.py, one
+# thread each. Hundreds of tests start the command in a process of its own; in a shell that forbids bytecode each would
+# compile the package anew.
+PYTEST := env -u PYTHONDONTWRITEBYTECODE OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help

@@ -1,6 +1,8 @@
 import os
+import shutil
 
 import pytest
+from tests.fakes.command import output_of
 
 from personalrm.cli import main
 from personalrm.testing import tiny_users, write_pairs
@@ -24,12 +26,25 @@ def run(capsys, monkeypatch, tmp_path):
     return run_command
 
 
+def write_prefs(folder):
+    return write_pairs(folder / "prefs.jsonl", [pair for user in tiny_users(8) for pair in user])
+
+
 @pytest.fixture
 def prefs(tmp_path):
-    return write_pairs(tmp_path / "prefs.jsonl", [pair for user in tiny_users(8) for pair in user])
+    return write_prefs(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def fitted_home(tmp_path_factory):
+    """A home that has learned the people of `prefs`; to be copied, not changed."""
+    folder = tmp_path_factory.mktemp("fitted")
+    write_prefs(folder)
+    output_of("fit", folder / "prefs.jsonl", "--home", folder / "personalrm-home")
+    return folder / "personalrm-home"
 
 
 @pytest.fixture
-def fitted(run, prefs):
-    assert run("fit", prefs)[0] == 0
+def fitted(run, prefs, fitted_home):
+    shutil.copytree(fitted_home, prefs.with_name("personalrm-home"), dirs_exist_ok=True)
     return run

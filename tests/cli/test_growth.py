@@ -1,6 +1,8 @@
 import json
+import shutil
 
 import pytest
+from tests.fakes.command import output_of
 
 from personalrm.preferences.people import example_users
 from personalrm.testing import tiny_pair, tiny_users, write_pairs
@@ -8,13 +10,21 @@ from personalrm.testing import tiny_pair, tiny_users, write_pairs
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture
-def grown(run, tmp_path):
-    """The example people fitted twice: nadia with nine choices first, then with all."""
+@pytest.fixture(scope="module")
+def grown_folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("grown")
     users = example_users()
     early = [pair for user in users for pair in user.pairs if user.user_id != "nadia" or pair.id < "nadia-p10"]
-    assert run("fit", write_pairs(tmp_path / "early.jsonl", early))[0] == 0
-    assert run("fit", write_pairs(tmp_path / "all.jsonl", [pair for user in users for pair in user]))[0] == 0
+    home = ("--home", folder / "personalrm-home")
+    output_of("fit", write_pairs(folder / "early.jsonl", early), *home)
+    output_of("fit", write_pairs(folder / "all.jsonl", [pair for user in users for pair in user]), *home)
+    return folder
+
+
+@pytest.fixture
+def grown(run, grown_folder, tmp_path):
+    """The example people fitted twice: nadia with nine choices first, then with all."""
+    shutil.copytree(grown_folder, tmp_path, dirs_exist_ok=True)
     return run
 
 
