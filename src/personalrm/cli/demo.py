@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from personalrm.cli.model_options import add_model, optional_judge
 from personalrm.cli.options import add_induction, add_output, induction_settings
-from personalrm.cli.printing import CHARACTERS, bold, print_pair, print_table, print_wrapped, shortened
+from personalrm.cli.printing import CHARACTERS, MOST_LISTED, bold, print_pair, print_table, print_wrapped, shortened
+from personalrm.errors import UnknownName
 from personalrm.wording import count
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ MODEL_ROWS = ("default", "shuffled_user", "persona_and_demonstrations")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--file", help="your own preference pairs instead of the examples")
+    parser.add_argument("-u", "--user", help="this person alone, for a model that takes its time")
     add_induction(parser)
     add_model(parser)
     add_output(parser, "home", "config")
@@ -48,11 +50,16 @@ def run(options: argparse.Namespace) -> int:
 
     started = time.perf_counter()
     settings = induction_settings(options)
-    users = read_pairs(options.file or example_path())
+    read = read_pairs(options.file or example_path())
+    users = dict(read)
+    if options.user is not None:
+        if options.user not in users:
+            raise UnknownName(f"there is no user {options.user!r}; there are {', '.join(list(users)[:MOST_LISTED])}")
+        users = {options.user: users[options.user]}
     held_out = hold_out(users.values(), min_pairs=3)
     choices = count(sum(len(user) for user in users.values()), "choice")
     engine = f"model {options.model}" if options.model else "embedded engine (no model, no network)"
-    print(bold("personalrm demo") + f"  {len(users)} people, {choices}, {engine}")
+    print(bold("personalrm demo") + f"  {_people(len(users))}, {choices}, {engine}")
     print("Each person's later choices were held out; everything below was learned from the earlier ones.\n")
     with optional_judge(options) as judge:
         context = held_out.context.values()
@@ -67,6 +74,10 @@ def run(options: argparse.Namespace) -> int:
     seconds = time.perf_counter() - started
     print(f"\ndone in {seconds:.1f} s. Next: personalrm fit YOUR.jsonl, then personalrm show USER")
     return 0
+
+
+def _people(n: int) -> str:
+    return "1 person" if n == 1 else f"{n} people"
 
 
 def _support(prompt: PersonalPrompt) -> tuple[float, int]:
@@ -116,13 +127,15 @@ def _print_accuracy(held_out: HeldOut, settings: InductionSettings, judge: Model
     from personalrm.bench.runs.evaluation import evaluate
     from personalrm.stats.accuracy import percent
 
-    methods = ROWS if judge is None else MODEL_ROWS
+    methods: tuple[str, ...] = ROWS if judge is None else MODEL_ROWS
+    if len(held_out.context) < 2:  # there is nobody else whose taste could be tried
+        methods = tuple(method for method in methods if method not in ("shuffled_user", "population"))
     evaluation = evaluate(held_out, judge=judge, methods=methods, trials=settings.n_trials, seed=settings.seed)
     first = evaluation.rows[0].accuracy
     n_unscored = max(row.accuracy.n_unscored for row in evaluation.rows)
     print(
         bold("\nHow often it is right")
-        + f" on {count(first.n_pairs, 'held-out choice')} of {first.n_users} people, {n_unscored} unscored"
+        + f" on {count(first.n_pairs, 'held-out choice')} of {_people(first.n_users)}, {n_unscored} unscored"
     )
     rows = []
     for row in evaluation.rows:

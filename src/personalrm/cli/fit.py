@@ -11,7 +11,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from personalrm.cli.model_options import add_model, optional_judge, print_usage
+from personalrm.cli.model_options import add_model, model_name, optional_judge, print_usage
 from personalrm.cli.options import (
     add_induction,
     add_output,
@@ -92,6 +92,7 @@ def _say_stopping() -> None:
 
 
 def _predict(job: FitJob, options: argparse.Namespace, judge: ModelJudge | None) -> int:
+    from personalrm.cli.time_here import speed_here, told_hours
     from personalrm.induction.forecast import Kept, forecast
     from personalrm.lm.cache import CACHE_FILE, Cache, Unscored
     from personalrm.lm.prices import price_of
@@ -117,6 +118,10 @@ def _predict(job: FitJob, options: argparse.Namespace, judge: ModelJudge | None)
                 kept = None
             guess = forecast(job.todo(), judge, induction_settings(options), price, kept)
         content, line = guess.as_json(), guess.line()
+        if guess.n_calls and (speed := speed_here(model_name(options))) is not None:
+            hours = speed.hours(guess.prompt_tokens, guess.completion_tokens)
+            content["hours"] = hours
+            line += "\n" + told_hours(speed, hours, "fewer --trials, one --user, a smaller --max-tokens or model")
     if options.json:
         print_json(content)
     else:

@@ -42,7 +42,7 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     from personalrm.lm.settings import Budget, Limits, Retry
 
     add = shared_group(parser, MODEL).add_argument
-    add("--model", help="openai/NAME, litellm/NAME, or NAME with --base-url (default: the embedded engine)")
+    add("--model", help="openai/NAME, litellm/NAME, FILE.gguf, or NAME with --base-url (default: the embedded engine)")
     add("--base-url", metavar="URL", help="OpenAI-compatible server, such as http://localhost:8000/v1")
     add("--key-file", metavar="FILE", help="file with the API key (or set PERSONALRM_API_KEY, OPENAI_API_KEY)")
     add_flags(shared_group(parser, MODEL), Budget)
@@ -60,6 +60,13 @@ def add_model(parser: argparse.ArgumentParser) -> None:
         help="longest wait for a reply, from its turn on a busy server (default: %(default)s)",
     )
     add_flags(asking, Retry)
+    add(
+        "--gpu-layers",
+        type=int,
+        default=0,
+        metavar="N",
+        help="layers of a GGUF file that go onto a GPU, -1 for all (default: %(default)s)",
+    )
     add("--header", type=json_object, metavar="JSON", help="extra HTTP headers")
     add("--body", type=json_object, metavar="JSON", help="extra fields of every request")
     add("--prices", metavar="FILE", help="price table of your own")
@@ -71,7 +78,16 @@ def model_name(options: argparse.Namespace) -> ModelName:
 
     headers, body = options.header or {}, options.body or {}
     key = getattr(options, "key", None) if options.key_file is None else None
-    return ModelName(options.model, options.base_url, options.key_file, headers, body, options.timeout, key=key)
+    return ModelName(
+        options.model,
+        options.base_url,
+        options.key_file,
+        headers,
+        body,
+        options.timeout,
+        key=key,
+        gpu_layers=options.gpu_layers,
+    )
 
 
 def note_destinations(models: Iterable[ModelName]) -> None:

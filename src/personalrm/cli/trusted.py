@@ -141,6 +141,7 @@ def check_run_file(spec: RunSpec, trusted: Trusted, data: Path | None) -> None:
 def _paths_of(spec: RunSpec, base: Path, data: Path | None) -> Iterator[tuple[str, str, tuple[Path, ...]]]:
     """Every path of a run file, what it is of, and what it may be relative to."""
     from personalrm.bench.plan.spec import EXAMPLE
+    from personalrm.lm.opening import ModelName
     from personalrm.rewards.encoder_spec import STYLOMETRIC
 
     beside = (base,)
@@ -152,6 +153,8 @@ def _paths_of(spec: RunSpec, base: Path, data: Path | None) -> Iterator[tuple[st
             if (written := getattr(dataset, name)) is not None:
                 yield written, f"{name} of dataset {dataset.name!r}", with_data
     for model in spec.models:
+        if ModelName(model.name, model.base_url).is_file:
+            yield model.name, f"name of model {model.label!r}", model_folders(base)
         if model.persona_prompt is not None:
             yield model.persona_prompt, f"persona_prompt of model {model.label!r}", beside
     for trunk in spec.base_models:
@@ -172,9 +175,15 @@ def with_keys(judges: Iterable[JudgeEntry], trusted: Trusted) -> tuple[JudgeEntr
     Raises:
         BadInput: If the file names what it may not.
     """
+    from personalrm.lm.opening import found_in
+
     entries = []
     for judge in judges:
         model, what = judge.model, f"judge {judge.model.name!r}"
+        if model.is_file:
+            folders = model_folders(trusted.file.parent)
+            trusted.check_path(model.name, f"model of {what}", folders)
+            model = replace(model, name=found_in(folders, model.name))
         if model.key_file is not None:
             trusted.check_path(model.key_file, f"key_file of {what}", (trusted.file.parent,))
             key_file = str(trusted.file.parent / model.key_file)
@@ -185,6 +194,12 @@ def with_keys(judges: Iterable[JudgeEntry], trusted: Trusted) -> tuple[JudgeEntr
             raise BadInput(f"variable {judge.key_variable!r} with the key of {what} is not set; set it")
         entries.append(replace(judge, model=replace(model, key=key)))
     return tuple(entries)
+
+
+def model_folders(base: Path) -> tuple[Path, ...]:
+    """Where the GGUF files that a file names are looked for: beside it, then in PERSONALRM_MODELS."""
+    named = os.environ.get(f"{PREFIX}MODELS")
+    return (base, Path(named)) if named else (base,)
 
 
 def other_key(model: str, base_url: str | None) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from personalrm.judging.model import ModelJudge, chance_of_first
 from personalrm.lm.batch import Ask
 from personalrm.lm.http import OpenAIServer
+from personalrm.lm.local.model import LocalModel
 from personalrm.lm.protocol import Reply
 from personalrm.lm.server_facts import ServerFacts
 from personalrm.preferences.messages import Message
@@ -61,8 +62,11 @@ def check_model(judge: ModelJudge) -> Abilities:
         keeps_to_schema = json.loads(reply.text).get("choice") in ("first", "second")
     except (ValueError, AttributeError, RecursionError):
         keeps_to_schema = False
-    server = caller.lm if isinstance(caller.lm, OpenAIServer) else None
-    facts = asyncio.run(_facts(server)) if server is not None else ServerFacts()
+    lm = caller.lm
+    facts = lm.server_facts if isinstance(lm, LocalModel) else ServerFacts()
+    server = lm if isinstance(lm, OpenAIServer) else None
+    if server is not None:
+        facts = asyncio.run(_facts(server))
     return Abilities(
         model=reply.model or caller.lm.name,
         takes_schema="schema" not in caller.refused and keeps_to_schema,

@@ -210,8 +210,11 @@ class ModelJudge:
     def __init__(
         self, caller: Caller, options: JudgeOptions | None = None, persona_prompt: PersonaPrompt | None = None
     ) -> None:
-        self.caller = caller
-        self.options = options or JudgeOptions()
+        self.caller, self.options = caller, options or JudgeOptions()
+        context = getattr(caller.lm, "context_tokens", None)
+        if context is not None:  # what a model on this machine cannot read need not be sent
+            longest = max(1, context - self.options.max_tokens)
+            self.options = replace(self.options, max_prompt_tokens=min(self.options.max_prompt_tokens, longest))
         self.persona_prompt = (persona_prompt or shipped_persona_prompt()).trimmed(
             int(self.options.max_example_tokens * CHARACTERS_A_TOKEN)
         )

@@ -29,8 +29,8 @@ FACTS_S = 5.0
 """Longest wait for what a server tells of itself."""
 MOST_MOVES = 5
 """Redirects that are followed; more are a circle."""
-CANNOT_CONNECT, TIMED_OUT = "cannot connect", "time-out"
-"""A server that does so with everybody is gone: the run ends, instead of writing off each request in turn."""
+CANNOT_CONNECT, TIMED_OUT, BROKE = "cannot connect", "time-out", "connection broke"
+"""A server that does one of the first two with everybody is gone: the run ends, instead of writing off each request."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -164,7 +164,7 @@ class OpenAIServer:
             is_proxys = isinstance(error, aiohttp.ClientProxyConnectionError)
             raise Fault(CANNOT_CONNECT, "same", advice=f"check {through}" if is_proxys else "") from None
         except (aiohttp.ClientError, asyncio.IncompleteReadError, OSError, ValueError) as error:
-            raise Fault(f"connection broke ({type(error).__name__})", "same") from None
+            raise Fault(f"{BROKE} ({type(error).__name__})", "same") from None
         if proxy and status == NO_LOGIN:
             advice = f"write its login into {through} as http://name:password@host"
             raise Fault("HTTP 407", "stop", status=status, advice=advice)

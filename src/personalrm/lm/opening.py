@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,10 @@ class ModelName:
     """How a user names a model.
 
     `openai/NAME` is OpenAI's own server, or the one that `OPENAI_BASE_URL` names for all
-    programs; `litellm/NAME` goes through LiteLLM (extra `litellm`), any other NAME needs a base
-    URL. Keys are looked for at `open_model`, in this order: the key file, `PERSONALRM_API_KEY`,
-    and for `openai/` `OPENAI_API_KEY`.
+    programs; `litellm/NAME` goes through LiteLLM (extra `litellm`); the path of a GGUF file is
+    run here (extra `local`); any other NAME needs a base URL. Keys are looked for at
+    `open_model`, in this order: the key file, `PERSONALRM_API_KEY`, and for `openai/`
+    `OPENAI_API_KEY`.
     """
 
     name: str
@@ -34,11 +35,19 @@ class ModelName:
     tenant: str = ""
     key: str | None = None
     """The key itself, where the caller has it; it is not looked for then."""
+    gpu_layers: int = 0
+    """Layers of a GGUF file that go onto a GPU, -1 for all."""
+
+    @property
+    def is_file(self) -> bool:
+        """Whether it is a GGUF file that is run here."""
+        is_elsewhere = self.base_url is not None or self.name.startswith(("openai/", "litellm/"))
+        return self.name.lower().endswith(".gguf") and not is_elsewhere
 
     @property
     def is_on_this_machine(self) -> bool:
         """Whether text sent to it stays here."""
-        return not self.name.startswith("litellm/") and is_local(_base_url(self) or "")
+        return self.is_file or (not self.name.startswith("litellm/") and is_local(_base_url(self) or ""))
 
     @property
     def host(self) -> str:
@@ -60,10 +69,14 @@ def open_model(model: ModelName) -> LM:
 
     Raises:
         UnknownName: If the name alone does not say where the model is.
-        BadFile: If the key file cannot be read.
+        BadFile: If the key file or the GGUF file cannot be read.
         BadInput: If the key, a header or the environment's proxy cannot be used.
-        MissingExtra: If LiteLLM is asked for and not installed.
+        MissingExtra: If LiteLLM or a GGUF file is asked for and what it needs is not installed.
     """
+    if model.is_file:
+        from personalrm.lm.local.model import LocalModel
+
+        return LocalModel(model.name, gpu_layers=model.gpu_layers, body=model.body, tenant=model.tenant)
     provider, _, rest = model.name.partition("/")
     client: Callable[[Endpoint], LM] = OpenAIServer
     if provider == "litellm" and rest:
@@ -76,8 +89,8 @@ def open_model(model: ModelName) -> LM:
         served, base_url = rest, _base_url(model) or ""
     else:
         raise UnknownName(
-            f"model {model.name!r} could be anywhere; write openai/NAME, litellm/NAME, or add "
-            "--base-url http://localhost:8000/v1"
+            f"model {model.name!r} could be anywhere; write openai/NAME, litellm/NAME, the path of a .gguf "
+            "file, or add --base-url http://localhost:8000/v1"
         )
     key = _key(model)
     if base_url or client is OpenAIServer:
@@ -96,6 +109,11 @@ def open_model(model: ModelName) -> LM:
             name=model.name,
         )
     )
+
+
+def found_in(folders: Iterable[Path], name: str) -> str:
+    """The path of a GGUF file in the first folder that has it; the name itself where none has."""
+    return next((str(folder / name) for folder in folders if (folder / name).is_file()), name)
 
 
 def _base_url(model: ModelName) -> str | None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -13,7 +14,7 @@ from personalrm.judging.model import ModelJudge
 from personalrm.judging.options import JudgeOptions
 from personalrm.lm.batch import Caller
 from personalrm.lm.cache import Cache
-from personalrm.lm.opening import ModelName, open_model
+from personalrm.lm.opening import ModelName, found_in, open_model
 from personalrm.lm.prices import price_of
 from personalrm.lm.settings import Budget, Limits, Retry
 
@@ -43,6 +44,7 @@ class Models:
         keys: Key of each model that needs one, by label.
         retry: Ceilings of retries.
         retry_unscored: Ask again what had no usable answer the last time.
+        folders: Where GGUF files are looked for.
     """
 
     def __init__(
@@ -54,10 +56,12 @@ class Models:
         keys: Mapping[str, str] | None = None,
         retry: Retry | None = None,
         retry_unscored: bool = False,
+        folders: Sequence[Path] = (),
     ) -> None:
         self._models = {model.label: model for model in models}
         self._cache, self._budget, self._keys = cache, budget or BudgetSpec(), keys or {}
         self._retry, self._retry_unscored = retry, retry_unscored
+        self._folders = folders
         self._n_calls, self._cost = 0, 0.0
         self._asked: Caller | None = None
 
@@ -86,7 +90,8 @@ class Models:
 
     def name_of(self, model: ModelSpec) -> ModelName:
         """What is needed to open a model."""
-        return ModelName(model.name, model.base_url, timeout_s=model.timeout_s, key=self._keys.get(model.label))
+        named = ModelName(model.name, model.base_url, timeout_s=model.timeout_s, key=self._keys.get(model.label))
+        return replace(named, name=found_in(self._folders, model.name)) if named.is_file else named
 
     @contextmanager
     def opened(self, label: str) -> Iterator[Caller]:

@@ -20,8 +20,12 @@ from personalrm.errors import BadInput, ModelUnavailable
 from personalrm.wording import count
 
 if TYPE_CHECKING:
-    from personalrm.datasets.building.build import BuildReport
+    from collections.abc import Sequence
+
+    from personalrm.datasets.building.build import Build, BuildReport
     from personalrm.datasets.building.model_stages import JudgeEntry
+    from personalrm.lm.opening import ModelName
+    from personalrm.lm.prices import Price
 
 FILTERS = ("personalizable", "consensus")
 
@@ -58,7 +62,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     from personalrm.datasets.building.build import WORK, Build
-    from personalrm.datasets.building.forecast import forecast_build
     from personalrm.datasets.building.model_stages import Consensus, Personalizable, open_caller
     from personalrm.datasets.building.publishing import run_build
     from personalrm.datasets.building.settings import BuildSettings
@@ -104,12 +107,8 @@ def run(options: argparse.Namespace) -> int:
             retry_unscored=options.retry_unscored,
         )
         if options.dry_run:
-            forecast = forecast_build(build, prices)
-            if options.json:
-                print_json(forecast.as_json())
-            else:
-                print("\n".join(forecast.lines()))
-            return 0
+            entries = (*([filter_entry] if filter_entry else []), *judge_entries)
+            return _predict(build, prices, [entry.model for entry in entries], options)
         try:
             accuracy = personalizable.asked.measure(is_scripted=options.scripted) if personalizable else None
             report = run_build(build, watch=_show_progress, accuracy=accuracy)
@@ -124,6 +123,26 @@ def run(options: argparse.Namespace) -> int:
                 print(f"{caller.lm.name}:", file=sys.stderr)
                 print_usage(caller)
     return 3 if report.n_not_answered or report.n_bad_rows else 0
+
+
+def _predict(
+    build: Build, prices: dict[str, Price | None], models: Sequence[ModelName], options: argparse.Namespace
+) -> int:
+    from personalrm.cli.time_here import speed_here, told_hours
+    from personalrm.datasets.building.forecast import forecast_build
+
+    forecast = forecast_build(build, prices)
+    content, lines = forecast.as_json(), forecast.lines()
+    for model, asked in zip(models, forecast.models, strict=True):
+        if (speed := speed_here(model)) is not None:
+            hours = speed.hours(asked.prompt_tokens, asked.completion_tokens)
+            content.setdefault("hours", {})[asked.model] = hours
+            lines.append(f"{asked.model}: {told_hours(speed, hours, 'fewer people, a smaller model')}")
+    if options.json:
+        print_json(content)
+    else:
+        print("\n".join(lines))
+    return 0
 
 
 def _read_models(options: argparse.Namespace) -> tuple[JudgeEntry | None, tuple[JudgeEntry, ...]]:

@@ -15,7 +15,7 @@ from personalrm.cli.flags import add_flags, amount, from_flags, positive
 from personalrm.cli.model_options import note_destinations
 from personalrm.cli.options import add_output
 from personalrm.cli.printing import MOST_LISTED, EveryMinute, print_counts, print_json, print_wrapped
-from personalrm.cli.trusted import Trusted, add_trust, check_run_file
+from personalrm.cli.trusted import Trusted, add_trust, check_run_file, model_folders
 from personalrm.errors import BadInput
 from personalrm.wording import count
 
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from personalrm.bench.runs.data import Dataset
     from personalrm.bench.runs.models import Models
     from personalrm.bench.runs.runner import CellReport
+
+PROMPT_TOKENS, REPLY_TOKENS = 700, 200
+"""Of a call, about: a persona or some demonstrations and a pair of answers of ordinary length."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -65,7 +68,7 @@ def run(options: argparse.Namespace) -> int:
         print(f"warning: {note}", file=sys.stderr)
     bases = load_bases(spec, datasets, base)
     if options.dry_run:
-        return _predict(spec, datasets, options)
+        return _predict(spec, datasets, options, models)
     folder = RunFolder(options.folder or Path(options.home) / "runs" / spec.name)
     begin_run(spec, datasets, persona_prompts, folder, bases=bases)
     note_destinations(models.name_of(model) for model in spec.models)
@@ -130,16 +133,26 @@ def _models(spec: RunSpec, options: argparse.Namespace, trusted: Trusted) -> Mod
         keys=keys,
         retry=from_flags(Retry, options),
         retry_unscored=options.retry_unscored,
+        folders=model_folders(Path(options.run_file).parent),
     )
 
 
-def _predict(spec: RunSpec, datasets: dict[str, Dataset], options: argparse.Namespace) -> int:
+def _predict(spec: RunSpec, datasets: dict[str, Dataset], options: argparse.Namespace, models: Models) -> int:
     from personalrm.bench.runs.forecast import forecast_run
+    from personalrm.cli.time_here import speed_here, told_hours
 
     rows = forecast_run(spec, datasets)
     total, n_trainings = sum(row.n_calls for row in rows), sum(row.n_trainings for row in rows)
+    hours, told = {}, []
+    for model in spec.models:
+        n_calls = sum(row.n_calls for row in rows if row.cell.model == model.label)
+        if n_calls and (speed := speed_here(models.name_of(model))) is not None:
+            hours[model.label] = time = speed.hours(n_calls * PROMPT_TOKENS, n_calls * REPLY_TOKENS)
+            shorter = "--limit, fewer targets a user, a smaller model"
+            told.append(f"{model.label}, of about {PROMPT_TOKENS} tokens a call: {told_hours(speed, time, shorter)}")
     if options.json:
-        print_json({"cells": [asdict(row) for row in rows], "n_calls": total, "n_trainings": n_trainings})
+        content = {"cells": [asdict(row) for row in rows], "n_calls": total, "n_trainings": n_trainings}
+        print_json(content | ({"hours": hours} if hours else {}))
         return 0
     for row in rows:
         calls = f"{row.n_calls:9,} calls at most" if row.is_bounded else f"  unknown, at least {row.n_calls:,} calls"
@@ -156,6 +169,8 @@ def _predict(spec: RunSpec, datasets: dict[str, Dataset], options: argparse.Name
         print(f"unknown: {', '.join(unknown)}, which do not say what they ask")
     if n_trainings:
         print(f"would train {count(n_trainings, 'language model')}; what is trained already is not counted off")
+    if told:
+        print("\n".join(told))
     return 0
 
 

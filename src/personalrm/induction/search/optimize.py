@@ -263,6 +263,8 @@ class SearchForecast:
     n_calls: int
     n_tokens: int
     """About."""
+    n_reply_tokens: int
+    """Of these."""
     cost: float | None
     """In US dollars at list prices; None where the price is unknown."""
 
@@ -303,4 +305,6 @@ def forecast_search(people: People, judge: ModelJudge, calls: dict[str, int], pr
     n_prompt = int(n_calls * (sum(lengths) / len(lengths)) / CHARACTERS_A_TOKEN)
     usage = Usage(n_prompt, n_calls * REPLY_TOKENS)
     cost = price.of(usage) if price else None
-    return SearchForecast(len(people.train), len(people.dev), calls, n_calls, n_prompt + usage.completion_tokens, cost)
+    n_tokens = n_prompt + usage.completion_tokens
+    n_people = len(people.train), len(people.dev)
+    return SearchForecast(*n_people, calls, n_calls, n_tokens, usage.completion_tokens, cost)
