@@ -133,7 +133,7 @@ def test_a_prompt_beyond_its_context_is_told_and_costs_nothing_else(caller):
 
 
 def test_the_same_seed_gives_the_same_reply_in_another_process(smollm2, tmp_path):
-    replies, request = [], Request((Message("user", "Name a colour."),), Sampling(max_tokens=48))
+    replies, request = [], Request((Message("user", "Name a color."),), Sampling(max_tokens=48))
     for n in range(2):
         judge = open_model_judge(str(smollm2), cache=tmp_path / f"c{n}", options=JudgeOptions(max_tokens=48))
         with judge.caller as caller:
