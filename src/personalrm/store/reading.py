@@ -6,10 +6,11 @@ known of people is read and written in `people.py`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
+from typing import Any
 
 from personalrm.errors import CorruptFile, StoreError, UnknownUser
 from personalrm.preferences.personal_prompts import PersonalPrompt
@@ -21,7 +22,6 @@ MOST_LISTED = 10
 """Versions named in a message."""
 LISTED_AT_ONCE = 20_000
 """People read in one query when everybody is listed."""
-OF_A_PERSON = "FROM prompts JOIN people ON people.id = prompts.person_id WHERE people.user_id = :user_id"
 
 
 class PeopleReader:
@@ -47,17 +47,16 @@ class PeopleReader:
             UnknownUser: If there is no such person or version.
             CorruptFile: If it is damaged; the message names the version to go back to.
         """
-        numbers = [there.number for there in self.versions(user_id)]
-        number = numbers[-1] if version is None else version
-        content = self._content(user_id, number) if number in numbers else None
-        if content is None:
-            there = ", ".join(map(str, numbers[-MOST_LISTED:]))
-            raise UnknownUser(f"user {user_id!r} has no version {number}; saved are {there}")
+        rows = self._contents(user_id, version)
+        if not rows:
+            there = ", ".join(str(saved.number) for saved in self.versions(user_id)[-MOST_LISTED:])
+            raise UnknownUser(f"user {user_id!r} has no version {version}; saved are {there}")
+        number, content = rows[0]
         try:
             return read_prompt(content, user_id, number)
         except CorruptFile as error:
             message = f"version {number} of user {user_id!r} is damaged: {error}"
-            others = (other for other in reversed(numbers) if other != number)
+            others = (saved.number for saved in reversed(self.versions(user_id)) if saved.number != number)
             readable = next((other for other in others if self._is_readable(user_id, other)), None)
             if readable is not None:
                 message += (
@@ -72,8 +71,7 @@ class PeopleReader:
         Raises:
             UnknownUser: If nothing was fitted for the person.
         """
-        query = f"SELECT prompts.number, prompts.date {OF_A_PERSON} ORDER BY prompts.number"
-        rows = self._database.rows(query, user_id=user_id) if storable(user_id) == user_id else []
+        rows = self._of_a_person("prompts.number, prompts.date", "ORDER BY prompts.number", user_id)
         if not rows:
             raise self.unknown(user_id)
         return tuple(Version(number, date) for number, date in rows)
@@ -115,15 +113,25 @@ class PeopleReader:
             "--home (personalrm users lists who is there)"
         )
 
-    def _content(self, user_id: str, number: int) -> str | None:
-        """A version as it stands; None where it is gone meanwhile."""
-        query = f"SELECT prompts.content {OF_A_PERSON} AND prompts.number = :number"
-        return next((row[0] for row in self._database.rows(query, user_id=user_id, number=number)), None)
+    def _contents(self, user_id: str, version: int | None) -> Sequence[Sequence[Any]]:
+        """Number and content of the newest version, or of that one; no row where it is not there."""
+        if version is None:
+            return self._of_a_person("prompts.number, prompts.content", "ORDER BY prompts.number DESC LIMIT 1", user_id)
+        return self._of_a_person(
+            "prompts.number, prompts.content", "AND prompts.number = :number", user_id, number=version
+        )
+
+    def _of_a_person(self, columns: str, rest: str, user_id: str, **parameters: Any) -> Sequence[Sequence[Any]]:
+        if storable(user_id) != user_id:
+            return []  # no database takes such an id, and none may be taken for a similar one
+        tables = "prompts JOIN people ON people.id = prompts.person_id"
+        query = f"SELECT {columns} FROM {tables} WHERE people.user_id = :user_id {rest}"
+        return self._database.rows(query, user_id=user_id, **parameters)
 
     def _is_readable(self, user_id: str, number: int) -> bool:
-        content = self._content(user_id, number)
+        rows = self._contents(user_id, number)
         try:
-            return content is not None and bool(read_prompt(content, user_id, number))
+            return bool(rows) and bool(read_prompt(rows[0][1], user_id, number))
         except StoreError:
             return False
 
