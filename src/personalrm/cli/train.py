@@ -45,12 +45,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--encoder",
         metavar="NAME",
-        help="what reads the texts: stylometric, or a Hugging Face model by name or folder (default: stylometric)",
+        help="what reads the texts: stylometric, or a language model or sentence encoder by its name on the hub, as a "
+        "folder or a GGUF file (default: stylometric)",
+    )
+    parser.add_argument(
+        "--layer", type=int, metavar="N", help="hidden layer of the encoder, from 0; -1 is the last (default)"
     )
     parser.add_argument(
         "--base",
         metavar="NAME",
-        help="language model that is trained with LoRA; name or folder",
+        help="language model that is trained with LoRA; name on the hub, folder or GGUF file",
     )
     parser.add_argument("--prompts", metavar="FILE", help="personal prompts that bt is told, from prepare-prompts")
     parser.add_argument("--demonstrations", action="store_true", help="tell the prompts' demonstrations too")
@@ -121,7 +125,9 @@ def _recipe(
     chosen = method.options(content, where=where, faithful=options.faithful)
     if turns is None and method.knows == "history":
         turns = method.turns(PreparedPrompts(), pairs, k=method.n_shown(content, where), seed=0)
-    encoder = EncoderSpec(options.encoder or STYLOMETRIC)
+    encoder = EncoderSpec(options.encoder or STYLOMETRIC, layer=options.layer)
+    if options.layer is not None and encoder.name == STYLOMETRIC:
+        raise BadInput("--layer is of a model that reads the texts; name one with --encoder or leave --layer out")
     if options.device is not None:
         encoder = encoder.on(options.device)
     store = partial(open_store, f"{options.home}/embeddings", encoder, watch=progress.embedded)

@@ -24,6 +24,7 @@ from personalrm.embedding.quiet_loading import load_pretrained
 from personalrm.embedding.token_tree import Tokens, TokenTree, pack
 from personalrm.embedding.with_torch import torch
 from personalrm.errors import BadInput
+from personalrm.lm.local.gguf import hash_of_model
 
 PROBE = ((5, 6, 7, 8), (5, 6, 7, 9, 10))
 """Two sequences that begin alike, to see whether a model lets trees be packed."""
@@ -64,7 +65,7 @@ class HuggingFaceEncoder:
     """A model by name or folder; loaded at the first use.
 
     Args:
-        name: A name on the hub or a folder with model and tokenizer.
+        name: A name on the hub, a folder with model and tokenizer, or a GGUF file.
         encoding: Lengths, layer, batches, device.
         local_only: Never ask the hub; a name must then be in the local cache.
     """
@@ -83,6 +84,8 @@ class HuggingFaceEncoder:
         """Name or folder's contents, layer, lengths, dtype, as canonical JSON."""
         kept = {name: asdict(self.encoding)[name] for name in ("max_tokens", "layer", "dtype")}
         folder = Path(self.name)
+        if folder.is_file():
+            return json.dumps(["hugging_face", VERSION, f"gguf {hash_of_model(folder)}", kept], sort_keys=True)
         if not folder.is_dir():
             revision = getattr(self._config, "_commit_hash", None)
             return json.dumps(["hugging_face", VERSION, f"{self.name}@{revision}", kept], sort_keys=True)
@@ -101,7 +104,14 @@ class HuggingFaceEncoder:
         return int(self._config.hidden_size)
 
     def embed(self, sequences: Sequence[TextSequence]) -> Embedded:
-        """Last and mean pooling of each sequence from one pass."""
+        """Last and mean pooling of each sequence from one pass.
+
+        Raises:
+            BadInput: If the model has no such layer.
+        """
+        n_layers, layer = int(getattr(self._config, "num_hidden_layers", 0)), self.encoding.layer
+        if n_layers and not -n_layers - 1 <= layer <= n_layers:
+            raise BadInput(f"layer of encoder {self.name!r} is {layer}; it has layers 0 to {n_layers}, -1 is the last")
         fitted = [fit_tokens(self._tokenizer, sequence, self.longest) for sequence in sequences]
         self.n_truncated += sum(fitting.is_truncated for fitting in fitted)
         self.n_tokens += sum(len(fitting.tokens) for fitting in fitted)

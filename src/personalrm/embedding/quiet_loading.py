@@ -9,10 +9,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from personalrm.errors import MissingExtra, UnknownName
-from personalrm.wording import absence, visible
+from personalrm.wording import absence, install_hint, visible
 
 NO_FOREIGN_CODE = {"trust_remote_code": False}
 """Said wherever something is loaded: left out, transformers asks on the terminal, and takes a yes."""
@@ -23,7 +25,7 @@ def load_pretrained(kind: str, name: str, what: str, **options: Any) -> Any:
 
     Args:
         kind: Name of the class.
-        name: A folder, or a name on the hub.
+        name: A folder, a GGUF file, or a name on the hub.
         what: What errors call it, such as `encoder`.
         options: Passed on.
 
@@ -35,6 +37,14 @@ def load_pretrained(kind: str, name: str, what: str, **options: Any) -> Any:
         import transformers
     except (ImportError, OSError, MemoryError) as error:
         raise MissingExtra(absence(error, "transformers", "train")) from None
+    path = Path(name)
+    if name.lower().endswith(".gguf"):  # its weights are unpacked to what they were before they were made small
+        from personalrm.lm.local.gguf import read_facts
+
+        read_facts(path)  # which refuses a damaged file in a sentence
+        if find_spec("gguf") is None:
+            raise MissingExtra(f"{what} {visible(name)!r} is read by the package gguf; {install_hint('embed')}")
+        name, options = str(path.parent), options | {"gguf_file": path.name}
     try:
         with quiet_loading():
             return getattr(transformers, kind).from_pretrained(name, **NO_FOREIGN_CODE, **options)
@@ -42,8 +52,8 @@ def load_pretrained(kind: str, name: str, what: str, **options: Any) -> Any:
         if isinstance(error, MemoryError) or "memory" in str(error).lower():
             raise
         raise UnknownName(
-            f"{what} {visible(name)!r} cannot be loaded ({_reason(error)}); name a model of the hub or a folder that "
-            "holds model and tokenizer"
+            f"{what} {visible(str(path))!r} cannot be loaded ({_reason(error)}); name a model of the hub, a folder "
+            "that holds model and tokenizer, or a GGUF file"
         ) from None
 
 

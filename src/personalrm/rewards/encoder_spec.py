@@ -17,7 +17,7 @@ class EncoderSpec:
     """An encoder by name."""
 
     name: str = STYLOMETRIC
-    """`stylometric` (no model), or a Hugging Face model: a name on the hub or a folder."""
+    """`stylometric` (no model), or a Hugging Face model: a name on the hub, a folder, or a GGUF file."""
     max_tokens: int = 8192
     """Longest sequence; longer ones lose their oldest turns."""
     dtype: str = "float32"
@@ -25,6 +25,8 @@ class EncoderSpec:
     device: str = "cpu"
     batch_tokens: int = 16_384
     """Most tokens of a forward."""
+    layer: int | None = None
+    """Which hidden layer; the last, after the final norm, where None."""
 
     def __post_init__(self) -> None:
         if not self.name.strip():
@@ -57,5 +59,6 @@ def open_encoder(spec: EncoderSpec) -> Encoder:
     from personalrm.embedding.hugging_face import Encoding, HuggingFaceEncoder
 
     dtype: object = spec.dtype
-    encoding = Encoding(spec.max_tokens, dtype=dtype, batch_tokens=spec.batch_tokens, device=spec.device)  # type: ignore[arg-type]  # checked above
+    layer = -1 if spec.layer is None else spec.layer
+    encoding = Encoding(spec.max_tokens, layer, dtype, batch_tokens=spec.batch_tokens, device=spec.device)  # type: ignore[arg-type]  # checked above
     return HuggingFaceEncoder(spec.name, encoding)

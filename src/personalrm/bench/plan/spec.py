@@ -162,10 +162,12 @@ class RunEncoder:
     label: str
     """What tables call it."""
     name: str = STYLOMETRIC
-    """`stylometric` (no model), or a Hugging Face model: a name on the hub or a folder."""
+    """`stylometric` (no model), or a Hugging Face model: a name on the hub, a folder or a GGUF file."""
     pooling: Literal["last", "mean"] = "last"
     max_tokens: int = 8192
     device: str = "cpu"
+    layer: int | None = None
+    """Which hidden layer; the last where None."""
 
     def __post_init__(self) -> None:
         _check_label("encoder", self.name, self.label)
@@ -173,7 +175,7 @@ class RunEncoder:
     @property
     def encoder(self) -> EncoderSpec:
         """What opens it."""
-        return EncoderSpec(self.name, max_tokens=self.max_tokens, device=self.device)
+        return EncoderSpec(self.name, max_tokens=self.max_tokens, device=self.device, layer=self.layer)
 
 
 @dataclass(frozen=True)

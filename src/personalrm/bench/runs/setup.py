@@ -243,7 +243,7 @@ def _base(spec: RunSpec, model: BaseModel, methods: list[str], base: Path) -> Ba
     """A base model that can be trained by these methods, with the prompts of its file."""
     from personalrm.rewards.language.lora import check_base
 
-    path = str(base / model.name) if (base / model.name).is_dir() else model.name
+    path = str(base / model.name) if (base / model.name).exists() else model.name
     for name in methods:
         method, encoder = reward_method(name), encoder_of(model, spec.encoders)
         method.n_shown(given_for(spec, name).settings, f"settings of reward model {name!r}")
