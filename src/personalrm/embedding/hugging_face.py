@@ -33,6 +33,11 @@ SAME = 1e-3
 VERSION = 2
 """Of how texts become tokens; in the identity, so that vectors of two ways are never mixed (1: special tokens could be
 written by texts, and completions of one conversation could be shown under different turns)."""
+REACH = 6.0
+"""Times a model's width: of so many tokens the attention to one costs as much as its other 24 width^2 operations a
+layer."""
+ENOUGH_TOKENS, MOST_PADDED = 512, 1.1
+"""Tokens from which on a larger batch is no faster, and how much of it padding may add."""
 LONGEST = 8192
 """Tokens of a sequence where neither the settings nor the model say less."""
 
@@ -174,7 +179,9 @@ class HuggingFaceEncoder:
     def _pooled(self, sequences: Sequence[Tokens]) -> Iterator[tuple[list[int], tuple[torch.Tensor, torch.Tensor]]]:
         """Places of the sequences of a batch, and their last and mean vectors in fp32."""
         if self.shares_prefixes:
-            trees = sorted(pack(sequences, max_tokens=self.encoding.batch_tokens // 4), key=len)
+            trees = sorted(
+                pack(sequences, max_tokens=self.encoding.batch_tokens // 4, reach=REACH * self.dim), key=len
+            )
             for batch in _batches([len(tree) for tree in trees], self.encoding.batch_tokens):
                 group = [trees[place] for place in batch]
                 yield [int(number) for tree in group for number in tree.sequences], self._tree_batch(group)
@@ -244,12 +251,18 @@ def pool(hidden: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.
 
 
 def _batches(lengths: Sequence[int], most: int) -> Iterator[list[int]]:
-    """Places in order, ascending in length, cut so that a batch padded to its longest has at most `most` tokens."""
+    """Places in order, ascending in length, cut so that a batch padded to its longest has at most `most` tokens.
+
+    One that keeps a core busy is cut too where padding would be more than a tenth of it.
+    """
     batch: list[int] = []
+    n_tokens = 0
     for place, length in enumerate(lengths):
-        if batch and (len(batch) + 1) * length > most:
+        padded = (len(batch) + 1) * length
+        if batch and (padded > most or (n_tokens >= ENOUGH_TOKENS and padded > MOST_PADDED * (n_tokens + length))):
             yield batch
-            batch = []
+            batch, n_tokens = [], 0
         batch.append(place)
+        n_tokens += length
     if batch:
         yield batch

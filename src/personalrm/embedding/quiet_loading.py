@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from importlib.util import find_spec
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +77,8 @@ def quiet_loading() -> Iterator[None]:
     bars.disable_progress_bar()
     hub.setLevel(logging.ERROR)
     try:
-        yield
+        with redirect_stderr(StringIO()):  # the bar over the tensors of a GGUF file asks nobody
+            yield
     finally:
         hub.setLevel(level)
         bars.set_verbosity(verbosity)
