@@ -179,9 +179,7 @@ class HuggingFaceEncoder:
     def _pooled(self, sequences: Sequence[Tokens]) -> Iterator[tuple[list[int], tuple[torch.Tensor, torch.Tensor]]]:
         """Places of the sequences of a batch, and their last and mean vectors in fp32."""
         if self.shares_prefixes:
-            trees = sorted(
-                pack(sequences, max_tokens=self.encoding.batch_tokens // 4, reach=REACH * self.dim), key=len
-            )
+            trees = sorted(pack(sequences, max_tokens=self.encoding.batch_tokens // 4, reach=REACH * self.dim), key=len)
             for batch in _batches([len(tree) for tree in trees], self.encoding.batch_tokens):
                 group = [trees[place] for place in batch]
                 yield [int(number) for tree in group for number in tree.sequences], self._tree_batch(group)
