@@ -187,15 +187,22 @@ def test_files_are_found_in_the_first_folder_that_has_them(file, tmp_path):
 @pytest.mark.parametrize(
     ("memory_gib", "size"),
     [
-        (64, Size(4, 33_024, 2)),
-        (24, Size(2, 33_024, 2)),
-        (12, Size(1, 33_024, 2)),
-        (8, Size(1, 8_256, 2)),
-        (6, Size(1, 2_064, 2)),
+        (64, Size(4, 33_024, 8)),
+        (24, Size(2, 33_024, 8)),
+        (12, Size(1, 33_024, 8)),
+        (8, Size(1, 8_256, 8)),
+        (6, Size(1, 2_064, 8)),
     ],
 )
 def test_as_many_slots_and_as_much_context_as_memory_has_room_for(memory_gib, size):
-    assert fitting_size(SEVEN_BILLION, n_cores=1.5, memory_bytes=memory_gib * GIB) == size
+    assert fitting_size(SEVEN_BILLION, n_cores=7.5, memory_bytes=memory_gib * GIB) == size
+
+
+def test_few_cores_write_one_reply_at_a_time_unless_a_gpu_does():
+    sized = {"memory_bytes": 64 * GIB}
+    assert fitting_size(SEVEN_BILLION, n_cores=1.5, **sized) == Size(1, 33_024, 2)
+    assert fitting_size(SEVEN_BILLION, n_cores=4, **sized).n_slots == 2
+    assert fitting_size(SEVEN_BILLION, n_cores=2, **sized, has_gpu=True).n_slots == 4
 
 
 def test_a_model_that_does_not_fit_is_refused_before_it_is_loaded():
