@@ -164,7 +164,8 @@ class HuggingFaceEncoder:
 
     @cached_property
     def _model(self) -> Any:
-        model = self._loaded("AutoModel", dtype=getattr(torch, self.encoding.dtype))
+        # With its configuration, which takes ten seconds to read anew from a GGUF file with a large vocabulary.
+        model = self._loaded("AutoModel", config=self._config, dtype=getattr(torch, self.encoding.dtype))
         try:
             return model.to(self.encoding.device).eval().requires_grad_(False)
         except (RuntimeError, AssertionError) as error:  # torch without CUDA asserts

@@ -195,7 +195,7 @@ def test_files_are_found_in_the_first_folder_that_has_them(file, tmp_path):
     ],
 )
 def test_as_many_slots_and_as_much_context_as_memory_has_room_for(memory_gib, size):
-    assert fitting_size(SEVEN_BILLION, n_cores=7.5, memory_bytes=memory_gib * GIB) == size
+    assert fitting_size(SEVEN_BILLION, n_cores=8, memory_bytes=memory_gib * GIB) == size
 
 
 def test_few_cores_write_one_reply_at_a_time_unless_a_gpu_does():
