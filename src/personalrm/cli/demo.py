@@ -98,7 +98,7 @@ def _print_person(prompt: PersonalPrompt, held_out: HeldOut) -> None:
     for claim in prompt.persona.claims:
         print_wrapped(f"- {claim.text}", "  ")
         against = ", ".join(claim.contradicting) or "none"
-        print_wrapped(f"for: {', '.join(claim.supporting)}; against: {against}", "    ")
+        print_wrapped(f"for: {', '.join(claim.supporting) or 'none'}; against: {against}", "    ")
     if supported := [claim for claim in prompt.persona.claims if claim.supporting]:
         print_pair(pairs[supported[0].supporting[0]], "    ")
 
