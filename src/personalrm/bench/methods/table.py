@@ -292,7 +292,7 @@ def entry_of(name: str, where: str = "") -> Entry:
         return METHODS[name]
     if place := place_of(name, METHODS, "judges", "reward_models"):
         return _own(name, place)
-    raise UnknownName(f"unknown method {name!r}{where}; {suggestion(name, known_methods())}")
+    raise UnknownName(f"unknown method {name[:80]!r}{where}; {suggestion(name, known_methods())}")
 
 
 def known_methods() -> list[str]:

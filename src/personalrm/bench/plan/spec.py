@@ -66,7 +66,7 @@ class DatasetSpec:
         if self.min_pairs < 1:
             raise BadInput(f"min_pairs of dataset {self.name!r} is {self.min_pairs!r}; it must be at least 1")
         if self.users not in ("train", "dev", "test", "all"):
-            raise BadInput(f"users of dataset {self.name!r} is {self.users!r}; use train, dev, test or all")
+            raise BadInput(f"users of dataset {self.name!r} is {self.users[:80]!r}; use train, dev, test or all")
 
 
 @dataclass(frozen=True)
@@ -421,7 +421,7 @@ def spec_of(settings: Mapping[str, Any], where: str) -> RunSpec:
 def _check_name(what: str, name: str) -> None:
     """Names become file names."""
     if not _NAME.fullmatch(name):
-        raise BadInput(f"name of {what} is {name!r}; use up to 64 letters, digits, dots, dashes or underscores")
+        raise BadInput(f"name of {what} is {name[:80]!r}; use up to 64 letters, digits, dots, dashes or underscores")
 
 
 def _check_different(what: str, names: Sequence[str]) -> None:
