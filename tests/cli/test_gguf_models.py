@@ -1,17 +1,15 @@
 """`--model FILE.gguf` at the command line and in run files; llama.cpp is a stand-in."""
 
 import json
-from pathlib import Path
 
 import pytest
-from tests.fakes.gguf_files import gguf
+from tests.fakes.gguf_files import gguf, run_by_stand_in
 
 from personalrm.cli import time_here
 from personalrm.lm.local.speed import Speed
 from personalrm.testing import tiny_users, write_pairs
 
 pytestmark = pytest.mark.slow
-STAND_IN = Path(__file__).parents[1] / "fakes" / "llama_cpp"
 RUN_FILE = """
 name: r
 methods: [default]
@@ -23,8 +21,7 @@ models: [{{label: small, name: {name}}}]
 
 @pytest.fixture(autouse=True)
 def stand_in(tmp_path, monkeypatch):
-    monkeypatch.setenv("PYTHONPATH", str(STAND_IN))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    run_by_stand_in(tmp_path, monkeypatch)
 
 
 @pytest.fixture
@@ -64,7 +61,7 @@ def test_a_dry_run_measures_and_tells_the_time(run, place):
 
 
 def test_a_long_run_says_what_would_be_shorter(run, place, monkeypatch):
-    monkeypatch.setattr(time_here, "speed_here", lambda model: Speed(1.0, 0.5, 4))
+    monkeypatch.setattr(time_here, "speed_of", lambda model: Speed(1.0, 0.5, 4))
     code, out, _ = run(
         "fit", place / "people.jsonl", "--model", place / "small.gguf", "--home", place / "home", "--dry-run"
     )

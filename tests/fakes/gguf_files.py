@@ -1,6 +1,7 @@
 """GGUF files that hold a header and no model."""
 
 import struct
+from pathlib import Path
 
 
 def text(value):
@@ -32,8 +33,15 @@ SMALL = {
 }
 
 
-def gguf(keys=None, *, version=3, magic=b"GGUF"):
+def gguf(keys=None, *, version=3, magic=b"GGUF", tensor_at=None):
     """The bytes of a file with these keys instead of, or beside, those of a small model; None leaves one out."""
     held = {name: value for name, value in (SMALL | (keys or {})).items() if value is not None}
-    head = magic + struct.pack("<IQQ", version, 0, len(held))
-    return head + b"".join(text(name) + of_kind(value) for name, value in held.items()) + b"\0" * 64
+    head = magic + struct.pack("<IQQ", version, tensor_at is not None, len(held))
+    tensor = b"" if tensor_at is None else text("w") + struct.pack("<IQQIQ", 2, 4, 4, 0, tensor_at)
+    return head + b"".join(text(name) + of_kind(value) for name, value in held.items()) + tensor + b"\0" * 64
+
+
+def run_by_stand_in(tmp_path, monkeypatch):
+    """Let the child process find the stand-in for llama.cpp, and keep hashes of models in this folder."""
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent / "llama_cpp"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))

@@ -92,7 +92,7 @@ def _say_stopping() -> None:
 
 
 def _predict(job: FitJob, options: argparse.Namespace, judge: ModelJudge | None) -> int:
-    from personalrm.cli.time_here import speed_here, told_hours
+    from personalrm.cli.time_here import time_here
     from personalrm.induction.forecast import Kept, forecast
     from personalrm.lm.cache import CACHE_FILE, Cache, Unscored
     from personalrm.lm.prices import price_of
@@ -118,10 +118,11 @@ def _predict(job: FitJob, options: argparse.Namespace, judge: ModelJudge | None)
                 kept = None
             guess = forecast(job.todo(), judge, induction_settings(options), price, kept)
         content, line = guess.as_json(), guess.line()
-        if guess.n_calls and (speed := speed_here(model_name(options))) is not None:
-            hours = speed.hours(guess.prompt_tokens, guess.completion_tokens)
-            content["hours"] = hours
-            line += "\n" + told_hours(speed, hours, "fewer --trials, one --user, a smaller --max-tokens or model")
+        shorter = "fewer --trials, one --user, a smaller --max-tokens or model"
+        tokens = guess.prompt_tokens, guess.completion_tokens
+        if guess.n_calls and (time := time_here(model_name(options), *tokens, shorter=shorter)) is not None:
+            content["hours"], told = time
+            line += f"\n{told}"
     if options.json:
         print_json(content)
     else:

@@ -239,7 +239,7 @@ def _write(options: argparse.Namespace, prompt: PersonaPrompt) -> None:
 
 
 def _predict(people: People, options: argparse.Namespace, settings: SearchSettings) -> int:
-    from personalrm.cli.time_here import speed_here, told_hours
+    from personalrm.cli.time_here import time_here
     from personalrm.induction.search.mipro import mipro_calls_by_purpose
     from personalrm.induction.search.optimize import calls_by_purpose, forecast_search
     from personalrm.lm.prices import price_of
@@ -248,16 +248,17 @@ def _predict(people: People, options: argparse.Namespace, settings: SearchSettin
         price = price_of(options.model, options.prices)
         count_calls = mipro_calls_by_purpose if options.method == "mipro" else calls_by_purpose
         guess = forecast_search(people, judge, count_calls(people, settings, judge.options.n_samples), price)
-    content, hours_told = guess.as_json(), ""
-    if (speed := speed_here(model_name(options))) is not None:
-        content["hours"] = hours = speed.hours(guess.n_tokens - guess.n_reply_tokens, guess.n_reply_tokens)
-        hours_told = told_hours(speed, hours, "fewer candidates or dev users, a smaller model")
+    content, told = guess.as_json(), ""
+    tokens = guess.n_tokens - guess.n_reply_tokens, guess.n_reply_tokens
+    shorter = "fewer candidates or dev users, a smaller model"
+    if (time := time_here(model_name(options), *tokens, shorter=shorter)) is not None:
+        content["hours"], told = time
     if options.json:
         print_json(content)
     else:
         print_wrapped(guess.line())
-        if hours_told:
-            print(hours_told)
+        if told:
+            print(told)
     return 0
 
 

@@ -33,9 +33,6 @@ SAME = 1e-3
 VERSION = 2
 """Of how texts become tokens; in the identity, so that vectors of two ways are never mixed (1: special tokens could be
 written by texts, and completions of one conversation could be shown under different turns)."""
-REACH = 6.0
-"""Times a model's width: of so many tokens the attention to one costs as much as its other 24 width^2 operations a
-layer."""
 ENOUGH_TOKENS, MOST_PADDED = 512, 1.1
 """Tokens from which on a larger batch is no faster, and how much of it padding may add."""
 LONGEST = 8192
@@ -180,7 +177,7 @@ class HuggingFaceEncoder:
     def _pooled(self, sequences: Sequence[Tokens]) -> Iterator[tuple[list[int], tuple[torch.Tensor, torch.Tensor]]]:
         """Places of the sequences of a batch, and their last and mean vectors in fp32."""
         if self.shares_prefixes:
-            trees = sorted(pack(sequences, max_tokens=self.encoding.batch_tokens // 4, reach=REACH * self.dim), key=len)
+            trees = sorted(pack(sequences, max_tokens=self.encoding.batch_tokens // 4), key=len)
             for batch in _batches([len(tree) for tree in trees], self.encoding.batch_tokens):
                 group = [trees[place] for place in batch]
                 yield [int(number) for tree in group for number in tree.sequences], self._tree_batch(group)

@@ -9,7 +9,6 @@ states at the leaves then equal those of the sequences run alone.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -74,20 +73,16 @@ def make_tree(sequences: Sequence[Tokens], numbers: Sequence[int]) -> TokenTree:
     return TokenTree(np.array(tokens), np.array(positions), last, np.array(numbers), np.array(leaves))
 
 
-def pack(
-    sequences: Sequence[Tokens], *, max_tokens: int, least_shared: float = 0.25, reach: float = math.inf
-) -> list[TokenTree]:
+def pack(sequences: Sequence[Tokens], *, max_tokens: int, least_shared: float = 0.25) -> list[TokenTree]:
     """Trees that hold all sequences, each tree's sequences sharing their beginning.
 
     Attention costs the square of a tree's tokens, so a sequence joins the tree of its
-    neighbor only if enough of it is shared, the tree stays small, and what is shared costs more than
-    that all tokens of the tree are held against all of the sequence.
+    neighbor only if enough of it is shared and the tree stays small.
 
     Args:
         sequences: Token ids, none empty, in any order.
         max_tokens: Most tokens of a tree, unless a single sequence has more.
         least_shared: Share of a sequence that its neighbor must begin with to join the tree.
-        reach: Tokens against which one is held at the cost of computing one, about six times a model's width.
     """
     order = sorted(range(len(sequences)), key=lambda number: sequences[number])
     groups: list[list[int]] = []
@@ -97,8 +92,7 @@ def pack(
         sequence = sequences[number]
         shared = common_length(before, sequence)
         grown = size + len(sequence) - shared
-        pays = shared * reach >= 2.0 * size * (len(sequence) - shared) if math.isfinite(reach) else True
-        if groups and shared >= least_shared * len(sequence) and grown <= max_tokens and pays:
+        if groups and shared >= least_shared * len(sequence) and grown <= max_tokens:
             groups[-1].append(number)
             size = grown
         else:

@@ -76,9 +76,20 @@ def test_what_is_no_gguf_file_is_refused_in_a_sentence(tmp_path, content, says):
 
 
 def test_a_folder_and_a_file_that_is_not_there_are_refused(tmp_path):
-    for path in (tmp_path, tmp_path / "no.gguf"):
-        with pytest.raises(BadFile, match="is not there"):
+    for path, says in ((tmp_path, "is a folder"), (tmp_path / "no.gguf", "is not there")):
+        with pytest.raises(BadFile, match=says):
             read_facts(path)
+
+
+def test_a_download_that_broke_off_is_found_by_where_its_tensors_are(tmp_path):
+    assert read_facts(written(tmp_path, gguf(tensor_at=32))).n_layers == 2
+    with pytest.raises(BadFile, match="cut short or damaged"):
+        read_facts(written(tmp_path, gguf(tensor_at=64)))
+
+
+def test_a_file_without_an_architecture_is_refused(tmp_path):
+    with pytest.raises(BadFile, match="names no architecture"):
+        read_facts(written(tmp_path, gguf({"general.architecture": None})))
 
 
 def test_any_bytes_give_facts_or_a_sentence(tmp_path):

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from tests.fakes.gguf_files import gguf
+from tests.fakes.gguf_files import gguf, run_by_stand_in
 
 from personalrm.errors import BadFile, MissingExtra, ModelUnavailable, UnknownName
 from personalrm.judging.checking import check_model
@@ -25,7 +25,6 @@ from personalrm.lm.opening import ModelName, found_in, open_model
 from personalrm.preferences.messages import Message
 from personalrm.preferences.verdicts import Question
 
-STAND_IN = Path(__file__).parents[2] / "fakes" / "llama_cpp"
 ASKED = [Question("u", (Message("user", f"How, on day {n}?"),), "x" * (20 + n), "y" * (90 - n)) for n in range(5)]
 GIB = 2**30
 SEVEN_BILLION = GGUFFacts("llama", "", 131_072, 32, 131_072, 4 * GIB, has_chat_template=True)
@@ -33,8 +32,7 @@ SEVEN_BILLION = GGUFFacts("llama", "", 131_072, 32, 131_072, 4 * GIB, has_chat_t
 
 @pytest.fixture(autouse=True)
 def stand_in(tmp_path, monkeypatch):
-    monkeypatch.setenv("PYTHONPATH", str(STAND_IN))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    run_by_stand_in(tmp_path, monkeypatch)
 
 
 @pytest.fixture

@@ -128,16 +128,16 @@ def run(options: argparse.Namespace) -> int:
 def _predict(
     build: Build, prices: dict[str, Price | None], models: Sequence[ModelName], options: argparse.Namespace
 ) -> int:
-    from personalrm.cli.time_here import speed_here, told_hours
+    from personalrm.cli.time_here import time_here
     from personalrm.datasets.building.forecast import forecast_build
 
     forecast = forecast_build(build, prices)
     content, lines = forecast.as_json(), forecast.lines()
     for model, asked in zip(models, forecast.models, strict=True):
-        if (speed := speed_here(model)) is not None:
-            hours = speed.hours(asked.prompt_tokens, asked.completion_tokens)
-            content.setdefault("hours", {})[asked.model] = hours
-            lines.append(f"{asked.model}: {told_hours(speed, hours, 'fewer people, a smaller model')}")
+        tokens = asked.prompt_tokens, asked.completion_tokens
+        if (time := time_here(model, *tokens, shorter="fewer people, a smaller model")) is not None:
+            content.setdefault("hours", {})[asked.model] = time[0]
+            lines.append(f"{asked.model}: {time[1]}")
     if options.json:
         print_json(content)
     else:

@@ -139,17 +139,17 @@ def _models(spec: RunSpec, options: argparse.Namespace, trusted: Trusted) -> Mod
 
 def _predict(spec: RunSpec, datasets: dict[str, Dataset], options: argparse.Namespace, models: Models) -> int:
     from personalrm.bench.runs.forecast import forecast_run
-    from personalrm.cli.time_here import speed_here, told_hours
+    from personalrm.cli.time_here import time_here
 
     rows = forecast_run(spec, datasets)
     total, n_trainings = sum(row.n_calls for row in rows), sum(row.n_trainings for row in rows)
     hours, told = {}, []
     for model in spec.models:
         n_calls = sum(row.n_calls for row in rows if row.cell.model == model.label)
-        if n_calls and (speed := speed_here(models.name_of(model))) is not None:
-            hours[model.label] = time = speed.hours(n_calls * PROMPT_TOKENS, n_calls * REPLY_TOKENS)
-            shorter = "--limit, fewer targets a user, a smaller model"
-            told.append(f"{model.label}, of about {PROMPT_TOKENS} tokens a call: {told_hours(speed, time, shorter)}")
+        tokens, shorter = (n_calls * PROMPT_TOKENS, n_calls * REPLY_TOKENS), "--limit, fewer methods, a smaller model"
+        if n_calls and (time := time_here(models.name_of(model), *tokens, shorter=shorter)) is not None:
+            hours[model.label] = time[0]
+            told.append(f"{model.label}, of about {PROMPT_TOKENS} tokens a call: {time[1]}")
     if options.json:
         content = {"cells": [asdict(row) for row in rows], "n_calls": total, "n_trainings": n_trainings}
         print_json(content | ({"hours": hours} if hours else {}))

@@ -68,7 +68,8 @@ def parts_of(path: Path) -> list[Path]:
         parts = [path.with_name(f"{named[1]}-{number:05d}-of-{named[3]}{named[4]}") for number in numbers]
     for part in parts:
         if not part.is_file():
-            raise BadFile(f"model file {str(part)!r} is not there; check the path")
+            what = "is a folder" if part.is_dir() else "is not there"
+            raise BadFile(f"model file {str(part)!r} {what}; check the path")
     return parts
 
 
@@ -91,6 +92,8 @@ def read_facts(path: Path) -> GGUFFacts:
     if keys is None:
         raise BadFile(f"model file {str(path)!r} does not begin as a GGUF file; convert the model to GGUF")
     architecture = str(keys.get("general.architecture", ""))
+    if not architecture:
+        raise BadFile(f"model file {str(path)!r} names no architecture, so that nothing can run it; download it again")
 
     def number(name: str, default: int) -> int:
         value = keys.get(f"{architecture}.{name}", default)
@@ -125,14 +128,21 @@ class _Header:
         version = self._number("I")
         if version not in (2, 3):
             raise ValueError(f"version {version}")
-        self._number("Q")  # of tensors
-        n_keys = self._number("Q")
-        if n_keys > MOST_KEYS:
-            raise ValueError(f"{n_keys} keys")
+        n_tensors, n_keys = self._number("Q"), self._number("Q")
+        if max(n_keys, n_tensors) > MOST_KEYS:
+            raise ValueError(f"{n_keys} keys, {n_tensors} tensors")
         keys = {}
         for _ in range(n_keys):
             name = self._text()
             keys[name] = self._value(self._number("I"))
+        last = 0  # where the last tensor begins, from the end of the header; a download that broke off ends before
+        for _ in range(n_tensors):
+            self._text()
+            n_dimensions = self._number("I")
+            self._at += 8 * n_dimensions + 4  # their sizes, and the kind of the numbers
+            last = max(last, self._number("Q"))
+        if n_tensors and self._at + last >= len(self._content):
+            raise ValueError("a tensor beyond the end")
         return keys
 
     def _number(self, form: str) -> Any:

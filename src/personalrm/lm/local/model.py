@@ -6,6 +6,7 @@ import asyncio
 import json
 import math
 import os
+import re
 import secrets
 import subprocess
 import sys
@@ -45,6 +46,8 @@ A_MOMENT_S = 0.1
 PATIENCE_S = 2.0
 """How long a process may take to end by itself."""
 LOG_TAIL = 4_096
+_LOG_MARKS = re.compile(r"^[\d.]+ [A-Z] +")
+"""Time and level in front of a line of llama.cpp's log."""
 
 
 @dataclass(frozen=True)
@@ -268,13 +271,15 @@ class LocalModel:
         return server
 
     def _last_words(self) -> str:
-        """The last line of its log that says something of an error."""
+        """What the end of its log says of an error first."""
         if self._log is None:
             return ""
         self._log.seek(max(0, self._log.seek(0, os.SEEK_END) - LOG_TAIL))
         lines = self._log.read().decode("utf-8", "replace").splitlines()
         telling = [line.strip() for line in lines if "error" in line.lower() or "fail" in line.lower()]
-        return f": {telling[-1][-160:]}" if telling else ""
+        # Those of llama.cpp say more than the exception of the package around it.
+        telling = [line for line in telling if not line.startswith("RuntimeError")] or telling
+        return f": {_LOG_MARKS.sub('', telling[0])[:160]}" if telling else ""  # the first is the cause of the others
 
 
 def _end(process: subprocess.Popen[str]) -> None:
