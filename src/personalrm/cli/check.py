@@ -51,12 +51,10 @@ def run(options: argparse.Namespace) -> int:
             )
         ):
             print(f"  {'yes' if does else 'no ':3}  {what}")
-        for number, what in (
-            (check.context_tokens, "tokens of context, of prompt and reply together"),
-            (check.n_slots, "requests answered at one time"),
-        ):
-            if number is not None:
-                print(f"       {number:,} {what}")
+        if check.context_tokens is not None:
+            print(f"       {check.context_tokens:,} tokens of context, of prompt and reply together")
+        if check.n_slots is not None:
+            print(f"       {count(check.n_slots, 'request')} answered at one time")
         if isinstance(lm, LocalModel):
             _print_file(lm)
         for name, value in sorted(check.limits.items()):
